@@ -46,7 +46,7 @@ pub enum FormatError {
     },
 
     /// The Parquet library refused.
-    #[error("{}: cannot be read or written as Parquet; if it exists, check it with `delt-store verify`", .path.display())]
+    #[error("{}: cannot be read or written as Parquet; {}", .path.display(), parquet_advice(.source))]
     Parquet {
         /// The file.
         path: PathBuf,
@@ -296,4 +296,19 @@ fn class_difference(found: &[String], expected: &[String]) -> String {
         || "has the expected classes".to_owned(),
         |(index, (a, b))| format!("class {index} is `{a}`, expected `{b}`"),
     )
+}
+
+/// A disk that refuses needs another answer than a file that is broken.
+fn parquet_advice(error: &ParquetError) -> &'static str {
+    let io = match error {
+        ParquetError::External(cause) => cause.downcast_ref::<std::io::Error>(),
+        _ => None,
+    };
+    match io.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
+            "free space on that disk, then start again: finished work is kept"
+        }
+        Some(_) => "mend the cause, then start again: finished work is kept",
+        None => "check it with `delt-store verify`",
+    }
 }

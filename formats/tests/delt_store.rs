@@ -44,7 +44,8 @@ fn artifacts_are_listed_found_verified_and_collected() {
         format!("scores     {}              3 init-select     \n", digits(&two)),
     ];
     lines.sort();
-    assert_eq!((code, listed), (0, lines.concat()));
+    let header = "artifact   key                                       bytes producer        runs\n";
+    assert_eq!((code, listed), (0, header.to_owned() + &lines.concat()));
 
     let folder = format!("{}\n", one.dir.display());
     assert_eq!(delt_store(dir.path(), &["path", "demo/delt/scores"]), (0, folder.clone(), String::new()));

@@ -75,6 +75,14 @@ fn run(args: &Args) -> Result<bool> {
 
 fn list(store: &Store) -> Result<bool> {
     let pointers = store.pointers()?;
+    println!(
+        "{:<10} {:<width$} {:>14} {:<15} runs",
+        "artifact",
+        "key",
+        "bytes",
+        "producer",
+        width = KEY_DIGITS
+    );
     for entry in store.list()? {
         let manifest = &entry.manifest;
         let points_here = |p: &&Pointer| p.kind == manifest.artifact && p.key == manifest.key;

@@ -208,6 +208,8 @@ mod tests {
                 "`evaluate.student`: a ConvNet of depth 5",
             ),
             ("evaluate.test_every=0", "`evaluate.test_every`: found 0, expected at least 1"),
+            ("synthesize.lr=fast", "`synthesize.lr`: invalid type: string \"fast\", expected a number"),
+            ("select=3", "`select`: invalid type: integer `3`, expected a section of `key: value` lines"),
             ("select.ipc=0", "`select.ipc`: found 0, expected at least 1 image per class"),
             ("synthesize.min_crop_scale=0", "`synthesize.min_crop_scale`: expected an area share in (0, 1]"),
             ("synthesize.beta_1=1", "`synthesize.beta_1`: expected a value in 0..1"),

@@ -114,7 +114,12 @@ impl Session {
         }
         let branches =
             all.into_iter().filter(|b| args.branches.is_empty() || args.branches.contains(&b.name)).collect();
-        let store = Store::open(&args.store).with_context(|| format!("store {}", args.store.display()))?;
+        let store = Store::open(&args.store).with_context(|| {
+            format!(
+                "store {}: is no folder that can be used; choose one with STORE= (--store)",
+                args.store.display()
+            )
+        })?;
         let pipeline_name = config::pipeline_name(&args.pipeline);
         Ok(Self {
             args,

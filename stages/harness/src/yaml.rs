@@ -151,8 +151,23 @@ pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, Yam
     serde_path_to_error::deserialize(Value::Mapping(root.clone())).map_err(|error| YamlError::Value {
         origin: origin.to_owned(),
         place: error.path().to_string(),
-        problem: error.inner().to_string(),
+        problem: in_words(&error.inner().to_string()),
     })
+}
+
+/// What the deserializer says, without the names of Rust's types.
+fn in_words(problem: &str) -> String {
+    let Some((found, expected)) = problem.rsplit_once("expected ") else { return problem.to_owned() };
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",
+        "a sequence" => "a list, e.g. [1, 2]",
+        _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {
+            "a section of `key: value` lines"
+        }
+        other => other,
+    };
+    format!("{found}expected {expected}")
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub struct Candidate {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "class `{class}` has {size} training images, `{strategy}` with {ipc} images per class needs at least {needed}; \
-     lower select.ipc, choose another select.strategy or leave the class out with ingest.classes"
+     {}choose another select.strategy or leave the class out with ingest.classes",
+    if *.ipc > 1 { "lower select.ipc, " } else { "" }
 )]
 pub struct TooFewImages {
     /// Name of the class.
@@ -178,6 +179,8 @@ mod tests {
         assert!(ids(Strategy::Top, &ranked, 3).is_ok());
         let message = ids(Strategy::Random, &ranked, 4).expect_err("refused").to_string();
         assert!(message.starts_with("class `wolf` has 3 training images, `random` with 4"), "{message}");
+        let message = ids(Strategy::Medium, &ranked[..1], 1).expect_err("refused").to_string();
+        assert!(message.contains("at least 2; choose another select.strategy"), "{message}");
     }
 
     #[test]

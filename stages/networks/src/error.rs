@@ -36,8 +36,8 @@ pub enum NetworkError {
     },
     /// The tensors of a file are not those of the network.
     #[error(
-        "the weights do not fit {architecture}: missing {missing:?}; unused {unused:?}; wrong shape {wrong_shape:?}; \
-         check the architecture, the number of classes and the picture size"
+        "the weights do not fit {architecture}: {}; check the architecture, the number of classes and the picture size",
+        differences(.missing, .unused, .wrong_shape)
     )]
     Mismatch {
         /// The network.
@@ -70,7 +70,7 @@ pub enum NetworkError {
         source: std::io::Error,
     },
     /// A checkpoint holds no tensors where they were looked for.
-    #[error("{}: no tensors {place}; its top-level keys are {keys:?}: name the one that holds the weights", path.display())]
+    #[error("{}: no tensors {place}; its top-level keys are {}: name the one that holds the weights", path.display(), keys.join(", "))]
     NoTensors {
         /// The file.
         path: PathBuf,
@@ -91,4 +91,11 @@ pub enum NetworkError {
         #[source]
         source: TensorReadError,
     },
+}
+
+/// The parts that are not empty, e.g. `missing fc.bias, fc.weight; unused head.bias`.
+fn differences(missing: &[String], unused: &[String], wrong_shape: &[String]) -> String {
+    let parts = [("missing", missing), ("unused", unused), ("wrong shape", wrong_shape)];
+    let said = parts.iter().filter(|(_, names)| !names.is_empty());
+    said.map(|(what, names)| format!("{what} {}", names.join(", "))).collect::<Vec<_>>().join("; ")
 }

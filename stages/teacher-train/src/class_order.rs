@@ -17,8 +17,10 @@ const NAMES_SHOWN: usize = 8;
 /// A class order that cannot be read or is not one of the dataset's classes.
 #[derive(Debug, thiserror::Error)]
 pub enum ClassOrderError {
-    /// The file cannot be read; the message names it.
-    #[error("class order: {0}")]
+    /// The file cannot be read; its cause names it.
+    #[error(
+        "teacher.import.classes names a file that cannot be read; give `dataset`, a list of names, or a file that holds them"
+    )]
     Io(#[from] std::io::Error),
     /// The JSON file holds no list of names.
     #[error(

@@ -42,7 +42,7 @@ pub struct Import {
 
 /// The order of an imported classifier's outputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected `dataset`, a file name or a list of class names")]
 pub enum ClassOrder {
     /// `dataset` (the data set's order), or a file: JSON with a list (or a `classes` list), or one name a line.
     Named(String),
