@@ -1,0 +1,207 @@
+//! The way back: gradients of the input and of the filters.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use crate::activation;
+use crate::correlate::Correlate;
+use crate::filters::Filters;
+use crate::forward::{Affine, Scratch, pad};
+use crate::shape::{ConvShape, Geometry, InputGradientPlan, Taps};
+use crate::statistics::column_sums;
+use crate::weight_gradient;
+
+/// The filters of all phases of the input's gradient, in the order of [`InputGradientPlan`].
+#[derive(Clone, Debug)]
+pub(crate) struct BackwardFilters(Vec<Filters>);
+
+impl BackwardFilters {
+    /// From weights `[outputs, inputs, kernel, kernel]`.
+    pub(crate) fn pack(weights: &[f32], channels: [usize; 2], geometry: Geometry) -> Self {
+        let taps = Taps::of(geometry);
+        let mut filters = Vec::new();
+        for rows in &taps {
+            for columns in &taps {
+                if !rows.taps.is_empty() && !columns.taps.is_empty() {
+                    filters.push(Filters::backward(weights, channels, geometry.kernel, rows, columns));
+                }
+            }
+        }
+        Self(filters)
+    }
+}
+
+/// The gradient of the images of one task, from the gradient of its convolution's output in the margin that the plan wants.
+fn input_gradient(
+    filters: &BackwardFilters,
+    plan: &InputGradientPlan,
+    images: usize,
+    per_task: usize,
+    dz: &[f32],
+    dx: &mut [f32],
+) {
+    for (filters, (_, _, pixels)) in filters.0.iter().zip(&plan.phases) {
+        let pixels = &pixels[..pixels.len() / per_task * images];
+        let row_stride = plan.padded.row();
+        Arch::new().dispatch(Correlate { filters, bias: &[], input: dz, row_stride, pixels, out: dx });
+    }
+}
+
+/// What a statistic of `z` adds to its gradient: `constant + slope · z` per channel.
+pub(crate) struct StatisticsGradient {
+    pub(crate) constant: Vec<f32>,
+    pub(crate) slope: Vec<f32>,
+}
+
+/// Gradient of the input of a frozen block: back through the activation and the affine map, plus the share of the
+/// statistics, through the convolution. Nothing larger than a task is stored on the way.
+pub(crate) fn frozen(
+    shape: &ConvShape,
+    filters: &BackwardFilters,
+    affine: Affine<'_>,
+    statistics: Option<&StatisticsGradient>,
+    z: &[f32],
+    dy: &[f32],
+) -> Vec<f32> {
+    let images = shape.images_per_task();
+    let plan = InputGradientPlan::new(shape, images);
+    let (channels, in_values, values) = (shape.outputs, shape.input_values(), shape.output_values());
+    let out_values = affine.activation.out_values(shape);
+    let mut dx = vec![0.0; shape.images * in_values];
+    dx.par_chunks_mut(images * in_values)
+        .zip(z.par_chunks(images * values).zip(dy.par_chunks(images * out_values)))
+        .for_each_init(Scratch::default, |scratch, (dx, (z, dy))| {
+            let padded = plan.padded;
+            let count = z.len() / values;
+            scratch.padded.resize(images * padded.values(), 0.0);
+            let images_of_task = z.chunks_exact(values).zip(dy.chunks_exact(out_values));
+            for ((z, dy), dz) in images_of_task.zip(scratch.padded.chunks_exact_mut(padded.values())) {
+                let mut rows: Vec<&mut [f32]> = padded.inner_rows(dz).collect();
+                Arch::new().dispatch(|| {
+                    let Affine { scale, shift, activation } = affine;
+                    activation::backward(activation, shape, scale, shift, z, dy, |pixel, gradient| {
+                        let place = pixel % shape.out_width * channels;
+                        let dz = &mut rows[pixel / shape.out_width][place..place + channels];
+                        for ((dz, gradient), scale) in dz.iter_mut().zip(gradient).zip(scale) {
+                            *dz = gradient * scale;
+                        }
+                        if let Some(StatisticsGradient { constant, slope }) = statistics {
+                            let z = &z[pixel * channels..][..channels];
+                            for (((dz, z), constant), slope) in dz.iter_mut().zip(z).zip(constant).zip(slope)
+                            {
+                                *dz += constant + slope * z;
+                            }
+                        }
+                    });
+                });
+            }
+            input_gradient(filters, &plan, count, images, &scratch.padded, dx);
+        });
+    dx
+}
+
+/// Gradients of a block in training mode.
+pub(crate) struct TrainGradients {
+    /// Of the input, where it was asked for.
+    pub(crate) dx: Option<Vec<f32>>,
+    /// Of the filters, `[outputs, inputs, kernel, kernel]`.
+    pub(crate) weight: Vec<f32>,
+    /// Of γ.
+    pub(crate) gamma: Vec<f32>,
+    /// Of β.
+    pub(crate) beta: Vec<f32>,
+}
+
+/// The batch's statistics as the way back needs them.
+pub(crate) struct BatchNormalization<'a> {
+    pub(crate) mean: &'a [f32],
+    /// 1 / sqrt(variance + ε).
+    pub(crate) inverse: &'a [f32],
+}
+
+/// Gradients of a block in training mode. `z` is overwritten with its own gradient.
+pub(crate) fn train(
+    shape: &ConvShape,
+    filters: Option<&BackwardFilters>,
+    affine: Affine<'_>,
+    batch: &BatchNormalization<'_>,
+    x: &[f32],
+    mut z: Vec<f32>,
+    dy: &[f32],
+) -> TrainGradients {
+    let Affine { scale, shift, activation } = affine;
+    let images = shape.images_per_task();
+    let (channels, in_values, values) = (shape.outputs, shape.input_values(), shape.output_values());
+    let out_values = activation.out_values(shape);
+
+    // Σ g and Σ g·ẑ per channel, g the gradient of γẑ + β
+    let sums: Vec<(Vec<f32>, Vec<f32>)> = z
+        .par_chunks(images * values)
+        .zip(dy.par_chunks(images * out_values))
+        .map(|(z, dy)| {
+            let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
+            Arch::new().dispatch(|| {
+                for (z, dy) in z.chunks_exact(values).zip(dy.chunks_exact(out_values)) {
+                    activation::backward(activation, shape, scale, shift, z, dy, |pixel, gradient| {
+                        let z = &z[pixel * channels..][..channels];
+                        let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
+                        let (gradient, mean) = (&gradient[..channels], &batch.mean[..channels]);
+                        for channel in 0..channels {
+                            plain[channel] += gradient[channel];
+                            weighted[channel] += gradient[channel] * (z[channel] - mean[channel]);
+                        }
+                    });
+                }
+            });
+            (plain, weighted)
+        })
+        .collect();
+    let (plain, weighted): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+    let beta: Vec<f32> = column_sums(&plain, channels).into_iter().map(|sum| sum as f32).collect();
+    let gamma: Vec<f32> = column_sums(&weighted, channels)
+        .iter()
+        .zip(batch.inverse)
+        .map(|(sum, inverse)| (sum * f64::from(*inverse)) as f32)
+        .collect();
+
+    // dz = scale · (g − Σg/N − ẑ·Σgẑ/N) = scale · g + constant + slope · z
+    let count = (shape.images * shape.out_pixels()) as f32;
+    let slope: Vec<f32> = (0..channels).map(|c| -scale[c] * batch.inverse[c] * gamma[c] / count).collect();
+    let constant: Vec<f32> =
+        (0..channels).map(|c| -scale[c] * beta[c] / count - slope[c] * batch.mean[c]).collect();
+    z.par_chunks_mut(images * values).zip(dy.par_chunks(images * out_values)).for_each_init(
+        || vec![0.0; values],
+        |before, (z, dy)| {
+            Arch::new().dispatch(|| {
+                for (dz, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
+                    before.copy_from_slice(dz);
+                    activation::backward(activation, shape, scale, shift, before, dy, |pixel, gradient| {
+                        let place = pixel * channels;
+                        let (dz, gradient) = (&mut dz[place..place + channels], &gradient[..channels]);
+                        let (scale, slope, constant) =
+                            (&scale[..channels], &slope[..channels], &constant[..channels]);
+                        for channel in 0..channels {
+                            dz[channel] = gradient[channel] * scale[channel]
+                                + (constant[channel] + slope[channel] * dz[channel]);
+                        }
+                    });
+                }
+            });
+        },
+    );
+
+    let dx = filters.map(|filters| {
+        let plan = InputGradientPlan::new(shape, images);
+        let mut dx = vec![0.0; shape.images * in_values];
+        dx.par_chunks_mut(images * in_values).zip(z.par_chunks(images * values)).for_each_init(
+            Scratch::default,
+            |scratch, (dx, dz)| {
+                let dz_padded = pad(&plan.padded, dz, values, &mut scratch.padded);
+                input_gradient(filters, &plan, dz.len() / values, images, dz_padded, dx);
+            },
+        );
+        dx
+    });
+    let weight = weight_gradient::of(shape, x, &z);
+    TrainGradients { dx, weight, gamma, beta }
+}

@@ -1,0 +1,89 @@
+//! Filters in the order in which the inner loop reads them.
+
+use rayon::prelude::*;
+
+use crate::shape::Taps;
+
+/// Output channels that one pass of the inner loop computes.
+pub(crate) const LANES: usize = 16;
+
+/// The filters of one correlation, packed.
+///
+/// In channels-last layout the values under one row of a filter lie one after another, `width × channels` of them; that is
+/// a *run*. A packed block holds, for [`LANES`] output channels, the weights of all rows and runs: `[row][run][LANES]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Filters {
+    /// Rows of a filter.
+    pub(crate) rows: usize,
+    /// Values of one row of a filter.
+    pub(crate) run: usize,
+    /// Output channels.
+    pub(crate) outputs: usize,
+    packed: Vec<f32>,
+}
+
+impl Filters {
+    /// The filters of a convolution, from weights `[outputs, inputs, kernel, kernel]`.
+    pub(crate) fn forward(weights: &[f32], [outputs, inputs]: [usize; 2], kernel: usize) -> Self {
+        let run = kernel * inputs;
+        Self::pack(outputs, kernel, run, |first, width, block| {
+            for lane in 0..width {
+                let filter = &weights[(first + lane) * inputs * kernel * kernel..];
+                for input in 0..inputs {
+                    for row in 0..kernel {
+                        for column in 0..kernel {
+                            block[(row * run + column * inputs + input) * LANES + lane] =
+                                filter[(input * kernel + row) * kernel + column];
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// The filters that lead from the gradient of the output to that of the input, for one pair of residues.
+    pub(crate) fn backward(
+        weights: &[f32],
+        [outputs, inputs]: [usize; 2],
+        kernel: usize,
+        rows: &Taps,
+        columns: &Taps,
+    ) -> Self {
+        let run = columns.taps.len() * outputs;
+        Self::pack(inputs, rows.taps.len(), run, |first, width, block| {
+            for output in 0..outputs {
+                let filter = &weights[output * inputs * kernel * kernel..][..inputs * kernel * kernel];
+                for (r, row) in rows.taps.iter().enumerate() {
+                    for (c, column) in columns.taps.iter().enumerate() {
+                        let lanes = &mut block[(r * run + c * outputs + output) * LANES..][..width];
+                        for (lane, value) in lanes.iter_mut().enumerate() {
+                            *value = filter[((first + lane) * kernel + row) * kernel + column];
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// `fill(first output, outputs, block)` for every block.
+    fn pack(outputs: usize, rows: usize, run: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
+        let length = rows * run * LANES;
+        let mut packed = vec![0.0; outputs.div_ceil(LANES) * length];
+        packed.par_chunks_mut(length).enumerate().for_each(|(block, values)| {
+            let first = block * LANES;
+            fill(first, LANES.min(outputs - first), values);
+        });
+        Self { rows, run, outputs, packed }
+    }
+
+    /// Blocks of output channels.
+    pub(crate) fn blocks(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    /// One block, `[row][run][LANES]`.
+    pub(crate) fn block(&self, block: usize) -> &[f32] {
+        let length = self.rows * self.run * LANES;
+        &self.packed[block * length..][..length]
+    }
+}

@@ -1,0 +1,163 @@
+//! The gradient of the filters: sums over all pixels of input times output gradient.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::correlate::Pixel;
+use crate::filters::LANES;
+use crate::forward::pad;
+use crate::shape::ConvShape;
+
+/// Places of a run that one pass of the inner loop computes.
+const TILE: usize = 6;
+
+/// Pixels whose values stay in the cache while all places of a run pass over them.
+const PIXELS_IN_CACHE: usize = 64;
+
+/// Blocks of output channels of one task: each task pads all images once.
+const BLOCKS_PER_TASK: usize = 2;
+
+/// Gradient of the filters, `[outputs, inputs, kernel, kernel]`, from the input `x` and the output's gradient `dz`, both
+/// channels last.
+///
+/// A task owns some output channels and goes over the images in their order, so the sums do not depend on threads.
+pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
+    let kernel = shape.geometry.kernel;
+    let run = kernel * shape.inputs;
+    let block_values = kernel * run * LANES;
+    let blocks = shape.outputs.div_ceil(LANES);
+    let padded = shape.padded_input();
+    let images = shape.images_per_task();
+    let pixels = shape.pixels(images);
+    let mut packed = vec![0.0; blocks * block_values];
+    packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
+        let mut buffer = Vec::new();
+        let tasks = x.chunks(images * shape.input_values()).zip(dz.chunks(images * shape.output_values()));
+        for (x, dz) in tasks {
+            let input = if shape.geometry.padding == 0 {
+                x
+            } else {
+                pad(&padded, x, shape.input_values(), &mut buffer)
+            };
+            let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
+            for (block, sums) in sums.chunks_exact_mut(block_values).enumerate() {
+                let first = (task * BLOCKS_PER_TASK + block) * LANES;
+                let outputs = first..shape.outputs.min(first + LANES);
+                Arch::new().dispatch(Accumulate {
+                    input,
+                    row_stride: padded.row(),
+                    pixels,
+                    dz,
+                    outputs,
+                    run,
+                    sums,
+                });
+            }
+        }
+    });
+    unpack(shape, &packed)
+}
+
+/// From `[block][row][column, input][LANES]` to `[output, input, row, column]`.
+fn unpack(shape: &ConvShape, packed: &[f32]) -> Vec<f32> {
+    let kernel = shape.geometry.kernel;
+    let run = kernel * shape.inputs;
+    let filter = shape.inputs * kernel * kernel;
+    let mut weight = vec![0.0; shape.outputs * filter];
+    weight.par_chunks_exact_mut(filter).enumerate().for_each(|(output, weight)| {
+        let (block, lane) = (output / LANES, output % LANES);
+        let packed = &packed[block * kernel * run * LANES..];
+        for input in 0..shape.inputs {
+            for row in 0..kernel {
+                for column in 0..kernel {
+                    weight[(input * kernel + row) * kernel + column] =
+                        packed[(row * run + column * shape.inputs + input) * LANES + lane];
+                }
+            }
+        }
+    });
+    weight
+}
+
+/// `sums[row][at][lane] += Σ_pixel input[pixel.from + row · row_stride + at] · dz[pixel.to + output]`.
+struct Accumulate<'a> {
+    input: &'a [f32],
+    row_stride: usize,
+    pixels: &'a [Pixel],
+    dz: &'a [f32],
+    outputs: std::ops::Range<usize>,
+    run: usize,
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for Accumulate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match LANES / S::F32_LANES {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            8 => self.run::<S, 8>(simd),
+            _ => self.run::<S, 16>(simd),
+        }
+    }
+}
+
+impl Accumulate<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
+        let Self { input, row_stride, pixels, dz, outputs, run, sums } = self;
+        let width = outputs.len();
+        // the gradients of the block's channels, one pixel after another
+        let mut gradients = [[0.0_f32; LANES]; PIXELS_IN_CACHE];
+        for pixels in pixels.chunks(PIXELS_IN_CACHE) {
+            for (gradient, pixel) in gradients.iter_mut().zip(pixels) {
+                gradient[..width].copy_from_slice(&dz[pixel.to + outputs.start..][..width]);
+            }
+            let gradients = &gradients[..pixels.len()];
+            for (row, sums) in sums.chunks_exact_mut(run * LANES).enumerate() {
+                let (tiles, rest) = sums.as_chunks_mut::<{ TILE * LANES }>();
+                for (tile, sums) in tiles.iter_mut().enumerate() {
+                    let offset = row * row_stride + tile * TILE;
+                    accumulate::<S, VECTORS, TILE>(simd, input, offset, pixels, gradients, sums);
+                }
+                let done = tiles.len() * TILE;
+                for (at, sums) in rest.chunks_exact_mut(LANES).enumerate() {
+                    let offset = row * row_stride + done + at;
+                    accumulate::<S, VECTORS, 1>(simd, input, offset, pixels, gradients, sums);
+                }
+            }
+        }
+    }
+}
+
+/// `PLACES` places of a run.
+#[inline(always)]
+fn accumulate<S: Simd, const VECTORS: usize, const PLACES: usize>(
+    simd: S,
+    input: &[f32],
+    offset: usize,
+    pixels: &[Pixel],
+    gradients: &[[f32; LANES]],
+    sums: &mut [f32],
+) {
+    let (memory, _) = S::as_mut_simd_f32s(sums);
+    let mut sums: [[S::f32s; VECTORS]; PLACES] =
+        std::array::from_fn(|place| std::array::from_fn(|v| memory[place * VECTORS + v]));
+    for (pixel, gradient) in pixels.iter().zip(gradients) {
+        let values = &input[pixel.from + offset..][..PLACES];
+        let (gradient, _) = S::as_simd_f32s(gradient);
+        let gradient: [S::f32s; VECTORS] = std::array::from_fn(|v| gradient[v]);
+        for (sums, value) in sums.iter_mut().zip(values) {
+            let value = simd.splat_f32s(*value);
+            for (sum, gradient) in sums.iter_mut().zip(&gradient) {
+                *sum = simd.mul_add_e_f32s(value, *gradient, *sum);
+            }
+        }
+    }
+    for (memory, sum) in memory.iter_mut().zip(sums.as_flattened()) {
+        *memory = *sum;
+    }
+}
