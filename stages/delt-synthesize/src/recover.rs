@@ -6,8 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_formats::Normalization;
 use delt_formats::TraceRow;
 use delt_harness::config::synthesize::{LrSchedule, Synthesize};
-use delt_networks::Network;
-use delt_networks::{BnLayer, bn_statistics_terms};
+use delt_networks::FrozenNetwork;
 
 use crate::adam::PixelAdam;
 use crate::augmentation::Augmentation;
@@ -39,8 +38,7 @@ pub enum RecoverError {
 /// The frozen teacher with what recovery needs of it.
 #[derive(Debug)]
 pub struct RecoveryTeacher {
-    network: Network,
-    layers: Vec<BnLayer>,
+    network: FrozenNetwork,
     /// Range of a valid pixel in normalised space, by channel.
     pixel_range: [(f32, f32); 3],
     device: Device,
@@ -59,10 +57,9 @@ pub struct RecoveryLoss {
 
 impl RecoveryTeacher {
     /// Takes a network on a device without autodiff: its weights are constants of the graph.
-    pub fn new(network: Network, normalization: &Normalization, device: &Device) -> Self {
-        let layers = network.bn_layers();
+    pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
         let pixel_range = delt_augment::normalize::pixel_range(normalization);
-        Self { network, layers, pixel_range, device: device.clone() }
+        Self { network, pixel_range, device: device.clone() }
     }
 
     /// `CE(teacher(x), y) + alpha_BN Σ_l w_l (‖mean_l − μ_l‖₂ + ‖var_l − σ²_l‖₂)`, w = `first_bn_multiplier` for the
@@ -71,8 +68,7 @@ impl RecoveryTeacher {
     /// # Shapes
     /// `images`: `[n, 3, size, size]`, normalised, augmented; `labels`: n class indices.
     pub fn loss(&self, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> RecoveryLoss {
-        let (logits, inputs) = self.network.forward_with_bn_inputs(images);
-        let terms = bn_statistics_terms(&inputs, &self.layers);
+        let (logits, terms) = self.network.forward_with_bn_terms(images);
         let mut weighted = terms
             .into_iter()
             .enumerate()

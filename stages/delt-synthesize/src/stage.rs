@@ -11,7 +11,7 @@ use delt_harness::config::Branch;
 use delt_harness::config::synthesize::{Init, Synthesize};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
-use delt_networks::Network;
+use delt_networks::FrozenNetwork;
 use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
@@ -73,8 +73,13 @@ fn recover_all(
     let opened = delt_device::open(&session.args.device)?;
     session.use_device(&opened.name);
     let weights = teacher.verified_file("weights.safetensors")?;
-    let network =
-        Network::load(&facts.architecture, classes.len(), facts.size as usize, &weights, &opened.device)?;
+    let network = FrozenNetwork::load(
+        &facts.architecture,
+        classes.len(),
+        facts.size as usize,
+        &weights,
+        &opened.device,
+    )?;
     let recovery_teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
     let size = facts.size as usize;
     let start = |batch: &BatchSchedule| match config.init {

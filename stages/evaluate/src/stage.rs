@@ -8,7 +8,7 @@ use delt_harness::config::Branch;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_harness::table::Score;
-use delt_networks::Network;
+use delt_networks::FrozenNetwork;
 use delt_training::PictureSet;
 use serde_json::json;
 
@@ -86,8 +86,13 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
     }
 
     let weights = teacher.verified_file("weights.safetensors")?;
-    let teacher =
-        Network::load(&facts.architecture, classes.len(), facts.size as usize, &weights, &opened.device)?;
+    let teacher = FrozenNetwork::load(
+        &facts.architecture,
+        classes.len(),
+        facts.size as usize,
+        &weights,
+        &opened.device,
+    )?;
     let diversity = diversity_of(&teacher, &pictures, &picture_labels, &facts, &opened.device)?;
     let provenance = work.provenance(&classes);
     let mut writer = HistoryWriter::create(work.out_dir().join("history.parquet"), &provenance)?;
@@ -135,7 +140,7 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
 
 /// Diversity of the synthetic images in the teacher's penultimate features.
 fn diversity_of(
-    teacher: &Network,
+    teacher: &FrozenNetwork,
     pictures: &[Picture],
     labels: &[u32],
     facts: &TeacherFacts,

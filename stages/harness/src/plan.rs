@@ -24,29 +24,29 @@ pub const INGEST: Stage =
     Stage { name: "ingest", algorithm_version: 1, about: "Reads real images into a dataset artifact" };
 /// Trains or imports the teacher.
 pub const TEACHER_TRAIN: Stage =
-    Stage { name: "teacher-train", algorithm_version: 1, about: "Trains or imports the teacher (squeeze)" };
+    Stage { name: "teacher-train", algorithm_version: 2, about: "Trains or imports the teacher (squeeze)" };
 /// Scores real images and picks the initial ones.
 pub const INIT_SELECT: Stage = Stage {
     name: "init-select",
-    algorithm_version: 1,
+    algorithm_version: 2,
     about: "Scores the real images and selects the initial ones",
 };
 /// Recovers synthetic images from the teacher.
 pub const DELT_SYNTHESIZE: Stage = Stage {
     name: "delt-synthesize",
-    algorithm_version: 1,
+    algorithm_version: 2,
     about: "Optimises the images by EarlyLate (recover)",
 };
 /// Stores the views of the synthetic images and their soft labels.
 pub const RELABEL: Stage = Stage {
     name: "relabel",
-    algorithm_version: 1,
+    algorithm_version: 2,
     about: "Stores augmented views and the teacher's logits of them",
 };
 /// Trains students on the stored views and tests them.
 pub const EVALUATE: Stage = Stage {
     name: "evaluate",
-    algorithm_version: 1,
+    algorithm_version: 2,
     about: "Trains students on the stored views and tests them",
 };
 /// Writes the page for people.

@@ -11,7 +11,7 @@ use delt_formats::picture::Picture;
 use delt_formats::scores::{ScoreRow, read_csv, write_csv};
 use delt_formats::teacher::Normalization;
 use delt_harness::progress::Progress;
-use delt_networks::network::Network;
+use delt_networks::FrozenNetwork;
 use rayon::prelude::*;
 
 /// Images of one forward pass.
@@ -27,7 +27,7 @@ const UNFINISHED_FILE: &str = "scores.csv";
 #[derive(Debug)]
 pub struct Ranker {
     /// In evaluation mode, on a device without autodiff.
-    pub network: Network,
+    pub network: FrozenNetwork,
     /// Where it runs.
     pub device: Device,
     /// Side of its input, px.

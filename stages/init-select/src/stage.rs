@@ -16,7 +16,7 @@ use delt_harness::config::Branch;
 use delt_harness::config::select::Select;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
-use delt_networks::network::Network;
+use delt_networks::FrozenNetwork;
 use serde_json::json;
 
 use crate::external_scores;
@@ -78,7 +78,7 @@ fn score(
     let opened = delt_device::open(&session.args.device)?;
     session.use_device(&opened.name);
     let network =
-        Network::load(&facts.architecture, classes.len(), facts.size as usize, &path, &opened.device)?;
+        FrozenNetwork::load(&facts.architecture, classes.len(), facts.size as usize, &path, &opened.device)?;
     let ranker =
         Ranker { network, device: opened.device, size: facts.size, normalization: facts.normalization };
     let progress = session.progress("init-select", images.len(), "images", branch);

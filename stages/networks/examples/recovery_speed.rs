@@ -8,7 +8,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use delt_formats::Architecture;
 use delt_networks::formula::formula_uniform;
-use delt_networks::{Network, bn_statistics_terms};
+use delt_networks::{FrozenNetwork, Network};
 
 const BATCH: usize = 100;
 const SIZE: usize = 32;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "speed/",
         &opened.device,
     )?;
-    let layers = teacher.bn_layers();
+    let teacher = FrozenNetwork::new(teacher, &opened.device);
     let device = opened.device.clone().autodiff();
     let shape = [BATCH, 3, SIZE, SIZE];
     let pixels: Vec<f32> =
@@ -35,10 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for iteration in 0..=iterations {
         let started = Instant::now();
         let x = Tensor::<4>::from_data(TensorData::new(pixels.clone(), shape), &device).require_grad();
-        let (logits, inputs) = teacher.forward_with_bn_inputs(x.clone());
+        let (logits, terms) = teacher.forward_with_bn_terms(x.clone());
         let ce = -log_softmax(logits, 1).gather(1, targets.clone()).mean();
-        let loss = bn_statistics_terms(&inputs, &layers).into_iter().fold(ce, |sum, term| sum + term * 0.01);
-        drop(inputs);
+        let loss = terms.into_iter().fold(ce, |sum, term| sum + term * 0.01);
         let forward = loss.clone().try_into_scalar::<f32>()?;
         let forward_seconds = started.elapsed().as_secs_f64();
         let mut gradients = loss.backward();

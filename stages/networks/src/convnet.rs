@@ -3,12 +3,11 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
-use burn::tensor::module::avg_pool2d;
-use burn::tensor::ops::AvgPoolOptions;
+use delt_conv_norm::Activation;
 
 use crate::error::NetworkError;
-use crate::layers::{BatchNorm, Builder, Conv, ConvNormStep, Geometry, Linear};
+use crate::layers::{BatchNorm, Builder, Conv, Geometry, Linear};
+use crate::pass::Pass;
 
 /// The blocks and the classifier.
 #[derive(Module, Debug)]
@@ -56,11 +55,11 @@ impl ConvNet {
         Ok(Self { layers: ConvNetLayers { conv, norm }, classifier })
     }
 
-    pub(crate) fn features(&self, mut x: Tensor<4>, step: &mut ConvNormStep<'_>) -> Tensor<2> {
+    pub(crate) fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
+        let mut x = pass.enter(x);
         for (conv, norm) in self.layers.conv.iter().zip(&self.layers.norm) {
-            x = relu(step(conv, norm, x));
-            x = avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
+            x = pass.block(conv, norm, x, Activation::ReluAveragePool);
         }
-        x.flatten(1, 3)
+        pass.leave(x).flatten(1, 3)
     }
 }

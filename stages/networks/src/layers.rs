@@ -15,10 +15,6 @@ pub const BN_EPSILON: f64 = 1e-5;
 /// Gives the values of a tensor by its PyTorch name and shape.
 pub type Fill<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, NetworkError> + 'a;
 
-/// What a convolution and the batch normalisation after it do to their input: with running statistics, with those of the
-/// batch, or with a record of what passes.
-pub(crate) type ConvNormStep<'a> = dyn FnMut(&Conv, &BatchNorm, Tensor<4>) -> Tensor<4> + 'a;
-
 /// Makes layers on one device, asking `fill` for every tensor.
 pub(crate) struct Builder<'a> {
     /// Where the tensors are made.
@@ -110,6 +106,12 @@ impl Conv {
     /// `[n, in, h, w]` → `[n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.options())
+    }
+
+    /// How the filter moves, where all channels see each other.
+    pub(crate) fn geometry(&self) -> delt_conv_norm::Geometry {
+        let [.., kernel] = self.weight.dims();
+        delt_conv_norm::Geometry { kernel, stride: self.stride, padding: self.padding }
     }
 
     pub(crate) fn options(&self) -> ConvOptions<2> {

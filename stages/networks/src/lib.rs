@@ -8,6 +8,7 @@
 //! - [`named`]: tensors by name, to and from files;
 //! - [`load`]: a network from a teacher artifact;
 //! - [`import`]: reading `.safetensors` and `.pth` checkpoints made elsewhere;
+//! - [`FrozenNetwork`]: a network that does not change any more, prepared for speed;
 //! - [`bn_statistics`]: the statistics-matching loss of recovery.
 //!
 //! No backend is named here: the device that is passed in decides. A network built on a plain device is a constant in
@@ -17,6 +18,7 @@ pub mod bn_statistics;
 pub mod convnet;
 mod error;
 pub mod formula;
+mod frozen;
 pub mod import;
 pub mod initialize;
 pub mod layers;
@@ -24,9 +26,11 @@ pub mod load;
 pub mod mobilenet_v2;
 pub mod named;
 pub mod network;
+mod pass;
 pub mod resnet;
 
 pub use bn_statistics::bn_statistics_terms;
 pub use error::NetworkError;
+pub use frozen::FrozenNetwork;
 pub use import::read_checkpoint;
 pub use network::{BatchStatistics, BnLayer, Network};

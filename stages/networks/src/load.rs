@@ -6,9 +6,10 @@ use burn::tensor::Device;
 use delt_formats::{Architecture, read_safetensors};
 
 use crate::error::NetworkError;
+use crate::frozen::FrozenNetwork;
 use crate::network::Network;
 
-impl Network {
+impl FrozenNetwork {
     /// Reads `weights.safetensors`.
     ///
     /// # Errors
@@ -21,6 +22,6 @@ impl Network {
         device: &Device,
     ) -> Result<Self, NetworkError> {
         let (tensors, _) = read_safetensors(path)?;
-        Self::from_named(architecture, classes, size, tensors, device)
+        Ok(Self::new(Network::from_named(architecture, classes, size, tensors, device)?, device))
     }
 }

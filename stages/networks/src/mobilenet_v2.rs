@@ -5,8 +5,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu6;
 
+use delt_conv_norm::Activation;
+
 use crate::error::NetworkError;
-use crate::layers::{BatchNorm, Builder, Conv, ConvNormStep, Geometry, Linear};
+use crate::layers::{BatchNorm, Builder, Conv, Geometry, Linear};
+use crate::pass::Pass;
 use crate::resnet::spatial_mean;
 
 /// Groups of blocks as in table 2 of the MobileNetV2 paper: expansion, channels, blocks, stride of the first.
@@ -95,11 +98,11 @@ impl MobileNetV2 {
         Ok(Self { features, classifier })
     }
 
-    pub(crate) fn features(&self, mut x: Tensor<4>, step: &mut ConvNormStep<'_>) -> Tensor<2> {
+    pub(crate) fn features(&self, mut x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
         for feature in &self.features {
             x = match feature {
-                Feature::Plain((conv, norm)) => relu6(step(conv, norm, x)),
-                Feature::Residual(block) => block.forward(x, step),
+                Feature::Plain((conv, norm)) => relu6(pass.block(conv, norm, x, Activation::Identity)),
+                Feature::Residual(block) => block.forward(x, pass),
             };
         }
         spatial_mean(x)
@@ -129,17 +132,17 @@ impl InvertedResidual {
         Ok(Self { conv, has_shortcut: stride == 1 && channels_in == channels })
     }
 
-    fn forward(&self, x: Tensor<4>, step: &mut ConvNormStep<'_>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<4> {
         let shortcut = self.has_shortcut.then(|| x.clone());
         let y = match &self.conv {
             InvertedResidualLayers::Direct((depthwise, conv, norm)) => {
-                let y = relu6(step(&depthwise.0, &depthwise.1, x));
-                step(conv, norm, y)
+                let y = relu6(pass.block(&depthwise.0, &depthwise.1, x, Activation::Identity));
+                pass.block(conv, norm, y, Activation::Identity)
             }
             InvertedResidualLayers::Expanded((expand, depthwise, conv, norm)) => {
-                let y = relu6(step(&expand.0, &expand.1, x));
-                let y = relu6(step(&depthwise.0, &depthwise.1, y));
-                step(conv, norm, y)
+                let y = relu6(pass.block(&expand.0, &expand.1, x, Activation::Identity));
+                let y = relu6(pass.block(&depthwise.0, &depthwise.1, y, Activation::Identity));
+                pass.block(conv, norm, y, Activation::Identity)
             }
         };
         match shortcut {

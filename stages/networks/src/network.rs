@@ -2,16 +2,18 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
+use delt_conv_norm::is_supported;
 use delt_formats::Architecture;
 
 use crate::convnet::ConvNet;
 use crate::error::NetworkError;
-use crate::layers::{BatchNorm, Builder, Conv, ConvNormStep, Fill};
+use crate::layers::{Builder, Fill};
 use crate::mobilenet_v2::MobileNetV2;
 use crate::named;
+use crate::pass::{Pass, Training};
 use crate::resnet::{RESNET18, RESNET34, ResNet};
 
-/// A network of one of the known architectures.
+/// A network of one of the known architectures. It can be trained; [`FrozenNetwork`](crate::FrozenNetwork) evaluates it.
 #[derive(Module, Debug)]
 pub enum Network {
     /// ConvNet-d.
@@ -69,41 +71,20 @@ impl Network {
         })
     }
 
-    /// Logits of normalised pictures, in evaluation mode: `[n, 3, size, size]` → `[n, classes]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        self.classify(self.features(x))
-    }
-
-    /// What enters the last linear layer, in evaluation mode: `[n, 3, size, size]` → `[n, features]`.
-    pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
-        self.features_with(x, &mut |conv, norm, x| norm.forward(conv.forward(x)))
-    }
-
-    /// Logits in evaluation mode, and the input of every batch normalisation layer in forward order.
-    pub fn forward_with_bn_inputs(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<4>>) {
-        let mut inputs = Vec::new();
-        let features = self.features_with(x, &mut |conv: &Conv, norm: &BatchNorm, x| {
-            let x = conv.forward(x);
-            inputs.push(x.clone());
-            norm.forward(x)
-        });
-        (self.classify(features), inputs)
-    }
-
     /// Logits in training mode: every batch normalisation layer uses the statistics of the batch, which are returned in
     /// forward order for [`Self::update_running`].
     pub fn forward_train(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
-        let mut statistics = Vec::new();
-        let features = self.features_with(x, &mut |conv: &Conv, norm: &BatchNorm, x| {
-            let x = conv.forward(x);
-            let [n, _, h, w] = x.dims();
-            let values = (n * h * w) as f64;
-            let (x, mean, variance) = norm.forward_train(x);
-            let variance_unbiased = variance.inner() * (values / (values - 1.0).max(1.0));
-            statistics.push(BatchStatistics { mean: mean.inner(), variance_unbiased });
-            x
-        });
-        (self.classify(features), statistics)
+        let is_fused = self.is_fusible() && is_supported(&x.device());
+        let mut pass = Training { is_fused, statistics: Vec::new() };
+        let features = self.features_with(x, &mut pass);
+        (self.classify(features), pass.statistics)
+    }
+
+    /// Logits as [`Self::forward_train`], layer by layer on every backend.
+    pub fn forward_train_plain(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
+        let mut pass = Training::default();
+        let features = self.features_with(x, &mut pass);
+        (self.classify(features), pass.statistics)
     }
 
     /// Moves the running statistics: running ← (1 − momentum) · running + momentum · batch.
@@ -122,15 +103,20 @@ impl Network {
         named::bn_layers(self)
     }
 
-    fn features_with(&self, x: Tensor<4>, step: &mut ConvNormStep<'_>) -> Tensor<2> {
+    /// Whether the blocks can be taken as one operation: convolutions without groups, plain ReLU.
+    pub(crate) fn is_fusible(&self) -> bool {
+        matches!(self, Self::ConvNet(_) | Self::ResNet(_))
+    }
+
+    pub(crate) fn features_with(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
         match self {
-            Self::ConvNet(network) => network.features(x, step),
-            Self::ResNet(network) => network.features(x, step),
-            Self::MobileNetV2(network) => network.features(x, step),
+            Self::ConvNet(network) => network.features(x, pass),
+            Self::ResNet(network) => network.features(x, pass),
+            Self::MobileNetV2(network) => network.features(x, pass),
         }
     }
 
-    fn classify(&self, features: Tensor<2>) -> Tensor<2> {
+    pub(crate) fn classify(&self, features: Tensor<2>) -> Tensor<2> {
         match self {
             Self::ConvNet(network) => network.classifier.forward(features),
             Self::ResNet(network) => network.fc.forward(features),

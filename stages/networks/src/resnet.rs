@@ -5,10 +5,12 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
+use delt_conv_norm::Activation;
 use delt_formats::Stem;
 
 use crate::error::NetworkError;
-use crate::layers::{BatchNorm, Builder, Conv, ConvNormStep, Geometry, Linear};
+use crate::layers::{BatchNorm, Builder, Conv, Geometry, Linear};
+use crate::pass::Pass;
 
 /// Blocks per group of ResNet-18.
 pub(crate) const RESNET18: [usize; 4] = [2, 2, 2, 2];
@@ -87,15 +89,17 @@ impl ResNet {
         })
     }
 
-    pub(crate) fn features(&self, x: Tensor<4>, step: &mut ConvNormStep<'_>) -> Tensor<2> {
-        let mut x = relu(step(&self.conv1, &self.bn1, x));
+    pub(crate) fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
+        let x = pass.enter(x);
+        let mut x = pass.block(&self.conv1, &self.bn1, x, Activation::Relu);
         if self.has_max_pool {
-            x = max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
+            let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
+            x = pass.enter(max_pool2d(pass.leave(x), options));
         }
         for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten() {
-            x = block.forward(x, step);
+            x = block.forward(x, pass);
         }
-        spatial_mean(x)
+        spatial_mean(pass.leave(x))
     }
 }
 
@@ -138,11 +142,11 @@ impl BasicBlock {
         Ok(Self { conv1, bn1, conv2, bn2, downsample })
     }
 
-    fn forward(&self, x: Tensor<4>, step: &mut ConvNormStep<'_>) -> Tensor<4> {
-        let y = relu(step(&self.conv1, &self.bn1, x.clone()));
-        let y = step(&self.conv2, &self.bn2, y);
+    fn forward(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<4> {
+        let y = pass.block(&self.conv1, &self.bn1, x.clone(), Activation::Relu);
+        let y = pass.block(&self.conv2, &self.bn2, y, Activation::Identity);
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => step(conv, norm, x),
+            Some((conv, norm)) => pass.block(conv, norm, x, Activation::Identity),
             None => x,
         };
         relu(y + shortcut)

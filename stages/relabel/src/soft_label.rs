@@ -4,7 +4,7 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::{Draws, ViewSpec, build_views, draw_views};
 use delt_formats::{Normalization, Picture, ViewRow};
-use delt_networks::Network;
+use delt_networks::FrozenNetwork;
 use half::f16;
 
 /// Views that the teacher sees at once. Its statistics are fixed, so the number changes no label.
@@ -14,7 +14,7 @@ const TEACHER_BATCH: usize = 128;
 #[derive(Debug)]
 pub struct Labeller {
     /// In evaluation mode, on a device without autodiff.
-    pub teacher: Network,
+    pub teacher: FrozenNetwork,
     /// The teacher's own constants.
     pub normalization: Normalization,
     /// Side of the images, px.

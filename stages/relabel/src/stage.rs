@@ -7,7 +7,7 @@ use delt_harness::config::Branch;
 use delt_harness::progress::human_bytes;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
-use delt_networks::Network;
+use delt_networks::FrozenNetwork;
 use serde_json::to_value;
 
 use crate::soft_label::Labeller;
@@ -38,8 +38,13 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         pictures.push(picture.with_context(|| format!("synthetic.parquet, row {}", pictures.len()))?);
     }
     let weights = teacher.verified_file("weights.safetensors")?;
-    let teacher =
-        Network::load(&facts.architecture, classes.len(), facts.size as usize, &weights, &opened.device)?;
+    let teacher = FrozenNetwork::load(
+        &facts.architecture,
+        classes.len(),
+        facts.size as usize,
+        &weights,
+        &opened.device,
+    )?;
     let labeller =
         Labeller { teacher, normalization: facts.normalization, size: facts.size, device: opened.device };
 

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use delt_formats::Normalization;
 use delt_harness::progress::Progress;
-use delt_networks::Network;
+use delt_networks::{FrozenNetwork, Network};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainingError;
@@ -20,7 +20,7 @@ pub struct Accuracy {
     pub cross_entropy: f64,
 }
 
-/// Tests a network in evaluation mode; `progress` advances by pictures.
+/// Tests a network, on a device without autodiff, in evaluation mode; `progress` advances by pictures.
 ///
 /// # Errors
 ///
@@ -33,6 +33,7 @@ pub fn test_accuracy(
     device: &Device,
     progress: &Progress,
 ) -> Result<Accuracy, TrainingError> {
+    let network = FrozenNetwork::new(network.clone(), device);
     let mut sums = Sums::default();
     let indices: Vec<usize> = (0..images.len()).collect();
     for batch in indices.chunks(batch.max(1)) {

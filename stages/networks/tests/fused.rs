@@ -1,0 +1,121 @@
+//! Networks whose blocks go as one operation against the same networks layer by layer.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_formats::{Architecture, Stem};
+use delt_networks::formula::formula_uniform;
+use delt_networks::{BatchStatistics, FrozenNetwork, Network};
+
+const CLASSES: usize = 7;
+const IMAGES: usize = 6;
+const TOLERANCE: f64 = 2e-4;
+
+/// Every network that has fused blocks, with the side of its pictures.
+fn networks() -> Vec<(Architecture, usize)> {
+    vec![
+        (Architecture::ConvNet { depth: 2, width: 12 }, 8),
+        (Architecture::ConvNet { depth: 3, width: 20 }, 18),
+        (Architecture::Resnet18 { stem: Stem::Small }, 16),
+        (Architecture::Resnet18 { stem: Stem::Standard }, 40),
+        (Architecture::Resnet34 { stem: Stem::Small }, 8),
+    ]
+}
+
+fn device() -> Device {
+    delt_device::open("flex").expect("the CPU").device
+}
+
+fn pictures(size: usize, device: &Device) -> Tensor<4> {
+    let shape = [IMAGES, 3, size, size];
+    let values = formula_uniform("fused/", "x", shape.iter().product());
+    Tensor::from_data(TensorData::new(values.into_iter().map(|u| 2.0 * u as f32).collect(), shape), device)
+}
+
+fn build(architecture: &Architecture, size: usize, device: &Device) -> Network {
+    Network::formula(architecture, CLASSES, size, "fused/", device).expect("a network")
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_into_vec_as().expect("values")
+}
+
+fn assert_close(what: &str, ours: &[f32], expected: &[f32]) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let apart = square(&mut ours.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));
+    let error = apart / square(&mut expected.iter().map(|v| f64::from(*v))).max(1e-30);
+    assert!(error < TOLERANCE, "{what}: relative error {error:e}");
+}
+
+/// Different slopes at every logit.
+fn loss_of(logits: Tensor<2>) -> Tensor<1> {
+    let shape = logits.dims();
+    let weights = formula_uniform("fused/", "slopes", shape.iter().product());
+    let weights = TensorData::new(weights.into_iter().map(|u| u as f32).collect::<Vec<_>>(), shape);
+    (logits.clone() * Tensor::from_data(weights, &logits.device())).sum()
+}
+
+#[test]
+fn frozen_networks_agree_with_their_layers() {
+    let device = device();
+    for (architecture, size) in networks() {
+        let run = |network: &FrozenNetwork| {
+            let leaf = pictures(size, &device).autodiff().require_grad();
+            let (logits, terms) = network.forward_with_bn_terms(leaf.clone());
+            let found: Vec<f32> = terms.iter().flat_map(|term| host(term.clone().inner())).collect();
+            let loss =
+                terms.into_iter().fold(loss_of(logits.clone()), |sum, term| sum + term.mul_scalar(0.3));
+            let gradient = leaf.grad(&loss.backward()).expect("a gradient");
+            (host(logits.inner()), found, host(gradient), host(network.features(pictures(size, &device))))
+        };
+        let fused = FrozenNetwork::new(build(&architecture, size, &device), &device);
+        let ours = run(&fused);
+        let plain = run(&fused.without_fusion());
+        assert_close(&format!("{architecture:?} logits"), &ours.0, &plain.0);
+        assert_close(&format!("{architecture:?} BN terms"), &ours.1, &plain.1);
+        assert_close(&format!("{architecture:?} gradient"), &ours.2, &plain.2);
+        assert_close(&format!("{architecture:?} features"), &ours.3, &plain.3);
+    }
+}
+
+/// The gradients of all matrices and filters, one after another. Those of biases before a batch normalisation are rounding
+/// noise around 0, and left out.
+struct Collect<'a> {
+    gradients: &'a burn::tensor::Gradients,
+    values: Vec<Vec<f32>>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if D >= 2 {
+            self.values.push(host(param.val().grad(self.gradients).expect("a gradient")));
+        }
+    }
+}
+
+#[test]
+fn training_steps_agree_with_their_layers() {
+    let device = device().autodiff();
+    for (architecture, size) in networks() {
+        let run = |forward: fn(&Network, Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>)| {
+            let network = build(&architecture, size, &device);
+            let (logits, statistics) = forward(&network, pictures(size, &device));
+            let gradients = loss_of(logits.clone()).backward();
+            let mut collect = Collect { gradients: &gradients, values: Vec::new() };
+            network.visit(&mut collect);
+            (host(logits.inner()), statistics, collect.values)
+        };
+        let ours = run(Network::forward_train);
+        let plain = run(Network::forward_train_plain);
+        assert_close(&format!("{architecture:?} logits"), &ours.0, &plain.0);
+        assert_eq!(ours.1.len(), plain.1.len());
+        for (ours, plain) in ours.1.into_iter().zip(plain.1) {
+            assert_close(&format!("{architecture:?} mean"), &host(ours.mean), &host(plain.mean));
+            let variances = [ours.variance_unbiased, plain.variance_unbiased].map(host);
+            assert_close(&format!("{architecture:?} variance"), &variances[0], &variances[1]);
+        }
+        for (at, (ours, plain)) in ours.2.iter().zip(&plain.2).enumerate() {
+            assert_close(&format!("{architecture:?} gradient {at}"), ours, plain);
+        }
+    }
+}
