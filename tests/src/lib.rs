@@ -25,11 +25,11 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The folder of golden files.
+/// The folder of golden files; `DELT_GOLDEN` counts from the workspace where it is relative.
 pub fn folder() -> PathBuf {
     let shared = workspace().join("../shared/golden");
     match std::env::var_os("DELT_GOLDEN") {
-        Some(folder) => folder.into(),
+        Some(folder) => workspace().join(folder),
         None if shared.is_dir() => shared,
         None => workspace().join("tests/golden"),
     }

@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use delt_formats::{Architecture, Normalization, Stem};
 use delt_networks::formula::formula_uniform;
-use delt_networks::{Network, bn_statistics_terms, read_checkpoint};
+use delt_networks::{FrozenNetwork, Network, read_checkpoint};
 use delt_synthesize::recover::RecoveryTeacher;
 use delt_tests::{assert_close, device, file, integers, json, number, prefix, tensors, values};
 
@@ -13,8 +13,15 @@ use crate::recovery::published;
 const FORWARD_TOLERANCE: f64 = 1e-4;
 const GRADIENT_TOLERANCE: f64 = 1e-3;
 
-/// One recovery step against `recover_<name>`; `make` builds the network for so many classes, pixels and this device.
-fn check_recovery(name: &str, images: &str, make: impl FnOnce(usize, usize, &Device) -> Network) {
+/// One recovery step against `recover_<name>`, as the stages take it and layer by layer; `make` builds the network for so
+/// many classes, pixels and this device.
+fn check_recovery(name: &str, images: &str, make: impl Fn(usize, usize, &Device) -> Network) {
+    let frozen = |classes, size, device: &Device| FrozenNetwork::new(make(classes, size, device), device);
+    check_pass(name, images, frozen);
+    check_pass(name, images, |classes, size, device| frozen(classes, size, device).without_fusion());
+}
+
+fn check_pass(name: &str, images: &str, make: impl Fn(usize, usize, &Device) -> FrozenNetwork) {
     let name = format!("recover_{name}");
     let (Some(scalars), Some(golden)) = (json(&name), tensors(&name)) else { return };
     let ([_, _, size, _], [_, classes]) = (golden.shape("inputs"), golden.shape("logits"));
@@ -30,15 +37,14 @@ fn check_recovery(name: &str, images: &str, make: impl FnOnce(usize, usize, &Dev
     let device = device();
     let network = make(classes, size, &device);
     let x = golden.tensor::<4>("inputs", &device);
-    let (logits, inputs) = network.forward_with_bn_inputs(x.clone());
+    let (logits, terms) = network.forward_with_bn_terms(x.clone());
     close("logits", &values(logits), &golden.values("logits"), FORWARD_TOLERANCE);
     close("logits alone", &values(network.forward(x.clone())), &golden.values("logits"), FORWARD_TOLERANCE);
-    let layers = network.bn_layers();
-    let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    let names: Vec<String> = network.bn_layers().iter().map(|layer| layer.name.clone()).collect();
     let expected: Vec<&str> =
         scalars["bn_layers"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert_eq!(names, expected);
-    let terms: Vec<f32> = bn_statistics_terms(&inputs, &layers).into_iter().flat_map(values).collect();
+    let terms: Vec<f32> = terms.into_iter().flat_map(values).collect();
     let expected = golden.values("bn_terms");
     close("BN terms", &terms, &expected, FORWARD_TOLERANCE);
     for (layer, (ours, expected)) in names.iter().zip(terms.iter().zip(&expected)) {
@@ -46,7 +52,7 @@ fn check_recovery(name: &str, images: &str, make: impl FnOnce(usize, usize, &Dev
         assert!(error < FORWARD_TOLERANCE, "{name}, BN term of {layer}: {ours}, expected {expected}");
     }
 
-    // what the stage itself calls
+    // the loss of the stage
     let constants = Normalization { mean: [0.0; 3], std: [1.0; 3] }; // only for the clip, which no loss sees
     let teacher = RecoveryTeacher::new(network, &constants, &device);
     let config = published(number(&scalars["r_bn"]), number(&scalars["first_bn_multiplier"]));
@@ -98,7 +104,7 @@ fn check_import(weights: &str, top_level_key: Option<&str>) {
     let Some(path) = file(weights) else { return };
     let read = read_checkpoint(&path, top_level_key).unwrap();
     check_recovery("conv3_w16", "conv3.x", |classes, size, device| {
-        Network::from_named(&conv3_w16(), classes, size, read, device).unwrap()
+        Network::from_named(&conv3_w16(), classes, size, read.clone(), device).unwrap()
     });
 }
 

@@ -3,7 +3,7 @@
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization};
 use delt_harness::config::synthesize::Synthesize;
-use delt_networks::Network;
+use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::augmentation::Augmentation;
 use delt_synthesize::early_late::{EarlyLate, EarlyLateConfig};
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
@@ -36,7 +36,7 @@ fn teacher(case: &Value) -> RecoveryTeacher {
     let architecture = Architecture::ConvNet { depth: 3, width: 16 };
     let network = Network::formula(&architecture, 10, SIZE, &prefix(), &device).unwrap();
     let constants = Normalization { mean: three(&case["mean"]), std: three(&case["std"]) };
-    RecoveryTeacher::new(network, &constants, &device)
+    RecoveryTeacher::new(FrozenNetwork::new(network, &device), &constants, &device)
 }
 
 fn augmentation(draw: &Value) -> Augmentation {
@@ -118,28 +118,35 @@ fn recovery_gradient_agrees_with_finite_differences() {
     let leaf = image(&start).autodiff().require_grad();
     let total = teacher.loss(augmentation.apply(leaf.clone()), &[1, 7], &config).total;
     let gradient = values(leaf.grad(&total.backward()).unwrap());
-    // along the gradient and along two other directions: single pixels drown in f32 rounding
+    // along the gradient, along every third pixel of it, and along directions that know nothing of it; single pixels drown in
+    // the rounding of 32 bits
     let norm = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-    for kind in 0..3 {
+    for kind in 0..6 {
         let direction: Vec<f64> = match kind {
             0 => gradient.iter().map(|g| f64::from(*g) / norm).collect(),
-            1 => uniform.iter().rev().zip(&gradient).map(|(u, g)| u.abs() * f64::from(g.signum())).collect(),
-            _ => gradient
+            1 => gradient
                 .iter()
                 .enumerate()
                 .map(|(i, g)| if i % 3 == 0 { f64::from(*g) / norm } else { 0.0 })
                 .collect(),
+            _ => delt_networks::formula::formula_uniform(
+                "finite-difference/",
+                &format!("direction {kind}"),
+                start.len(),
+            ),
         };
         let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
-        let step = 2e-2 / length;
+        let step = 1e-1 / length;
         let moved = |sign: f64| -> Vec<f32> {
             start.iter().zip(&direction).map(|(x, d)| x + (sign * step * d) as f32).collect()
         };
         let numeric = (loss(&moved(1.0)) - loss(&moved(-1.0))) / (2.0 * step);
         let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * d).sum();
-        let error = (numeric - analytic).abs() / analytic.abs();
+        // against what the direction could have met: one at right angles to the gradient has a slope near 0
+        let usual = norm * length / (start.len() as f64).sqrt();
+        let error = (numeric - analytic).abs() / analytic.abs().max(usual);
         assert!(
-            error < 1e-2,
+            error < 2e-2,
             "direction {kind}: numeric {numeric}, backward {analytic}, relative error {error:.1e}"
         );
     }

@@ -2,7 +2,7 @@
 
 use delt_augment::build_views;
 use delt_formats::{LabelsReader, Normalization, Picture, SyntheticReader, TeacherFacts};
-use delt_networks::Network;
+use delt_networks::FrozenNetwork;
 use delt_tests::binaries::{Run, STAGES};
 use relabel::soft_label::Labeller;
 
@@ -27,7 +27,8 @@ fn largest_difference(run: &Run, constants: Option<Normalization>) -> f32 {
     let normalization = constants.unwrap_or(facts.normalization);
     let device = delt_device::open("flex").unwrap().device;
     let weights = teacher.join("weights.safetensors");
-    let teacher = Network::load(&facts.architecture, 10, facts.size as usize, &weights, &device).unwrap();
+    let teacher =
+        FrozenNetwork::load(&facts.architecture, 10, facts.size as usize, &weights, &device).unwrap();
     let labeller = Labeller { teacher, normalization, size: facts.size, device };
 
     let (synthetic, _) = run.pointed("tiny/delt/synthetic", "synthetic");
