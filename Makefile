@@ -91,29 +91,29 @@ test: build ## all tests
 	cargo test --workspace $(FEATURES)
 
 test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/golden or tests/golden)
-	cargo test -p delt-tests $(FEATURES) --test golden -- --nocapture
+	cargo test --workspace $(FEATURES) --test golden -- --nocapture
 
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)
 	DELT_STORE='$(STORE)' DELT_DEVICE='$(DEVICE)' \
-		cargo test -p delt-tests $(FEATURES) --test peer -- --ignored --nocapture
+		cargo test --workspace $(FEATURES) --test peer -- --ignored --nocapture
 
 # CIFAR-100 where it lies beside the repository, else the digits; and every pipeline file must at least load
 ifneq ($(wildcard ../shared/data/cifar100/.),)
-SMOKE_RUN = cifar100-smoke
+SMOKE_RUN = cifar100-smoke/report
 else
-SMOKE_RUN = demo SET='teacher.train.epochs=2 select.ipc=2 synthesize.max_iterations=4 synthesize.round_iterations=2 \
+SMOKE_RUN = demo/report SET='teacher.train.epochs=2 select.ipc=2 synthesize.max_iterations=4 synthesize.round_iterations=2 \
 	relabel.epochs=2 relabel.batch=10 relabel.seeds=[3407] evaluate.test_every=2'
 endif
 SMOKE_STORE = $(TARGET)/smoke-store
 
 smoke: build ## a tiny run of every stage from an empty store, then dry runs of all pipelines
 	rm -rf '$(SMOKE_STORE)'
-	$(MAKE) --no-print-directory $(SMOKE_RUN) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN=
-	$(MAKE) --no-print-directory $(PIPELINES) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN=1
+	$(MAKE) --no-print-directory SET= $(SMOKE_RUN) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN= OUTPUT=
+	$(MAKE) --no-print-directory $(PIPELINES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
 
 verify-device: build ## golden tests, 50 recovery iterations and their speed on DEVICE=...
-	DELT_DEVICE='$(DEVICE)' cargo test -p delt-tests $(FEATURES) --test golden -- --nocapture
-	cargo run --package delt-networks $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
+	DELT_DEVICE='$(DEVICE)' cargo test --workspace $(FEATURES) --test golden -- --nocapture
+	cargo run --workspace $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
 	rm -rf '$(TARGET)/verify-store'
 	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'

@@ -9,7 +9,11 @@ use std::env::var_os;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use delt_augment::MixSpec;
 use delt_formats::Summary;
+use delt_harness::config;
+use delt_harness::config::evaluate::{Loss, StudentSchedule};
+use delt_harness::config::select::Strategy;
 use delt_tests::binaries::{Run, STAGES};
 use delt_tests::{json, number, numbers, workspace};
 use serde_json::Value;
@@ -40,6 +44,50 @@ fn evaluate(methods: &[&str]) -> Vec<Summary> {
     }
     let folder = |method| run.pointed(&format!("{PIPELINE}/{method}/evaluation"), "evaluation").0;
     methods.iter().map(|method| Summary::read(folder(method).join("summary.json")).unwrap()).collect()
+}
+
+/// The settings that PyTorch ran with are those of the pipeline: else the comparison below compares two things.
+#[test]
+fn the_pipeline_has_the_settings_of_the_peer() {
+    let Some(peer) = json("pipeline_peer") else { return };
+    let path = workspace().join(format!("pipelines/{PIPELINE}.yaml"));
+    let branches = config::load(&path, &[], None).unwrap();
+    let pipeline = |name: &str| &branches.iter().find(|branch| branch.name == name).unwrap().pipeline;
+    let (delt, random) = (pipeline("delt"), pipeline("random"));
+
+    assert_eq!(peer["selection"], "medium for delt, random for random");
+    assert_eq!((delt.select.strategy, random.select.strategy), (Strategy::Medium, Strategy::Random));
+    assert_eq!(random.synthesize.max_iterations, 0);
+    let counts = [
+        ("ipc", delt.select.ipc),
+        ("max_iterations", delt.synthesize.max_iterations),
+        ("round_iterations", delt.synthesize.round_iterations),
+        ("recover_batch", delt.synthesize.batch),
+        ("epochs", delt.relabel.epochs),
+    ];
+    for (key, ours) in counts {
+        assert_eq!(peer[key].as_u64(), Some(u64::from(ours)), "{key}");
+    }
+    assert_eq!(peer["student_batch"].as_u64(), delt.relabel.batch.map(u64::from));
+    let seeds: Vec<u64> = peer["seeds"].as_array().unwrap().iter().map(|s| s.as_u64().unwrap()).collect();
+    assert_eq!(seeds, delt.relabel.seeds);
+
+    for recipe in [delt, random] {
+        let evaluate = &recipe.evaluate;
+        assert_eq!(
+            (evaluate.lr, evaluate.weight_decay),
+            (number(&peer["student_lr"]), number(&peer["weight_decay"]))
+        );
+        assert_eq!(evaluate.loss, Loss::Kl { temperature: number(&peer["temperature"]) });
+        assert_eq!(evaluate.schedule, StudentSchedule::SmoothedCosine);
+        assert_eq!(evaluate.bn_momentum, 0.1, "one forward a step");
+        let relabel = &recipe.relabel;
+        assert_eq!(relabel.min_crop_scale, number(&peer["crop_scale"][0]));
+        assert_eq!(relabel.mix, MixSpec::Cutmix { alpha: 1.0 });
+        let policy = relabel.randaugment.unwrap();
+        let name = format!("rand-m{}-n{}-mstd{:.1}", policy.magnitude, policy.layers, policy.std);
+        assert_eq!(peer["randaugment"], name);
+    }
 }
 
 #[test]
