@@ -1,0 +1,251 @@
+//! The work of the device: recovery iteration, training steps, forward passes, as the stages call them.
+
+use anyhow::{Context, Result};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use delt_augment::Draws;
+use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
+use delt_harness::config::synthesize::{Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::teacher::Optimizer;
+use delt_networks::formula::formula_uniform;
+use delt_networks::{FrozenNetwork, Network};
+use delt_synthesize::augmentation::Augmentation;
+use delt_synthesize::early_late::{EarlyLate, EarlyLateConfig};
+use delt_synthesize::recover::{Recovery, RecoveryTeacher};
+use delt_training::losses::{cross_entropy, kl_divergence};
+use delt_training::{PictureSet, module_optimizer, training_step};
+use relabel::soft_label::Labeller;
+
+/// What is run once and timed.
+pub(crate) type Job = Box<dyn FnMut() -> Result<()>>;
+
+const CLASSES: u32 = 100;
+
+const NORMALIZATION: Normalization =
+    Normalization { mean: [0.507, 0.487, 0.441], std: [0.267, 0.256, 0.276] };
+
+/// A network at a size of picture, with the batch that it is measured with.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    size: u32,
+    batch: usize,
+}
+
+const CASES: [Case; 3] = [
+    Case { name: "convnet3-32", size: 32, batch: 100 },
+    Case { name: "resnet18-32", size: 32, batch: 50 },
+    Case { name: "resnet18-64", size: 64, batch: 25 },
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Recovery,
+    Student,
+    Teacher,
+    Labelling,
+    Scoring,
+}
+
+const KINDS: [(Kind, &str); 5] = [
+    (Kind::Recovery, "recovery"),
+    (Kind::Student, "student"),
+    (Kind::Teacher, "teacher"),
+    (Kind::Labelling, "labelling"),
+    (Kind::Scoring, "scoring"),
+];
+
+/// One kind of work with one network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    kind: Kind,
+    kind_name: &'static str,
+    case: Case,
+}
+
+/// Every work, by network.
+pub(crate) fn all() -> Vec<Work> {
+    let of_case = |case| KINDS.map(|(kind, kind_name)| Work { kind, kind_name, case });
+    CASES.into_iter().flat_map(of_case).collect()
+}
+
+/// The work of a name.
+///
+/// # Errors
+/// Where there is none.
+pub(crate) fn find(name: &str) -> Result<Work> {
+    all().into_iter().find(|work| work.name() == name).with_context(|| format!("no work is called {name}"))
+}
+
+impl Work {
+    /// E.g. `recovery-convnet3-32`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.kind_name, self.case.name)
+    }
+
+    /// Whether it is a recovery iteration.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.kind == Kind::Recovery
+    }
+
+    /// Images of one run.
+    pub(crate) fn images(&self) -> usize {
+        self.case.batch
+    }
+
+    /// Builds the network and the images.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub(crate) fn start(&self, device: &Device) -> Result<Job> {
+        match self.kind {
+            Kind::Recovery => self.recovery(device),
+            Kind::Student => self.student(device),
+            Kind::Teacher => self.teacher(device),
+            Kind::Labelling => self.labelling(device),
+            Kind::Scoring => self.scoring(device),
+        }
+    }
+
+    fn network(&self, device: &Device) -> Result<Network> {
+        let architecture = match self.case.name {
+            "convnet3-32" => Architecture::ConvNet { depth: 3, width: 128 },
+            _ => Architecture::Resnet18 { stem: Stem::Small },
+        };
+        Ok(Network::initialize(&architecture, CLASSES as usize, self.case.size as usize, 0, device)?)
+    }
+
+    fn shape(&self) -> [usize; 4] {
+        let size = self.case.size as usize;
+        [self.case.batch, 3, size, size]
+    }
+
+    /// Normalised values.
+    fn pixels(&self) -> Vec<f32> {
+        let count = self.shape().iter().product();
+        formula_uniform("bench/", "x", count).into_iter().map(|u| 1.5 * u as f32).collect()
+    }
+
+    fn labels(&self) -> Vec<u32> {
+        (0..self.case.batch as u32).map(|image| image % CLASSES).collect()
+    }
+
+    /// A whole iteration: crop and flip, forward, statistics, backward, Adam, clip.
+    fn recovery(&self, device: &Device) -> Result<Job> {
+        let config = recipe(self.case.batch as u32);
+        let schedule = EarlyLateConfig {
+            ipc: 1,
+            max_iterations: config.max_iterations,
+            round_iterations: config.round_iterations,
+            batch: config.batch,
+            early_late: false,
+            min_iterations: None,
+        };
+        let schedule = EarlyLate::new(&schedule, 0..self.case.batch as u32, &Draws::new(0));
+        let batch = schedule.batches.first().context("no batch")?;
+        let teacher =
+            RecoveryTeacher::new(FrozenNetwork::new(self.network(device)?, device), &NORMALIZATION, device);
+        let size = self.case.size;
+        let mut recovery = Recovery::start(batch, &self.pixels(), size as usize, &config, device);
+        let crop = CropBox { top: 3, left: 2, height: size - 8, width: size - 6 };
+        let augmentation = Augmentation { crop, flip: true, roll: (0, 0) };
+        let classes = vec![String::new(); CLASSES as usize];
+        Ok(Box::new(move || Ok(recovery.step(&teacher, &config, &augmentation, &classes)?)))
+    }
+
+    /// AdamW on the divergence from stored logits.
+    fn student(&self, device: &Device) -> Result<Job> {
+        let adamw =
+            Optimizer::Adamw { lr: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
+        let logits = formula_uniform("bench/", "logits", self.case.batch * CLASSES as usize);
+        let logits: Vec<f32> = logits.into_iter().map(|u| 5.0 * u as f32).collect();
+        let logits = TensorData::new(logits, [self.case.batch, CLASSES as usize]);
+        let device = device.clone().autodiff();
+        self.training(&device, adamw, move |ours, device| {
+            kl_divergence(ours, Tensor::from_data(logits.clone(), device), 20.0)
+        })
+    }
+
+    /// SGD with Nesterov's momentum on class labels.
+    fn teacher(&self, device: &Device) -> Result<Job> {
+        let sgd = Optimizer::Sgd { lr: 0.01, momentum: 0.9, nesterov: true, weight_decay: 5e-4 };
+        let labels: Vec<i32> = self.labels().into_iter().map(|label| label as i32).collect();
+        let labels = TensorData::new(labels, [self.case.batch]);
+        let device = device.clone().autodiff();
+        self.training(&device, sgd, move |logits, device| {
+            cross_entropy(logits, Tensor::<1, Int>::from_data(labels.clone(), device), 0.05)
+        })
+    }
+
+    fn training(
+        &self,
+        device: &Device,
+        optimizer: Optimizer,
+        loss: impl Fn(Tensor<2>, &Device) -> Tensor<1> + 'static,
+    ) -> Result<Job> {
+        let network = self.network(device)?;
+        let mut optimizer = module_optimizer(&optimizer, &network);
+        let mut network = Some(network);
+        let (pixels, shape, device) = (self.pixels(), self.shape(), device.clone());
+        Ok(Box::new(move || {
+            let images = Tensor::from_data(TensorData::new(pixels.clone(), shape), &device);
+            let before = network.take().context("the step before failed")?;
+            let (after, _) =
+                training_step(before, &mut optimizer, 1e-3, 0.1, images, |logits| loss(logits, &device))?;
+            network = Some(after);
+            Ok(())
+        }))
+    }
+
+    fn labelling(&self, device: &Device) -> Result<Job> {
+        let labeller = Labeller {
+            teacher: FrozenNetwork::new(self.network(device)?, device),
+            normalization: NORMALIZATION,
+            size: self.case.size,
+            device: device.clone(),
+        };
+        let (pixels, batch) = (self.pixels(), self.case.batch);
+        Ok(Box::new(move || labeller.logits(pixels.clone(), batch).map(drop)))
+    }
+
+    /// From 8-bit pictures to logits on the host.
+    fn scoring(&self, device: &Device) -> Result<Job> {
+        let network = FrozenNetwork::new(self.network(device)?, device);
+        let (batch, side) = (self.case.batch, self.case.size);
+        let bytes = formula_uniform("bench/", "picture", (3 * side * side) as usize);
+        let rgb: Vec<u8> = bytes.into_iter().map(|u| ((u + 1.0) * 127.5) as u8).collect();
+        let pictures = vec![Picture { width: side, height: side, rgb }; batch];
+        let ids = (0..batch as u64).collect();
+        let images = PictureSet { size: side, pictures, labels: self.labels(), ids };
+        let indices: Vec<usize> = (0..batch).collect();
+        let device = device.clone();
+        Ok(Box::new(move || {
+            let logits = network.forward(images.batch(&indices, &NORMALIZATION, &device));
+            logits.try_into_vec_as::<f32>()?;
+            Ok(())
+        }))
+    }
+}
+
+/// The published recipe; all images are active.
+fn recipe(batch: u32) -> Synthesize {
+    Synthesize {
+        max_iterations: 4000,
+        round_iterations: 4000,
+        early_late: false,
+        batch,
+        bn_matching_weight: 0.01,
+        first_bn_multiplier: 10.0,
+        lr: 0.25,
+        beta_1: 0.5,
+        beta_2: 0.9,
+        epsilon: 1e-8,
+        min_crop_scale: 0.08,
+        milestone: 1.0,
+        flip: true,
+        jitter: 0,
+        init: Init::Selected,
+        optimizer_state: OptimizerState::PerBatch,
+        lr_schedule: LrSchedule::PerBatch,
+        min_iterations: None,
+    }
+}

@@ -1,0 +1,148 @@
+//! `delt-bench`: seconds of the work that a run consists of, alone or in alternation with the same work in PyTorch
+//! (`make bench`, `make bench-torch`). Results go to stdout, one line each; `BENCHMARKS.md` keeps them.
+
+mod compute;
+mod memory;
+mod storage;
+mod torch;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use crate::compute::{Job, Work};
+use crate::torch::Peer;
+
+/// Runs that are not counted, before the others.
+const WARM_UP: usize = 2;
+
+/// Measures the work that a run consists of.
+#[derive(Debug, Parser)]
+#[command(name = "delt-bench", version)]
+struct Args {
+    /// Where to compute: auto, flex, cuda[:N], vulkan[:N], wgpu[:N].
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Counted runs of each work.
+    #[arg(long, default_value_t = 7)]
+    runs: usize,
+    /// Only work whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// A Python with PyTorch: compare with bench/torch_peer.py, run by run in alternation.
+    #[arg(long)]
+    torch: Option<PathBuf>,
+    /// Run one work in this process, print its peak memory and stop.
+    #[arg(long, hide = true)]
+    alone: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    ensure!(args.runs > 0, "--runs 0, expected at least 1");
+    let opened = delt_device::open(&args.device)?;
+    if let Some(name) = &args.alone {
+        let mut job = compute::find(name)?.start(&opened.device)?;
+        for _ in 0..WARM_UP + args.runs {
+            job()?;
+        }
+        println!("{}", memory::peak_bytes()?);
+        return Ok(());
+    }
+    println!("device {}, {} threads", opened.name, rayon::current_num_threads());
+    let works: Vec<Work> =
+        compute::all().into_iter().filter(|work| work.name().contains(&args.only)).collect();
+    match &args.torch {
+        Some(python) => compare(&args, &works, &opened.device, python),
+        None => measure(&args, &works, &opened.device),
+    }
+}
+
+/// Seconds of every work, and MB/s of files.
+fn measure(args: &Args, works: &[Work], device: &burn::tensor::Device) -> Result<()> {
+    for work in works {
+        let mut job = work.start(device)?;
+        let mut seconds = timed(&mut job, args.runs)?;
+        let (low, median, high) = spread(&mut seconds);
+        let per_second = work.images() as f64 / median;
+        println!("{} {median:.4} s ({low:.4} to {high:.4}), {per_second:.0} images/s", work.name());
+    }
+    storage::measure(args.runs, &args.only)
+}
+
+fn timed(job: &mut Job, runs: usize) -> Result<Vec<f64>> {
+    for _ in 0..WARM_UP {
+        job()?;
+    }
+    (0..runs).map(|_| seconds_of(job)).collect()
+}
+
+fn seconds_of(job: &mut Job) -> Result<f64> {
+    let started = Instant::now();
+    job()?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// One line per work, `ratio NAME MEDIAN MIN MAX`, of ours/PyTorch; the two take turns.
+fn compare(
+    args: &Args,
+    works: &[Work],
+    device: &burn::tensor::Device,
+    python: &std::path::Path,
+) -> Result<()> {
+    let mut lines = Vec::new();
+    for work in works {
+        let name = work.name();
+        let mut job = work.start(device)?;
+        let mut peer = Peer::start(python, &name)?;
+        for _ in 0..WARM_UP {
+            job()?;
+            peer.run()?;
+        }
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..args.runs {
+            ours.push(seconds_of(&mut job)?);
+            theirs.push(peer.run()?);
+        }
+        let mut ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
+        let (_, own, _) = spread(&mut ours);
+        let (_, other, _) = spread(&mut theirs);
+        let (low, median, high) = spread(&mut ratios);
+        println!("{name}: {own:.4} s, PyTorch ({}) {other:.4} s", peer.layout());
+        lines.push(format!("ratio {name} {median:.3} {low:.3} {high:.3}"));
+    }
+    for work in works.iter().filter(|work| work.is_recovery()) {
+        let name = work.name();
+        let ours = memory::of_command(std::process::Command::new(std::env::current_exe()?).args([
+            "--alone",
+            &name,
+            "--runs",
+            &args.runs.to_string(),
+            "--device",
+            &args.device,
+        ]))?;
+        let theirs = torch::peak_bytes(python, &name, WARM_UP + args.runs)?;
+        let mib = |bytes: u64| bytes >> 20;
+        println!("peak memory of {name}: {} MiB, PyTorch {} MiB", mib(ours), mib(theirs));
+        let ratio = ours as f64 / theirs as f64;
+        lines.push(format!("ratio memory-{name} {ratio:.3} {ratio:.3} {ratio:.3}"));
+    }
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Smallest, median and largest.
+fn spread(values: &mut [f64]) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let median = if values.len().is_multiple_of(2) {
+        f64::midpoint(values[middle - 1], values[middle])
+    } else {
+        values[middle]
+    };
+    (values[0], median, values[values.len() - 1])
+}

@@ -1,0 +1,117 @@
+//! MB/s of files: ingest from a folder of pictures, a dataset written and read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use delt_augment::Draws;
+use delt_formats::provenance::ArtifactKind;
+use delt_formats::{DatasetReader, DatasetWriter, ImageRow, Picture, Provenance};
+use delt_harness::args::Args;
+use delt_harness::plan::INGEST;
+use delt_harness::session::Session;
+
+use crate::spread;
+
+const SIDE: u32 = 64;
+const CLASSES: u32 = 10;
+const PER_CLASS: u32 = 300;
+
+/// Prints megabytes of picture files per second.
+///
+/// # Errors
+/// Where the temporary folder cannot be used.
+pub(crate) fn measure(runs: usize, only: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let rows = pictures()?;
+    let megabytes = rows.iter().map(|row| row.bytes.len()).sum::<usize>() as f64 / 1e6;
+    let print = |name: &str, run: &mut dyn FnMut(usize) -> Result<()>| -> Result<()> {
+        if !name.contains(only) {
+            return Ok(());
+        }
+        let mut rates = Vec::new();
+        for at in 0..=runs {
+            let started = Instant::now();
+            run(at)?;
+            // the first run warms the file system's cache up
+            if at > 0 {
+                rates.push(megabytes / started.elapsed().as_secs_f64());
+            }
+        }
+        let (low, median, high) = spread(&mut rates);
+        println!("{name} {median:.0} MB/s ({low:.0} to {high:.0}), {} pictures of {SIDE} px", rows.len());
+        Ok(())
+    };
+
+    let images = folder.path().join("images");
+    for row in &rows {
+        let class = images.join(format!("class{:02}", row.label));
+        std::fs::create_dir_all(&class)?;
+        std::fs::write(class.join(format!("{:05}.png", row.image_id)), &row.bytes)?;
+    }
+    print("ingest-folder", &mut |at| ingest(folder.path(), &images, at))?;
+    let file = folder.path().join("train.parquet");
+    print("parquet-write", &mut |_| write(&file, &rows))?;
+    print("parquet-read", &mut |_| {
+        DatasetReader::open(&file)?.rows().try_for_each(|row| row.map(drop))?;
+        Ok(())
+    })
+}
+
+/// Noise as PNG: it does not compress, as photographs hardly do.
+fn pictures() -> Result<Vec<ImageRow>> {
+    (0..u64::from(CLASSES * PER_CLASS))
+        .map(|image_id| {
+            let noise = delt_augment::draws::standard_normal(Draws::new(0).stream("bench", image_id, 0));
+            let rgb =
+                noise.take((3 * SIDE * SIDE) as usize).map(|value| (128.0 + 40.0 * value) as u8).collect();
+            let bytes = Picture { width: SIDE, height: SIDE, rgb }.encode_png()?;
+            let label = image_id as u32 / PER_CLASS;
+            Ok(ImageRow { bytes, path: format!("{image_id}.png"), label, image_id })
+        })
+        .collect()
+}
+
+fn write(file: &Path, rows: &[ImageRow]) -> Result<()> {
+    let classes: Vec<String> = (0..CLASSES).map(|class| format!("class{class:02}")).collect();
+    let inputs = BTreeMap::new();
+    let config = serde_json::Value::Null;
+    let provenance = Provenance::new(
+        ArtifactKind::Dataset,
+        INGEST.name,
+        INGEST.algorithm_version,
+        classes,
+        config,
+        0,
+        inputs,
+    );
+    let mut writer = DatasetWriter::create(file, &provenance)?;
+    for row in rows {
+        writer.write(row)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// The whole stage, into a new store.
+fn ingest(folder: &Path, images: &Path, at: usize) -> Result<()> {
+    let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines").canonicalize()?;
+    let pipeline = folder.join("bench.yaml");
+    let source =
+        format!("{{kind: image_folder, path: {}, test_fraction: 0.1, split_seed: 0}}", images.display());
+    let extends = pipelines.join("trashnet-ipc10.yaml");
+    std::fs::write(&pipeline, format!("extends: {}\ningest: {{source: {source}}}\n", extends.display()))?;
+    let args = Args {
+        pipeline,
+        set: Vec::new(),
+        data: None,
+        store: folder.join(format!("store-{at}")),
+        device: "flex".to_owned(),
+        branches: Vec::new(),
+        force: false,
+        dry_run: false,
+        output: None,
+    };
+    ingest::run(&Session::open(INGEST, args)?)
+}

@@ -1,0 +1,182 @@
+"""The work of `delt-bench` in PyTorch, eager, in the faster of NCHW and channels-last.
+
+`torch_peer.py WORK THREADS` says which layout it took, then runs the work once for each line `run` on stdin and answers
+with seconds. `torch_peer.py WORK THREADS RUNS` runs it so often and prints the peak memory of the process in bytes.
+"""
+
+import resource
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+CLASSES = 100
+MEAN = torch.tensor([0.507, 0.487, 0.441]).view(1, 3, 1, 1)
+STD = torch.tensor([0.267, 0.256, 0.276]).view(1, 3, 1, 1)
+CASES = {"convnet3-32": (32, 100), "resnet18-32": (32, 50), "resnet18-64": (64, 25)}
+
+
+def convnet3(width=128):
+    layers, channels = [], 3
+    for _ in range(3):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
+        channels = width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 16, CLASSES))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, channels_in, channels, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+
+
+def resnet18():
+    """With a 3x3 stem and no max-pool."""
+    layers = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
+    channels_in = 64
+    for channels, stride in [(64, 1), (128, 2), (256, 2), (512, 2)]:
+        layers += [BasicBlock(channels_in, channels, stride), BasicBlock(channels, channels, 1)]
+        channels_in = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, CLASSES))
+
+
+class Statistics:
+    """What the published hook computes at the input of one BatchNorm layer."""
+
+    def __init__(self, layer):
+        self.term = None
+        layer.register_forward_hook(self)
+
+    def __call__(self, layer, inputs, output):
+        x = inputs[0]
+        n = x.shape[1]
+        mean = x.mean([0, 2, 3])
+        var = x.permute(1, 0, 2, 3).contiguous().reshape(n, -1).var(1, unbiased=False)
+        self.term = torch.norm(layer.running_var - var, 2) + torch.norm(layer.running_mean - mean, 2)
+
+
+def make_work(name, layout):
+    kind, case = name.split("-", 1)
+    size, batch = CASES[case]
+    torch.manual_seed(0)
+    net = (convnet3() if case.startswith("convnet3") else resnet18()).to(memory_format=layout)
+    pixels = torch.rand(batch, 3, size, size).mul(3).sub(1.5).contiguous(memory_format=layout)
+    labels = torch.arange(batch) % CLASSES
+
+    if kind == "recovery":
+        net.eval()
+        for p in net.parameters():
+            p.requires_grad_(False)
+        hooks = [Statistics(m) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+        x = pixels.clone(memory_format=torch.preserve_format).requires_grad_()
+        adam = torch.optim.Adam([x], lr=0.25, betas=(0.5, 0.9), eps=1e-8)
+        low, high = (0 - MEAN) / STD, (1 - MEAN) / STD
+
+        def run():
+            adam.zero_grad()
+            y = x[:, :, 3 : size - 5, 2 : size - 4]
+            y = F.interpolate(y, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+            y = torch.flip(y, [3])
+            terms = [10.0, *[1.0] * (len(hooks) - 1)]
+            loss = F.cross_entropy(net(y), labels)
+            loss = loss + 0.01 * sum(h.term * w for h, w in zip(hooks, terms))
+            loss.backward()
+            adam.step()
+            with torch.no_grad():
+                x.data = torch.clamp(x.data, low, high)
+            loss.item()
+
+        return run
+
+    if kind in ("student", "teacher"):
+        net.train()
+        long = [p for p in net.parameters() if p.dim() > 1]
+        short = [p for p in net.parameters() if p.dim() <= 1]
+        if kind == "student":
+            groups = [{"params": long, "weight_decay": 0.01}, {"params": short, "weight_decay": 0.0}]
+            optimizer = torch.optim.AdamW(groups, lr=1e-3)
+            target = F.softmax(torch.rand(batch, CLASSES).mul(10).sub(5) / 20, 1)
+
+            def loss_of(logits):
+                return F.kl_div(F.log_softmax(logits / 20, 1), target, reduction="batchmean")
+        else:
+            groups = [{"params": long, "weight_decay": 5e-4}, {"params": short, "weight_decay": 0.0}]
+            optimizer = torch.optim.SGD(groups, lr=1e-3, momentum=0.9, nesterov=True)
+
+            def loss_of(logits):
+                return F.cross_entropy(logits, labels, label_smoothing=0.05)
+
+        def run():
+            optimizer.zero_grad()
+            loss = loss_of(net(pixels))
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+        return run
+
+    net.eval()
+    if kind == "labelling":
+
+        @torch.no_grad()
+        def run():
+            net(pixels).half().numpy()
+
+        return run
+
+    pictures = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
+
+    @torch.no_grad()
+    def run():
+        x = (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+        F.softmax(net(x.contiguous(memory_format=layout)), 1).numpy()
+
+    return run
+
+
+def seconds(run):
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def main():
+    name, threads = sys.argv[1], int(sys.argv[2])
+    torch.set_num_threads(threads)
+    layouts = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+
+    def best_of_two(layout):
+        run = make_work(name, layouts[layout])
+        run()
+        return min(seconds(run), seconds(run))
+
+    faster = min(layouts, key=best_of_two)
+    if len(sys.argv) > 3:
+        run = make_work(name, layouts[faster])
+        for _ in range(int(sys.argv[3])):
+            run()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return
+    run = make_work(name, layouts[faster])
+    print(f"{faster}, PyTorch {torch.__version__}", flush=True)
+    for line in sys.stdin:
+        if line.strip() != "run":
+            break
+        print(seconds(run), flush=True)
+
+
+main()
