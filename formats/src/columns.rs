@@ -186,6 +186,28 @@ pub(crate) fn check_label(label: u32, classes: usize) -> Result<(), WrongValue> 
     Err(WrongValue::new("label", label, expected))
 }
 
+/// A probability that is none.
+pub(crate) fn check_probability(column: &'static str, probability: f32) -> Result<(), WrongValue> {
+    if (0.0..=1.0).contains(&probability) {
+        return Ok(());
+    }
+    Err(WrongValue::new(column, probability, "a number in 0..=1"))
+}
+
+/// A slot out of order: the slots of each class lie together and count from 0, classes ascend. Given are label and slot of
+/// the row and of the one before it.
+pub(crate) fn check_slot((label, slot): (u32, u32), before: Option<(u32, u32)>) -> Result<(), WrongValue> {
+    if let Some((last, _)) = before.filter(|(last, _)| label < *last) {
+        let expected = format!("{last} or above, since classes ascend from row to row");
+        return Err(WrongValue::new("label", label, expected));
+    }
+    let next = before.filter(|(last, _)| *last == label).map_or(0, |(_, slot)| u64::from(slot) + 1);
+    if u64::from(slot) == next {
+        return Ok(());
+    }
+    Err(WrongValue::new("slot", slot, format!("{next}, the next slot of class {label}")))
+}
+
 /// Whether two types are the same but for the names of list elements and for what may be null.
 pub(crate) fn same_type(a: &DataType, b: &DataType) -> bool {
     match (a, b) {

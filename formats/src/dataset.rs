@@ -27,6 +27,12 @@ pub const TEST_FILE: &str = "test.parquet";
 /// Rows of a row group in files of pictures: small enough that a group of large photographs fits in memory.
 pub(crate) const IMAGE_GROUP_ROWS: usize = 256;
 
+/// Bytes of pictures that end a row group before: far below the 2 GiB that one Arrow column of bytes can hold.
+pub(crate) const IMAGE_GROUP_BYTES: usize = 64 * 1024 * 1024;
+
+/// The largest picture: a row group that one ends still fits in an Arrow column.
+const MOST_IMAGE_BYTES: usize = 1024 * 1024 * 1024;
+
 /// Writes a split.
 pub type DatasetWriter = TableWriter<ImageRow>;
 
@@ -67,6 +73,7 @@ pub struct DatasetFacts {
 impl Row for ImageRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Dataset];
     const GROUP_ROWS: usize = IMAGE_GROUP_ROWS;
+    const GROUP_BYTES: usize = IMAGE_GROUP_BYTES;
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -99,11 +106,16 @@ impl Row for ImageRow {
 
     fn check(&self, index: u64, classes: usize) -> Result<(), WrongValue> {
         check_label(self.label, classes)?;
+        check_image_bytes(self.bytes.len())?;
         if self.image_id == index {
             return Ok(());
         }
         let expected = format!("{index}, the number of the row");
         Err(WrongValue::new("image_id", self.image_id, expected))
+    }
+
+    fn picture_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     fn features(classes: &[String]) -> Option<Value> {
@@ -113,6 +125,14 @@ impl Row for ImageRow {
     fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
         image_properties(builder)
     }
+}
+
+fn check_image_bytes(bytes: usize) -> Result<(), WrongValue> {
+    if bytes <= MOST_IMAGE_BYTES {
+        return Ok(());
+    }
+    let expected = format!("a picture of at most {MOST_IMAGE_BYTES} bytes");
+    Err(WrongValue::new("image", format!("{bytes} bytes"), expected))
 }
 
 /// Hugging Face's description of a file with an `image`, a `label` and the given plain columns.
@@ -135,4 +155,17 @@ pub(crate) fn image_properties(builder: WriterPropertiesBuilder) -> WriterProper
             .set_column_dictionary_enabled(column.clone(), false)
             .set_column_statistics_enabled(column, EnabledStatistics::None)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_no_row_group_could_hold_is_refused() {
+        assert_eq!(check_image_bytes(MOST_IMAGE_BYTES), Ok(()));
+        let wrong = check_image_bytes(MOST_IMAGE_BYTES + 1).unwrap_err();
+        assert_eq!(wrong.found, "1073741825 bytes");
+        assert_eq!(wrong.expected, "a picture of at most 1073741824 bytes");
+    }
 }

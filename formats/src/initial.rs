@@ -8,9 +8,10 @@ use parquet::file::properties::WriterPropertiesBuilder;
 use serde_json::Value;
 
 use crate::columns::{
-    Columns, WrongValue, check_label, hugging_face, image_array, image_type, label_array, required,
+    Columns, WrongValue, check_label, check_probability, check_slot, hugging_face, image_array, image_type,
+    label_array, required,
 };
-use crate::dataset::{IMAGE_GROUP_ROWS, image_features, image_properties};
+use crate::dataset::{IMAGE_GROUP_BYTES, IMAGE_GROUP_ROWS, image_features, image_properties};
 use crate::error::Result;
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
@@ -42,6 +43,7 @@ pub struct InitialRow {
 impl Row for InitialRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Initial];
     const GROUP_ROWS: usize = IMAGE_GROUP_ROWS;
+    const GROUP_BYTES: usize = IMAGE_GROUP_BYTES;
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -81,7 +83,16 @@ impl Row for InitialRow {
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
-        check_label(self.label, classes)
+        check_label(self.label, classes)?;
+        check_probability("probability", self.probability)
+    }
+
+    fn check_order(&self, before: Option<&Self>) -> Result<(), WrongValue> {
+        check_slot((self.label, self.slot), before.map(|row| (row.label, row.slot)))
+    }
+
+    fn picture_bytes(&self) -> usize {
+        self.png.len()
     }
 
     fn features(classes: &[String]) -> Option<Value> {

@@ -14,6 +14,7 @@ use crate::error::{FormatError, Result};
 use crate::provenance::Provenance;
 use crate::table::{Row, Rows, TableReader, TableWriter};
 pub use crate::view::{AugmentOp, CropBox, Interpolation, Mix, Op, ViewRow};
+use crate::view_columns::check_partners;
 
 /// The file.
 pub const LABELS_FILE: &str = "labels.parquet";
@@ -68,6 +69,9 @@ impl LabelsWriter {
         if let Some(last) = self.last_epoch.filter(|last| first.epoch <= *last) {
             return Err(FormatError::EpochOrder { path: self.path.clone(), found: first.epoch, last });
         }
+        check_partners(views).map_err(|(index, wrong)| {
+            wrong.at(&self.path, self.table.rows() + index as u64, ViewRow::KINDS)
+        })?;
         for view in views {
             if view.epoch != first.epoch {
                 let wrong = WrongValue::new(
@@ -174,7 +178,13 @@ impl LabelsReader {
             epoch,
             found: self.groups.len(),
         })?;
-        self.table.group(*group).collect()
+        let rows = self.table.group(*group);
+        let first_row = rows.next_row();
+        let views = rows.collect::<Result<Vec<_>>>()?;
+        check_partners(&views).map_err(|(index, wrong)| {
+            wrong.at(self.table.path(), first_row + index as u64, ViewRow::KINDS)
+        })?;
+        Ok(views)
     }
 
     /// All views, from the first.

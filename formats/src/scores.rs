@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Schema};
 
-use crate::columns::{Columns, WrongValue, check_label, label_array, required};
+use crate::columns::{Columns, WrongValue, check_label, check_probability, label_array, required};
 use crate::error::{FormatError, Result};
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
@@ -81,7 +81,8 @@ impl Row for ScoreRow {
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
-        check_label(self.label, classes)
+        check_label(self.label, classes)?;
+        check_probability("probability", self.probability)
     }
 }
 

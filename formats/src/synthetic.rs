@@ -8,9 +8,10 @@ use parquet::file::properties::WriterPropertiesBuilder;
 use serde_json::Value;
 
 use crate::columns::{
-    Columns, WrongValue, check_label, hugging_face, image_array, image_type, label_array, required,
+    Columns, WrongValue, check_label, check_slot, hugging_face, image_array, image_type, label_array,
+    required,
 };
-use crate::dataset::{IMAGE_GROUP_ROWS, image_features, image_properties};
+use crate::dataset::{IMAGE_GROUP_BYTES, IMAGE_GROUP_ROWS, image_features, image_properties};
 use crate::error::Result;
 use crate::initial::slot_path;
 use crate::provenance::ArtifactKind;
@@ -43,6 +44,7 @@ pub struct SyntheticRow {
 impl Row for SyntheticRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Synthetic];
     const GROUP_ROWS: usize = IMAGE_GROUP_ROWS;
+    const GROUP_BYTES: usize = IMAGE_GROUP_BYTES;
 
     fn schema() -> Schema {
         Schema::new(vec![
@@ -83,6 +85,14 @@ impl Row for SyntheticRow {
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
         check_label(self.label, classes)
+    }
+
+    fn check_order(&self, before: Option<&Self>) -> Result<(), WrongValue> {
+        check_slot((self.label, self.slot), before.map(|row| (row.label, row.slot)))
+    }
+
+    fn picture_bytes(&self) -> usize {
+        self.png.len()
     }
 
     fn features(classes: &[String]) -> Option<Value> {

@@ -31,6 +31,9 @@ pub const HUGGING_FACE_KEY: &str = "huggingface";
 /// Rows read at once, where the rows of a group are not fewer.
 const READ_ROWS: usize = 1024;
 
+/// What the `created_by` of each file says: the Parquet library's own text holds its version, and so would the bytes.
+const CREATED_BY: &str = "delt";
+
 /// The four bytes at both ends of a Parquet file.
 const PARQUET_MARK: [u8; 4] = *b"PAR1";
 
@@ -41,6 +44,9 @@ pub trait Row: Clone + Debug {
 
     /// Rows of a row group: fixed, because the bytes of the file depend on it.
     const GROUP_ROWS: usize;
+
+    /// Bytes of pictures that end a row group before it has all its rows: fixed for the same reason.
+    const GROUP_BYTES: usize = usize::MAX;
 
     /// The columns.
     fn schema() -> Schema;
@@ -62,6 +68,20 @@ pub trait Row: Clone + Debug {
     /// The value which cannot be.
     fn check(&self, index: u64, classes: usize) -> Result<(), WrongValue>;
 
+    /// Checks that a row can follow the one before it, or be the first of a file.
+    ///
+    /// # Errors
+    ///
+    /// The value which is out of order.
+    fn check_order(&self, _before: Option<&Self>) -> Result<(), WrongValue> {
+        Ok(())
+    }
+
+    /// Bytes of the row's picture.
+    fn picture_bytes(&self) -> usize {
+        0
+    }
+
     /// Features for Hugging Face's readers, where the file has pictures.
     fn features(_classes: &[String]) -> Option<Value> {
         None
@@ -81,6 +101,10 @@ pub struct TableWriter<R: Row> {
     classes: usize,
     writer: ArrowWriter<fs_err::File>,
     pending: Vec<R>,
+    pending_bytes: usize,
+    group_bytes: usize,
+    /// The last row of the last group.
+    last: Option<R>,
     rows: u64,
 }
 
@@ -98,6 +122,7 @@ impl<R: Row> TableWriter<R> {
             .map(|features| KeyValue::new(HUGGING_FACE_KEY.to_owned(), canonical_json(&features)));
         let provenance_entry = KeyValue::new(METADATA_KEY.to_owned(), provenance.to_metadata());
         let properties = WriterProperties::builder()
+            .set_created_by(CREATED_BY.to_owned())
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(None)
             .set_key_value_metadata(Some(features.into_iter().chain([provenance_entry]).collect()));
@@ -108,7 +133,23 @@ impl<R: Row> TableWriter<R> {
         let writer =
             ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(parquet_error(&path))?;
         let classes = provenance.classes.len();
-        Ok(Self { path, schema, classes, writer, pending: Vec::new(), rows: 0 })
+        Ok(Self {
+            path,
+            schema,
+            classes,
+            writer,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            group_bytes: R::GROUP_BYTES,
+            last: None,
+            rows: 0,
+        })
+    }
+
+    /// The same writer with another bound on the pictures of a row group, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_group_bytes(self, group_bytes: usize) -> Self {
+        Self { group_bytes, ..self }
     }
 
     /// Adds a row.
@@ -117,10 +158,14 @@ impl<R: Row> TableWriter<R> {
     ///
     /// If the row cannot be, or the file cannot be written.
     pub fn write(&mut self, row: &R) -> Result<()> {
-        row.check(self.rows, self.classes).map_err(|wrong| wrong.at(&self.path, self.rows, R::KINDS))?;
+        row.check(self.rows, self.classes)
+            .and_then(|()| row.check_order(self.pending.last().or(self.last.as_ref())))
+            .map_err(|wrong| wrong.at(&self.path, self.rows, R::KINDS))?;
         self.pending.push(row.clone());
+        self.pending_bytes += row.picture_bytes();
         self.rows += 1;
-        if self.pending.len() >= R::GROUP_ROWS { self.end_group() } else { Ok(()) }
+        let is_full = self.pending.len() >= R::GROUP_ROWS || self.pending_bytes >= self.group_bytes;
+        if is_full { self.end_group() } else { Ok(()) }
     }
 
     /// How many rows were added.
@@ -136,7 +181,9 @@ impl<R: Row> TableWriter<R> {
         let columns = R::to_columns(&self.pending);
         let batch = RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|source| FormatError::Arrow { path: self.path.clone(), source })?;
+        self.last = self.pending.pop();
         self.pending.clear();
+        self.pending_bytes = 0;
         self.writer.write(&batch).and_then(|()| self.writer.flush()).map_err(parquet_error(&self.path))
     }
 
@@ -238,6 +285,7 @@ impl<R: Row> TableReader<R> {
 
     fn read(&self, group: Option<usize>) -> Rows<R> {
         let groups = self.footer().row_groups();
+        let is_from_start = group.is_none_or(|group| group == 0);
         let before = group.map_or(0, |group| groups.iter().take(group).map(RowGroupMetaData::num_rows).sum());
         let (batches, failure) = match self.batches(group) {
             Ok(batches) => (Some(batches), None),
@@ -249,6 +297,8 @@ impl<R: Row> TableReader<R> {
             batches,
             failure,
             decoded: Vec::new().into_iter(),
+            last: None,
+            is_from_start,
             next_row: u64::try_from(before).unwrap_or(0),
         }
     }
@@ -262,7 +312,7 @@ impl<R: Row> TableReader<R> {
             ProjectionMask::roots(self.metadata.parquet_schema(), wanted.map(|(index, _)| index));
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(projection)
-            .with_batch_size(R::GROUP_ROWS.min(READ_ROWS));
+            .with_batch_size(read_rows(self.footer(), R::GROUP_ROWS.min(READ_ROWS), R::GROUP_BYTES));
         let builder = match group {
             Some(group) => builder.with_row_groups(vec![group]),
             None => builder,
@@ -278,14 +328,29 @@ pub struct Rows<R: Row> {
     batches: Option<ParquetRecordBatchReader>,
     failure: Option<FormatError>,
     decoded: std::vec::IntoIter<R>,
+    /// The last row of the last batch.
+    last: Option<R>,
+    is_from_start: bool,
     next_row: u64,
 }
 
 impl<R: Row> Rows<R> {
+    /// The number in the file of the first row not yet read from it.
+    pub(crate) fn next_row(&self) -> u64 {
+        self.next_row
+    }
+
     fn decode(&self, batch: &RecordBatch) -> Result<Vec<R>> {
         let rows = R::from_columns(&Columns::new(&self.path, R::KINDS, batch, self.next_row))?;
+        let mut before = self.last.as_ref();
         for (row, index) in rows.iter().zip(self.next_row..) {
-            row.check(index, self.classes).map_err(|wrong| wrong.at(&self.path, index, R::KINDS))?;
+            row.check(index, self.classes)
+                .and_then(|()| {
+                    let is_ordered = before.is_some() || self.is_from_start;
+                    if is_ordered { row.check_order(before) } else { Ok(()) }
+                })
+                .map_err(|wrong| wrong.at(&self.path, index, R::KINDS))?;
+            before = Some(row);
         }
         Ok(rows)
     }
@@ -310,12 +375,22 @@ impl<R: Row> Iterator for Rows<R> {
             match decoded {
                 Ok(rows) => {
                     self.next_row += rows.len() as u64;
+                    self.last = rows.last().cloned();
                     self.decoded = rows.into_iter();
                 }
                 Err(error) => self.failure = Some(error),
             }
         }
     }
+}
+
+/// Rows to read at once: at most `most`, and so few that the rows of the largest row group, by its mean, are below `bytes`.
+/// A file of another program may hold large pictures in groups of any size.
+fn read_rows(footer: &ParquetMetaData, most: usize, bytes: usize) -> usize {
+    let mean_bytes = |group: &RowGroupMetaData| group.total_byte_size() / group.num_rows().max(1);
+    let largest = footer.row_groups().iter().map(mean_bytes).max().unwrap_or(0);
+    let fitting = bytes / usize::try_from(largest).unwrap_or(0).max(1);
+    fitting.clamp(1, most)
 }
 
 fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> FormatError {
@@ -368,4 +443,72 @@ fn check_marks<R: Row>(path: &Path, file: &mut fs_err::File) -> Result<()> {
     }
     file.seek(SeekFrom::Start(0))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::dataset::ImageRow;
+
+    /// Writes `sizes.len()` pictures of the given bytes and gives the rows of each group.
+    fn group_rows(path: &Path, sizes: &[usize], group_bytes: usize) -> Vec<i64> {
+        let kind = ArtifactKind::Dataset;
+        let provenance =
+            Provenance::new(kind, "ingest", 1, vec!["cat".to_owned()], Value::Null, 0, BTreeMap::new());
+        let mut writer =
+            TableWriter::<ImageRow>::create(path, &provenance).unwrap().with_group_bytes(group_bytes);
+        for row in rows(sizes) {
+            writer.write(&row).unwrap();
+        }
+        writer.finish().unwrap();
+        let reader = TableReader::<ImageRow>::open(path).unwrap();
+        assert_eq!(reader.rows().collect::<Result<Vec<_>>>().unwrap(), rows(sizes));
+        reader.footer().row_groups().iter().map(RowGroupMetaData::num_rows).collect()
+    }
+
+    fn rows(sizes: &[usize]) -> Vec<ImageRow> {
+        let row = |(size, id): (&usize, u64)| ImageRow {
+            bytes: (0..*size).map(|at| (at * at % 251) as u8).collect(),
+            path: String::new(),
+            label: 0,
+            image_id: id,
+        };
+        sizes.iter().zip(0..).map(row).collect()
+    }
+
+    #[test]
+    fn a_row_group_of_large_pictures_ends_at_its_bytes_and_one_of_small_pictures_at_its_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("train.parquet");
+        assert_eq!(group_rows(&path, &[400, 700, 5000, 10, 10, 10], 1000), [2, 1, 3]);
+        let small = [10; 600];
+        assert_eq!(group_rows(&path, &small, ImageRow::GROUP_BYTES), [256, 256, 88]);
+        let bounded = fs_err::read(&path).unwrap();
+        group_rows(&path, &small, usize::MAX);
+        assert_eq!(fs_err::read(&path).unwrap(), bounded, "the bound must not change small files");
+    }
+
+    #[test]
+    fn so_few_large_rows_are_read_at_once_that_they_stay_within_the_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("train.parquet");
+        group_rows(&path, &[100, 100, 5000, 5000], 10_000);
+        let reader = TableReader::<ImageRow>::open(&path).unwrap();
+        let mean = reader.footer().row_groups()[0].total_byte_size() / 4;
+        let bytes = usize::try_from(mean).unwrap();
+        assert_eq!(read_rows(reader.footer(), 256, 2 * bytes), 2);
+        assert_eq!(read_rows(reader.footer(), 256, 1), 1, "one row is always read");
+        assert_eq!(read_rows(reader.footer(), 256, ImageRow::GROUP_BYTES), 256);
+    }
+
+    #[test]
+    fn a_file_does_not_name_the_version_of_the_parquet_library() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("train.parquet");
+        group_rows(&path, &[3], usize::MAX);
+        let reader = TableReader::<ImageRow>::open(&path).unwrap();
+        assert_eq!(reader.footer().file_metadata().created_by(), Some("delt"));
+    }
 }

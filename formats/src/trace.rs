@@ -77,4 +77,17 @@ impl Row for TraceRow {
     fn check(&self, _index: u64, _classes: usize) -> Result<(), WrongValue> {
         Ok(())
     }
+
+    fn check_order(&self, before: Option<&Self>) -> Result<(), WrongValue> {
+        let Some(before) = before else { return Ok(()) };
+        if self.batch < before.batch {
+            let expected = format!("{} or above, since batches ascend from row to row", before.batch);
+            return Err(WrongValue::new("batch", self.batch, expected));
+        }
+        if self.batch == before.batch && self.iteration <= before.iteration {
+            let expected = format!("an iteration after {}, that of the row before", before.iteration);
+            return Err(WrongValue::new("iteration", self.iteration, expected));
+        }
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! The columns in which a [`ViewRow`] is stored.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use crate::columns::{Columns, WrongValue, required};
+use crate::columns::{Columns, WrongValue, check_probability, required};
 use crate::error::Result;
 use crate::provenance::ArtifactKind;
 use crate::table::Row;
@@ -133,10 +134,11 @@ impl Row for ViewRow {
             let expected = format!("{classes}, one per class");
             return Err(WrongValue::new("logits", format!("{} values", self.logits.len()), expected));
         }
-        match self.logits.iter().find(|logit| !logit.is_finite()) {
-            Some(logit) => Err(WrongValue::new("logits", logit, "finite numbers".to_owned())),
-            None => Ok(()),
+        if let Some(logit) = self.logits.iter().find(|logit| !logit.is_finite()) {
+            return Err(WrongValue::new("logits", logit, "finite numbers"));
         }
+        check_crop(&self.crop)?;
+        check_mix(&self.mix)
     }
 
     fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
@@ -145,6 +147,46 @@ impl Row for ViewRow {
             .set_column_dictionary_enabled(logits.clone(), false)
             .set_column_statistics_enabled(logits, EnabledStatistics::None)
     }
+}
+
+fn check_crop(crop: &CropBox) -> Result<(), WrongValue> {
+    let sides = [("crop_height", crop.height), ("crop_width", crop.width)];
+    match sides.into_iter().find(|(_, side)| *side == 0) {
+        Some((column, side)) => Err(WrongValue::new(column, side, "1 pixel or more")),
+        None => Ok(()),
+    }
+}
+
+fn check_mix(mix: &Mix) -> Result<(), WrongValue> {
+    if let Some(lambda) = mix_lambda(mix) {
+        check_probability("mix_lambda", lambda)?;
+    }
+    let Mix::Cutmix { top, left, bottom, right, .. } = *mix else { return Ok(()) };
+    // An empty box mixes nothing and may be drawn.
+    if bottom < top {
+        return Err(WrongValue::new("mix_bottom", bottom, format!("{top} or more, the top of the box")));
+    }
+    if right < left {
+        return Err(WrongValue::new("mix_right", right, format!("{left} or more, the left side of the box")));
+    }
+    Ok(())
+}
+
+/// Finds the first view of an epoch whose partner is not in its batch; gives its place among them.
+pub(crate) fn check_partners(views: &[ViewRow]) -> Result<(), (usize, WrongValue)> {
+    let mut sizes: BTreeMap<u32, u32> = BTreeMap::new();
+    for view in views {
+        *sizes.entry(view.batch).or_default() += 1;
+    }
+    for (index, view) in views.iter().enumerate() {
+        let (Mix::Cutmix { partner, .. } | Mix::Mixup { partner, .. }) = view.mix else { continue };
+        let size = sizes.get(&view.batch).copied().unwrap_or(0);
+        if partner >= size {
+            let expected = format!("a position below {size}, the views of batch {}", view.batch);
+            return Err((index, WrongValue::new("mix_partner", partner, expected)));
+        }
+    }
+    Ok(())
 }
 
 fn randaugment_array(rows: &[ViewRow]) -> ArrayRef {

@@ -89,7 +89,7 @@ fn initial_images_round_trip() {
     let png = distinct().encode_png().unwrap();
     round_trip(
         ArtifactKind::Initial,
-        &[InitialRow { png, label: 1, slot: 4, image_id: 49_999, probability: 0.25 }],
+        &[InitialRow { png, label: 1, slot: 0, image_id: 49_999, probability: 0.25 }],
     );
 }
 
@@ -98,7 +98,7 @@ fn synthetic_images_round_trip() {
     let png = distinct().encode_png().unwrap();
     round_trip(
         ArtifactKind::Synthetic,
-        &[SyntheticRow { png, label: 2, slot: 9, round: 7, iterations: 500 }],
+        &[SyntheticRow { png, label: 2, slot: 0, round: 7, iterations: 500 }],
     );
 }
 
