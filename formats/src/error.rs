@@ -105,6 +105,30 @@ pub enum FormatError {
         expected: u32,
     },
 
+    /// A manifest has a layout that this build does not know yet.
+    #[error("{}: manifest of format version {found}, this build reads up to {expected}; use the newer build that wrote it, or another store", .path.display())]
+    NewerManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The highest version this build reads.
+        expected: u32,
+    },
+
+    /// A manifest's own content was changed.
+    #[error("{}: damaged: its content has digest {found}, expected {expected} as it says itself; restore it from a copy or re-run {} with FORCE=1", .path.display(), .kind.stage())]
+    DamagedManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Its artifact.
+        kind: ArtifactKind,
+        /// The digest of what it holds.
+        found: Digest,
+        /// The digest it states.
+        expected: Digest,
+    },
+
     /// Class names or their order differ.
     #[error("{}: {}; re-run {} on the same dataset", .path.display(), class_difference(.found, .expected), .kind.stage())]
     WrongClasses {

@@ -16,7 +16,7 @@
 //! Below them lie [`canonical`] (stable JSON and digests), [`provenance`] (the metadata key `delt`), [`picture`] (8-bit
 //! RGB), [`tensors`] (safetensors) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
 //! and [`store`] caches artifacts by key on storage shared by many machines:
-//! `delt-store ls`, `delt-store verify`, `delt-store gc`, `delt-store path`.
+//! `delt-store ls`, `delt-store verify`, `delt-store forget`, `delt-store gc`, `delt-store path`.
 
 pub mod canonical;
 pub mod columns;

@@ -14,6 +14,10 @@ use crate::provenance::{ArtifactKind, Provenance};
 /// The file.
 pub const MANIFEST_FILE: &str = "manifest.json";
 
+/// The layout of manifests which this build writes, and the highest it reads. A build that meets a higher one leaves the
+/// artifact alone.
+pub const MANIFEST_FORMAT_VERSION: u32 = 1;
+
 /// One file of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +32,9 @@ pub struct FileEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
+    /// The layout of this file, see [`MANIFEST_FORMAT_VERSION`]; manifests that do not say are of the first.
+    #[serde(default = "first_format_version")]
+    pub format_version: u32,
     /// The artifact.
     pub artifact: ArtifactKind,
     /// Under which key it was made: what was asked for.
@@ -53,6 +60,17 @@ struct Content<'a> {
     files: &'a BTreeMap<String, FileEntry>,
 }
 
+/// The field that every format version has.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default = "first_format_version")]
+    format_version: u32,
+}
+
+fn first_format_version() -> u32 {
+    1
+}
+
 impl Manifest {
     /// Puts a manifest together; [`Self::digest`] covers artifact, schema version, classes, facts and files.
     pub fn new(
@@ -62,25 +80,31 @@ impl Manifest {
         files: BTreeMap<String, FileEntry>,
     ) -> Self {
         let artifact = provenance.artifact;
-        let digest = Digest::of_json(&Content {
-            artifact,
-            schema_version: provenance.schema_version,
-            classes: &provenance.classes,
-            facts: &facts,
-            files: &files,
-        });
-        Self { artifact, key, provenance, facts, files, digest }
+        let digest = content_digest(artifact, &provenance, &facts, &files);
+        Self { format_version: MANIFEST_FORMAT_VERSION, artifact, key, provenance, facts, files, digest }
     }
 
-    /// Reads a manifest.
+    /// Reads a manifest, refusing one of a newer format before anything else of it is looked at.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is none.
+    /// If the file cannot be read, is none, is of a newer format, or holds something else than its own digest says.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        serde_json::from_slice(&fs_err::read(path)?)
-            .map_err(|source| FormatError::Json { path: path.to_owned(), source })
+        let text = fs_err::read(path)?;
+        let unreadable = |source| FormatError::Json { path: path.to_owned(), source };
+        let Header { format_version: found } = serde_json::from_slice(&text).map_err(unreadable)?;
+        if found > MANIFEST_FORMAT_VERSION {
+            let expected = MANIFEST_FORMAT_VERSION;
+            return Err(FormatError::NewerManifest { path: path.to_owned(), found, expected });
+        }
+        let manifest: Self = serde_json::from_slice(&text).map_err(unreadable)?;
+        let found = content_digest(manifest.artifact, &manifest.provenance, &manifest.facts, &manifest.files);
+        if found != manifest.digest {
+            let (path, kind, expected) = (path.to_owned(), manifest.artifact, manifest.digest);
+            return Err(FormatError::DamagedManifest { path, kind, found, expected });
+        }
+        Ok(manifest)
     }
 
     /// The text of the file.
@@ -102,6 +126,16 @@ impl Manifest {
     pub fn bytes(&self) -> u64 {
         self.files.values().map(|file| file.bytes).sum()
     }
+}
+
+fn content_digest(
+    artifact: ArtifactKind,
+    provenance: &Provenance,
+    facts: &Value,
+    files: &BTreeMap<String, FileEntry>,
+) -> Digest {
+    let (schema_version, classes) = (provenance.schema_version, provenance.classes.as_slice());
+    Digest::of_json(&Content { artifact, schema_version, classes, facts, files })
 }
 
 #[cfg(test)]
@@ -156,6 +190,59 @@ mod tests {
         let read = Manifest::read(&path).unwrap();
         assert_eq!((&read.key, &read.digest, &read.files), (&written.key, &written.digest, &written.files));
         assert_eq!(read.facts_as::<DatasetFacts>().unwrap(), facts);
+    }
+
+    fn refusal(text: &str) -> (String, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(MANIFEST_FILE);
+        fs_err::write(&path, text).unwrap();
+        (path.display().to_string(), Manifest::read(&path).unwrap_err().to_string())
+    }
+
+    #[test]
+    fn numbers_keep_every_bit_so_that_the_digest_can_be_checked() {
+        let numbers: Vec<f64> = (1..1000).map(|i| f64::from(i).sqrt() * 1e-7).collect();
+        let facts = json!({"a": numbers, "b": 0.1_f32, "c": 1e300});
+        let written = manifest(1, facts);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(MANIFEST_FILE);
+        fs_err::write(&path, written.to_json()).unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), written);
+    }
+
+    #[test]
+    fn a_manifest_that_was_changed_is_refused() {
+        let written = manifest(1, json!({"a": 1}));
+        let (path, message) = refusal(&written.to_json().replace("\"a\": 1", "\"a\": 2"));
+        let expected = format!(
+            "{path}: damaged: its content has digest {}, expected {} as it says itself; \
+             restore it from a copy or re-run ingest with FORCE=1",
+            manifest(1, json!({"a": 2})).digest,
+            written.digest
+        );
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_manifest_of_a_newer_format_is_refused_whatever_else_it_says() {
+        let (path, message) = refusal("{\"format_version\": 2, \"unheard\": \"of\"}");
+        let expected = format!(
+            "{path}: manifest of format version 2, this build reads up to 1; \
+             use the newer build that wrote it, or another store"
+        );
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_state_its_format_is_of_the_first() {
+        let written = manifest(1, json!({"a": 1}));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(MANIFEST_FILE);
+        let text = written.to_json();
+        let older = text.replace("  \"format_version\": 1,\n", "");
+        assert_ne!(older, text);
+        fs_err::write(&path, older).unwrap();
+        assert_eq!(Manifest::read(&path).unwrap(), written);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! An artifact is there once its manifest is. A hit trusts the manifest and the sizes it states; [`Entry::verify`] checks
-//! every byte. Nothing here compares clocks of two hosts or times of files.
+//! every byte. Nothing here compares clocks of two hosts or times of files. What a newer build wrote is left alone.
 
 mod claim;
 mod entry;
@@ -27,8 +27,8 @@ use serde_json::Value;
 pub use claim::Holder;
 pub use entry::Entry;
 pub use error::StoreError;
-pub use gc::{Garbage, GarbageReason, GcReport};
-pub use pointer::Pointer;
+pub use gc::{Collection, Garbage, GarbageReason, GcReport};
+pub use pointer::{Pointer, SOURCES};
 pub use workspace::Workspace;
 
 use crate::canonical::Digest;
@@ -159,11 +159,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be read.
+    /// If the folder cannot be read, or holds what a newer build wrote.
     pub fn lookup(&self, kind: ArtifactKind, key: &Key) -> Result<Option<Entry>> {
         match entry::inspect(&self.entry_dir(kind, key), kind, key)? {
             Inspection::Complete(entry) => Ok(Some(entry)),
             Inspection::Absent | Inspection::Incomplete | Inspection::Damaged(_) => Ok(None),
+            Inspection::Newer(error) => Err(error),
         }
     }
 
@@ -226,14 +227,14 @@ impl Store {
                 Attempt::Retry => std::thread::sleep(self.timing.poll.min(Duration::from_millis(50))),
                 Attempt::Taken(held) => {
                     // It may have been published, or left a step before its end, since the look above.
-                    let dir = self.entry_dir(kind, key);
-                    let damage = match entry::settle(&dir, kind, key)? {
+                    let damage = match workspace::settle_all(self, kind, key, &work_dir)? {
                         Inspection::Complete(entry) if purpose == Purpose::Find => {
                             return Ok(Claim::Hit(entry));
                         }
                         Inspection::Complete(_) | Inspection::Absent => None,
                         Inspection::Incomplete => Some("it has no manifest".to_owned()),
                         Inspection::Damaged(error) => Some(error.to_string()),
+                        Inspection::Newer(error) => return Err(error),
                     };
                     let store = self.clone();
                     return Workspace::create(store, purpose, kind, key.clone(), &work_dir, held, damage)
@@ -294,14 +295,15 @@ impl Store {
         Ok(folders)
     }
 
-    /// Takes a folder out of sight in one step, then deletes it.
-    pub(crate) fn discard(&self, dir: &Path) -> Result<()> {
+    /// Takes a folder out of sight in one step; gives its new place, or nothing if it was not there. Garbage collection
+    /// takes what is left there.
+    pub(crate) fn set_aside(&self, dir: &Path) -> Result<Option<PathBuf>> {
         let work = self.root.join(WORK_DIR);
         fs_err::create_dir_all(&work)?;
         let trash = work.join(format!("{}{}", gc::TRASH_PREFIX, claim::unique()));
         match fs_err::rename(dir, &trash) {
-            Ok(()) => Ok(fs_err::remove_dir_all(&trash)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Ok(()) => Ok(Some(trash)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -310,7 +312,7 @@ impl Store {
 fn verify_folder(kind: ArtifactKind, dir: PathBuf) -> Result<Verification> {
     let result = match entry::inspect_folder(&dir, kind)? {
         Inspection::Complete(entry) => entry.verify().map(|()| entry.manifest),
-        Inspection::Damaged(error) => Err(error),
+        Inspection::Damaged(error) | Inspection::Newer(error) => Err(error),
         Inspection::Absent | Inspection::Incomplete => {
             Err(StoreError::NoManifest { path: dir.join(MANIFEST_FILE), stage: kind.stage() })
         }

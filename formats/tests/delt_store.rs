@@ -69,6 +69,32 @@ fn artifacts_are_listed_found_verified_and_collected() {
     assert_eq!((code, out), (0, garbage));
     assert_eq!(err, format!("deleted 1 folders, {bytes} bytes; 1 artifacts stay\n"));
     assert!(one.dir.exists() && !two.dir.exists());
+
+    let (code, out, err) = delt_store(dir.path(), &["forget", "demo"]);
+    assert_eq!((code, out), (0, format!("demo/delt/scores (scores {})\n", digits(&one))));
+    assert_eq!(err, "forgot 1 pointers; `delt-store gc` shows what nothing leads to now\n");
+    assert_eq!(delt_store(dir.path(), &["gc", "--delete"]).0, 0);
+    assert!(!one.dir.exists());
+}
+
+#[test]
+fn checkpoints_of_stopped_runs_go_only_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let key = Digest::of_bytes(b"stopped");
+    let claim = store.claim(ArtifactKind::Scores, &key, &mut |_| ControlFlow::Break(())).unwrap();
+    let Claim::Work(workspace) = claim else { panic!("it is there") };
+    fs_err::write(workspace.checkpoint_dir().join("epoch"), "7").unwrap();
+    drop(workspace);
+    let (code, out, err) = delt_store(dir.path(), &["gc", "--delete"]);
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert_eq!(
+        err,
+        "deleted 0 folders, 0 bytes; 0 artifacts stay\n\
+         checkpoints of 1 stopped runs stay, 1 bytes (without --checkpoints)\n"
+    );
+    let (_, _, err) = delt_store(dir.path(), &["gc", "--delete", "--checkpoints"]);
+    assert_eq!(err, "deleted 1 folders, 1 bytes; 0 artifacts stay\n");
 }
 
 #[test]
@@ -81,6 +107,7 @@ fn failures_say_what_to_do_and_exit_with_1() {
     let fails = |args: &[&str], message: &str| {
         assert_eq!(delt_store(dir.path(), args), (1, String::new(), format!("delt-store: {message}\n")));
     };
+    fails(&["forget", "demo/none"], "no run `demo/none` in this store; see `delt-store ls`");
     fails(&["path", "demo/none"], "no run `demo/none` in this store; see `delt-store ls`");
     fails(
         &["path", "demo/gone"],

@@ -1,16 +1,17 @@
-//! Looks after a store of artifacts: lists it, checks every byte, collects garbage, finds paths.
+//! Looks after a store of artifacts: lists it, checks every byte, forgets runs, collects garbage, finds paths.
 //!
-//! `delt-store ls`, `delt-store verify [KEY]`, `delt-store gc [--delete]`, `delt-store path KIND-OR-RUN [KEY]`;
-//! exit code 0: done, 1: failed or something is damaged, 2: bad usage.
+//! `delt-store ls`, `delt-store verify [KEY]`, `delt-store forget RUN`, `delt-store gc [--delete] [--checkpoints]`,
+//! `delt-store path KIND-OR-RUN [KEY]`; exit code 0: done, 1: failed or something is damaged, 2: bad usage.
 #![expect(clippy::print_stdout, reason = "results go to stdout")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::{Entry, KEY_DIGITS, Pointer, Store};
+use delt_formats::store::{Collection, Entry, Holder, KEY_DIGITS, Pointer, Store};
 
 /// Looks after a store of artifacts.
 #[derive(Parser)]
@@ -32,11 +33,19 @@ enum Command {
         /// First digits of a key.
         key: Option<String>,
     },
+    /// Removes the pointers of a run, so that `gc` may take what only it led to.
+    Forget {
+        /// A run (`demo/delt/labels`), or all below a name (`demo`, `demo/delt`).
+        run: String,
+    },
     /// Names what no run leads to, and deletes it with --delete.
     Gc {
         /// Delete it.
         #[arg(long)]
         delete: bool,
+        /// The checkpoints of stopped runs too: they would start again from nothing.
+        #[arg(long)]
+        checkpoints: bool,
     },
     /// Prints the folder of an artifact.
     Path {
@@ -68,7 +77,10 @@ fn run(args: &Args) -> Result<bool> {
     match &args.command {
         Command::Ls => list(&store),
         Command::Verify { key } => verify(&store, key.as_deref().unwrap_or_default()),
-        Command::Gc { delete } => collect_garbage(&store, *delete),
+        Command::Forget { run } => forget(&store, run),
+        Command::Gc { delete, checkpoints } => {
+            collect_garbage(&store, Collection { delete: *delete, checkpoints: *checkpoints })
+        }
         Command::Path { kind_or_run, key } => print_path(&store, kind_or_run, key.as_deref()),
     }
 }
@@ -121,14 +133,36 @@ fn verify(store: &Store, key: &str) -> Result<bool> {
     Ok(bad == 0)
 }
 
-fn collect_garbage(store: &Store, delete: bool) -> Result<bool> {
-    let report = store.gc(delete)?;
+fn forget(store: &Store, run: &str) -> Result<bool> {
+    let forgotten = store.forget(run)?;
+    if forgotten.is_empty() {
+        bail!("no run `{run}` in this store; see `delt-store ls`");
+    }
+    for Pointer { run, kind, key } in &forgotten {
+        println!("{run} ({kind} {})", key.prefix(KEY_DIGITS));
+    }
+    eprintln!("forgot {} pointers; `delt-store gc` shows what nothing leads to now", forgotten.len());
+    Ok(true)
+}
+
+fn collect_garbage(store: &Store, collection: Collection) -> Result<bool> {
+    let mut on_wait = |holder: &Holder, dir: &Path, longest: Duration| {
+        eprintln!("watching {holder} in {} for up to {} s", dir.display(), longest.as_secs());
+    };
+    let report = store.gc(collection, &mut on_wait)?;
     for piece in &report.garbage {
         println!("{:>14} {} ({})", piece.bytes, piece.path.display(), piece.reason);
     }
     let bytes: u64 = report.garbage.iter().map(|piece| piece.bytes).sum();
     let verb = if report.deleted { "deleted" } else { "would delete (with --delete)" };
     eprintln!("{verb} {} folders, {bytes} bytes; {} artifacts stay", report.garbage.len(), report.kept);
+    if !report.spared.is_empty() {
+        let bytes: u64 = report.spared.iter().map(|piece| piece.bytes).sum();
+        eprintln!(
+            "checkpoints of {} stopped runs stay, {bytes} bytes (without --checkpoints)",
+            report.spared.len()
+        );
+    }
     Ok(true)
 }
 

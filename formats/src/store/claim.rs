@@ -3,12 +3,16 @@
 //! A holder moves a counter in its claim. A waiter who sees the counter stand still for long enough takes over by creating
 //! the next number, which only one waiter can. No file is ever replaced, so a waiter with an old view cannot take away a
 //! claim that is alive: it creates its number, looks again, and steps back if anything but the stale claim lies below it.
+//!
+//! A holder who stood still and goes on finds that another claim counts: see [`HeldClaim::successor`]. A number above its
+//! own that is gone a moment later was such a step back.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +25,9 @@ const CLAIM_PREFIX: &str = "claim.";
 
 /// Hex digits of a name made up for this process.
 const UNIQUE_DIGITS: usize = 16;
+
+/// Between two looks at a claim above one's own: longer than it takes a waiter to step back.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
 
 /// Who makes an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +53,11 @@ impl Holder {
             pid: std::process::id(),
             token: unique(),
         }
+    }
+
+    fn unknown() -> Self {
+        let nothing = String::new;
+        Self { beat: nothing(), host: nothing(), machine: nothing(), pid: 0, token: nothing() }
     }
 
     /// Whether the holder is known to be dead, without waiting: its process ran on this very system and is no more.
@@ -183,15 +195,13 @@ impl Watch {
     }
 }
 
-/// Who holds claims on the artifact made in `work_dir`, the one that counts last.
-pub(super) fn holders(work_dir: &Path) -> Result<Vec<Holder>> {
-    let mut holders = Vec::new();
-    for (_, path) in claims(work_dir)? {
-        if let Some(content) = read_if_there(&path)? {
-            holders.push(holder_of(&content));
-        }
-    }
-    Ok(holders)
+/// Who holds the claim that counts in `work_dir`, unless known to be dead, and for how long it has stood still.
+pub(super) fn look(work_dir: &Path, watch: &mut Watch) -> Result<Option<(Holder, Duration)>> {
+    let Some((number, path)) = claims(work_dir)?.pop() else { return Ok(None) };
+    let Some(content) = read_if_there(&path)? else { return Ok(None) };
+    let holder = holder_of(&content);
+    let silent = watch.unchanged_for(number, &content);
+    Ok((!holder.is_gone()).then_some((holder, silent)))
 }
 
 /// The claim files of a folder, by ascending number.
@@ -213,13 +223,20 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// The holder; an unknown one where the claim is half written.
 fn holder_of(content: &[u8]) -> Holder {
-    serde_json::from_slice(content).unwrap_or_else(|_| Holder {
-        beat: String::new(),
-        host: String::new(),
-        machine: String::new(),
-        pid: 0,
-        token: String::new(),
-    })
+    serde_json::from_slice(content).unwrap_or_else(|_| Holder::unknown())
+}
+
+/// Who holds the claim that counts, where that is not the one of `token` at `path`: somebody unknown, if there is none.
+fn successor(path: &Path, token: &str) -> Result<Option<Holder>> {
+    let work_dir = path.parent().unwrap_or(Path::new("."));
+    let highest = claims(work_dir)?.pop();
+    let content = highest.map(|(_, path)| read_if_there(&path)).transpose()?.flatten();
+    let holder = content.map_or_else(Holder::unknown, |content| holder_of(&content));
+    Ok((holder.token != token).then_some(holder))
+}
+
+fn is_own(path: &Path, token: &str) -> bool {
+    read_if_there(path).is_ok_and(|content| content.is_some_and(|it| holder_of(&it).token == token))
 }
 
 fn create_new(path: &Path, holder: &Holder) -> std::io::Result<()> {
@@ -230,9 +247,7 @@ fn create_new(path: &Path, holder: &Holder) -> std::io::Result<()> {
 
 /// Removes a claim, but never one that somebody else created under the same number meanwhile.
 fn remove_own(path: &Path, token: &str) {
-    if let Ok(Some(content)) = read_if_there(path)
-        && holder_of(&content).token == token
-    {
+    if is_own(path, token) {
         let _ = fs_err::remove_file(path);
     }
 }
@@ -242,6 +257,8 @@ fn remove_own(path: &Path, token: &str) {
 pub(super) struct HeldClaim {
     path: PathBuf,
     token: String,
+    /// Who took it over, once that is known.
+    lost: Arc<OnceLock<Holder>>,
     heart: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -249,17 +266,47 @@ impl HeldClaim {
     fn start(path: PathBuf, mut holder: Holder, heartbeat: Duration) -> Self {
         let (stop, stopped) = channel();
         let (beating, token) = (path.clone(), holder.token.clone());
+        let lost = Arc::new(OnceLock::new());
+        let found_lost = lost.clone();
         let beats = move || {
             let mut beat = 0;
+            let mut seen: Option<Holder> = None;
             while stopped.recv_timeout(heartbeat) == Err(RecvTimeoutError::Timeout) {
-                beat += 1;
-                holder.beat = beat_text(beat);
-                // A write that fails is seen by waiters as a counter that stands still, which is all it means.
-                let _ = overwrite(&beating, &holder);
+                match (successor(&beating, &holder.token), &seen) {
+                    (Ok(Some(now)), Some(before)) if now.token == before.token => {
+                        let _ = found_lost.set(now);
+                        return;
+                    }
+                    (Ok(now), _) => seen = now,
+                    (Err(_), _) => {}
+                }
+                if is_own(&beating, &holder.token) {
+                    beat += 1;
+                    holder.beat = beat_text(beat);
+                    // A write that fails is seen by waiters as a counter that stands still, which is all it means.
+                    let _ = overwrite(&beating, &holder);
+                }
             }
         };
         let thread = std::thread::Builder::new().name("claim heartbeat".to_owned()).spawn(beats);
-        Self { path, token, heart: thread.ok().map(|thread| (stop, thread)) }
+        Self { path, token, lost, heart: thread.ok().map(|thread| (stop, thread)) }
+    }
+
+    /// Who took the claim over, if anybody did.
+    pub(super) fn successor(&self) -> Result<Option<Holder>> {
+        let mut seen: Option<Holder> = None;
+        loop {
+            if let Some(holder) = self.lost.get() {
+                return Ok(Some(holder.clone()));
+            }
+            let Some(now) = successor(&self.path, &self.token)? else { return Ok(None) };
+            if seen.as_ref().is_some_and(|before| before.token == now.token) {
+                let _ = self.lost.set(now);
+                continue;
+            }
+            seen = Some(now);
+            std::thread::sleep(SECOND_LOOK);
+        }
     }
 }
 
@@ -271,13 +318,18 @@ fn overwrite(path: &Path, holder: &Holder) -> std::io::Result<()> {
 }
 
 impl Drop for HeldClaim {
-    /// Stops the counter and removes the claim, after those below it, which were stale.
+    /// Stops the counter and removes the claim, after those below it, which were stale. Where another claim counts by now,
+    /// nothing but the own one goes.
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.heart.take() {
             drop(stop);
             let _ = thread.join();
         }
         let Some(work_dir) = self.path.parent() else { return };
+        if !is_own(&self.path, &self.token) || self.lost.get().is_some() {
+            remove_own(&self.path, &self.token);
+            return;
+        }
         for (_, path) in claims(work_dir).unwrap_or_default() {
             if path == self.path {
                 break;

@@ -39,12 +39,31 @@ impl Entry {
         Ok(path)
     }
 
-    /// Checks every byte of every file.
+    /// Checks every byte of every file, and that there are no others.
     ///
     /// # Errors
     ///
-    /// The first file whose bytes are not those the manifest states.
+    /// The first file whose bytes are not those the manifest states, or all which the manifest does not name.
     pub fn verify(&self) -> Result<()> {
+        self.verify_stated()?;
+        let is_known = |name: &str| {
+            name == MANIFEST_FILE || name == RUN_RECORD || self.manifest.files.contains_key(name)
+        };
+        let mut found = Vec::new();
+        for path in super::children(&self.dir)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !is_known(&name) {
+                found.push(name);
+            }
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Unlisted { dir: self.dir.clone(), found })
+    }
+
+    /// Checks every byte of every file that the manifest names.
+    pub(super) fn verify_stated(&self) -> Result<()> {
         let mut files = self.manifest.files.iter();
         files.try_for_each(|(name, stated)| verify_file(&self.dir.join(name), stated, self.manifest.artifact))
     }
@@ -69,6 +88,8 @@ pub(super) enum Inspection {
     Incomplete,
     /// A manifest whose files, place or version are wrong.
     Damaged(StoreError),
+    /// A newer build's artifact, which this one must leave alone.
+    Newer(StoreError),
 }
 
 /// Judges the folder of a key by its manifest and the sizes of its files.
@@ -97,6 +118,7 @@ fn inspect_as(
             return Ok(if dir.exists() { Inspection::Incomplete } else { Inspection::Absent });
         }
         Err(FormatError::Io(error)) => return Err(error.into()),
+        Err(error @ FormatError::NewerManifest { .. }) => return Ok(Inspection::Newer(error.into())),
         Err(error) => return Ok(Inspection::Damaged(error.into())),
     };
     let stage = kind.stage();
@@ -106,7 +128,8 @@ fn inspect_as(
     }
     let (found, expected) = (manifest.provenance.schema_version, kind.schema_version());
     if found != expected {
-        return Ok(Inspection::Damaged(FormatError::WrongVersion { path, kind, found, expected }.into()));
+        let judgement = if found > expected { Inspection::Newer } else { Inspection::Damaged };
+        return Ok(judgement(FormatError::WrongVersion { path, kind, found, expected }.into()));
     }
     for (name, stated) in &manifest.files {
         let path = dir.join(name);
@@ -132,13 +155,23 @@ pub(super) fn settle(dir: &Path, kind: ArtifactKind, key: &Key) -> Result<Inspec
     if !matches!(inspection, Inspection::Incomplete) {
         return Ok(inspection);
     }
-    let place = || format!("{kind} {key}");
-    match inspect_as(dir, kind, PENDING_MANIFEST, |manifest| manifest.key == *key, place)? {
-        Inspection::Complete(entry) if entry.verify().is_ok() => {
+    match inspect_pending(dir, kind, key)? {
+        Inspection::Complete(entry) => {
             name_manifest(dir)?;
             Ok(Inspection::Complete(entry))
         }
-        Inspection::Complete(_) | Inspection::Damaged(_) => Ok(Inspection::Incomplete),
+        Inspection::Damaged(_) => Ok(Inspection::Incomplete),
+        other => Ok(other),
+    }
+}
+
+/// Judges a folder that was to be published: complete if its manifest lacks nothing but its name, and every byte is there.
+pub(super) fn inspect_pending(dir: &Path, kind: ArtifactKind, key: &Key) -> Result<Inspection> {
+    let place = || format!("{kind} {key}");
+    match inspect_as(dir, kind, PENDING_MANIFEST, |manifest| manifest.key == *key, place)? {
+        Inspection::Complete(entry) => {
+            Ok(entry.verify_stated().map_or_else(Inspection::Damaged, |()| Inspection::Complete(entry)))
+        }
         other => Ok(other),
     }
 }

@@ -31,6 +31,17 @@ pub enum StoreError {
         holder: Box<Holder>,
     },
 
+    /// This process stood still for so long that another one went on with its work.
+    #[error("{kind} {}: taken over by {} while this process stood still; start again to wait for it and use what it makes", .key.prefix(super::KEY_DIGITS), successor(.holder))]
+    TakenOver {
+        /// The artifact.
+        kind: ArtifactKind,
+        /// Its key.
+        key: Key,
+        /// Who makes it now.
+        holder: Box<Holder>,
+    },
+
     /// A folder has no manifest.
     #[error("{}: absent, so the artifact was never finished; re-run {stage}", .path.display())]
     NoManifest {
@@ -73,6 +84,15 @@ pub enum StoreError {
         expected: Digest,
         /// The stage that makes the artifact.
         stage: &'static str,
+    },
+
+    /// Files lie beside those of an artifact.
+    #[error("{}: holds {}, which its manifest does not name; move them out of the store", .dir.display(), .found.join(", "))]
+    Unlisted {
+        /// The artifact's folder.
+        dir: PathBuf,
+        /// The files' names.
+        found: Vec<String>,
     },
 
     /// A manifest lies in the folder of another key or artifact.
@@ -139,4 +159,11 @@ pub enum StoreError {
         /// Where.
         dir: PathBuf,
     },
+}
+
+fn successor(holder: &Holder) -> String {
+    if holder.host.is_empty() {
+        return "another process".to_owned();
+    }
+    format!("{} pid {}", holder.host, holder.pid)
 }

@@ -1,17 +1,26 @@
 //! Garbage collection: what no run points to, directly or through the inputs of what it points to.
+//!
+//! A piece is deleted under the claim of its key, after a second look: nobody makes it meanwhile, and whoever made it has
+//! pointed to it before giving its claim back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::claim::{Holder, holders};
-use super::entry::{Inspection, inspect_folder};
-use super::{KEY_DIGITS, Result, Store, StoreError, WORK_DIR, children};
+use super::claim::{Attempt, HeldClaim, Holder, Watch, attempt, look};
+use super::entry::{Inspection, inspect_folder, settle};
+use super::workspace::{CHECKPOINT_PREFIX, OUT_PREFIX, begins_with};
+use super::{KEY_DIGITS, PENDING_MANIFEST, Pointer, Result, Store, StoreError, WORK_DIR, children};
 use crate::canonical::Digest;
+use crate::manifest::Manifest;
 use crate::provenance::ArtifactKind;
 
 /// How the names of folders begin that are out of sight but not yet deleted.
 pub(super) const TRASH_PREFIX: &str = "trash-";
+
+/// How often a claim is tried that another process touches at the same moment.
+const CLAIM_ATTEMPTS: u32 = 5;
 
 /// Why something is garbage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +31,8 @@ pub enum GarbageReason {
     Broken,
     /// Checkpoints of an artifact that nobody makes at this moment.
     Unfinished,
+    /// What else such a run has left: its claim, half-written files.
+    Abandoned,
     /// The rest of an interrupted removal.
     Trash,
 }
@@ -32,6 +43,7 @@ impl fmt::Display for GarbageReason {
             Self::Unreferenced => "no run leads to it",
             Self::Broken => "unfinished or damaged",
             Self::Unfinished => "checkpoints nobody works on",
+            Self::Abandoned => "left by a stopped run",
             Self::Trash => "left by an interrupted removal",
         })
     }
@@ -51,59 +63,143 @@ pub struct Garbage {
 /// What a collection found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GcReport {
-    /// The garbage, by path.
+    /// The garbage, by path; where it was deleted, without what turned out to be in use.
     pub garbage: Vec<Garbage>,
+    /// Checkpoints that stay because nobody asked for them to go.
+    pub spared: Vec<Garbage>,
     /// Artifacts that stay.
     pub kept: usize,
     /// Whether the garbage was deleted.
     pub deleted: bool,
 }
 
+/// What a collection does with what it finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collection {
+    /// Deletes the garbage.
+    pub delete: bool,
+    /// Counts the checkpoints of stopped runs as garbage.
+    pub checkpoints: bool,
+}
+
+/// What was seen of the claims in each work folder.
+type Watches = BTreeMap<PathBuf, Watch>;
+
 impl Store {
     /// Finds garbage, and deletes it if asked to. Artifacts stay if a run points to them, or to anything made from them,
-    /// however indirectly. Where claims are found whose holders may be alive, it first watches them for as long as it takes
-    /// a claim to become stale.
+    /// however indirectly. Where claims are found whose holders may be alive, it first watches them until they move, or for
+    /// as long as it takes a claim to become stale, and calls `on_wait` before with each holder, its folder and that time.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read, or garbage is to be deleted while something is being made: its inputs may not be
-    /// pointed to yet.
-    pub fn gc(&self, delete: bool) -> Result<GcReport> {
-        let busy = self.busy()?;
-        if let (true, Some((dir, holder))) = (delete, busy.first()) {
+    /// If the store cannot be read, holds what a newer build wrote, or garbage is to be deleted while something is being
+    /// made: its inputs may not be pointed to yet.
+    pub fn gc(
+        &self,
+        collection: Collection,
+        on_wait: &mut dyn FnMut(&Holder, &Path, Duration),
+    ) -> Result<GcReport> {
+        let mut watches = Watches::new();
+        let busy = self.busy(&mut watches, on_wait)?;
+        if let (true, Some((dir, holder))) = (collection.delete, busy.first()) {
             return Err(StoreError::Busy { holder: Box::new(holder.clone()), dir: dir.clone() });
         }
         let mut garbage = self.work_garbage(&busy)?;
         let kept = self.entry_garbage(&mut garbage)?;
         garbage.sort_by(|a, b| a.path.cmp(&b.path));
-        if delete {
-            for piece in &garbage {
-                self.discard(&piece.path)?;
+        let is_spared =
+            |piece: &Garbage| piece.reason == GarbageReason::Unfinished && !collection.checkpoints;
+        let (spared, mut garbage): (Vec<_>, Vec<_>) = garbage.into_iter().partition(is_spared);
+        if collection.delete {
+            let mut deleted = Vec::new();
+            for piece in garbage {
+                if self.delete(&piece, &mut watches)? {
+                    deleted.push(piece);
+                }
             }
+            garbage = deleted;
         }
-        Ok(GcReport { garbage, kept, deleted: delete })
+        Ok(GcReport { garbage, spared, kept, deleted: collection.delete })
     }
 
     /// Folders in which a holder is at work.
-    fn busy(&self) -> Result<Vec<(PathBuf, Holder)>> {
-        let first = self.counting_claims()?;
-        if first.is_empty() {
-            return Ok(Vec::new());
-        }
-        std::thread::sleep(self.timing.stale);
-        let second = self.counting_claims()?;
-        Ok(second.into_iter().filter(|claim| !first.contains(claim)).collect())
-    }
-
-    /// In each work folder the claim that counts, unless its holder is known to be dead.
-    fn counting_claims(&self) -> Result<Vec<(PathBuf, Holder)>> {
-        let mut claims = Vec::new();
-        for dir in children(&self.root.join(WORK_DIR))? {
-            if let Some(holder) = holders(&dir)?.pop().filter(|holder| !holder.is_gone()) {
-                claims.push((dir, holder));
+    fn busy(
+        &self,
+        watches: &mut Watches,
+        on_wait: &mut dyn FnMut(&Holder, &Path, Duration),
+    ) -> Result<Vec<(PathBuf, Holder)>> {
+        let mut open = Vec::new();
+        for dir in children(&self.root.join(WORK_DIR))?.into_iter().filter(|dir| !is_trash(dir)) {
+            if let Some((holder, _)) = look(&dir, watches.entry(dir.clone()).or_default())? {
+                on_wait(&holder, &dir, self.timing.stale);
+                open.push((dir, holder));
             }
         }
-        Ok(claims)
+        let mut busy = Vec::new();
+        while !open.is_empty() {
+            std::thread::sleep(self.timing.poll);
+            for (dir, seen) in std::mem::take(&mut open) {
+                match look(&dir, watches.entry(dir.clone()).or_default())? {
+                    Some((holder, _)) if holder != seen => busy.push((dir, holder)),
+                    Some((_, silent)) if silent < self.timing.stale => open.push((dir, seen)),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    /// Deletes a piece of garbage, unless it turns out that somebody works on it or points to it by now.
+    fn delete(&self, piece: &Garbage, watches: &mut Watches) -> Result<bool> {
+        let _held = match piece.reason {
+            GarbageReason::Trash => None,
+            GarbageReason::Unfinished | GarbageReason::Abandoned => {
+                match self.claim_now(&piece.path, watches)? {
+                    Some(held) => Some(held),
+                    None => return Ok(false),
+                }
+            }
+            GarbageReason::Unreferenced | GarbageReason::Broken => {
+                let work_dir = self.root.join(WORK_DIR).join(place_name(&piece.path));
+                let Some(held) = self.claim_now(&work_dir, watches)? else { return Ok(false) };
+                if !self.is_still_garbage(piece)? {
+                    return Ok(false);
+                }
+                Some(held)
+            }
+        };
+        if let Some(trash) = self.set_aside(&piece.path)? {
+            fs_err::remove_dir_all(trash)?;
+        }
+        Ok(true)
+    }
+
+    /// The claim of a work folder, if nobody has it.
+    fn claim_now(&self, work_dir: &Path, watches: &mut Watches) -> Result<Option<HeldClaim>> {
+        let watch = watches.entry(work_dir.to_owned()).or_default();
+        for _ in 0..CLAIM_ATTEMPTS {
+            match attempt(work_dir, self.timing, watch)? {
+                Attempt::Taken(held) => return Ok(Some(held)),
+                Attempt::Held(_) => return Ok(None),
+                Attempt::Retry => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The second look at an artifact, under its claim.
+    fn is_still_garbage(&self, piece: &Garbage) -> Result<bool> {
+        let name = place_name(&piece.path);
+        let points_here = |pointer: &Pointer| {
+            !pointer.is_source() && name == format!("{}-{}", pointer.kind, pointer.key.prefix(KEY_DIGITS))
+        };
+        if piece.reason == GarbageReason::Unreferenced {
+            return Ok(!self.pointers()?.iter().any(points_here));
+        }
+        // One whose publication was cut off at its last step is whole.
+        let Ok(pending) = Manifest::read(piece.path.join(PENDING_MANIFEST)) else { return Ok(true) };
+        let settled = settle(&piece.path, pending.artifact, &pending.key)?;
+        Ok(!matches!(settled, Inspection::Complete(_)))
     }
 
     fn work_garbage(&self, busy: &[(PathBuf, Holder)]) -> Result<Vec<Garbage>> {
@@ -112,9 +208,13 @@ impl Store {
             if busy.iter().any(|(dir, _)| *dir == path) {
                 continue;
             }
-            let is_trash =
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TRASH_PREFIX));
-            let reason = if is_trash { GarbageReason::Trash } else { GarbageReason::Unfinished };
+            let reason = if is_trash(&path) {
+                GarbageReason::Trash
+            } else if is_worth_keeping(&path)? {
+                GarbageReason::Unfinished
+            } else {
+                GarbageReason::Abandoned
+            };
             garbage.push(Garbage { bytes: bytes_below(&path)?, path, reason });
         }
         Ok(garbage)
@@ -127,6 +227,8 @@ impl Store {
             match inspect_folder(&dir, kind)? {
                 Inspection::Complete(entry) => unreached.push(entry),
                 Inspection::Absent => {}
+                // What it was made from cannot be known here.
+                Inspection::Newer(error) => return Err(error),
                 Inspection::Incomplete | Inspection::Damaged(_) => {
                     garbage.push(Garbage {
                         bytes: bytes_below(&dir)?,
@@ -136,8 +238,9 @@ impl Store {
                 }
             }
         }
+        let runs = self.pointers()?.into_iter().filter(|pointer| !pointer.is_source());
         let pointed: BTreeSet<(ArtifactKind, String)> =
-            self.pointers()?.into_iter().map(|p| (p.kind, p.key.prefix(KEY_DIGITS).to_owned())).collect();
+            runs.map(|p| (p.kind, p.key.prefix(KEY_DIGITS).to_owned())).collect();
         let mut wanted: BTreeSet<Digest> = BTreeSet::new();
         let mut kept = 0;
         loop {
@@ -160,6 +263,28 @@ impl Store {
         }
         Ok(kept)
     }
+}
+
+fn is_trash(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TRASH_PREFIX))
+}
+
+/// Whether a stopped run's folder holds work: checkpoints, or files that lack nothing but to be published.
+fn is_worth_keeping(work_dir: &Path) -> Result<bool> {
+    for checkpoints in begins_with(CHECKPOINT_PREFIX, work_dir)? {
+        if !children(&checkpoints)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(begins_with(OUT_PREFIX, work_dir)?.iter().any(|out_dir| out_dir.join(PENDING_MANIFEST).exists()))
+}
+
+/// The name of the work folder that belongs to an artifact's folder.
+fn place_name(dir: &Path) -> String {
+    let part = |path: Option<&Path>| {
+        path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+    };
+    format!("{}-{}", part(dir.parent()), part(Some(dir)))
 }
 
 fn bytes_below(path: &Path) -> Result<u64> {

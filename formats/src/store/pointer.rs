@@ -12,6 +12,10 @@ use crate::provenance::ArtifactKind;
 
 const EXTENSION: &str = ".json";
 
+/// The first part of names under which stages remember what a source of images or weights held. They help to find an
+/// artifact, but keep none from being garbage.
+pub const SOURCES: &str = "sources";
+
 /// The artifact a run points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
@@ -21,6 +25,13 @@ pub struct Pointer {
     pub kind: ArtifactKind,
     /// Its key.
     pub key: Key,
+}
+
+impl Pointer {
+    /// Whether it is the memory of a source, see [`SOURCES`], and no run. A run's name has three parts.
+    pub(super) fn is_source(&self) -> bool {
+        self.run.split_once('/').is_some_and(|(first, rest)| first == SOURCES && !rest.contains('/'))
+    }
 }
 
 /// The content of a pointer's file; its name is the run.
@@ -62,6 +73,29 @@ impl Store {
         collect(&self.root.join(RUNS_DIR), "", &mut pointers)?;
         pointers.sort_by(|a, b| a.run.cmp(&b.run));
         Ok(pointers)
+    }
+
+    /// Removes the pointers of a run, or of all runs below a name such as `demo` or `demo/delt`; gives those removed. Their
+    /// artifacts stay until garbage is collected.
+    ///
+    /// # Errors
+    ///
+    /// If the name cannot be a run's, or a pointer cannot be read or removed.
+    pub fn forget(&self, run: &str) -> Result<Vec<Pointer>> {
+        self.pointer_path(run)?;
+        let mut forgotten = self.pointers()?;
+        let is_below = |name: &str| name.strip_prefix(run).is_some_and(|rest| rest.starts_with('/'));
+        forgotten.retain(|pointer| pointer.run == run || is_below(&pointer.run));
+        for pointer in &forgotten {
+            let path = self.pointer_path(&pointer.run)?;
+            fs_err::remove_file(&path)?;
+            // Folders go as far as they are empty.
+            let folders = path.ancestors().skip(1).take(pointer.run.matches('/').count());
+            for folder in folders {
+                let _ = fs_err::remove_dir(folder);
+            }
+        }
+        Ok(forgotten)
     }
 
     fn pointer_path(&self, run: &str) -> Result<PathBuf> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use delt_formats::store::{ClaimTiming, KEY_DIGITS};
-use delt_formats::{Claim, Digest, Holder, Store};
+use delt_formats::{Claim, Digest, Holder, Store, StoreError, Workspace};
 use serde_json::json;
 
 use crate::{
@@ -138,6 +138,87 @@ fn a_claim_whose_counter_stands_still_is_taken_over_by_exactly_one_waiter() {
     });
     assert_eq!(workers.load(Ordering::Relaxed), 1);
     assert!(!work_dir(&store, "a").exists(), "the stale claim is cleared away as well");
+}
+
+/// A holder whose counter never moves, and the one who takes its work over.
+fn overtaken(store: &Store) -> (Workspace, Workspace) {
+    let still = ClaimTiming { heartbeat: Duration::from_secs(3600), ..FAST };
+    let quick = ClaimTiming { stale: Duration::from_millis(100), ..FAST };
+    let suspended =
+        work(store.clone().with_claim_timing(still).claim(KIND, &key("a"), &mut no_wait).unwrap());
+    fs_err::write(suspended.checkpoint_dir().join("epoch"), "7").unwrap();
+    suspended.ensure_held().unwrap();
+    let quick = store.clone().with_claim_timing(quick);
+    let successor = work(quick.claim(KIND, &key("a"), &mut keep_waiting).unwrap());
+    (suspended, successor)
+}
+
+fn taken_over(by: &str) -> String {
+    format!(
+        "labels {}: taken over by {by} while this process stood still; \
+         start again to wait for it and use what it makes",
+        key("a").prefix(KEY_DIGITS)
+    )
+}
+
+#[test]
+fn a_holder_who_stood_still_for_too_long_can_neither_publish_nor_touch_its_successors_work() {
+    let (_dir, store) = fresh();
+    let (suspended, successor) = overtaken(&store);
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let message = taken_over(&format!("{host} pid {}", std::process::id()));
+    assert_eq!(suspended.ensure_held().unwrap_err().to_string(), message);
+    let saved = fs_err::write(suspended.checkpoint_dir().join("epoch"), "8");
+    assert_eq!(saved.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(fs_err::read(successor.checkpoint_dir().join("epoch")).unwrap(), b"7");
+    fs_err::remove_file(successor.checkpoint_dir().join("epoch")).unwrap();
+    drop(suspended);
+    assert!(successor.checkpoint_dir().exists() && successor.out_dir().exists());
+    successor.ensure_held().unwrap();
+    fs_err::write(successor.out_dir().join("a.bin"), "x").unwrap();
+    successor.publish(provenance(KIND, &[]), json!({})).unwrap().verify().unwrap();
+    assert!(!work_dir(&store, "a").exists());
+}
+
+#[test]
+fn a_holder_who_was_overtaken_gets_the_successors_artifact_or_an_error_when_it_publishes() {
+    let (_dir, store) = fresh();
+    let (suspended, successor) = overtaken(&store);
+    // The successor has cleared the folder of unfinished files.
+    assert!(!suspended.out_dir().exists());
+    fs_err::create_dir_all(suspended.out_dir()).unwrap();
+    fs_err::write(suspended.out_dir().join("a.bin"), "late").unwrap();
+    let error = suspended.publish(provenance(KIND, &[]), json!({})).unwrap_err();
+    assert!(matches!(error, StoreError::TakenOver { .. }), "{error}");
+    assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
+    drop(successor);
+
+    let (_dir, store) = fresh();
+    let (suspended, successor) = overtaken(&store);
+    fs_err::write(successor.out_dir().join("a.bin"), "x").unwrap();
+    let made = successor.publish(provenance(KIND, &[]), json!({})).unwrap();
+    assert_eq!(suspended.ensure_held().unwrap_err().to_string(), taken_over("another process"));
+    // Somebody else claims the same key anew: the number of its claim is that of the suspended one.
+    let third = work(store.claim_anew(KIND, &key("a"), &mut no_wait).unwrap());
+    fs_err::create_dir_all(suspended.out_dir()).unwrap();
+    fs_err::write(suspended.out_dir().join("a.bin"), "late").unwrap();
+    let found = suspended.publish(provenance(KIND, &[]), json!({})).unwrap();
+    assert_eq!(found.manifest, made.manifest);
+    third.ensure_held().unwrap();
+}
+
+#[test]
+fn the_heartbeat_of_an_overtaken_holder_never_writes_to_another_claim() {
+    let (_dir, store) = fresh();
+    let first = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
+    let claim = work_dir(&store, "a").join("claim.1");
+    let other = r#"{"beat":"00000000000000000007","host":"elsewhere","machine":"x","pid":1,"token":"t"}"#;
+    fs_err::remove_file(&claim).unwrap();
+    fs_err::write(&claim, other).unwrap();
+    std::thread::sleep(FAST.heartbeat * 5);
+    assert_eq!(first.ensure_held().unwrap_err().to_string(), taken_over("elsewhere pid 1"));
+    drop(first);
+    assert_eq!(fs_err::read_to_string(&claim).unwrap(), other);
 }
 
 #[test]

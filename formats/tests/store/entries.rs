@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use delt_formats::Digest;
-use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::KEY_DIGITS;
+use delt_formats::provenance::{ArtifactKind, Provenance};
+use delt_formats::store::{Collection, KEY_DIGITS};
+use delt_formats::{Digest, Manifest};
 use serde_json::json;
 
 use crate::{KIND, fresh, hit, key, make, no_wait, open, provenance, work, work_dir};
@@ -39,6 +39,45 @@ fn a_crash_between_rename_and_manifest_loses_no_work() {
     assert_eq!(hit(store.claim(KIND, &key("a"), &mut no_wait).unwrap()).manifest, entry.manifest);
     assert!(named.exists() && !pending.exists());
     assert!(!work_dir(&store, "a").exists());
+}
+
+#[test]
+fn a_crash_before_the_new_artifact_was_renamed_into_place_loses_no_work() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    // As if the old one had just been set aside, and the process had died then.
+    let out = work_dir(&store, "a").join("out-1");
+    fs_err::create_dir_all(work_dir(&store, "a")).unwrap();
+    fs_err::rename(&entry.dir, &out).unwrap();
+    fs_err::rename(out.join("manifest.json"), out.join("manifest.pending.json")).unwrap();
+    assert_eq!(hit(store.claim(KIND, &key("a"), &mut no_wait).unwrap()).manifest, entry.manifest);
+    entry.verify().unwrap();
+    assert!(!work_dir(&store, "a").exists());
+}
+
+#[test]
+fn files_that_were_not_finished_are_not_published_by_the_next_claim() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    let out = work_dir(&store, "a").join("out-1");
+    fs_err::create_dir_all(work_dir(&store, "a")).unwrap();
+    fs_err::rename(&entry.dir, &out).unwrap();
+    fs_err::rename(out.join("manifest.json"), out.join("manifest.pending.json")).unwrap();
+    fs_err::write(out.join("a.bin"), "b").unwrap();
+    drop(work(store.claim(KIND, &key("a"), &mut no_wait).unwrap()));
+    assert!(!entry.dir.exists() && !out.exists());
+}
+
+#[test]
+fn an_artifact_that_could_not_be_published_is_published_by_the_next_claim() {
+    let (_dir, store) = fresh();
+    let kinds = store.root().join(KIND.dir());
+    let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
+    fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
+    fs_err::write(&kinds, "in the way").unwrap();
+    workspace.publish(provenance(KIND, &[]), json!({})).unwrap_err();
+    fs_err::remove_file(&kinds).unwrap();
+    hit(store.claim(KIND, &key("a"), &mut no_wait).unwrap()).verify().unwrap();
 }
 
 #[test]
@@ -117,21 +156,85 @@ fn a_missing_file_and_a_manifest_in_the_wrong_place_are_misses() {
 }
 
 #[test]
-fn an_artifact_of_another_schema_version_is_a_miss() {
+fn an_artifact_of_an_older_schema_version_is_a_miss_and_one_of_a_newer_is_refused() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    let refusal = |schema_version| {
+        let provenance = Provenance { schema_version, ..entry.manifest.provenance.clone() };
+        let (facts, files) = (entry.manifest.facts.clone(), entry.manifest.files.clone());
+        let manifest = Manifest::new(key("a"), provenance, facts, files);
+        fs_err::write(entry.dir.join("manifest.json"), manifest.to_json()).unwrap();
+        let expected = format!(
+            "{}: labels of schema version {schema_version}, expected version 1; re-run relabel with this build",
+            entry.dir.join("manifest.json").display()
+        );
+        assert_eq!(store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
+        expected
+    };
+    let newer = refusal(9);
+    assert_eq!(store.lookup(KIND, &key("a")).unwrap_err().to_string(), newer);
+    let older = refusal(0);
+    assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
+    let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
+    assert_eq!(workspace.damage(), Some(older.as_str()));
+}
+
+#[test]
+fn what_a_newer_build_wrote_is_refused_and_never_discarded() {
     let (_dir, store) = fresh();
     let entry = make(&store, KIND, "a", &[]);
     let path = entry.dir.join("manifest.json");
-    let text =
-        fs_err::read_to_string(&path).unwrap().replace("\"schema_version\": 1", "\"schema_version\": 9");
-    fs_err::write(&path, text).unwrap();
+    let text = fs_err::read_to_string(&path).unwrap();
+    let newer = text.replace("\"format_version\": 1", "\"format_version\": 2,\n  \"unheard\": \"of\"");
+    fs_err::write(&path, &newer).unwrap();
+    let message = format!(
+        "{}: manifest of format version 2, this build reads up to 1; \
+         use the newer build that wrote it, or another store",
+        path.display()
+    );
+    let refused = |error: delt_formats::StoreError| assert_eq!(error.to_string(), message);
+    refused(store.lookup(KIND, &key("a")).unwrap_err());
+    refused(store.claim(KIND, &key("a"), &mut no_wait).unwrap_err());
+    refused(store.claim_anew(KIND, &key("a"), &mut no_wait).unwrap_err());
+    refused(store.gc(Collection { delete: true, checkpoints: true }, &mut |_, _, _| ()).unwrap_err());
+    refused(store.verify_all().unwrap().remove(0).result.unwrap_err());
+    assert_eq!(fs_err::read_to_string(&path).unwrap(), newer);
+    assert!(entry.dir.join("a.bin").exists());
+}
+
+#[test]
+fn a_manifest_that_was_changed_is_a_miss() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    let path = entry.dir.join("manifest.json");
+    let text = fs_err::read_to_string(&path).unwrap();
+    fs_err::write(&path, text.replace("\"made\": \"a\"", "\"made\": \"b\"")).unwrap();
     assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
+    let message = store.verify_all().unwrap().remove(0).result.unwrap_err().to_string();
+    assert!(
+        message.starts_with(&format!("{}: damaged: its content has digest ", path.display())),
+        "{message}"
+    );
+    let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
+    assert_eq!(workspace.damage(), Some(message.as_str()));
+}
+
+#[test]
+fn files_that_no_manifest_names_are_found_by_verifying() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    for name in ["notes.txt", "a.bin.orig"] {
+        fs_err::write(entry.dir.join(name), "").unwrap();
+    }
+    let message = store.verify_all().unwrap().remove(0).result.unwrap_err().to_string();
     assert_eq!(
-        store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(),
+        message,
         format!(
-            "{}: labels of schema version 9, expected version 1; re-run relabel with this build",
-            path.display()
+            "{}: holds a.bin.orig, notes.txt, which its manifest does not name; move them out of the store",
+            entry.dir.display()
         )
     );
+    assert!(store.lookup(KIND, &key("a")).unwrap().is_some(), "a hit trusts manifest and sizes");
 }
 
 #[test]
@@ -139,6 +242,7 @@ fn the_second_of_two_publishers_gets_what_the_first_published() {
     let (_dir, store) = fresh();
     let slow = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     fs_err::write(slow.out_dir().join("a.bin"), "slow").unwrap();
+    fs_err::write(slow.out_dir().join("run.json"), "slow").unwrap();
     // As if the slow one had been silent for too long and another had taken over and finished.
     let elsewhere = tempfile::tempdir().unwrap();
     let first = make(&open(elsewhere.path()), KIND, "a", &[]);
@@ -148,6 +252,8 @@ fn the_second_of_two_publishers_gets_what_the_first_published() {
     let entry = slow.publish(provenance(KIND, &[]), json!({})).unwrap();
     assert_eq!(entry.manifest, first.manifest);
     entry.verify().unwrap();
+    assert_eq!(fs_err::read(entry.dir.join("run.json")).unwrap(), b"{}");
+    assert!(!work_dir(&store, "a").exists());
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -1,12 +1,25 @@
 //! Pointers, and the garbage that none of them leads to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use delt_formats::StoreError;
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::GarbageReason;
+use delt_formats::store::{Collection, GarbageReason};
+use serde_json::json;
 
-use crate::{KIND, fresh, key, leave_claim, make, no_wait, work, work_dir};
+use delt_formats::Holder;
+
+use crate::{KIND, fresh, key, leave_claim, make, no_wait, provenance, work, work_dir};
+
+const LOOK: Collection = Collection { delete: false, checkpoints: false };
+const DELETE: Collection = Collection { delete: true, checkpoints: false };
+
+fn silent(_: &Holder, _: &Path, _: Duration) {}
+
+fn paths(garbage: &[delt_formats::store::Garbage]) -> Vec<PathBuf> {
+    garbage.iter().map(|piece| piece.path.clone()).collect()
+}
 
 #[test]
 fn pointers_are_kept_by_name_and_bad_names_are_refused() {
@@ -44,7 +57,7 @@ fn garbage_is_what_no_run_leads_to_and_only_deleting_deletes_it() {
     drop(unfinished);
     fs_err::create_dir_all(store.root().join("work/trash-1")).unwrap();
 
-    let report = store.gc(false).unwrap();
+    let report = store.gc(Collection { checkpoints: true, ..LOOK }, &mut silent).unwrap();
     let mut found: Vec<(PathBuf, GarbageReason)> =
         report.garbage.iter().map(|g| (g.path.clone(), g.reason)).collect();
     let mut expected = vec![
@@ -59,12 +72,16 @@ fn garbage_is_what_no_run_leads_to_and_only_deleting_deletes_it() {
     assert!(expected.iter().all(|(path, _)| path.exists()), "a dry run deletes nothing");
     assert_eq!((report.kept, report.deleted), (3, false));
 
-    assert!(store.gc(true).unwrap().deleted);
+    let report = store.gc(DELETE, &mut silent).unwrap();
+    assert!(report.deleted);
+    assert_eq!(paths(&report.spared), [work_dir(&store, "u")], "checkpoints stay unless asked for");
+    assert!(work_dir(&store, "u").exists());
+    assert!(store.gc(Collection { delete: true, checkpoints: true }, &mut silent).unwrap().deleted);
     assert!(expected.iter().all(|(path, _)| !path.exists()));
     for kept in [dataset, teacher, labels] {
         kept.verify().unwrap();
     }
-    assert_eq!(store.gc(true).unwrap().garbage, []);
+    assert_eq!(store.gc(DELETE, &mut silent).unwrap().garbage, []);
 }
 
 #[test]
@@ -72,12 +89,84 @@ fn garbage_is_not_collected_while_something_is_made_but_dead_claims_do_not_stop_
     let (_dir, store) = fresh();
     leave_claim(&store, "dead");
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
-    let error = store.gc(true).unwrap_err();
+    let mut watched = Vec::new();
+    let error = store.gc(DELETE, &mut |holder, dir, _| watched.push((holder.to_string(), dir.to_owned())));
+    let error = error.unwrap_err();
+    assert_eq!(watched.len(), 2);
+    assert!(watched.contains(&("process 1 on elsewhere".to_owned(), work_dir(&store, "dead"))));
     assert!(matches!(error, StoreError::Busy { .. }));
     assert!(error.to_string().ends_with("wait for it before `gc --delete`"), "{error}");
-    let dry: Vec<PathBuf> = store.gc(false).unwrap().garbage.into_iter().map(|g| g.path).collect();
-    assert_eq!(dry, [work_dir(&store, "dead")]);
+    assert_eq!(paths(&store.gc(LOOK, &mut silent).unwrap().garbage), [work_dir(&store, "dead")]);
     drop(workspace);
-    store.gc(true).unwrap();
+    store.gc(DELETE, &mut silent).unwrap();
     assert!(!work_dir(&store, "dead").exists());
+}
+
+#[test]
+fn what_is_claimed_while_garbage_is_collected_stays() {
+    let (_dir, store) = fresh();
+    let old = make(&store, KIND, "old", &[]);
+    // Looked at before the dead claim, so that the look cannot see it claimed.
+    let names = ["u", "v", "w", "x", "y", "z", "uu", "vv", "ww", "xx", "yy", "zz"];
+    let is_before = |name: &&str| work_dir(&store, name) < work_dir(&store, "dead");
+    let unfinished = names.into_iter().find(is_before).unwrap();
+    let stopped = work(store.claim(KIND, &key(unfinished), &mut no_wait).unwrap());
+    fs_err::write(stopped.checkpoint_dir().join("epoch"), "7").unwrap();
+    drop(stopped);
+    leave_claim(&store, "dead");
+    let mut claimed = Vec::new();
+    let mut claim_meanwhile = |_: &Holder, _: &Path, _: Duration| {
+        claimed.push(work(store.claim_anew(KIND, &key("old"), &mut no_wait).unwrap()));
+        claimed.push(work(store.claim(KIND, &key(unfinished), &mut no_wait).unwrap()));
+    };
+    let report = store.gc(Collection { delete: true, checkpoints: true }, &mut claim_meanwhile).unwrap();
+    assert_eq!(paths(&report.garbage), [work_dir(&store, "dead")]);
+    assert!(old.dir.exists());
+    assert_eq!(fs_err::read(claimed[1].checkpoint_dir().join("epoch")).unwrap(), b"7");
+}
+
+#[test]
+fn an_artifact_whose_publication_was_cut_off_at_its_last_step_is_brought_to_its_end() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    fs_err::rename(entry.dir.join("manifest.json"), entry.dir.join("manifest.pending.json")).unwrap();
+    assert_eq!(store.gc(DELETE, &mut silent).unwrap().garbage, []);
+    entry.verify().unwrap();
+}
+
+#[test]
+fn a_run_points_to_what_is_published_for_it() {
+    let (_dir, store) = fresh();
+    let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
+    fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
+    workspace.publish_for("demo/delt/labels", provenance(KIND, &[]), json!({})).unwrap();
+    assert_eq!(store.pointer("demo/delt/labels").unwrap().unwrap().key, key("a"));
+    assert_eq!(store.gc(DELETE, &mut silent).unwrap().kept, 1);
+}
+
+#[test]
+fn the_memory_of_a_source_keeps_nothing_from_being_garbage() {
+    let (_dir, store) = fresh();
+    let dataset = make(&store, ArtifactKind::Dataset, "d", &[]);
+    store.point("sources/dataset-0123", ArtifactKind::Dataset, &key("d")).unwrap();
+    store.point("sources/delt/dataset", ArtifactKind::Dataset, &key("d")).unwrap();
+    assert_eq!(store.gc(LOOK, &mut silent).unwrap().garbage, [], "a pipeline may be called sources");
+    store.forget("sources/delt").unwrap();
+    assert_eq!(paths(&store.gc(DELETE, &mut silent).unwrap().garbage), [dataset.dir]);
+}
+
+#[test]
+fn a_forgotten_run_leads_to_nothing() {
+    let (_dir, store) = fresh();
+    for run in ["demo/delt/labels", "demo/delt/labels-1", "demo/other/labels", "demonstration/x/labels"] {
+        store.point(run, KIND, &key("a")).unwrap();
+    }
+    let runs = |pointers: Vec<delt_formats::store::Pointer>| -> Vec<String> {
+        pointers.into_iter().map(|pointer| pointer.run).collect()
+    };
+    assert_eq!(runs(store.forget("demo/delt/labels").unwrap()), ["demo/delt/labels"]);
+    assert_eq!(runs(store.forget("demo").unwrap()), ["demo/delt/labels-1", "demo/other/labels"]);
+    assert_eq!(runs(store.pointers().unwrap()), ["demonstration/x/labels"]);
+    assert!(!store.root().join("runs/demo").exists());
+    assert_eq!(store.forget("demo").unwrap(), []);
 }
