@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use delt_formats::canonical::Digest;
 use delt_formats::dataset::DatasetFacts;
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::Entry;
+use delt_formats::store::{Entry, SOURCES};
 use serde_json::{Value, json};
 
 use crate::config::teacher::Teacher;
@@ -108,7 +108,7 @@ impl Session {
         if let Some(path) = section["source"]["path"].as_str() {
             section["source"]["path"] = json!(std::path::absolute(path)?);
         }
-        Ok(format!("sources/dataset-{}", short(&Digest::of_json(&section))))
+        Ok(format!("{SOURCES}/dataset-{}", short(&Digest::of_json(&section))))
     }
 
     /// The plan of the dataset: its key holds what the source contains, not where it lies.
@@ -143,7 +143,7 @@ impl Session {
             section["import"]["path"] = json!(std::path::absolute(&import.path)?);
         }
         let digest = Digest::of_json(&json!({ "teacher": section, "dataset": dataset.manifest.digest }));
-        Ok(format!("sources/import-{}", short(&digest)))
+        Ok(format!("{SOURCES}/import-{}", short(&digest)))
     }
 
     /// The plan of a network; `imported` is the digest of the weights and the class order where they are imported.

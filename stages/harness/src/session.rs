@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches};
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_formats::store::{Claim, Entry, Holder, Store, Workspace};
+use delt_formats::store::{Claim, Entry, Holder, RUN_RECORD, Store, Workspace};
 use serde_json::json;
 
 use crate::args::Args;
@@ -59,6 +59,14 @@ impl Work<'_> {
     /// Folder for checkpoints; it outlives a killed run.
     pub fn checkpoint_dir(&self) -> &Path {
         self.workspace.checkpoint_dir()
+    }
+
+    /// Refuses to go on if another process has taken the work over; to be asked before a checkpoint is saved.
+    ///
+    /// # Errors
+    /// Names who makes the artifact now.
+    pub fn ensure_held(&self) -> Result<()> {
+        Ok(self.workspace.ensure_held()?)
     }
 
     /// What each file of the artifact says about its origin.
@@ -232,10 +240,14 @@ impl Session {
                     eprintln!("{}: {} goes on from its checkpoint", self.stage.name, plan.run);
                 }
                 let started = Instant::now();
-                let made = make(&Work { workspace: &workspace, plan })?;
+                let made = make(&Work { workspace: &workspace, plan }).or_else(|error| {
+                    // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
+                    workspace.ensure_held()?;
+                    Err(error)
+                })?;
                 let seconds = started.elapsed().as_secs_f64();
-                let entry = workspace.publish(made.provenance, made.facts)?;
-                self.write_run_record(&entry, seconds)?;
+                self.write_run_record(workspace.out_dir(), seconds)?;
+                let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
                 let (name, summary) = (self.stage.name, made.summary);
                 eprintln!(
                     "{name}: {} {summary}, {} ({})",
@@ -273,7 +285,7 @@ impl Session {
     }
 
     /// Seconds, host, device: true of this run only, so no digest covers the file.
-    fn write_run_record(&self, entry: &Entry, seconds: f64) -> Result<()> {
+    fn write_run_record(&self, dir: &Path, seconds: f64) -> Result<()> {
         let unix_seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         let record = json!({
             "stage": self.stage.name,
@@ -284,8 +296,6 @@ impl Session {
             "threads": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             "version": env!("CARGO_PKG_VERSION"),
         });
-        let path = entry.dir.join("run.json");
-        fs_err::write(path, serde_json::to_string_pretty(&record)?)?;
-        Ok(())
+        Ok(fs_err::write(dir.join(RUN_RECORD), serde_json::to_string_pretty(&record)?)?)
     }
 }
