@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// The user asked the stage to stop; what was computed so far is checkpointed.
+/// The user asked the stage to stop; what was computed so far is checkpointed. A stage that keeps less says so in an error
+/// of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted; finished work is kept, run the same command again to go on")]
 pub struct Interrupted;
@@ -15,7 +16,7 @@ pub fn listen() {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(1);
         }
-        eprintln!("stopping at the next checkpoint (once more: stop now)");
+        eprintln!("stopping after the work at hand (once more: stop now)");
     });
     if let Err(error) = installed {
         eprintln!(

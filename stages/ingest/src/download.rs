@@ -81,8 +81,15 @@ pub enum DownloadError {
         source: io::Error,
     },
     /// The user asked to stop.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
+    #[error("interrupted; what has arrived is kept and the same command goes on from there")]
+    Interrupted,
+}
+
+/// The cause would only say the same in other words.
+impl From<Interrupted> for DownloadError {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
 }
 
 /// Why one attempt at one mirror ended.
@@ -100,30 +107,37 @@ enum Failure {
 /// # Errors
 /// [`IngestError::NotDownloaded`] where `may_download` is false and it is not there; [`DownloadError`].
 pub fn archive(source: &str, folder: &Path, may_download: bool) -> Result<PathBuf, IngestError> {
-    let mut table: BTreeMap<String, Archive> = serde_yaml::from_str(SOURCES).map_err(DownloadError::Table)?;
-    let archive = table.remove(source).ok_or_else(|| DownloadError::Unknown(source.to_owned()))?;
+    let archive = published(source)?;
     if !may_download && !folder.join(&archive.file).is_file() {
         return Err(IngestError::NotDownloaded { file: archive.file });
     }
     Ok(fetch(&archive, folder)?)
 }
 
+/// The archive of a source as `data/sources.yaml` describes it.
+///
+/// # Errors
+/// [`DownloadError::Unknown`].
+pub fn published(source: &str) -> Result<Archive, DownloadError> {
+    let mut table: BTreeMap<String, Archive> = serde_yaml::from_str(SOURCES)?;
+    table.remove(source).ok_or_else(|| DownloadError::Unknown(source.to_owned()))
+}
+
 /// Fetches an archive into `folder`. Bytes arrive in `<file>.part`, which outlives a broken run and is renamed once its
-/// SHA-256 is right; a second process that wants the same file waits for the first.
+/// SHA-256 is right: under its own name there is only ever a verified file. A second process that wants the same file waits
+/// for the first; where the file system has no locks, each fetches its own.
 ///
 /// # Errors
 /// [`DownloadError`]; what has arrived is kept unless it is wrong.
 pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf, DownloadError> {
     let target = folder.join(&archive.file);
-    let part_path = folder.join(format!("{}.part", archive.file));
     if is_there(&target, archive)? {
         return Ok(target);
     }
+    fs_err::create_dir_all(folder)
+        .map_err(|source| DownloadError::Write { path: folder.to_path_buf(), source })?;
+    let (part, part_path) = open_part(folder, archive, File::try_lock)?;
     let write_error = |source| DownloadError::Write { path: part_path.clone(), source };
-    fs_err::create_dir_all(folder).map_err(write_error)?;
-    let part =
-        OpenOptions::new().read(true).append(true).create(true).open(&part_path).map_err(write_error)?;
-    lock(&part, archive).map_err(write_error)?;
     if is_there(&target, archive)? {
         return Ok(target);
     }
@@ -168,14 +182,53 @@ fn is_there(target: &Path, archive: &Archive) -> Result<bool, DownloadError> {
     Err(DownloadError::WrongSize { path: target.to_path_buf(), found, expected })
 }
 
-fn lock(part: &File, archive: &Archive) -> io::Result<()> {
-    match part.try_lock() {
-        Ok(()) => Ok(()),
+/// Opens and locks the file that is filled: the one that earlier runs left, or where locks do not work one that no other
+/// process has.
+fn open_part(
+    folder: &Path,
+    archive: &Archive,
+    try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+) -> Result<(File, PathBuf), DownloadError> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    let shared = folder.join(format!("{}.part", archive.file));
+    let write_error = |source| DownloadError::Write { path: shared.clone(), source };
+    let part = options.clone().create(true).open(&shared).map_err(write_error)?;
+    match try_lock(&part) {
+        Ok(()) => return Ok((part, shared)),
         Err(TryLockError::WouldBlock) => {
             eprintln!("ingest: another process is downloading {}; waiting", archive.file);
-            part.lock()
+            part.lock().map_err(write_error)?;
+            return Ok((part, shared));
         }
-        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::Error(error)) => {
+            eprintln!(
+                "ingest: {} cannot be locked ({error}); this process downloads by itself",
+                shared.display()
+            );
+        }
+    }
+    let mut number = 0;
+    loop {
+        let own = folder.join(format!("{}.{}-{number}.part", archive.file, std::process::id()));
+        match options.clone().create_new(true).open(&own) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(source) => return Err(DownloadError::Write { path: own, source }),
+            Ok(part) => return Ok((part, own)),
+        }
+    }
+}
+
+/// The SHA-256 of what is left to read, 64 lower-case hex digits.
+pub(crate) fn sha256(input: &mut impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; BLOCK];
+    loop {
+        let read = input.read(&mut block)?;
+        if read == 0 {
+            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hasher.update(&block[..read]);
     }
 }
 
@@ -262,16 +315,7 @@ impl Partial<'_> {
             .sync_all()
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
             .map_err(|error| self.fatal(error))?;
-        let mut hasher = Sha256::new();
-        let mut block = vec![0; BLOCK];
-        loop {
-            let read = self.file.read(&mut block).map_err(|error| self.fatal(error))?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&block[..read]);
-        }
-        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = sha256(&mut self.file).map_err(|error| self.fatal(error))?;
         if found == self.archive.sha256 {
             return Ok(());
         }
@@ -305,6 +349,38 @@ mod tests {
             assert!(archive.sha256.len() == 64 && archive.sha256.bytes().all(|b| b.is_ascii_hexdigit()));
             assert!(archive.mirrors.iter().all(|mirror| mirror.ends_with(&archive.file)));
         }
+    }
+
+    #[test]
+    fn a_source_that_the_table_lacks_is_named() {
+        let error = published("svhn").expect_err("absent");
+        assert_eq!(error.to_string(), "data/sources.yaml: has no source `svhn`");
+    }
+
+    #[test]
+    fn where_locks_do_not_work_each_process_fills_a_file_of_its_own() {
+        let dir = tempfile::tempdir().expect("dir");
+        let archive = published("cifar10").expect("is there");
+        std::fs::write(dir.path().join("cifar-10-binary.tar.gz.part"), b"another's").expect("writes");
+        let no_locks = |_: &File| Err(TryLockError::Error(io::Error::from(io::ErrorKind::Unsupported)));
+        let (first, first_path) = open_part(dir.path(), &archive, no_locks).expect("opens");
+        let (_, second_path) = open_part(dir.path(), &archive, no_locks).expect("opens");
+        let name = |number| format!("cifar-10-binary.tar.gz.{}-{number}.part", std::process::id());
+        assert_eq!(first_path, dir.path().join(name(0)));
+        assert_eq!(second_path, dir.path().join(name(1)));
+        assert_eq!(first.metadata().expect("open").len(), 0);
+    }
+
+    #[test]
+    fn an_interrupt_says_what_is_kept() {
+        assert_eq!(
+            DownloadError::from(Interrupted).to_string(),
+            "interrupted; what has arrived is kept and the same command goes on from there"
+        );
+        assert_eq!(
+            IngestError::from(Interrupted).to_string(),
+            "interrupted; only a downloaded archive is kept, the same command reads the source from its start"
+        );
     }
 
     #[test]

@@ -179,9 +179,18 @@ pub enum IngestError {
     #[error(transparent)]
     Format(#[from] FormatError),
 
-    /// The user asked to stop.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
+    /// The user asked to stop. A dataset is written in one go and has no checkpoint.
+    #[error(
+        "interrupted; only a downloaded archive is kept, the same command reads the source from its start"
+    )]
+    Interrupted,
+}
+
+/// The cause is not kept: it says of other stages that their finished work is.
+impl From<Interrupted> for IngestError {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
 }
 
 impl IngestError {

@@ -22,6 +22,12 @@ enum Answer {
     Wrong,
     /// An error status.
     Status(u16),
+    /// Resumes elsewhere than asked.
+    OtherRange,
+    /// Sends twice the file.
+    TooMuch,
+    /// Sends the first thousand bytes as if they were all.
+    TooLittle,
 }
 
 /// Answers one request after the other and tells which byte each asked to start at.
@@ -50,8 +56,14 @@ fn range_start(stream: &TcpStream) -> Option<usize> {
 
 fn respond(mut stream: TcpStream, body: &[u8], start: Option<usize>, answer: Answer) -> std::io::Result<()> {
     let wrong: Vec<u8> = body.iter().map(|byte| byte ^ 1).collect();
+    let twice = [body, body].concat();
     let (status, range, sent) = match (answer, start) {
         (Answer::Status(code), _) => (format!("{code} Sorry"), String::new(), &body[..0]),
+        (Answer::OtherRange, _) => {
+            ("206 Partial Content".to_owned(), "Content-Range: bytes 7-9/10\r\n".to_owned(), &body[..3])
+        }
+        (Answer::TooLittle, _) => ("200 OK".to_owned(), String::new(), &body[..1000]),
+        (Answer::TooMuch, _) => ("200 OK".to_owned(), String::new(), &twice[..]),
         (Answer::Wrong, _) => ("200 OK".to_owned(), String::new(), &wrong[..]),
         (Answer::Whole | Answer::Cut(_), Some(start)) => {
             let range = format!("Content-Range: bytes {start}-{}/{}\r\n", body.len() - 1, body.len());
@@ -176,4 +188,39 @@ fn a_file_of_another_size_in_its_place_is_refused() {
     let error = fetch(&archive(&body(), &["http://127.0.0.1:1/data.tar.gz"]), dir.path()).unwrap_err();
     let expected = format!("{}: has 5 bytes, expected 1000000; remove it and run again", path.display());
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn each_way_a_mirror_can_fail_has_its_words() {
+    let failures = [
+        (vec![Answer::Status(416); 4], "does not resume at byte 0"),
+        (vec![Answer::OtherRange; 4], "does not resume at byte 0"),
+        (vec![Answer::TooMuch], "sent more than the expected 1000000 bytes"),
+        (vec![Answer::TooLittle; 4], "sent 1000 of 1000000 bytes"),
+    ];
+    for (answers, reason) in failures {
+        let dir = tempfile::tempdir().unwrap();
+        let (address, _starts) = server(body(), answers);
+        let message = fetch(&archive(&body(), &[&address]), dir.path()).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!(
+                "data.tar.gz could not be downloaded: {address}: {reason}; what has arrived is kept and the next run goes on \
+                 from there; or fetch the file yourself and give DATA=path"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+    std::fs::write(&file, b"").unwrap();
+    std::fs::create_dir_all(folder.join("data.tar.gz.part")).unwrap();
+    let archive = archive(&body(), &["http://127.0.0.1:1/data.tar.gz"]);
+    for (folder, named) in [(file.clone(), file), (folder.clone(), folder.join("data.tar.gz.part"))] {
+        let message = fetch(&archive, &folder).unwrap_err().to_string();
+        assert_eq!(message, format!("{}: cannot be written", named.display()));
+    }
 }
