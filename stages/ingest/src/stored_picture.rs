@@ -4,7 +4,6 @@ use std::io::{self, Cursor};
 
 use delt_formats::error::FormatError;
 use delt_formats::picture::Picture;
-use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageReader};
 
 use crate::channel_statistics::ChannelSums;
@@ -40,7 +39,7 @@ impl PictureError {
 /// What goes into the dataset of one picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPicture {
-    /// JPEG or PNG, 8-bit RGB, upright.
+    /// JPEG or PNG, 8-bit RGB; where an EXIF entry turns it, [`Picture::decode`] does.
     pub bytes: Vec<u8>,
     /// For mean and standard deviation: sums over the pixels as they will be decoded from `bytes`.
     pub sums: ChannelSums,
@@ -48,8 +47,9 @@ pub struct StoredPicture {
 
 /// Reads and decodes a picture and decides what is stored of it.
 ///
-/// 8-bit RGB JPEG and PNG without an EXIF rotation are kept byte by byte. Grey, palette, alpha, 16-bit, CMYK and rotated
-/// ones are stored as RGB PNG, so that no later stage has to know about them.
+/// 8-bit RGB JPEG and PNG are kept byte by byte, those turned by an EXIF entry too: every stage reads them by
+/// [`Picture::decode`], which obeys it, and a photograph as PNG would take five times the space. Grey, palette, alpha,
+/// 16-bit and CMYK ones are stored as RGB PNG, so that no later stage has to know about them.
 ///
 /// # Errors
 /// [`PictureError`].
@@ -75,20 +75,20 @@ fn encoded(picture: &Picture) -> Result<StoredPicture, PictureError> {
     Ok(StoredPicture { bytes, sums: ChannelSums::of(picture) })
 }
 
-/// Whether the file holds 8-bit RGB pixels the right way up, going by its header.
+/// Whether the file holds 8-bit RGB pixels, going by its header.
 fn is_plain_rgb(bytes: &[u8]) -> bool {
     let is_plain_format = if bytes.starts_with(PNG_SIGNATURE) {
         bytes.get(PNG_DEPTH_AND_COLOR) == Some(&PLAIN_PNG[..])
     } else {
         jpeg(bytes).components == 3
     };
-    is_plain_format && is_upright_rgb8(bytes).unwrap_or(false)
+    is_plain_format && is_rgb8(bytes).unwrap_or(false)
 }
 
-/// Transparency given in a chunk of its own makes a plain PNG decode to four channels; EXIF may turn either format.
-fn is_upright_rgb8(bytes: &[u8]) -> image::ImageResult<bool> {
-    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
-    Ok(decoder.color_type() == ColorType::Rgb8 && decoder.orientation()? == Orientation::NoTransforms)
+/// Transparency given in a chunk of its own makes a plain PNG decode to four channels.
+fn is_rgb8(bytes: &[u8]) -> image::ImageResult<bool> {
+    let decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    Ok(decoder.color_type() == ColorType::Rgb8)
 }
 
 /// What the markers of a JPEG tell.

@@ -24,6 +24,29 @@ fn stored(name: &str, bytes: &[u8]) -> (Vec<u8>, Picture) {
     (bytes, picture)
 }
 
+/// What EXIF means by an orientation: for each, which pixel of the stored picture (`w` wide, `h` high) is shown at `x`, `y`.
+fn upright(stored: &Picture, orientation: u8) -> Picture {
+    let (w, h) = (stored.width, stored.height);
+    let (width, height) = if orientation < 5 { (w, h) } else { (h, w) };
+    let mut rgb = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            let (column, row) = match orientation {
+                1 => (x, y),
+                2 => (w - 1 - x, y),
+                3 => (w - 1 - x, h - 1 - y),
+                4 => (x, h - 1 - y),
+                5 => (y, x),
+                6 => (y, h - 1 - x),
+                7 => (w - 1 - y, h - 1 - x),
+                _ => (w - 1 - y, x),
+            };
+            rgb.extend_from_slice(&stored.rgb[((row * w + column) * 3) as usize..][..3]);
+        }
+    }
+    Picture { width, height, rgb }
+}
+
 fn assert_plain_png(bytes: &[u8]) {
     assert!(bytes.starts_with(PNG_SIGNATURE));
     assert_eq!(bytes[DEPTH_AND_COLOR], [8, 2], "8 bits, RGB");
@@ -81,15 +104,19 @@ fn a_png_with_a_transparent_colour_is_stored_without_it() {
 }
 
 #[test]
-fn a_rotated_jpeg_is_stored_upright_and_an_upright_one_keeps_its_bytes() {
+fn a_jpeg_turned_by_exif_keeps_its_bytes_and_is_read_upright() {
     let dark_left: Vec<u8> = (0..16 * 8).flat_map(|i| if i % 16 < 8 { [0; 3] } else { [255; 3] }).collect();
     let given = jpeg(&dark_left, 16, 8, Color::Rgb8);
-    let (bytes, picture) = stored("turned.jpg", &with_orientation(given.clone(), 6));
-    assert_plain_png(&bytes);
+    let plain = Picture::decode(&given).unwrap();
+    for orientation in 1..=8 {
+        let turned = with_orientation(given.clone(), orientation);
+        let (bytes, picture) = stored("turned.jpg", &turned);
+        assert_eq!(bytes, turned);
+        assert_eq!(picture, upright(&plain, orientation), "orientation {orientation}");
+    }
+    let (_, picture) = stored("portrait.jpg", &with_orientation(given, 6));
     assert_eq!((picture.width, picture.height), (8, 16));
     assert!(picture.rgb[0] < 50 && picture.rgb[8 * 16 * 3 - 1] > 200, "dark above, light below");
-    let upright = with_orientation(given, 1);
-    assert_eq!(stored("upright.jpg", &upright).0, upright);
 }
 
 #[test]
