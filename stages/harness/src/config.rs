@@ -218,6 +218,14 @@ mod tests {
             ("teacher.train=null", "`teacher`: expected `train` (a recipe) or `import` (a weights file)"),
             ("ingest.classes=[\"1\"]", "`ingest.classes`: expected at least two class names"),
             (
+                "ingest.normalization={mean: [.nan, 0, 0], std: [1, 1, 1]}",
+                "`ingest.normalization.mean`: expected three finite numbers",
+            ),
+            (
+                "ingest.normalization={mean: [0, 0, 0], std: [1, 0, 1]}",
+                "`ingest.normalization.std`: expected three positive numbers",
+            ),
+            (
                 "ingest.source.test_fraction=1.5",
                 "`ingest.source.test_fraction`: expected a share between 0 and 1",
             ),

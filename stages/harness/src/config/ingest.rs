@@ -130,10 +130,13 @@ impl Ingest {
                 "a limit per class of 0 leaves no images; leave the key out for all",
             ));
         }
-        if let Some(normalization) = &self.normalization
-            && normalization.std.iter().any(|s| !(s.is_finite() && *s > 0.0))
-        {
-            return Err(Invalid::new("ingest.normalization.std", "expected three positive numbers"));
+        if let Some(normalization) = &self.normalization {
+            if normalization.mean.iter().any(|m| !m.is_finite()) {
+                return Err(Invalid::new("ingest.normalization.mean", "expected three finite numbers"));
+            }
+            if normalization.std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+                return Err(Invalid::new("ingest.normalization.std", "expected three positive numbers"));
+            }
         }
         Ok(())
     }
