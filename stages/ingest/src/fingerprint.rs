@@ -1,8 +1,10 @@
 //! Cheap keys for sources too large to be read before each run.
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 
 use delt_formats::canonical::Digest;
+use delt_harness::progress::Progress;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
@@ -10,8 +12,98 @@ use crate::picture_files::PictureFile;
 
 /// How many files of a tree are looked into.
 pub const SAMPLED_FILES: usize = 64;
-/// How much of each of them is read.
+/// How much of each of them, and of each sampled block of a Parquet file, is read.
 pub const SAMPLED_BYTES: u64 = 64 * 1024;
+/// Parquet files of together no more than this are hashed in full, which takes about a second.
+pub const HASHED_IN_FULL_BYTES: u64 = 1 << 30;
+/// How many blocks of each larger Parquet file are looked into.
+pub const SAMPLED_BLOCKS: u64 = 4;
+/// A Parquet file ends with the length of its footer (4 bytes, little endian) and `PAR1`.
+const PARQUET_END_BYTES: u64 = 8;
+/// Bytes hashed between two looks at the user's wish to stop.
+const BLOCK: usize = 1024 * 1024;
+
+/// The digest of a whole archive.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn of_archive(path: &Path) -> Result<Digest> {
+    let bytes = fs_err::metadata(path)?.len();
+    of_whole(path, &Progress::new("ingest fingerprint", bytes, "bytes"))
+}
+
+/// The keys of Parquet files, one each.
+///
+/// Up to 1 GiB in all it is the digest of the bytes. More are not read before each run: the key of a file is then its
+/// name, size and footer (which holds place, size and statistics of every column chunk) and 4 blocks of 64 KiB evenly
+/// spaced in it. What it can miss: a picture replaced by another that is compressed to the same size; run with `FORCE=1`
+/// after such an edit.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn of_parquet(files: &[&Path]) -> Result<Vec<Digest>> {
+    of_parquet_above(HASHED_IN_FULL_BYTES, files)
+}
+
+fn of_parquet_above(in_full_bytes: u64, files: &[&Path]) -> Result<Vec<Digest>> {
+    let mut total = 0;
+    for file in files {
+        total += fs_err::metadata(file)?.len();
+    }
+    let label = "ingest fingerprint";
+    let mut digests = Vec::new();
+    if total <= in_full_bytes {
+        let progress = Progress::new(label, total, "bytes");
+        for file in files {
+            digests.push(of_whole(file, &progress)?);
+        }
+        progress.finish();
+    } else {
+        let progress = Progress::new(label, files.len() as u64, "files");
+        for file in files {
+            digests.push(of_sample(file)?);
+            progress.advance(1)?;
+        }
+        progress.finish();
+    }
+    Ok(digests)
+}
+
+fn of_whole(path: &Path, progress: &Progress) -> Result<Digest> {
+    let mut file = fs_err::File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut block = vec![0; BLOCK];
+    loop {
+        let read = file.read(&mut block).map_err(IngestError::reading(path))?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&block[..read]);
+        progress.advance(read as u64)?;
+    }
+    Ok(hasher.finalize().to_hex().parse()?)
+}
+
+fn of_sample(path: &Path) -> Result<Digest> {
+    let mut file = fs_err::File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut piece = |start: u64, length: u64| -> Result<Vec<u8>> {
+        let mut piece = Vec::new();
+        file.seek(SeekFrom::Start(start)).map_err(IngestError::reading(path))?;
+        (&mut file).take(length).read_to_end(&mut piece).map_err(IngestError::reading(path))?;
+        Ok(piece)
+    };
+    let end = piece(bytes.saturating_sub(PARQUET_END_BYTES), PARQUET_END_BYTES)?;
+    let footer = end.first_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
+    let footer_start = bytes.saturating_sub(PARQUET_END_BYTES + footer);
+    let footer = Digest::of_bytes(&piece(footer_start, bytes)?);
+    let mut blocks = Vec::new();
+    for index in 0..SAMPLED_BLOCKS {
+        blocks.push(Digest::of_bytes(&piece(footer_start / SAMPLED_BLOCKS * index, SAMPLED_BYTES)?));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Digest::of_json(&json!({ "name": name, "bytes": bytes, "footer": footer, "blocks": blocks })))
+}
 
 /// The key of a folder: names and sizes of *all* picture files, contents of a *sample*.
 ///
@@ -52,7 +144,6 @@ fn head(file: &PictureFile) -> Result<Digest> {
 mod tests {
     use super::*;
     use crate::picture_files;
-    use std::path::Path;
 
     fn key(root: &Path) -> Digest {
         of_tree(&picture_files::below(root, root).expect("lists")).expect("reads")
@@ -72,6 +163,55 @@ mod tests {
         assert_ne!(before, key(two.path()));
         std::fs::rename(one.path().join("b.png"), one.path().join("c.png")).expect("rename");
         assert_ne!(before, key(one.path()));
+    }
+
+    /// A file that ends as Parquet does: `body`, a footer of 100 bytes, its length, `PAR1`.
+    fn write_table(path: &Path, body: &[u8], footer: u8) {
+        let mut bytes = body.to_vec();
+        bytes.extend([footer; 100]);
+        bytes.extend(100_u32.to_le_bytes());
+        bytes.extend(b"PAR1");
+        std::fs::write(path, bytes).expect("write");
+    }
+
+    #[test]
+    fn small_parquet_files_are_hashed_in_full_whatever_their_name() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (one, two) = (dir.path().join("one.parquet"), dir.path().join("two.parquet"));
+        write_table(&one, &[1; 3000], 7);
+        write_table(&two, &[1; 3000], 7);
+        let whole = Digest::of_file(&one).expect("reads");
+        assert_eq!(of_parquet(&[&one, &two]).expect("reads"), [whole.clone(), whole.clone()]);
+        assert_eq!(of_archive(&one).expect("reads"), whole);
+    }
+
+    #[test]
+    fn of_large_parquet_files_name_size_footer_and_four_blocks_count() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("train.parquet");
+        let key = |path: &Path| of_parquet_above(0, &[path]).expect("reads").remove(0);
+        let body = vec![1; 1_000_000];
+        let changed = |at: usize| {
+            let mut body = body.clone();
+            body[at] = 2;
+            write_table(&path, &body, 7);
+            key(&path)
+        };
+        write_table(&path, &body, 7);
+        let before = key(&path);
+        assert_eq!(key(&path), before);
+        for sampled in [0, 65_535, 250_000, 500_000, 750_000, 815_535] {
+            assert_ne!(changed(sampled), before, "byte {sampled} is in the sample");
+        }
+        assert_eq!(changed(65_536), before, "what the README says is missed");
+        write_table(&path, &body, 8);
+        assert_ne!(key(&path), before, "the footer counts");
+        write_table(&path, &body[1..], 7);
+        assert_ne!(key(&path), before, "the size counts");
+        write_table(&path, &body, 7);
+        let renamed = dir.path().join("other.parquet");
+        std::fs::rename(&path, &renamed).expect("rename");
+        assert_ne!(key(&renamed), before, "the name counts");
     }
 
     #[test]
