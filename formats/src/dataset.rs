@@ -68,6 +68,12 @@ pub struct DatasetFacts {
     pub std: [f32; 3],
     /// Where the images came from.
     pub source: String,
+    /// Training pictures that could not be read and were left out (`skip_broken`).
+    #[serde(default)]
+    pub train_broken: u64,
+    /// Test pictures that could not be read and were left out (`skip_broken`).
+    #[serde(default)]
+    pub test_broken: u64,
 }
 
 impl Row for ImageRow {

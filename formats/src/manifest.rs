@@ -182,6 +182,8 @@ mod tests {
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2023, 0.1994, 0.2010],
             source: "two pictures".to_owned(),
+            train_broken: 0,
+            test_broken: 0,
         };
         let written = manifest(1, serde_json::to_value(&facts).unwrap());
         let dir = tempfile::tempdir().unwrap();

@@ -223,10 +223,11 @@ impl Cifar {
                 });
             }
             let path = format!("{}/{index:05}.png", split.name());
+            let place = format!("{}: {member} record {row}", self.archive.display());
             let content = Content::Pixels(picture(planes));
             *index += 1;
             row += 1;
-            if visitor(SourceImage { path, label: u32::from(label), content })?.is_break() {
+            if visitor(SourceImage { path, place, label: u32::from(label), content })?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

@@ -19,6 +19,9 @@ use crate::stored_picture::{self, PictureError, StoredPicture};
 /// Pictures read before they are decoded together: bounds the memory, and is the same on every machine.
 const CHUNK: usize = 256;
 
+/// Bytes of such pictures after which they are decoded even if they are fewer: photographs are large.
+const CHUNK_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Pictures passed over or waiting after which the chunk is decoded even if it is not full: bounds the time between two
 /// looks at the limits per class and at the user's wish to stop.
 const PASSED: u64 = 4096;
@@ -38,7 +41,7 @@ pub fn write(
     folder: &Path,
     provenance: impl Fn(&[String]) -> Provenance,
 ) -> Result<Made> {
-    let labels = LabelMap::choose(source.classes(), section.classes.as_deref(), section.label_space)?;
+    let labels = choose_labels(section, source)?;
     let provenance = provenance(labels.names());
     let train =
         SplitWriter::new(section, source, &labels, folder, &provenance, Split::Train)?.write(source)?;
@@ -60,10 +63,12 @@ pub fn write(
         mean: normalization.mean,
         std: normalization.std,
         source: source.description(),
+        train_broken: train.broken,
+        test_broken: test.broken,
     };
-    let broken = match train.broken + test.broken {
-        0 => String::new(),
-        n => format!(", {n} broken pictures left out"),
+    let broken = match (train.broken, test.broken) {
+        (0, 0) => String::new(),
+        (train, test) => format!(", {train} training and {test} test pictures broken and left out"),
     };
     let summary = format!(
         "{} training and {} test images of {} classes{broken}",
@@ -73,6 +78,25 @@ pub fn write(
     );
     let facts = serde_json::to_value(&facts).map_err(std::io::Error::from)?;
     Ok(Made { provenance, facts, summary })
+}
+
+/// Chooses the classes. Where the source is a folder, a class or split that will end up empty is refused here, before any
+/// picture is decoded.
+///
+/// # Errors
+/// An unknown class, two of one name; a class or split without files.
+pub fn choose_labels(section: &Ingest, source: &OpenSource) -> Result<LabelMap> {
+    let labels = LabelMap::choose(source.classes(), section.classes.as_deref(), section.label_space)?;
+    if let (Some(train), Some(test)) = (source.per_class(Split::Train), source.per_class(Split::Test)) {
+        let is_wanted = |label: &usize| labels.label(*label as u32).is_some();
+        if let Some(empty) = (0..train.len()).filter(is_wanted).find(|label| train[*label] == 0) {
+            return Err(IngestError::EmptyClass { name: source.classes()[empty].clone() });
+        }
+        if (0..test.len()).filter(is_wanted).all(|label| test[label] == 0) {
+            return Err(IngestError::EmptySplit { split: "test" });
+        }
+    }
+    Ok(labels)
 }
 
 /// What was written of one split.
@@ -97,6 +121,7 @@ struct SplitWriter<'a> {
     skip_broken: bool,
     writer: DatasetWriter,
     waiting: Vec<SourceImage>,
+    waiting_bytes: u64,
     written: Written,
     progress: Progress,
     passed: u64,
@@ -122,6 +147,7 @@ impl<'a> SplitWriter<'a> {
             skip_broken: section.skip_broken,
             writer: DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), provenance)?,
             waiting: Vec::with_capacity(CHUNK),
+            waiting_bytes: 0,
             written: Written { per_class: vec![0; labels.names().len()], ..Written::default() },
             progress: Progress::new(&format!("ingest {}", split.name()), source.len(split), "images"),
             passed: 0,
@@ -140,9 +166,10 @@ impl<'a> SplitWriter<'a> {
     fn offer(&mut self, image: SourceImage) -> Result<ControlFlow<()>> {
         self.passed += 1;
         if self.labels.label(image.label).is_some_and(|label| !self.is_full(label)) {
+            self.waiting_bytes += image.content.bytes();
             self.waiting.push(image);
         }
-        if self.waiting.len() == CHUNK || self.passed == PASSED {
+        if self.waiting.len() == CHUNK || self.waiting_bytes >= CHUNK_BYTES || self.passed == PASSED {
             self.flush()?;
             if self.labels.used().all(|label| self.is_full(label)) {
                 return Ok(ControlFlow::Break(()));
@@ -156,21 +183,22 @@ impl<'a> SplitWriter<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        type Prepared = (String, u32, Result<StoredPicture, PictureError>);
+        type Prepared = (String, String, u32, Result<StoredPicture, PictureError>);
         let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
         let prepared: Vec<Prepared> = waiting
             .into_par_iter()
-            .map(|image| (image.path, image.label, stored_picture::prepare(image.content)))
+            .map(|image| (image.path, image.place, image.label, stored_picture::prepare(image.content)))
             .collect();
-        for (path, source_label, picture) in prepared {
+        for (path, place, source_label, picture) in prepared {
             match (self.labels.label(source_label), picture) {
                 (None, _) => {}
                 (Some(label), _) if self.is_full(label) => {}
                 (Some(label), Ok(picture)) => self.append(path, label, picture)?,
                 (Some(_), Err(error)) if self.skip_broken && error.is_broken() => {
-                    self.count_broken(&path, &error);
+                    self.count_broken(&place, &error);
                 }
-                (Some(_), Err(source)) => return Err(IngestError::Picture { place: path, source }),
+                (Some(_), Err(source)) => return Err(IngestError::Picture { place, source }),
             }
         }
         self.progress.advance(self.passed)?;
@@ -186,10 +214,10 @@ impl<'a> SplitWriter<'a> {
         Ok(())
     }
 
-    fn count_broken(&mut self, path: &str, error: &PictureError) {
+    fn count_broken(&mut self, place: &str, error: &PictureError) {
         self.written.broken += 1;
         if self.written.broken <= BROKEN_NAMED {
-            eprintln!("ingest: left out {path}: {error}");
+            eprintln!("ingest: left out {place}: {error}");
         }
     }
 }

@@ -79,8 +79,9 @@ impl Digits {
     pub fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
         for row in self.rows(split) {
             let path = row.path.clone().unwrap_or_default();
+            let place = format!("{NAME} row {}", row.index);
             let content = Content::Encoded(row.bytes.clone());
-            if visitor(SourceImage { path, label: row.label, content })?.is_break() {
+            if visitor(SourceImage { path, place, label: row.label, content })?.is_break() {
                 break;
             }
         }

@@ -103,9 +103,10 @@ impl Huggingface {
         for table in self.tables(split) {
             let name = table.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut each = |row: picture_table::Row| {
+                let place = format!("{} row {}", table.path.display(), row.index);
                 let path =
                     row.path.filter(|p| !p.is_empty()).unwrap_or_else(|| format!("{name} row {}", row.index));
-                visitor(SourceImage { path, label: row.label, content: Content::Encoded(row.bytes) })
+                visitor(SourceImage { path, place, label: row.label, content: Content::Encoded(row.bytes) })
             };
             let input = open(&table.path)?;
             let flow =

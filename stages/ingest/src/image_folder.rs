@@ -47,8 +47,18 @@ impl ImageFolder {
 
     fn with_both(root: &Path, train: &Path, test: &Path) -> Result<Self> {
         let classes = class_names(train)?;
+        let test_folders = picture_files::folders_in(test)?;
+        if test_folders.is_empty() {
+            let problem = format!(
+                "holds {} pictures and no folders, expected <class>/* as {} has (ImageNet-1K is distributed flat); move each \
+                 picture into the folder of its class",
+                picture_files::below(test, root)?.len(),
+                train.display()
+            );
+            return Err(IngestError::layout(test, problem));
+        }
         let strangers: Vec<String> =
-            picture_files::folders_in(test)?.into_iter().filter(|name| !classes.contains(name)).collect();
+            test_folders.into_iter().filter(|name| classes.binary_search(name).is_err()).collect();
         if !strangers.is_empty() {
             let problem = format!(
                 "has classes that {} lacks: {}; make them agree",
@@ -76,9 +86,6 @@ impl ImageFolder {
 
     fn with_split(root: &Path, tree: &Path, fraction: Option<f64>, seed: Option<u64>) -> Result<Self> {
         let classes = class_names(tree)?;
-        if let [only] = &classes[..] {
-            return Err(IngestError::layout(tree, single_folder(tree, only)));
-        }
         let (Some(fraction), Some(seed)) = (fraction, seed) else {
             let problem = "has no val/ or test/ beside train/; for a split of its own give \
                            `ingest.source.test_fraction` and `ingest.source.split_seed`, e.g. 0.2 and 0";
@@ -122,21 +129,24 @@ impl ImageFolder {
 }
 
 fn labelled(files: &[PictureFile], label: usize) -> impl Iterator<Item = LabelledFile> + '_ {
-    files.iter().map(move |file| LabelledFile {
-        relative: file.relative.clone(),
-        path: file.path.clone(),
-        label: label as u32,
-    })
+    files.iter().map(move |file| LabelledFile::new(file, label as u32))
 }
 
+/// The folders of a tree, at least two.
 fn class_names(folder: &Path) -> Result<Vec<String>> {
     let names = picture_files::folders_in(folder)?;
-    if names.is_empty() {
-        let problem =
-            "holds no folders, expected one per class; correct `ingest.source.path` or give DATA=path";
-        return Err(IngestError::layout(folder, problem));
+    match &names[..] {
+        [] => {
+            let problem = format!(
+                "holds {} pictures and no folders, expected one folder per class; sort them into such folders, correct \
+                 `ingest.source.path` or give DATA=path",
+                picture_files::below(folder, folder)?.len()
+            );
+            Err(IngestError::layout(folder, problem))
+        }
+        [only] => Err(IngestError::layout(folder, single_folder(folder, only))),
+        _ => Ok(names),
     }
-    Ok(names)
 }
 
 fn single_folder(tree: &Path, only: &str) -> String {

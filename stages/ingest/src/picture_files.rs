@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use delt_harness::interrupt;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{IngestError, Result};
@@ -31,6 +32,7 @@ pub fn below(folder: &Path, root: &Path) -> Result<Vec<PictureFile>> {
     let mut files = Vec::new();
     let walk = WalkDir::new(folder).follow_links(true).min_depth(1).into_iter();
     for entry in walk.filter_entry(|entry| !is_hidden(entry)) {
+        interrupt::check()?;
         let entry = entry.map_err(std::io::Error::from).map_err(IngestError::reading(folder))?;
         if entry.file_type().is_file() && is_picture(entry.path()) {
             let metadata =

@@ -19,6 +19,7 @@ const DOWNLOADS: &str = "downloads";
 ///
 /// # Errors
 /// What is wrong with the source, the section or the store; the branch is named.
+#[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
 pub fn run(session: &Session) -> Result<()> {
     let mut opened: Option<(Ingest, OpenSource, Digest)> = None;
     let mut made = BTreeSet::new();
@@ -38,6 +39,9 @@ pub fn run(session: &Session) -> Result<()> {
                 dataset::write(section, &source, work.out_dir(), |classes| work.provenance(classes))
                     .map_err(Into::into)
             })?;
+            if session.args.dry_run {
+                println!("    source {fingerprint}");
+            }
         } else if !session.args.dry_run {
             session.point(&plan.run, ArtifactKind::Dataset, &key)?;
         }
@@ -61,6 +65,7 @@ fn open(session: &Session, branch: &Branch) -> Result<Option<(OpenSource, Digest
         }
         Err(error) => Err(error.into()),
         Ok(source) => {
+            dataset::choose_labels(&branch.pipeline.ingest, &source)?;
             let fingerprint = source.fingerprint()?;
             Ok(Some((source, fingerprint)))
         }

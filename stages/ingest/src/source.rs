@@ -12,6 +12,7 @@ use crate::digits::Digits;
 use crate::error::{IngestError, Result};
 use crate::huggingface::Huggingface;
 use crate::image_folder::ImageFolder;
+use crate::picture_files::PictureFile;
 use crate::tiny_imagenet::TinyImagenet;
 use crate::{download, fingerprint};
 
@@ -37,8 +38,10 @@ impl Split {
 /// One picture as the source has it.
 #[derive(Debug)]
 pub struct SourceImage {
-    /// Where it came from: a path relative to the source, with `/`.
+    /// What it is called: a path relative to the source, with `/`.
     pub path: String,
+    /// Where it is found, for messages: that path, or a file and a row.
+    pub place: String,
     /// Index into the source's class list.
     pub label: u32,
     /// The picture.
@@ -51,9 +54,25 @@ pub enum Content {
     /// The bytes of a JPEG or PNG.
     Encoded(Vec<u8>),
     /// A JPEG or PNG not read yet.
-    File(PathBuf),
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
     /// Bare pixels.
     Pixels(Picture),
+}
+
+impl Content {
+    /// Bytes of memory that it takes once it is read.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Encoded(bytes) => bytes.len() as u64,
+            Self::File { bytes, .. } => *bytes,
+            Self::Pixels(picture) => picture.rgb.len() as u64,
+        }
+    }
 }
 
 /// Takes one picture; `Break` means that no more are wanted.
@@ -160,6 +179,20 @@ impl OpenSource {
         }
     }
 
+    /// How many pictures each class of a split has, where that is known before any is read: in folders.
+    pub fn per_class(&self, split: Split) -> Option<Vec<u64>> {
+        let files = match self {
+            Self::ImageFolder(folder) => folder.images(split),
+            Self::TinyImagenet(folder) => folder.images(split),
+            Self::Digits(_) | Self::Cifar(_) | Self::Huggingface(_) => return None,
+        };
+        let mut per_class = vec![0; self.classes().len()];
+        for file in files {
+            per_class[file.label as usize] += 1;
+        }
+        Some(per_class)
+    }
+
     /// Hands over the pictures of a split, always in the same order.
     ///
     /// # Errors
@@ -182,14 +215,25 @@ pub struct LabelledFile {
     pub relative: String,
     /// Where it lies.
     pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
     /// Index into the class list.
     pub label: u32,
 }
 
+impl LabelledFile {
+    /// A picture file of a class.
+    pub fn new(file: &PictureFile, label: u32) -> Self {
+        let PictureFile { relative, path, bytes } = file.clone();
+        Self { relative, path, bytes, label }
+    }
+}
+
 fn visit_files(files: &[LabelledFile], visitor: &mut Visitor<'_>) -> Result<()> {
     for file in files {
-        let content = Content::File(file.path.clone());
-        if visitor(SourceImage { path: file.relative.clone(), label: file.label, content })?.is_break() {
+        let content = Content::File { path: file.path.clone(), bytes: file.bytes };
+        let (path, place) = (file.relative.clone(), file.relative.clone());
+        if visitor(SourceImage { path, place, label: file.label, content })?.is_break() {
             break;
         }
     }

@@ -57,7 +57,7 @@ pub fn prepare(content: Content) -> Result<StoredPicture, PictureError> {
     let bytes = match content {
         Content::Pixels(picture) => return encoded(&picture),
         Content::Encoded(bytes) => bytes,
-        Content::File(path) => fs_err::read(path).map_err(PictureError::Read)?,
+        Content::File { path, .. } => fs_err::read(path).map_err(PictureError::Read)?,
     };
     if bytes.starts_with(JPEG_SIGNATURE) && !jpeg(&bytes).has_end {
         return Err(PictureError::CutOff);
@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_no_broken_picture() {
-        let error = prepare(Content::File("no/such/file.png".into())).expect_err("absent");
+        let absent = Content::File { path: "no/such/file.png".into(), bytes: 1 };
+        let error = prepare(absent).expect_err("absent");
         assert!(!error.is_broken());
         assert!(error.to_string().contains("no/such/file.png"), "{error}");
     }

@@ -51,11 +51,7 @@ impl TinyImagenet {
         let mut train = Vec::new();
         for (id, label) in &label_of {
             for file in picture_files::below(&train_folder.join(id), root)? {
-                train.push(LabelledFile {
-                    relative: file.relative.clone(),
-                    path: file.path.clone(),
-                    label: *label,
-                });
+                train.push(LabelledFile::new(&file, *label));
                 files.push(file);
             }
         }
@@ -68,11 +64,7 @@ impl TinyImagenet {
                 let problem = format!("gives `{name}` no class of train/; unpack the archive again");
                 return Err(IngestError::layout(&root.join(ANNOTATIONS), problem));
             };
-            test.push(LabelledFile {
-                relative: file.relative.clone(),
-                path: file.path.clone(),
-                label: *label,
-            });
+            test.push(LabelledFile::new(file, *label));
         }
         files.extend(test_files);
         let texts = Digest::of_json(&json!([annotations, words]));

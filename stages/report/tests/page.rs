@@ -81,6 +81,8 @@ fn publish_inputs(session: &Session, branch: &Branch) {
         mean: [0.3; 3],
         std: [0.4; 3],
         source: "made up".into(),
+        train_broken: 0,
+        test_broken: 0,
     };
     publish(session, &plan, json!(facts), |dir, _| {
         std::fs::write(dir.join("train.parquet"), [0; 90_000]).expect("write");

@@ -132,7 +132,11 @@ fn a_broken_picture_is_named_or_counted() {
         "{message}"
     );
     let dataset = ingest(&format!("{}\nskip_broken: true", section(dir.path(), ""))).unwrap();
-    assert_eq!(dataset.summary, "4 training and 2 test images of 2 classes, 2 broken pictures left out");
+    assert_eq!(
+        dataset.summary,
+        "4 training and 2 test images of 2 classes, 1 training and 1 test pictures broken and left out"
+    );
+    assert_eq!((dataset.facts.train_broken, dataset.facts.test_broken), (1, 1));
     assert_eq!(dataset.train.iter().map(|row| row.image_id).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
@@ -170,7 +174,8 @@ fn refusals_say_what_to_do() {
     assert_eq!(
         refusal(&section(dir.path(), "")),
         format!(
-            "{root}: holds no folders, expected one per class; correct `ingest.source.path` or give DATA=path"
+            "{root}: holds 0 pictures and no folders, expected one folder per class; sort them into such folders, correct \
+             `ingest.source.path` or give DATA=path"
         )
     );
     put(dir.path(), "trashnet/train/glass/1.png", &png(1, 2, 2));
@@ -216,6 +221,82 @@ fn refusals_say_what_to_do() {
             "{}: is a file, expected a folder with one folder per class; unpack it and give the folder",
             file.display()
         )
+    );
+}
+
+#[test]
+fn folders_that_cannot_work_are_refused_before_a_picture_is_decoded() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().display().to_string();
+    let no_picture: &[u8] = b"decoding this would fail";
+    let at = |name: &str| section(&dir.path().join(name), "");
+    for file in ["flat/train/a/1.JPEG", "flat/train/b/1.JPEG", "flat/val/1.JPEG", "flat/val/2.JPEG"] {
+        put(dir.path(), file, no_picture);
+    }
+    for file in
+        ["one/train/a/1.png", "one/val/a/1.png", "bare/only/1.png", "loose/1.png", "untested/train/a/1.png"]
+    {
+        put(dir.path(), file, no_picture);
+    }
+    put(dir.path(), "untested/train/b/1.png", no_picture);
+    std::fs::create_dir_all(dir.path().join("untested/val/a")).unwrap();
+    put(dir.path(), "hollow/train/a/1.png", no_picture);
+    put(dir.path(), "hollow/val/a/1.png", no_picture);
+    put(dir.path(), "hollow/train/b/notes.txt", no_picture);
+    let single = "expected at least two; correct `ingest.source.path` or give DATA=path";
+    let refusals = [
+        (
+            "flat",
+            format!(
+                "{root}/flat/val: holds 2 pictures and no folders, expected <class>/* as {root}/flat/train has \
+                 (ImageNet-1K is distributed flat); move each picture into the folder of its class"
+            ),
+        ),
+        ("one", format!("{root}/one/train: holds a single class `a`, {single}")),
+        ("bare", format!("{root}/bare: holds a single class `only`, {single}")),
+        (
+            "loose",
+            format!(
+                "{root}/loose: holds 1 pictures and no folders, expected one folder per class; sort them into such \
+                 folders, correct `ingest.source.path` or give DATA=path"
+            ),
+        ),
+        ("untested", "no test image is left; check the source and `ingest.classes`".to_owned()),
+        (
+            "hollow",
+            "class `b` has no training image; add some, or leave it out with `ingest.classes`".to_owned(),
+        ),
+    ];
+    for (name, expected) in refusals {
+        assert_eq!(refusal(&at(name)), expected);
+    }
+}
+
+#[test]
+fn images_of_one_colour_cannot_be_normalised() {
+    let dir = tempfile::tempdir().unwrap();
+    let flat = Picture { width: 2, height: 2, rgb: vec![9; 12] }.encode_png().unwrap();
+    for file in ["train/a/1.png", "train/b/1.png", "val/a/1.png"] {
+        put(dir.path(), file, &flat);
+    }
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        "channel red has the same value in every training pixel, so its standard deviation is 0; give \
+         `ingest.normalization`"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path());
+    let path = dir.path().join("train/Ape").join(std::ffi::OsStr::from_bytes(b"caf\xe9.png"));
+    std::fs::write(&path, b"").unwrap();
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        format!("{}: the name is not UTF-8; rename the file or folder", path.display())
     );
 }
 
