@@ -253,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn the_sum_of_an_archive_of_ones_own_is_64_digits_beside_a_path() {
+        let sum = "0".repeat(64);
+        for (setting, data) in
+            [("ingest.source.sha256=abc", Some("a.tar.gz")), (&format!("ingest.source.sha256='{sum}'"), None)]
+        {
+            let message =
+                load(&repository_file("cifar100-ipc10.yaml"), &[setting.to_owned()], data.map(Path::new))
+                    .expect_err("refused")
+                    .to_string();
+            assert!(
+                message.contains("`ingest.source.sha256`: expected 64 lower-case hex digits, and a `path`"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
     fn rounds_that_do_not_divide_are_refused() {
         let wrong = ["synthesize.max_iterations=100".to_owned(), "synthesize.round_iterations=30".to_owned()];
         let message = load(&repository_file("demo.yaml"), &wrong, None).expect_err("refused").to_string();

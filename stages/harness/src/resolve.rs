@@ -111,13 +111,20 @@ impl Session {
         Ok(format!("{SOURCES}/dataset-{}", short(&Digest::of_json(&section))))
     }
 
-    /// The plan of the dataset: its key holds what the source contains, not where it lies.
+    /// The plan of the dataset: its key holds what the source contains, not where it lies; the fingerprint stands for
+    /// paths and file lists.
     ///
     /// # Errors
     /// Where the section cannot be serialized.
     pub fn dataset_plan(&self, branch: &Branch, fingerprint: &Digest) -> Result<Plan> {
         let mut config = serde_json::to_value(&branch.pipeline.ingest)?;
         remove(&mut config, &["source", "path"]);
+        remove(&mut config, &["source", "sha256"]);
+        for files in ["train", "test"] {
+            if config["source"][files].is_array() {
+                config["source"][files] = Value::Null;
+            }
+        }
         config["fingerprint"] = json!(fingerprint);
         Ok(Plan { seed: 0, ..self.plan(branch, ArtifactKind::Dataset, plan::INGEST, config, &[]) })
     }

@@ -11,6 +11,7 @@ use delt_formats::picture::Picture;
 use flate2::read::GzDecoder;
 use tar::Archive;
 
+use crate::download;
 use crate::error::{IngestError, Result};
 use crate::source::{Content, SourceImage, Split, Visitor, expect_exists};
 
@@ -51,20 +52,28 @@ impl Variant {
         }
     }
 
+    /// File name of the official archive.
+    pub fn archive_name(self) -> &'static str {
+        match self {
+            Self::Cifar10 => "cifar-10-binary.tar.gz",
+            Self::Cifar100 => "cifar-100-binary.tar.gz",
+        }
+    }
+
     /// A local archive: the file itself, or the folder in which it lies under its published name.
     ///
     /// # Errors
     /// Nothing at the path.
     pub fn archive_at(self, path: &Path) -> Result<PathBuf> {
-        let (name, expected) = match self {
+        let expected = match self {
             Self::Cifar10 => {
-                ("cifar-10-binary.tar.gz", "the archive cifar-10-binary.tar.gz or the folder it lies in")
+                "the archive cifar-10-binary.tar.gz, the folder it lies in, or one with train-*.parquet and test-*.parquet"
             }
             Self::Cifar100 => {
-                ("cifar-100-binary.tar.gz", "the archive cifar-100-binary.tar.gz or the folder it lies in")
+                "the archive cifar-100-binary.tar.gz, the folder it lies in, or one with train-*.parquet and test-*.parquet"
             }
         };
-        let archive = if path.is_dir() { path.join(name) } else { path.to_path_buf() };
+        let archive = if path.is_dir() { path.join(self.archive_name()) } else { path.to_path_buf() };
         expect_exists(&archive, expected)?;
         Ok(archive)
     }
@@ -109,10 +118,10 @@ pub struct Cifar {
 }
 
 impl Cifar {
-    /// Reads class names and sizes of the members.
+    /// Reads class names and sizes of the members, and the archive to its end, where its checksum stands.
     ///
     /// # Errors
-    /// No gzipped tar, a member missing or of a size that is no multiple of a record.
+    /// No gzipped tar, a wrong checksum, a member missing or of a size that is no multiple of a record.
     pub fn open(variant: Variant, archive: PathBuf) -> Result<Self> {
         let mut sizes: Vec<(String, u64)> = Vec::new();
         let mut names = String::new();
@@ -147,6 +156,27 @@ impl Cifar {
         };
         let (train, test) = (records(Split::Train)?, records(Split::Test)?);
         Ok(Self { variant, archive, classes, train, test })
+    }
+
+    /// Refuses an archive that is not the published one, or not that of the SHA-256 which the pipeline gives.
+    ///
+    /// # Errors
+    /// Another SHA-256; both are named.
+    pub fn verify(&self, given: Option<&str>) -> Result<()> {
+        let (expected, origin) = match given {
+            Some(given) => (given.to_owned(), "`ingest.source.sha256`"),
+            None => (download::published(self.variant.source_name())?.sha256, "data/sources.yaml"),
+        };
+        let mut file = fs_err::File::open(&self.archive)?;
+        let found = download::sha256(&mut file).map_err(IngestError::reading(&self.archive))?;
+        if found == expected {
+            return Ok(());
+        }
+        let problem = format!(
+            "has SHA-256 {found}, expected {expected} ({origin}); download it again, or set `ingest.source.sha256` to the \
+             former if this archive is meant"
+        );
+        Err(IngestError::layout(&self.archive, problem))
     }
 
     /// Which of the two it is.
@@ -255,20 +285,22 @@ fn picture(planes: &[u8]) -> Picture {
     Picture { width: SIDE as u32, height: SIDE as u32, rgb }
 }
 
-/// Calls `each` with the bare name of every file of the archive until it breaks.
+/// Calls `each` with the bare name of every file of the archive until it breaks. Without a break the archive is read to its
+/// end: a tar ends at its first empty block, the gzip around it at its checksum.
 fn for_each_member(
     path: &Path,
     mut each: impl FnMut(&str, &mut Member<'_>) -> io::Result<ControlFlow<()>>,
 ) -> Result<()> {
     let mut archive = Archive::new(GzDecoder::new(BufReader::new(fs_err::File::open(path)?)));
-    let mut read = || -> io::Result<()> {
+    let read = || -> io::Result<()> {
         for entry in archive.entries()? {
             let mut entry = entry?;
             let name = entry.path()?.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if entry.header().entry_type().is_file() && each(&name, &mut entry)?.is_break() {
-                break;
+                return Ok(());
             }
         }
+        io::copy(&mut archive.into_inner(), &mut io::sink())?;
         Ok(())
     };
     read().map_err(|source| {

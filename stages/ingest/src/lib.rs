@@ -10,12 +10,14 @@
 //! |---|---|
 //! | the digits committed in `data/` | [`digits`] |
 //! | CIFAR-10 and CIFAR-100, official binary archive | [`cifar`], fetched by [`download`] |
-//! | Parquet as Hugging Face stores image sets | [`huggingface`] over [`picture_table`] |
+//! | the same in Parquet | [`cifar_parquet`] over [`huggingface`] |
+//! | Parquet as Hugging Face stores image sets | [`huggingface`] over [`parquet_files`] and [`picture_table`], split by [`seeded_split`] |
 //! | a folder per class | [`image_folder`] over [`picture_files`], split by [`seeded_split`] |
 //! | Tiny-ImageNet | [`tiny_imagenet`] over [`picture_files`] |
 
 pub mod channel_statistics;
 pub mod cifar;
+pub mod cifar_parquet;
 pub mod classes;
 pub mod dataset;
 pub mod digits;
@@ -24,6 +26,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod huggingface;
 pub mod image_folder;
+pub mod parquet_files;
 pub mod picture_files;
 pub mod picture_table;
 mod run;

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use parquet::arrow::ProjectionMask;
@@ -94,6 +94,30 @@ pub fn visit<R: ChunkReader + 'static>(
     Ok(ControlFlow::Continue(()))
 }
 
+/// Reads the label column alone.
+///
+/// # Errors
+/// As [`visit`].
+pub fn labels<R: ChunkReader + 'static>(
+    input: R,
+    path: &Path,
+    columns: &Columns,
+    classes: usize,
+) -> Result<Vec<u32>> {
+    let builder = open(input, path)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), [columns.label.as_str()]);
+    let reader = builder.with_projection(mask).build().map_err(parquet_error(path))?;
+    let mut labels = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(arrow_error(path))?;
+        if let Some(column) = batch.column_by_name(&columns.label) {
+            let start = labels.len() as u64;
+            labels.extend(checked_labels(column, path, classes, start)?);
+        }
+    }
+    Ok(labels)
+}
+
 fn open<R: ChunkReader + 'static>(input: R, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<R>> {
     ParquetRecordBatchReaderBuilder::try_new(input).map_err(parquet_error(path))
 }
@@ -153,8 +177,7 @@ fn decode(
     else {
         return Ok(Vec::new());
     };
-    let labels = cast(label, &DataType::Int64).map_err(arrow_error(path))?;
-    let labels = labels.as_primitive::<Int64Type>();
+    let labels = checked_labels(label, path, classes, start)?;
     let (bytes, paths) = match image.as_struct_opt() {
         Some(fields) => (fields.column_by_name("bytes").unwrap_or(image), fields.column_by_name("path")),
         None => (image, None),
@@ -165,23 +188,29 @@ fn decode(
         paths.map(|paths| cast(paths, &DataType::LargeUtf8)).transpose().map_err(arrow_error(path))?;
     let paths = paths.as_ref().and_then(|paths| paths.as_string_opt::<i64>());
     let mut rows = Vec::with_capacity(batch.num_rows());
-    for row in 0..batch.num_rows() {
-        let index = start + row as u64;
-        let place = || format!("{} row {index}", path.display());
-        let label = (!labels.is_null(row)).then(|| labels.value(row));
-        let checked =
-            label.and_then(|label| u32::try_from(label).ok()).filter(|label| (*label as usize) < classes);
-        let Some(checked) = checked else {
-            let found = label.map_or_else(|| "null".to_owned(), |label| label.to_string());
-            return Err(IngestError::Label { place: place(), found, classes });
-        };
+    for (row, label) in labels.into_iter().enumerate() {
         // a null struct has null bytes too; empty bytes are found broken when they are decoded
         let picture =
             if image.is_null(row) || bytes.is_null(row) { Vec::new() } else { bytes.value(row).to_vec() };
         let name = paths.filter(|paths| !paths.is_null(row)).map(|paths| paths.value(row).to_owned());
-        rows.push(Row { index, bytes: picture, path: name, label: checked });
+        rows.push(Row { index: start + row as u64, bytes: picture, path: name, label });
     }
     Ok(rows)
+}
+
+/// The labels of rows from number `start` on, each below `classes`.
+fn checked_labels(column: &ArrayRef, path: &Path, classes: usize, start: u64) -> Result<Vec<u32>> {
+    let labels = cast(column, &DataType::Int64).map_err(arrow_error(path))?;
+    let labels = labels.as_primitive::<Int64Type>();
+    let check = |(row, label): (usize, Option<i64>)| {
+        let checked = label.and_then(|label| u32::try_from(label).ok());
+        checked.filter(|label| (*label as usize) < classes).ok_or_else(|| IngestError::Label {
+            place: format!("{} row {}", path.display(), start + row as u64),
+            found: label.map_or_else(|| "null".to_owned(), |label| label.to_string()),
+            classes,
+        })
+    };
+    labels.iter().enumerate().map(check).collect()
 }
 
 /// `info.features.<column>.names`, a list of text.

@@ -10,11 +10,12 @@ use delt_harness::config::ingest::Source;
 use crate::cifar::{Cifar, Variant};
 use crate::digits::Digits;
 use crate::error::{IngestError, Result};
-use crate::huggingface::Huggingface;
+use crate::huggingface::{Huggingface, Request};
 use crate::image_folder::ImageFolder;
 use crate::picture_files::PictureFile;
+use crate::picture_table::Columns;
 use crate::tiny_imagenet::TinyImagenet;
-use crate::{download, fingerprint};
+use crate::{cifar_parquet, download, fingerprint};
 
 /// Which part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,30 +101,37 @@ impl OpenSource {
     /// # Errors
     /// What is missing or laid out otherwise than expected.
     pub fn open(source: &Source, downloads: &Path, may_download: bool) -> Result<Self> {
-        let archive = |variant: Variant, path: &Option<PathBuf>| match path {
-            Some(path) => variant.archive_at(path),
-            None => download::archive(variant.source_name(), downloads, may_download),
+        let cifar = |variant: Variant, path: &Option<PathBuf>, sha256: &Option<String>| match path {
+            Some(path) => local_cifar(variant, path, sha256.as_deref()),
+            None => {
+                let archive = download::archive(variant.source_name(), downloads, may_download)?;
+                Ok(Self::Cifar(Cifar::open(variant, archive)?))
+            }
         };
         Ok(match source {
             Source::EmbeddedDigits { test_fraction, split_seed } => {
                 Self::Digits(Digits::open(*test_fraction, *split_seed)?)
             }
-            Source::Cifar10 { path } => {
-                Self::Cifar(Cifar::open(Variant::Cifar10, archive(Variant::Cifar10, path)?)?)
-            }
-            Source::Cifar100 { path } => {
-                Self::Cifar(Cifar::open(Variant::Cifar100, archive(Variant::Cifar100, path)?)?)
-            }
-            Source::HuggingfaceParquet { path, train, test, image_column, label_column, class_names } => {
-                let files = [train.as_deref(), test.as_deref()];
-                Self::Huggingface(Huggingface::open(
-                    path,
-                    files,
-                    image_column,
-                    label_column,
-                    class_names.as_deref(),
-                )?)
-            }
+            Source::Cifar10 { path, sha256 } => cifar(Variant::Cifar10, path, sha256)?,
+            Source::Cifar100 { path, sha256 } => cifar(Variant::Cifar100, path, sha256)?,
+            Source::HuggingfaceParquet {
+                path,
+                train,
+                test,
+                image_column,
+                label_column,
+                class_names,
+                test_fraction,
+                split_seed,
+            } => Self::Huggingface(Huggingface::open(&Request {
+                path,
+                train: train.as_deref(),
+                test: test.as_deref(),
+                columns: Columns { image: image_column.clone(), label: label_column.clone() },
+                class_names: class_names.as_deref(),
+                test_fraction: *test_fraction,
+                split_seed: *split_seed,
+            })?),
             Source::ImageFolder { path, test_fraction, split_seed } => {
                 Self::ImageFolder(ImageFolder::open(path, *test_fraction, *split_seed)?)
             }
@@ -153,15 +161,15 @@ impl OpenSource {
         }
     }
 
-    /// Tells one content from another, wherever it lies: the digest of archives and Parquet files, and for folders
-    /// the cheap key of [`fingerprint::of_tree`].
+    /// Tells one content from another, wherever it lies: the digest of archives and of small Parquet files, and the cheap
+    /// keys of [`fingerprint::of_parquet`] and [`fingerprint::of_tree`] for large ones and for folders.
     ///
     /// # Errors
     /// If the source cannot be read.
     pub fn fingerprint(&self) -> Result<Digest> {
         match self {
             Self::Digits(digits) => Ok(digits.fingerprint()),
-            Self::Cifar(cifar) => Ok(Digest::of_file(cifar.archive())?),
+            Self::Cifar(cifar) => fingerprint::of_archive(cifar.archive()),
             Self::Huggingface(files) => files.fingerprint(),
             Self::ImageFolder(folder) => fingerprint::of_tree(folder.files()),
             Self::TinyImagenet(folder) => folder.fingerprint(),
@@ -227,6 +235,16 @@ impl LabelledFile {
         let PictureFile { relative, path, bytes } = file.clone();
         Self { relative, path, bytes, label }
     }
+}
+
+/// The archive, or Parquet files, at a path of the user's.
+fn local_cifar(variant: Variant, path: &Path, sha256: Option<&str>) -> Result<OpenSource> {
+    if cifar_parquet::is_at(variant, path)? {
+        return Ok(OpenSource::Huggingface(cifar_parquet::open(variant, path)?));
+    }
+    let cifar = Cifar::open(variant, variant.archive_at(path)?)?;
+    cifar.verify(sha256)?;
+    Ok(OpenSource::Cifar(cifar))
 }
 
 fn visit_files(files: &[LabelledFile], visitor: &mut Visitor<'_>) -> Result<()> {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, SourcePath};
 
+/// Hex digits of a SHA-256.
+const SHA256_DIGITS: usize = 64;
+
 /// Section `ingest`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,21 +58,29 @@ pub enum Source {
         /// Seed of the split.
         split_seed: u64,
     },
-    /// CIFAR-10, official binary `.tar.gz`: a local file, or downloaded as `data/sources.yaml` says.
+    /// CIFAR-10: the official binary `.tar.gz`, a local file or downloaded as `data/sources.yaml` says; or Parquet in the
+    /// Hugging Face layout.
     Cifar10 {
-        /// The archive; downloaded when absent.
+        /// The archive, the folder it lies in, or Parquet files; the archive is downloaded when absent.
         #[serde(default)]
         path: Option<SourcePath>,
+        /// SHA-256 of a local archive that is not the published one; without it, no other is read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
     },
-    /// CIFAR-100, official binary `.tar.gz`: a local file, or downloaded as `data/sources.yaml` says.
+    /// CIFAR-100: the official binary `.tar.gz`, a local file or downloaded as `data/sources.yaml` says; or Parquet in the
+    /// Hugging Face layout.
     Cifar100 {
-        /// The archive; downloaded when absent.
+        /// The archive, the folder it lies in, or Parquet files; the archive is downloaded when absent.
         #[serde(default)]
         path: Option<SourcePath>,
+        /// SHA-256 of a local archive that is not the published one; without it, no other is read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
     },
     /// Parquet as Hugging Face stores image sets.
     HuggingfaceParquet {
-        /// A folder with `train-*.parquet` and `test-*.parquet` (or `validation-*`).
+        /// A folder with `train-*.parquet` and `test-*.parquet` (or `validation-*`), or one file of training images.
         path: SourcePath,
         /// Training files relative to `path`, where names do not tell.
         #[serde(default)]
@@ -84,6 +95,13 @@ pub enum Source {
         /// Class names by label, where the file's metadata has none.
         #[serde(default)]
         class_names: Option<Vec<String>>,
+        // Left out of the key where absent, as in the files of stores that are older than these two.
+        /// Share of each class that becomes the test split where there are no test files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        test_fraction: Option<f64>,
+        /// Seed of that split.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        split_seed: Option<u64>,
     },
     /// A folder per class: `train/<class>/*`, `val/<class>/*` (or `test/`), or `<class>/*` with a seeded split.
     ImageFolder {
@@ -115,7 +133,9 @@ impl Ingest {
         }
         let fraction = match &self.source {
             Source::EmbeddedDigits { test_fraction, .. } => Some(*test_fraction),
-            Source::ImageFolder { test_fraction, .. } => *test_fraction,
+            Source::ImageFolder { test_fraction, .. } | Source::HuggingfaceParquet { test_fraction, .. } => {
+                *test_fraction
+            }
             _ => None,
         };
         if fraction.is_some_and(|f| !(f > 0.0 && f < 1.0)) {
@@ -123,6 +143,15 @@ impl Ingest {
                 "ingest.source.test_fraction",
                 "expected a share between 0 and 1, e.g. 0.2",
             ));
+        }
+        if let Source::Cifar10 { path, sha256: Some(sha256) }
+        | Source::Cifar100 { path, sha256: Some(sha256) } = &self.source
+        {
+            let is_hex = sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if path.is_none() || sha256.len() != SHA256_DIGITS || !is_hex {
+                let problem = "expected 64 lower-case hex digits, and a `path`: it is the sum of an archive of your own";
+                return Err(Invalid::new("ingest.source.sha256", problem));
+            }
         }
         if self.max_train_per_class == Some(0) || self.max_test_per_class == Some(0) {
             return Err(Invalid::new(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use delt_formats::picture::Picture;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
 
 use crate::made_up::{ingest, refusal};
 
@@ -43,8 +44,19 @@ fn cifar100(folder: &Path, train: Vec<u8>) -> PathBuf {
     archive(folder, "cifar-100-binary.tar.gz", &members)
 }
 
-fn section(kind: &str, path: &Path) -> String {
+/// Without the sum of the made-up archive, which is not the published one.
+fn bare_section(kind: &str, path: &Path) -> String {
     format!("source: {{kind: {kind}, path: {}}}", path.display())
+}
+
+fn section(kind: &str, path: &Path) -> String {
+    let archive = if path.is_dir() { path.join("cifar-100-binary.tar.gz") } else { path.to_path_buf() };
+    let sum = std::fs::read(archive).map_or_else(|_| "0".repeat(64), |bytes| sha256(&bytes));
+    format!("source: {{kind: {kind}, path: {}, sha256: '{sum}'}}", path.display())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -115,10 +127,51 @@ fn refusals_name_the_archive() {
     assert_eq!(
         refusal(&section("cifar100", &dir.path().join("no.tar.gz"))),
         format!(
-            "{}/no.tar.gz: not found, expected the archive cifar-100-binary.tar.gz or the folder it lies in; correct \
-             `ingest.source.path` or give DATA=path",
+            "{}/no.tar.gz: not found, expected the archive cifar-100-binary.tar.gz, the folder it lies in, or one with \
+             train-*.parquet and test-*.parquet; correct `ingest.source.path` or give DATA=path",
             dir.path().display()
         )
     );
     assert_eq!(refusal("source: {kind: cifar100}"), "cifar-100-binary.tar.gz is not downloaded yet");
+}
+
+#[test]
+fn an_archive_that_is_not_the_published_one_is_read_only_by_its_sum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cifar100(dir.path(), [record(&[0, 0], 1), record(&[0, 1], 2), record(&[0, 2], 3)].concat());
+    let found = sha256(&std::fs::read(&path).unwrap());
+    let published = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec";
+    let other = "0".repeat(64);
+    let with_other = format!("source: {{kind: cifar100, path: {}, sha256: '{other}'}}", path.display());
+    for (section, expected, origin) in [
+        (bare_section("cifar100", &path), published, "data/sources.yaml"),
+        (with_other, &other, "`ingest.source.sha256`"),
+    ] {
+        assert_eq!(
+            refusal(&section),
+            format!(
+                "{}: has SHA-256 {found}, expected {expected} ({origin}); download it again, or set \
+                 `ingest.source.sha256` to the former if this archive is meant",
+                path.display()
+            )
+        );
+    }
+    ingest(&section("cifar100", &path)).unwrap();
+}
+
+#[test]
+fn a_damaged_end_of_the_archive_is_found_by_its_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cifar100(dir.path(), [record(&[0, 0], 1), record(&[0, 1], 2), record(&[0, 2], 3)].concat());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let checksum = bytes.len() - 8; // the gzip ends with CRC-32 and length, 4 bytes each
+    bytes[checksum] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(
+        refusal(&section("cifar100", &path)),
+        format!(
+            "{}: is no whole gzipped tar archive (corrupt gzip stream does not have a matching checksum); download it again",
+            path.display()
+        )
+    );
 }

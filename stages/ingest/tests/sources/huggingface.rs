@@ -30,13 +30,13 @@ fn in_struct(bytes: ArrayRef, paths: &[Option<&str>]) -> ArrayRef {
 }
 
 fn write(path: &Path, image: ArrayRef, labels: ArrayRef, metadata: Option<&str>) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let count = labels.len() as i64;
-    let columns = [
-        ("coarse_label", Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef),
-        ("img", image),
-        ("fine_label", labels),
-    ];
+    let coarse: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+    write_columns(path, vec![("coarse_label", coarse), ("img", image), ("fine_label", labels)], metadata);
+}
+
+fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, metadata: Option<&str>) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let fields: Vec<Field> =
         columns.iter().map(|(n, c)| Field::new(*n, c.data_type().clone(), true)).collect();
     let schema = Arc::new(Schema::new(fields));
@@ -124,6 +124,47 @@ fn refusals_name_file_and_column() {
         format!("{root}: holds no train-*.parquet; name the files in `ingest.source.train`")
     );
     files(dir.path());
+    let first = format!("{root}/train-00000-of-00002.parquet");
+    assert_eq!(
+        refusal(&section(dir.path(), "").replace("img", "fine_label")),
+        format!(
+            "{first}: column `fine_label` holds Int64, expected a struct with binary `bytes`, or binary; correct \
+             `ingest.source.image_column`"
+        )
+    );
+    assert_eq!(
+        refusal(&section(dir.path(), ", class_names: [x, x]")),
+        "class name `x` stands for two classes of the source; give each class a name of its own"
+    );
+    assert_eq!(
+        refusal(&section(dir.path(), ", train: [absent.parquet]")),
+        format!(
+            "{root}/absent.parquet: cannot be read; if it was copied or unpacked here, do that again: No such file or \
+             directory (os error 2)"
+        )
+    );
+    let split = ", test_fraction: 0.5, split_seed: 0";
+    assert_eq!(
+        refusal(&section(Path::new(&format!("{root}/train-00001-of-00002.parquet")), split)),
+        format!(
+            "{root}/train-00001-of-00002.parquet: has 1 row of class `apple`, expected at least 2 to split them; add some"
+        )
+    );
+    std::fs::write(dir.path().join("notes.txt"), b"text").unwrap();
+    assert_eq!(
+        refusal(&section(&dir.path().join("notes.txt"), "")),
+        format!(
+            "{root}/notes.txt: is no .parquet file, expected one, or a folder with train-*.parquet and test-*.parquet; \
+             correct `ingest.source.path` or give DATA=path"
+        )
+    );
+    assert_eq!(
+        refusal(&section(&dir.path().join("nowhere"), "")),
+        format!(
+            "{root}/nowhere: not found, expected a folder with train-*.parquet and test-*.parquet, or a .parquet file; \
+             correct `ingest.source.path` or give DATA=path"
+        )
+    );
     assert_eq!(
         refusal(&section(dir.path(), "").replace("img", "image")),
         format!(
@@ -176,11 +217,144 @@ fn refusals_name_file_and_column() {
         message.starts_with(&format!("{root}/test-00000-of-00001.parquet: cannot be read as Parquet;")),
         "{message}"
     );
+    let how = "name test files in `ingest.source.test`, or for a split of its own give `ingest.source.test_fraction` and \
+               `ingest.source.split_seed`, e.g. 0.2 and 0";
     assert_eq!(
-        refusal(&section(&dir.path().join("test-00000-of-00001.parquet"), "")),
+        refusal(&section(Path::new(&first), "")),
+        format!("{first}: is one file of training images; {how}")
+    );
+    std::fs::remove_file(dir.path().join("test-00000-of-00001.parquet")).unwrap();
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        format!("{root}: holds no test-*.parquet or validation-*.parquet or valid-*.parquet; {how}")
+    );
+}
+
+/// Pages are not looked at before they are wanted.
+#[test]
+fn a_damaged_page_names_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path());
+    let path = dir.path().join("test-00000-of-00001.parquet");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4..40].fill(0xff);
+    std::fs::write(&path, &bytes).unwrap();
+    let section = section(dir.path(), "");
+    assert!(ingest(&section).is_ok(), "coarse_label is not read");
+    bytes[40..300].fill(0xff);
+    std::fs::write(&path, &bytes).unwrap();
+    let message = refusal(&section);
+    let expected = format!("{}: its columns cannot be decoded; download it again: ", path.display());
+    assert!(message.starts_with(&expected), "{message}");
+}
+
+#[test]
+fn training_files_without_test_files_are_split_by_the_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    let seeds: Vec<u32> = (0..20).collect();
+    let labels = Arc::new(Int64Array::from_iter_values((0..20).map(|i| i % 2))) as ArrayRef;
+    let paths: Vec<String> = seeds.iter().map(|seed| format!("{seed}.png")).collect();
+    let paths: Vec<Option<&str>> = paths.iter().map(|path| Some(path.as_str())).collect();
+    let image =
+        |range: std::ops::Range<usize>| in_struct(Arc::new(pictures(&seeds[range.clone()])), &paths[range]);
+    let part = |start, length| labels.slice(start, length);
+    let (folder, file) = (dir.path().join("folder"), dir.path().join("one.parquet"));
+    write(&folder.join("train-0.parquet"), image(0..9), part(0, 9), Some(NAMES));
+    write(&folder.join("train-1.parquet"), image(9..20), part(9, 11), Some(NAMES));
+    write(&file, image(0..20), labels.clone(), Some(NAMES));
+    let read = |path: &Path, seed: u64| {
+        ingest(&section(path, &format!(", test_fraction: 0.2, split_seed: {seed}"))).unwrap()
+    };
+    let (whole, one, other) = (read(&folder, 0), read(&file, 0), read(&folder, 1));
+    assert_eq!(whole.facts.train_per_class, [8, 8]);
+    assert_eq!(whole.facts.test_images, 4);
+    assert_eq!((&whole.train, &whole.test), (&one.train, &one.test), "how rows lie in files does not matter");
+    assert_ne!(whole.train_paths(), other.train_paths());
+    let mut all = whole.train_paths();
+    all.extend(whole.test.iter().map(|row| row.path.as_str()));
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 20, "no picture is lost or in both splits");
+    assert!(whole.train.iter().chain(&whole.test).all(|row| {
+        let seed: u32 = row.path.trim_end_matches(".png").parse().unwrap();
+        row.label == seed % 2 && row.bytes == png(seed, 5, 3)
+    }));
+
+    let unnamed = dir.path().join("unnamed");
+    std::fs::create_dir(&unnamed).unwrap();
+    std::fs::rename(&file, unnamed.join("0000.parquet")).unwrap();
+    assert_eq!(read(&unnamed, 0).train, one.train, "files that no name tells apart are training files");
+    let listed = section(dir.path(), ", train: [folder/train-0.parquet, folder/train-1.parquet]");
+    let listed = listed.replace("}", ", test_fraction: 0.2, split_seed: 0}");
+    assert_eq!(ingest(&listed).unwrap().train, one.train, "a list of files will do");
+}
+
+#[test]
+fn a_file_is_training_images_beside_a_list_of_test_files() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path());
+    let path = dir.path().join("train-00000-of-00002.parquet");
+    let dataset = ingest(&section(&path, ", test: [test-00000-of-00001.parquet]")).unwrap();
+    assert_eq!((dataset.facts.train_images, dataset.facts.test_images), (2, 1));
+}
+
+/// Ten classes in the layout of Hugging Face's `cifar10`.
+fn cifar10_files(folder: &Path, names: &[&str]) {
+    let json = serde_json::json!({"info": {"features": {"label": {"names": names}}}}).to_string();
+    let seeds: Vec<u32> = (0..20).collect();
+    for (file, seeds) in
+        [("train-00000-of-00001.parquet", &seeds[..]), ("test-00000-of-00001.parquet", &seeds[..10])]
+    {
+        let labels = Arc::new(Int64Array::from_iter_values(seeds.iter().map(|seed| i64::from(seed % 10))));
+        let paths = vec![None; seeds.len()];
+        let columns = [("img", in_struct(Arc::new(pictures(seeds)), &paths)), ("label", labels as ArrayRef)];
+        write_columns(&folder.join(file), columns.into(), Some(&json));
+    }
+}
+
+#[test]
+fn cifar_in_parquet_is_read_as_cifar_and_its_class_names_are_checked() {
+    const NAMES: [&str; 10] =
+        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+    let dir = tempfile::tempdir().unwrap();
+    let (root, source) = (dir.path().display().to_string(), |path: &Path| {
+        format!("source: {{kind: cifar10, path: {}}}", path.display())
+    });
+    cifar10_files(dir.path(), &NAMES);
+    let dataset = ingest(&source(dir.path())).unwrap();
+    assert_eq!(dataset.classes, NAMES);
+    assert_eq!((dataset.facts.train_per_class, dataset.facts.test_images), (vec![2; 10], 10));
+    let file = dir.path().join("train-00000-of-00001.parquet");
+    assert_eq!(ingest(&source(&file)).unwrap().train, dataset.train, "a file stands for its folder");
+
+    let hint =
+        "correct `ingest.source.kind` or give DATA=path; other data is read by `kind: huggingface_parquet`";
+    let mut swapped = NAMES;
+    swapped.swap(3, 5);
+    cifar10_files(dir.path(), &swapped);
+    assert_eq!(
+        refusal(&source(dir.path())),
+        format!("{root}: its files name class 3 `dog`, expected `cat` as in CIFAR-10; {hint}")
+    );
+    cifar10_files(dir.path(), &NAMES[..2]);
+    assert_eq!(
+        refusal(&source(dir.path())),
+        format!("{root}: its files name 2 classes, expected the 10 of CIFAR-10; {hint}")
+    );
+    cifar10_files(dir.path(), &NAMES);
+    assert_eq!(
+        refusal(&source(dir.path()).replace("cifar10", "cifar100")),
         format!(
-            "{root}/test-00000-of-00001.parquet: is a file, expected its folder; name single files in \
-             `ingest.source.train` and `.test`"
+            "{root}/train-00000-of-00001.parquet: has no column `fine_label`, found img, label; correct `ingest.source: \
+             {{kind: huggingface_parquet, image_column: .., label_column: ..}}`"
+        )
+    );
+    std::fs::remove_file(dir.path().join("test-00000-of-00001.parquet")).unwrap();
+    assert_eq!(
+        refusal(&source(dir.path())),
+        format!(
+            "{root}: holds no test-*.parquet or validation-*.parquet or valid-*.parquet, expected both splits of CIFAR-10; \
+             download it too, or give the archive cifar-10-binary.tar.gz"
         )
     );
 }

@@ -30,6 +30,9 @@ fn cifar100_in_parquet() {
         assert!((dataset.facts.mean[channel] - mean[channel]).abs() < 1e-4, "{:?}", dataset.facts.mean);
         assert!((dataset.facts.std[channel] - std[channel]).abs() < 1e-4, "{:?}", dataset.facts.std);
     }
+    let as_cifar = ingest(&format!("source: {{kind: cifar100, path: {}}}", folder.display())).unwrap();
+    assert_eq!(as_cifar.classes, dataset.classes);
+    assert!(as_cifar.train == dataset.train && as_cifar.test == dataset.test, "the same by either kind");
     let wrong = format!("source: {{{source}, path: {}}}\nclasses: [aple, bear]", folder.display());
     assert_eq!(
         ingest(&wrong).unwrap_err().to_string(),

@@ -91,3 +91,26 @@ fn a_folder_that_moves_is_found_again_and_one_that_changes_is_not() {
     put(work.path(), "there/train/a/2.png", &png(3, 3, 2));
     assert_ne!(key("here"), key("there"));
 }
+
+#[test]
+fn a_list_of_files_has_no_part_in_the_key() {
+    let work = tempfile::tempdir().unwrap();
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/digits.parquet");
+    let key = |folder: &str, is_absolute: bool| {
+        let folder = work.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(&digits, folder.join("digits.parquet")).unwrap();
+        let listed = if is_absolute { folder.join("digits.parquet") } else { "digits.parquet".into() };
+        let source = format!(
+            "{{kind: huggingface_parquet, path: {}, train: [{}], image_column: image, label_column: label, \
+             test_fraction: 0.3, split_seed: 0}}",
+            folder.display(),
+            listed.display()
+        );
+        let session = session(work.path(), &source, false);
+        ingest::run(&session).unwrap();
+        session.dataset(&session.branches()[0]).unwrap().manifest.key
+    };
+    assert_eq!(key("here", true), key("there", true));
+    assert_eq!(key("here", true), key("there", false));
+}

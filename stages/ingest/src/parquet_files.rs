@@ -1,0 +1,113 @@
+//! Which Parquet files of a Hugging Face repository belong to which split.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{IngestError, Result};
+use crate::source::expect_exists;
+
+/// How file names of the training split begin.
+pub const TRAIN: [&str; 1] = ["train"];
+/// How file names of the test split begin; the first beginning that any file has counts.
+pub const TEST: [&str; 3] = ["test", "validation", "valid"];
+/// Folder inside a clone of a Hugging Face repository where the files often lie.
+const DATA: &str = "data";
+const ENDING: &str = ".parquet";
+
+/// The files of both splits, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitFiles {
+    /// Training images; never empty.
+    pub train: Vec<PathBuf>,
+    /// Test images; empty where the repository has none.
+    pub test: Vec<PathBuf>,
+}
+
+/// Finds the files at `path`: a single file is the training split; in a folder (or its `data/`) names tell, and files that
+/// no name tells apart are all training files, as for Hugging Face's own loader. File lists that are given count before
+/// either, relative to the folder.
+///
+/// # Errors
+/// Nothing at the path, a file that is no Parquet, a folder without training files.
+pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) -> Result<SplitFiles> {
+    expect_exists(path, "a folder with train-*.parquet and test-*.parquet, or a .parquet file")?;
+    let given = |folder: &Path, files: Option<&[PathBuf]>| {
+        let files = files.filter(|files| !files.is_empty());
+        files.map(|files| files.iter().map(|file| folder.join(file)).collect::<Vec<_>>())
+    };
+    if !path.is_dir() {
+        if !is_parquet(path) {
+            let problem = "is no .parquet file, expected one, or a folder with train-*.parquet and test-*.parquet; correct \
+                           `ingest.source.path` or give DATA=path";
+            return Err(IngestError::layout(path, problem));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        return Ok(SplitFiles {
+            train: given(folder, train).unwrap_or_else(|| vec![path.to_path_buf()]),
+            test: given(folder, test).unwrap_or_default(),
+        });
+    }
+    let test = match given(path, test) {
+        Some(test) => test,
+        None => named(path, &TEST)?,
+    };
+    let mut train = match given(path, train) {
+        Some(train) => train,
+        None => named(path, &TRAIN)?,
+    };
+    if train.is_empty() && test.is_empty() {
+        train = named(path, &[""])?;
+    }
+    if train.is_empty() {
+        let problem = format!("holds no {}; name the files in `ingest.source.train`", patterns(&TRAIN));
+        return Err(IngestError::layout(path, problem));
+    }
+    Ok(SplitFiles { train, test })
+}
+
+/// The Parquet files of a folder, or else of its `data/`, whose names begin with the first of `beginnings` that any has,
+/// sorted. An empty beginning is that of every file.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn named(folder: &Path, beginnings: &[&str]) -> Result<Vec<PathBuf>> {
+    for place in [folder.to_path_buf(), folder.join(DATA)] {
+        let files = if place.is_dir() { parquet_in(&place)? } else { Vec::new() };
+        for beginning in beginnings {
+            let is_named = |path: &&PathBuf| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let rest = name.strip_suffix(ENDING).and_then(|stem| stem.strip_prefix(beginning));
+                rest.is_some_and(|rest| {
+                    beginning.is_empty() || rest.is_empty() || rest.starts_with(['-', '_', '.'])
+                })
+            };
+            let found: Vec<PathBuf> = files.iter().filter(is_named).cloned().collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The names that are looked for, for messages.
+pub fn patterns(beginnings: &[&str]) -> String {
+    beginnings.iter().map(|beginning| format!("{beginning}-*.parquet")).collect::<Vec<_>>().join(" or ")
+}
+
+/// Whether the path is that of a Parquet file, going by its name.
+pub fn is_parquet(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(ENDING))
+}
+
+fn parquet_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if is_parquet(&path) && !is_hidden {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
