@@ -194,9 +194,18 @@ mod tests {
             "image at position 1 is mixed with position 2 of a batch of 2; re-run relabel"
         );
         let outside = Mix::Cutmix { partner: 0, lambda: 0.0, top: 0, left: 0, bottom: 5, right: 4 };
-        assert!(apply_mix(&mut images, 2, (1, 4, 4), &[outside, Mix::None]).is_err());
-        assert!(apply_mix(&mut images, 2, (1, 4, 4), &[Mix::None]).is_err());
+        assert_eq!(
+            apply_mix(&mut images, 2, (1, 4, 4), &[outside, Mix::None]).unwrap_err().to_string(),
+            "image at position 0 has CutMix rows 0..5 and columns 0..4 in a 4x4 picture; re-run relabel"
+        );
+        assert_eq!(
+            apply_mix(&mut images, 2, (1, 4, 4), &[Mix::None]).unwrap_err().to_string(),
+            "1 mixes and 32 values for a batch of 2 images of 16 values; pass one mix per image"
+        );
         assert_eq!(images, vec![1.0; 32]);
-        assert!(draw_mixup(&mut Draws::new(1).stream("mix", 0, 0), 0.0, 2).is_err());
+        assert_eq!(
+            draw_mixup(&mut Draws::new(1).stream("mix", 0, 0), 0.0, 2).unwrap_err().to_string(),
+            "augmentation setting `mix.alpha` is 0, expected a finite number above 0; correct it in the pipeline's YAML"
+        );
     }
 }

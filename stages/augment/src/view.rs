@@ -298,21 +298,42 @@ mod tests {
             "view at position 1 crops 8x8 px at top 1, left 0, outside its 8x8 picture; re-run relabel"
         );
         assert_eq!(
-            build_views(&pictures, &rows, 9, &PLAIN).unwrap_err(),
-            AugmentError::PictureSize { image_id: rows[0].image_id, width: 8, height: 8, size: 9 }
+            build_views(&pictures, &rows, 9, &PLAIN).unwrap_err().to_string(),
+            format!(
+                "image {} is 8x8 px, expected 9x9; re-run delt-synthesize for this size",
+                rows[0].image_id
+            )
         );
     }
 
     #[test]
     fn settings_outside_their_range_are_refused() {
-        for spec in [
-            ViewSpec { min_crop_scale: 0.0, ..SPEC },
-            ViewSpec { min_crop_scale: 1.1, ..SPEC },
-            ViewSpec { mix: MixSpec::Mixup { alpha: -1.0 }, ..SPEC },
-            ViewSpec { randaugment: Some(RandAugment { magnitude: -1.0, layers: 1, std: 0.0 }), ..SPEC },
-        ] {
-            assert!(matches!(spec.validate(), Err(AugmentError::Setting { .. })), "{spec:?}");
+        let randaugment = RandAugment { magnitude: -1.0, layers: 1, std: 0.0 };
+        let refusals = [
+            (
+                ViewSpec { min_crop_scale: 0.0, ..SPEC },
+                "`min_crop_scale` is 0, expected above 0 and at most 1",
+            ),
+            (
+                ViewSpec { min_crop_scale: 1.1, ..SPEC },
+                "`min_crop_scale` is 1.1, expected above 0 and at most 1",
+            ),
+            (
+                ViewSpec { mix: MixSpec::Mixup { alpha: -1.0 }, ..SPEC },
+                "`mix.alpha` is -1, expected a finite number above 0",
+            ),
+            (
+                ViewSpec { randaugment: Some(randaugment), ..SPEC },
+                "`randaugment.magnitude` is -1, expected 0 to 10",
+            ),
+        ];
+        let whole = |said: &str| format!("augmentation setting {said}; correct it in the pipeline's YAML");
+        for (spec, said) in refusals {
+            assert_eq!(spec.validate().unwrap_err().to_string(), whole(said));
         }
-        assert!(draw_views(&Draws::new(1), 0, 2, 0, &SPEC, 8).is_err());
+        assert_eq!(
+            draw_views(&Draws::new(1), 0, 2, 0, &SPEC, 8).unwrap_err().to_string(),
+            whole("`batch` is 0, expected 1 or more")
+        );
     }
 }
