@@ -90,8 +90,10 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
             return Err(YamlError::Value {
                 origin: path.display().to_string(),
                 place: "ingest.source".into(),
-                problem: "DATA (--data) names a place for images, but this pipeline reads the embedded digits; leave it out"
-                    .into(),
+                problem: format!(
+                    "DATA (--data) says that the images are at {}, but this pipeline reads the embedded digits; leave it out",
+                    data.display()
+                ),
             });
         }
         let mut source = Mapping::new();
@@ -106,30 +108,40 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
     let whole: Pipeline = yaml::typed(&root, &origin)?;
     let mut branches = Vec::new();
     for (name, change) in &whole.branches {
-        let place = |key: &Value| format!("branches.{}", key.as_str().unwrap_or("?"));
-        let (Some(name_text), Value::Mapping(change)) = (name.as_str(), change) else {
+        let Some(name) = name.as_str() else {
+            let problem =
+                format!("found {} as the name of a branch, expected text; quote it", yaml::in_a_word(name));
+            return Err(YamlError::Value { origin, place: "branches".into(), problem });
+        };
+        let Value::Mapping(change) = change else {
             return Err(YamlError::Value {
                 origin,
-                place: place(name),
-                problem:
-                    "expected a name with a map of overrides, e.g. `random: {select: {strategy: random}}`"
-                        .into(),
+                place: format!("branches.{name}"),
+                problem: format!(
+                    "found {}, expected a map of overrides, e.g. `random: {{select: {{strategy: random}}}}`",
+                    yaml::in_a_word(change)
+                ),
             });
         };
         let mut sections = root.clone();
         yaml::merge(&mut sections, change.clone());
-        let origin = format!("{origin} (branch {name_text})");
+        let origin = format!("{origin} (branch {name})");
         let pipeline: Pipeline = yaml::typed(&sections, &origin)?;
         if let Err(Invalid { place, problem }) = pipeline.validate() {
             return Err(YamlError::Value { origin, place, problem });
         }
-        branches.push(Branch { name: name_text.to_owned(), pipeline });
+        branches.push(Branch { name: name.to_owned(), pipeline });
     }
     if branches.is_empty() {
         let problem = "expected at least one branch, e.g. `delt: {}`".to_owned();
         return Err(YamlError::Value { origin, place: "branches".into(), problem });
     }
     Ok(branches)
+}
+
+/// The complaint about a learning rate or an epsilon that is not more than 0.
+fn lr_and_epsilon(lr: f64, epsilon: f64) -> String {
+    format!("found lr {lr} and epsilon {epsilon}, expected both to be more than 0")
 }
 
 /// The name of a pipeline: its file name without `.yaml`.
@@ -192,11 +204,14 @@ mod tests {
         let refusals = [
             (
                 "relabel.batch=null select.ipc=5",
-                "`relabel.batch`: no batch is published for ipc 5; set relabel.batch",
+                "`relabel.batch`: no batch is published for select.ipc 5; set relabel.batch, the images of one step",
             ),
-            ("relabel.batch=1", "`relabel.batch`: expected at least 2 images: BatchNorm needs a batch"),
+            (
+                "relabel.batch=1",
+                "`relabel.batch`: found 1, expected at least 2 images: BatchNorm needs a batch",
+            ),
             ("relabel.seeds=[1,1]", "`relabel.seeds`: a seed is named twice; name each once"),
-            ("relabel.seeds=[]", "`relabel.seeds`: expected at least one student seed"),
+            ("relabel.seeds=[]", "`relabel.seeds`: found an empty list, expected at least one student seed"),
             ("relabel.epochs=0", "`relabel.epochs`: found 0, expected at least 1"),
             ("relabel.mix.alpha=-1", "`relabel`: "),
             ("relabel.mix={kind: none, alpha: 1}", "unknown field `alpha`"),
@@ -211,8 +226,11 @@ mod tests {
             ("synthesize.lr=fast", "`synthesize.lr`: invalid type: string \"fast\", expected a number"),
             ("select=3", "`select`: invalid type: integer `3`, expected a section of `key: value` lines"),
             ("select.ipc=0", "`select.ipc`: found 0, expected at least 1 image per class"),
-            ("synthesize.min_crop_scale=0", "`synthesize.min_crop_scale`: expected an area share in (0, 1]"),
-            ("synthesize.beta_1=1", "`synthesize.beta_1`: expected a value in 0..1"),
+            (
+                "synthesize.min_crop_scale=0",
+                "`synthesize.min_crop_scale`: found 0, expected a share of the area",
+            ),
+            ("synthesize.beta_1=1", "`synthesize.beta_1`: found 1, expected 0 or more, less than 1"),
             ("synthesize.min_iterations=7", "`synthesize.min_iterations`: found 7, expected a multiple of"),
             ("teacher.size=4", "`teacher.size`: 4 px is too small; expected 8 or more"),
             ("teacher.train=null", "`teacher`: expected `train` (a recipe) or `import` (a weights file)"),
@@ -241,6 +259,138 @@ mod tests {
             assert!(message.contains("demo.yaml"), "{message}");
             assert!(message.contains(expected), "{settings:?}: expected `{expected}` in: {message}");
         }
+    }
+
+    /// What is said of these settings after the name of the pipeline file.
+    fn said(pipeline: &str, settings: &[&str], data: Option<&str>) -> String {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let loaded = load(&repository_file(pipeline), &settings, data.map(Path::new));
+        let message = loaded.expect_err("refused").to_string();
+        message.split_once(pipeline).map_or(message.clone(), |(_, said)| said.to_owned())
+    }
+
+    #[test]
+    fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
+        let refusals = [
+            (
+                "evaluate.lr=0",
+                "evaluate.lr`: found lr 0 and epsilon 0.00000001, expected both to be more than 0",
+            ),
+            (
+                "evaluate.epsilon=0",
+                "evaluate.lr`: found lr 0.005 and epsilon 0, expected both to be more than 0",
+            ),
+            ("evaluate.bn_momentum=0", "evaluate.bn_momentum`: found 0, expected more than 0, at most 1"),
+            ("evaluate.bn_momentum=1.5", "evaluate.bn_momentum`: found 1.5, expected more than 0, at most 1"),
+            ("evaluate.loss.temperature=.nan", "evaluate.loss.temperature`: found NaN, expected more than 0"),
+            ("synthesize.batch=0", "synthesize.batch`: found 0, expected at least 1 image"),
+            (
+                "synthesize.round_iterations=0",
+                "synthesize.round_iterations`: 200 iterations are not a multiple of rounds of 0; choose a divisor",
+            ),
+            (
+                "synthesize.min_iterations=0",
+                "synthesize.min_iterations`: found 0, expected a multiple of round_iterations (25) up to \
+                 max_iterations (200)",
+            ),
+            (
+                "synthesize.min_crop_scale=1.5",
+                "synthesize.min_crop_scale`: found 1.5, expected a share of the area, more than 0, at most 1",
+            ),
+            (
+                "synthesize.milestone=2",
+                "synthesize.milestone`: found 2, expected a share of the iterations, 0 to 1",
+            ),
+            ("synthesize.beta_2=-1", "synthesize.beta_2`: found -1, expected 0 or more, less than 1"),
+            (
+                "synthesize.lr=0",
+                "synthesize.lr`: found lr 0 and epsilon 0.00000001, expected both to be more than 0",
+            ),
+            (
+                "synthesize.epsilon=-1",
+                "synthesize.lr`: found lr 0.1 and epsilon -1, expected both to be more than 0",
+            ),
+            ("teacher.train.epochs=0", "teacher.train.epochs`: found 0, expected more than 0"),
+            (
+                "teacher.train.batch=1",
+                "teacher.train.batch`: found 1, expected at least 2 images: BatchNorm needs a batch",
+            ),
+            ("teacher.train.optimizer.lr=0", "teacher.train.optimizer.lr`: found 0, expected more than 0"),
+            (
+                "teacher.train.label_smoothing=1",
+                "teacher.train.label_smoothing`: found 1, expected a share of 0 or more, less than 1",
+            ),
+            (
+                "teacher.network.width=0",
+                "teacher.network`: a ConvNet of depth 2 and width 0 does not fit 8 px; expected a width of 1 or more, \
+                 and 8 px to be left with a pixel when halved 2 times; lower the depth or raise teacher.size",
+            ),
+            (
+                "relabel.min_crop_scale=0",
+                "relabel`: augmentation setting `min_crop_scale` is 0, expected above 0 and at most 1; correct it in the \
+                 pipeline's YAML",
+            ),
+        ];
+        for (setting, expected) in refusals {
+            // the branch `random` recovers nothing, so settings of rounds are met by `delt`
+            let branch = if expected.contains("iterations`: ") { "delt" } else { "random" };
+            let expected = format!(" (branch {branch}): at `{expected}");
+            assert_eq!(said("demo.yaml", &[setting], None), expected, "{setting}");
+        }
+    }
+
+    #[test]
+    fn a_ranker_is_held_to_what_a_teacher_is() {
+        let ranker = "select.ranker={size: 8, network: {name: convnet, depth: 2, width: 8}}";
+        assert_eq!(
+            said("demo.yaml", &[ranker], None),
+            " (branch random): at `select.ranker`: expected `train` (a recipe) or `import` (a weights file)"
+        );
+    }
+
+    #[test]
+    fn branches_that_are_none_are_refused() {
+        let refusals = [
+            ("{}", "`branches`: expected at least one branch, e.g. `delt: {}`"),
+            (
+                "{delt: 3}",
+                "`branches.delt`: found a number, expected a map of overrides, e.g. `random: {select: {strategy: random}}`",
+            ),
+            ("{7: {}}", "`branches`: found a number as the name of a branch, expected text; quote it"),
+        ];
+        for (branches, expected) in refusals {
+            let path = repository_file("demo.yaml");
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let mut root = yaml::load(&path).expect("loads");
+            root.insert("branches".into(), serde_yaml::from_str(branches).expect("test YAML"));
+            let path = folder.path().join("p.yaml");
+            std::fs::write(&path, serde_yaml::to_string(&root).expect("YAML")).expect("written");
+            let message = load(&path, &[], None).expect_err("refused").to_string();
+            assert_eq!(message, format!("{}: at {expected}", path.display()));
+        }
+    }
+
+    #[test]
+    fn a_data_path_for_the_embedded_digits_is_refused() {
+        assert_eq!(
+            said("demo.yaml", &[], Some("my pictures")),
+            ": at `ingest.source`: DATA (--data) says that the images are at my pictures, but this pipeline reads the \
+             embedded digits; leave it out"
+        );
+    }
+
+    #[test]
+    fn a_full_data_student_that_nobody_says_how_to_train_is_refused() {
+        let settings = [
+            "teacher.train=null",
+            "teacher.import={path: weights.pth, classes: dataset}",
+            "evaluate.student={name: convnet, depth: 3, width: 8}",
+        ];
+        assert_eq!(
+            said("demo.yaml", &settings, None),
+            " (branch random): at `full_data`: the student's network is not the imported teacher's, so `teacher.train` must \
+             say how to train it on all images (or set full_data: false)"
+        );
     }
 
     #[test]

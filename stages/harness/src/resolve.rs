@@ -210,7 +210,9 @@ impl Session {
             let plan = self.plan(branch, ArtifactKind::Scores, plan::INIT_SELECT, json!({}), &inputs);
             return Ok(Plan { seed: 0, ..plan });
         };
-        let digest = Digest::of_file(file).with_context(|| format!("select.scores: {}", file.display()))?;
+        let digest = Digest::of_file(file).context(
+            "`select.scores`: the ranking cannot be read; correct its path, or leave it out to score with the ranker",
+        )?;
         let config = json!({ "scores": digest });
         let plan =
             self.plan(branch, ArtifactKind::Scores, plan::INIT_SELECT, config, &[("dataset", &dataset)]);

@@ -15,7 +15,7 @@ use delt_formats::store::{Claim, Entry, Holder, RUN_RECORD, Store, Workspace};
 use serde_json::json;
 
 use crate::args::Args;
-use crate::config::{self, Branch};
+use crate::config::{self, Branch, Invalid};
 use crate::interrupt;
 use crate::plan::{Plan, Stage};
 use crate::progress::{Progress, human_seconds};
@@ -98,10 +98,14 @@ pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}: {error:#}", stage.name);
-            let is_usage = error.downcast_ref::<YamlError>().is_some();
-            ExitCode::from(if is_usage { BAD_USAGE } else { FAILED })
+            ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// A configuration that cannot be right is bad usage, whether that shows at load or once the classes are known.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
 }
 
 impl Session {
@@ -297,5 +301,19 @@ impl Session {
             "version": env!("CARGO_PKG_VERSION"),
         });
         Ok(fs_err::write(dir.join(RUN_RECORD), serde_json::to_string_pretty(&record)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_right_is_bad_usage_whenever_it_shows() {
+        let late = Err::<(), _>(Invalid::new("relabel.batch", "found 1")).context("tiny/delt");
+        assert_eq!(exit_code(&late.expect_err("refused").context("relabel")), BAD_USAGE);
+        let early = YamlError::Set { given: "nonsense".into() };
+        assert_eq!(exit_code(&early.into()), BAD_USAGE);
+        assert_eq!(exit_code(&anyhow::anyhow!("the disk is full")), FAILED);
     }
 }

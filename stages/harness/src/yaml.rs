@@ -13,7 +13,7 @@ const VARIANT_KEYS: [&str; 2] = ["kind", "name"];
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
     /// The file cannot be read.
-    #[error("{path}: cannot be read", path = .path.display())]
+    #[error("{path}: cannot be read; check the path (--pipeline, or `extends` of the file that names it)", path = .path.display())]
     Read {
         /// The pipeline file.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum YamlError {
         source: std::io::Error,
     },
     /// The file is no YAML.
-    #[error("{path}: is not valid YAML", path = .path.display())]
+    #[error("{path}: is not valid YAML; correct the line that is named", path = .path.display())]
     Syntax {
         /// The pipeline file.
         path: PathBuf,
@@ -29,10 +29,12 @@ pub enum YamlError {
         source: serde_yaml::Error,
     },
     /// The file holds something else than a map of sections.
-    #[error("{path}: expected a map of sections at the top, found something else", path = .path.display())]
+    #[error("{path}: found {found} at the top, expected a map of sections, e.g. `select: {{ipc: 10}}`", path = .path.display())]
     NoMap {
         /// The pipeline file.
         path: PathBuf,
+        /// What stands there.
+        found: &'static str,
     },
     /// `extends:` is neither a file name nor a list of them, or it runs in a circle.
     #[error("{path}: `extends` {problem}", path = .path.display())]
@@ -79,15 +81,18 @@ fn load_within(path: &Path, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlErro
     }
     let value: Value =
         serde_yaml::from_str(&text).map_err(|source| YamlError::Syntax { path: shown.clone(), source })?;
-    let Value::Mapping(mut own) = value else { return Err(YamlError::NoMap { path: shown }) };
+    let Value::Mapping(mut own) = value else {
+        return Err(YamlError::NoMap { path: shown, found: in_a_word(&value) });
+    };
     let parents = match own.remove("extends") {
         None => Vec::new(),
         Some(Value::String(one)) => vec![one],
         Some(Value::Sequence(many)) if many.iter().all(Value::is_string) => {
             many.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
         }
-        Some(_) => {
-            let problem = "must be a file name or a list of file names".to_owned();
+        Some(other) => {
+            let found = in_a_word(&other);
+            let problem = format!("is {found}, expected a file name or a list of file names");
             return Err(YamlError::Extends { path: shown, problem });
         }
     };
@@ -155,6 +160,19 @@ pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, Yam
     })
 }
 
+/// What kind of value this is.
+pub(crate) fn in_a_word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Sequence(_) => "a list",
+        Value::Mapping(_) => "a map",
+        Value::Tagged(_) => "a tagged value",
+    }
+}
+
 /// What the deserializer says, without the names of Rust's types.
 fn in_words(problem: &str) -> String {
     let Some((found, expected)) = problem.rsplit_once("expected ") else { return problem.to_owned() };
@@ -195,6 +213,94 @@ mod tests {
             set(&mut base, "nonsense").expect_err("no equals sign").to_string(),
             "--set nonsense: expected key=value, e.g. synthesize.batch=50"
         );
+    }
+
+    #[test]
+    fn extends_may_be_a_list_whose_later_files_win() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
+        write("one.yaml", "seed: 1\nrelabel: {epochs: 1, batch: 1}\n");
+        write("two.yaml", "seed: 2\nrelabel: {epochs: 2}\n");
+        write("both.yaml", "extends: [one.yaml, two.yaml]\nseed: 3\n");
+        assert_eq!(
+            load(&dir.path().join("both.yaml")).expect("loads"),
+            map("relabel: {epochs: 2, batch: 1}\nseed: 3\n")
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_pipeline_is_refused_with_what_it_holds() {
+        let refusals = [
+            ("a: [1\n", "is not valid YAML; correct the line that is named"),
+            ("", "found nothing at the top, expected a map of sections, e.g. `select: {ipc: 10}`"),
+            ("- a\n", "found a list at the top, expected a map of sections, e.g. `select: {ipc: 10}`"),
+            ("extends: 3\n", "`extends` is a number, expected a file name or a list of file names"),
+            ("extends: [a.yaml, 3]\n", "`extends` is a list, expected a file name or a list of file names"),
+            ("extends: {a: b}\n", "`extends` is a map, expected a file name or a list of file names"),
+        ];
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("p.yaml");
+        for (text, expected) in refusals {
+            std::fs::write(&path, text).expect("write");
+            let message = load(&path).expect_err("refused").to_string();
+            assert_eq!(message, format!("{}: {expected}", path.display()));
+        }
+        std::fs::write(&path, "seed: 0\nextends: absent.yaml\n").expect("write");
+        assert_eq!(
+            load(&path).expect_err("refused").to_string(),
+            format!(
+                "{}: cannot be read; check the path (--pipeline, or `extends` of the file that names it)",
+                dir.path().join("absent.yaml").display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_tells_line_and_column() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("p.yaml");
+        std::fs::write(&path, "seed: 0\nselect: {ipc: 10\n").expect("write");
+        let error = load(&path).expect_err("refused");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.contains(" at line 3 column 1"), "{cause}");
+    }
+
+    #[test]
+    fn an_override_that_is_none_is_refused() {
+        for given in ["nonsense", "=5", "a..b=5", "a.=5", "a=[1"] {
+            assert_eq!(
+                set(&mut Mapping::new(), given).expect_err("refused").to_string(),
+                format!("--set {given}: expected key=value, e.g. synthesize.batch=50")
+            );
+        }
+    }
+
+    #[test]
+    fn rust_types_are_said_in_words() {
+        let cases = [
+            ("invalid type: string \"x\", expected f64", "invalid type: string \"x\", expected a number"),
+            (
+                "invalid value: integer `-1`, expected u32",
+                "invalid value: integer `-1`, expected a whole number of 0 or more",
+            ),
+            (
+                "invalid type: integer `3`, expected a sequence",
+                "invalid type: integer `3`, expected a list, e.g. [1, 2]",
+            ),
+            (
+                "invalid type: integer `3`, expected struct Select",
+                "invalid type: integer `3`, expected a section of `key: value` lines",
+            ),
+            (
+                "invalid type: integer `3`, expected internally tagged enum Loss",
+                "invalid type: integer `3`, expected a section of `key: value` lines",
+            ),
+            ("unknown field `a`, expected `b` or `c`", "unknown field `a`, expected `b` or `c`"),
+            ("missing field `seed`", "missing field `seed`"),
+        ];
+        for (problem, expected) in cases {
+            assert_eq!(in_words(problem), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use delt_formats::teacher::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, lr_and_epsilon};
 
 /// Section `evaluate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Evaluate {
             return Err(Invalid::new("evaluate.test_every", "found 0, expected at least 1"));
         }
         if !(self.lr > 0.0 && self.epsilon > 0.0) {
-            return Err(Invalid::new("evaluate.lr", "lr and epsilon must be more than 0"));
+            return Err(Invalid::new("evaluate.lr", lr_and_epsilon(self.lr, self.epsilon)));
         }
         if let Loss::Kl { temperature } = self.loss
             && (temperature.is_nan() || temperature <= 0.0)
@@ -74,7 +74,8 @@ impl Evaluate {
             ));
         }
         if !(self.bn_momentum > 0.0 && self.bn_momentum <= 1.0) {
-            return Err(Invalid::new("evaluate.bn_momentum", "expected a value in (0, 1]"));
+            let problem = format!("found {}, expected more than 0, at most 1", self.bn_momentum);
+            return Err(Invalid::new("evaluate.bn_momentum", problem));
         }
         Ok(())
     }

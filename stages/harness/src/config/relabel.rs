@@ -51,7 +51,7 @@ impl Relabel {
             None => recipes::published_batch(ipc, classes).ok_or_else(|| {
                 Invalid::new(
                     "relabel.batch",
-                    format!("no batch is published for ipc {ipc}; set relabel.batch"),
+                    format!("no batch is published for select.ipc {ipc}; set relabel.batch, the images of one step"),
                 )
             })?,
         };
@@ -69,20 +69,21 @@ impl Relabel {
         if self.epochs == 0 {
             return Err(Invalid::new("relabel.epochs", "found 0, expected at least 1"));
         }
-        if self.batch.is_some_and(|batch| batch < 2) {
-            return Err(Invalid::new("relabel.batch", "expected at least 2 images: BatchNorm needs a batch"));
+        if let Some(batch) = self.batch.filter(|batch| *batch < 2) {
+            let problem = format!("found {batch}, expected at least 2 images: BatchNorm needs a batch");
+            return Err(Invalid::new("relabel.batch", problem));
         }
         if self.seeds.is_empty() {
-            return Err(Invalid::new("relabel.seeds", "expected at least one student seed"));
+            return Err(Invalid::new(
+                "relabel.seeds",
+                "found an empty list, expected at least one student seed",
+            ));
         }
         let mut sorted = self.seeds.clone();
         sorted.sort_unstable();
         sorted.dedup();
         if sorted.len() != self.seeds.len() {
             return Err(Invalid::new("relabel.seeds", "a seed is named twice; name each once"));
-        }
-        if !(self.min_crop_scale > 0.0 && self.min_crop_scale <= 1.0) {
-            return Err(Invalid::new("relabel.min_crop_scale", "expected an area share in (0, 1]"));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, lr_and_epsilon};
 
 /// Section `synthesize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Synthesize {
     pub(super) fn validate(&self, ipc: u32) -> Result<(), Invalid> {
         let at = |key: &str| format!("synthesize.{key}");
         if self.batch == 0 {
-            return Err(Invalid::new(&at("batch"), "found 0, expected at least 1"));
+            return Err(Invalid::new(&at("batch"), "found 0, expected at least 1 image"));
         }
         if self.max_iterations > 0 && self.early_late && ipc > 1 {
             if self.round_iterations == 0 || !self.max_iterations.is_multiple_of(self.round_iterations) {
@@ -107,22 +107,27 @@ impl Synthesize {
             }
         }
         if !(self.min_crop_scale > 0.0 && self.min_crop_scale <= 1.0) {
-            return Err(Invalid::new(&at("min_crop_scale"), "expected an area share in (0, 1]"));
+            let problem = format!(
+                "found {}, expected a share of the area, more than 0, at most 1",
+                self.min_crop_scale
+            );
+            return Err(Invalid::new(&at("min_crop_scale"), problem));
         }
         if !(0.0..=1.0).contains(&self.milestone) {
-            return Err(Invalid::new(&at("milestone"), "expected a share of the iterations in 0..=1"));
+            let problem = format!("found {}, expected a share of the iterations, 0 to 1", self.milestone);
+            return Err(Invalid::new(&at("milestone"), problem));
         }
         let unit = |key: &str, value: f64| {
             if (0.0..1.0).contains(&value) {
                 Ok(())
             } else {
-                Err(Invalid::new(&at(key), "expected a value in 0..1"))
+                Err(Invalid::new(&at(key), format!("found {value}, expected 0 or more, less than 1")))
             }
         };
         unit("beta_1", self.beta_1)?;
         unit("beta_2", self.beta_2)?;
         if !(self.lr > 0.0 && self.epsilon > 0.0) {
-            return Err(Invalid::new(&at("lr"), "lr and epsilon must be more than 0"));
+            return Err(Invalid::new(&at("lr"), lr_and_epsilon(self.lr, self.epsilon)));
         }
         Ok(())
     }

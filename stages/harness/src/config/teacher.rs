@@ -151,7 +151,10 @@ pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Resul
         {
             Err(Invalid::new(
                 place,
-                format!("a ConvNet of depth {depth} and width {width} does not fit {size} px"),
+                format!(
+                    "a ConvNet of depth {depth} and width {width} does not fit {size} px; expected a width of 1 or more, and \
+                     {size} px to be left with a pixel when halved {depth} times; lower the depth or raise teacher.size"
+                ),
             ))
         }
         _ => Ok(()),
@@ -168,10 +171,16 @@ impl TrainRecipe {
             }
         };
         positive("epochs", self.epochs > 0, self.epochs.to_string())?;
-        positive("batch", self.batch > 1, self.batch.to_string())?;
+        if self.batch < 2 {
+            let problem =
+                format!("found {}, expected at least 2 images: BatchNorm needs a batch", self.batch);
+            return Err(Invalid::new(&format!("{place}.batch"), problem));
+        }
         positive("optimizer.lr", self.optimizer.lr() > 0.0, self.optimizer.lr().to_string())?;
         if !(0.0..1.0).contains(&self.label_smoothing) {
-            return Err(Invalid::new(&format!("{place}.label_smoothing"), "expected a share in 0..1"));
+            let problem =
+                format!("found {}, expected a share of 0 or more, less than 1", self.label_smoothing);
+            return Err(Invalid::new(&format!("{place}.label_smoothing"), problem));
         }
         Ok(())
     }

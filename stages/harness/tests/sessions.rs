@@ -1,0 +1,108 @@
+//! What a run refuses before a stage begins: whole messages, with their causes.
+
+use std::path::{Path, PathBuf};
+
+use delt_formats::DatasetFacts;
+use delt_formats::canonical::Digest;
+use delt_formats::provenance::ArtifactKind;
+use delt_harness::args::Args;
+use delt_harness::plan;
+use delt_harness::session::{Made, Session};
+use serde_json::json;
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/demo.yaml")
+}
+
+fn args(store: &Path) -> Args {
+    Args {
+        pipeline: demo(),
+        set: Vec::new(),
+        data: None,
+        store: store.to_path_buf(),
+        device: "flex".into(),
+        branches: vec!["delt".into()],
+        force: false,
+        dry_run: false,
+        output: None,
+    }
+}
+
+/// A session whose store has a dataset of ten classes with so many training images each.
+fn with_dataset(store: &Path, set: &str, per_class: u64) -> Session {
+    let args = Args { set: vec![set.to_owned()], ..args(store) };
+    let session = Session::open(plan::INIT_SELECT, args).expect("opens");
+    let branch = &session.branches()[0];
+    let plan = session.dataset_plan(branch, &Digest::of_bytes(b"made up")).expect("plan");
+    let facts = DatasetFacts {
+        train_images: 10 * per_class,
+        test_images: 1,
+        train_per_class: vec![per_class; 10],
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        source: "made up".into(),
+    };
+    let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+    session
+        .produce(&plan, |work| {
+            std::fs::write(work.out_dir().join("train.parquet"), "made up")?;
+            Ok(Made { provenance: work.provenance(&classes), facts: json!(facts), summary: "made up".into() })
+        })
+        .expect("published");
+    let pointer = session.dataset_pointer(branch).expect("pointer");
+    session.store().point(&pointer, ArtifactKind::Dataset, &plan.key()).expect("pointed");
+    session
+}
+
+#[test]
+fn a_store_that_is_no_folder_is_refused_by_its_path() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = folder.path().join("store");
+    std::fs::write(&store, "a file").expect("written");
+    let message = Session::open(plan::INGEST, args(&store)).expect_err("refused").to_string();
+    assert_eq!(
+        message,
+        format!("store {}: is no folder that can be used; choose one with STORE= (--store)", store.display())
+    );
+}
+
+#[test]
+fn an_unknown_branch_is_refused_with_the_known_ones() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let args = Args { branches: vec!["sre2l".into()], ..args(folder.path()) };
+    assert_eq!(
+        Session::open(plan::INGEST, args).expect_err("refused").to_string(),
+        format!("{}: at `branches`: no branch `sre2l`; there are: random, delt", demo().display())
+    );
+}
+
+#[test]
+fn an_input_that_was_not_made_names_the_target_that_makes_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let session = Session::open(plan::RELABEL, args(folder.path())).expect("opens");
+    let error = session.dataset(&session.branches()[0]).expect_err("refused");
+    assert_eq!(error.to_string(), "demo/delt/dataset is not in the store; make it with `make demo/ingest`");
+}
+
+#[test]
+fn a_ranking_that_is_not_there_is_refused_by_its_key_and_path() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let session = with_dataset(folder.path(), "select.scores=absent/scores.csv", 50);
+    let error = session.scores_plan(&session.branches()[0]).expect_err("refused");
+    assert_eq!(
+        format!("{error:#}"),
+        "`select.scores`: the ranking cannot be read; correct its path, or leave it out to score with the ranker: failed to \
+         open file `absent/scores.csv`: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn more_images_per_class_than_there_are_is_refused_with_class_and_counts() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let session = with_dataset(folder.path(), "select.ipc=10", 7);
+    let error = session.check_ipc(&session.branches()[0]).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "class `0` has 7 training images, select.ipc asks for 10; lower select.ipc"
+    );
+}
