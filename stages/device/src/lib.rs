@@ -34,7 +34,7 @@ pub enum DeviceError {
     },
     /// The text names a backend that was not compiled.
     #[error(
-        "device `{text}` is not in this build, which takes {}; build with `--features {feature}`",
+        "device `{text}` is not in this build, which takes {}; build with BACKEND={feature} (cargo: --features delt-device/{feature})",
         choice::accepted()
     )]
     NotCompiled {
@@ -44,7 +44,7 @@ pub enum DeviceError {
         feature: &'static str,
     },
     /// The device did not answer a small computation.
-    #[error("device `{text}` does not answer: {reason}; check the driver and the index, or take `flex`")]
+    #[error("device `{text}` does not answer: {reason}; check the driver and the index, or take DEVICE=flex")]
     Silent {
         /// The text.
         text: String,

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use burn::tensor::{Device, Tensor};
 
@@ -17,7 +18,11 @@ pub struct Opened {
     pub name: String,
 }
 
-/// Opens the device that `choice` names: `auto`, `flex`, `cuda[:N]`, `wgpu[:N]` or `vulkan[:N]`.
+/// The backends that `auto` passed over are said once in a process, however many artifacts it makes.
+static SAY_SKIPPED: Once = Once::new();
+
+/// Opens the device that `choice` names: `auto`, `flex`, `cuda[:N]`, `wgpu[:N]` or `vulkan[:N]`. `auto` says on stderr
+/// which backends of this build did not answer, and why.
 ///
 /// # Errors
 ///
@@ -26,12 +31,37 @@ pub fn open(choice: &str) -> Result<Opened, DeviceError> {
     match choice.parse()? {
         Choice::Flex => Ok(flex()),
         Choice::Gpu(backend, index) => open_gpu(backend, index),
-        Choice::Auto => Ok(Backend::ALL
-            .into_iter()
-            .filter(|backend| backend.is_compiled())
-            .find_map(|backend| open_gpu(backend, None).ok())
-            .unwrap_or_else(flex)),
+        Choice::Auto => {
+            let compiled = Backend::ALL.into_iter().filter(|backend| backend.is_compiled());
+            let (opened, skipped) = first_that_answers(compiled, |backend| open_gpu(backend, None));
+            SAY_SKIPPED.call_once(|| {
+                for error in &skipped {
+                    eprintln!("{}", passed_over(error, &opened.name));
+                }
+            });
+            Ok(opened)
+        }
     }
+}
+
+/// The first backend that opens, else flex, and why those before it did not.
+fn first_that_answers(
+    backends: impl IntoIterator<Item = Backend>,
+    open: impl Fn(Backend) -> Result<Opened, DeviceError>,
+) -> (Opened, Vec<DeviceError>) {
+    let mut skipped = Vec::new();
+    for backend in backends {
+        match open(backend) {
+            Ok(opened) => return (opened, skipped),
+            Err(error) => skipped.push(error),
+        }
+    }
+    (flex(), skipped)
+}
+
+/// The line about a backend that `auto` passed over.
+fn passed_over(error: &DeviceError, taken: &str) -> String {
+    format!("device auto: {error}; goes on with {taken}")
 }
 
 fn flex() -> Opened {
@@ -93,5 +123,45 @@ mod tests {
     fn flex_and_auto_always_open() {
         assert_eq!(open("flex").expect("opens").name, "flex (CPU)");
         open("auto").expect("opens");
+    }
+
+    #[test]
+    fn auto_takes_the_first_that_answers_and_says_why_it_passed_the_others_over() {
+        let silent = |backend: Backend| DeviceError::Silent {
+            text: backend.name().to_owned(),
+            reason: "no driver".to_owned(),
+        };
+        let opened = |backend: Backend| Opened { name: format!("{} (GPU)", backend.name()), ..flex() };
+        let (taken, skipped) = first_that_answers(Backend::ALL, |backend| match backend {
+            Backend::Vulkan => Ok(opened(backend)),
+            other => Err(silent(other)),
+        });
+        let lines: Vec<String> = skipped.iter().map(|error| passed_over(error, &taken.name)).collect();
+        assert_eq!(
+            lines,
+            [
+                "device auto: device `cuda` does not answer: no driver; check the driver and the index, or take DEVICE=flex; goes \
+              on with vulkan (GPU)"
+            ]
+        );
+        let (taken, skipped) = first_that_answers(Backend::ALL, |backend| Err(silent(backend)));
+        assert_eq!((taken.name.as_str(), skipped.len()), ("flex (CPU)", 3));
+    }
+
+    #[test]
+    fn a_backend_that_panics_is_silent_with_what_it_said() {
+        assert_eq!(panic_text(&"no libcuda"), "no libcuda");
+        assert_eq!(panic_text(&"no libcuda".to_owned()), "no libcuda");
+        assert_eq!(panic_text(&3), "it panicked");
+        for backend in Backend::ALL.into_iter().filter(|backend| !backend.is_compiled()) {
+            let text = backend.name();
+            assert_eq!(
+                open_gpu(backend, None).expect_err("refused").to_string(),
+                format!(
+                    "device `{text}` does not answer: the backend is not in this build; check the driver and the index, or take \
+                     DEVICE=flex"
+                )
+            );
+        }
     }
 }
