@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::TraceRow;
-use delt_formats::{NamedTensor, TensorValues, read_safetensors, write_safetensors};
+use delt_formats::{FormatError, NamedTensor, TensorValues, read_safetensors, write_safetensors};
 
 use crate::early_late::BatchSchedule;
 use crate::recover::{LrOf, RecoverError, Recovery, values};
@@ -12,13 +12,35 @@ use crate::recover::{LrOf, RecoverError, Recovery, values};
 /// A checkpoint that cannot be written or does not fit.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The file cannot be read or written.
-    #[error("{path}: {problem}", path = .path.display())]
-    File {
+    /// The file cannot be read.
+    #[error("{path}: the checkpoint cannot be read; delete the file to start the batch again", path = .path.display())]
+    Read {
         /// The checkpoint.
         path: PathBuf,
         /// Why.
-        problem: String,
+        source: FormatError,
+    },
+    /// The file cannot be written.
+    #[error(
+        "{path}: the checkpoint cannot be written; see to space and permissions there, and run the stage again to go on",
+        path = .path.display()
+    )]
+    Write {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        source: FormatError,
+    },
+    /// A state that is not worth keeping.
+    #[error(
+        "{path}: `{name}` would hold values that are no numbers, so the checkpoint before stays; lower synthesize.lr",
+        path = .path.display()
+    )]
+    NotFinite {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which tensor.
+        name: String,
     },
     /// A tensor is absent or has another shape than the schedule asks for.
     #[error("{path}: tensor `{name}` is missing or has another shape; delete the file to start the batch again", path = .path.display())]
@@ -73,7 +95,7 @@ impl<'a> Checkpoints<'a> {
         let state = self.state_path(batch);
         if state.exists() {
             fs_err::remove_file(&state)
-                .map_err(|e| CheckpointError::File { path: state, problem: e.to_string() })?;
+                .map_err(|error| CheckpointError::Write { path: state, source: error.into() })?;
         }
         Ok(())
     }
@@ -212,26 +234,26 @@ fn floats(
 fn read(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
     match read_safetensors(path) {
         Ok((tensors, _)) => Ok(tensors),
-        Err(error) => Err(CheckpointError::File { path: path.to_path_buf(), problem: error.to_string() }),
+        Err(source) => Err(CheckpointError::Read { path: path.to_path_buf(), source }),
     }
 }
 
 fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
-    let failed = |problem: String| CheckpointError::File { path: path.to_path_buf(), problem };
     let beside = path.with_extension("writing");
     for tensor in tensors {
         if let TensorValues::F32(values) = &tensor.values
             && !values.iter().all(|v| v.is_finite())
         {
-            return Err(failed(format!(
-                "`{}` would hold values that are no numbers, so the checkpoint before stays; lower synthesize.lr",
-                tensor.name
-            )));
+            return Err(CheckpointError::NotFinite { path: path.to_path_buf(), name: tensor.name.clone() });
         }
     }
-    write_safetensors(&beside, tensors, None).map_err(|error| failed(error.to_string()))?;
-    fs_err::File::open(&beside)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| failed(error.to_string()))?;
-    fs_err::rename(&beside, path).map_err(|error| failed(error.to_string()))
+    replace(&beside, path, tensors)
+        .map_err(|source| CheckpointError::Write { path: path.to_path_buf(), source })
+}
+
+/// Writes beside the target, waits until it is on disk, then renames: a kill never leaves half a checkpoint.
+fn replace(beside: &Path, path: &Path, tensors: &[NamedTensor]) -> Result<(), FormatError> {
+    write_safetensors(beside, tensors, None)?;
+    fs_err::File::open(beside)?.sync_all()?;
+    Ok(fs_err::rename(beside, path)?)
 }

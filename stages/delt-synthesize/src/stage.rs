@@ -134,7 +134,7 @@ fn initial_pixels(
             rows.get(first + at).filter(|row| (row.label, row.slot) == (batch.labels[at], batch.slots[at]));
         let row = row.with_context(|| {
             format!(
-                "initial.parquet: no image for class {} slot {}; run init-select again",
+                "initial.parquet: no image for class {} slot {}; run init-select again (FORCE=1)",
                 batch.labels[at], batch.slots[at]
             )
         })?;
@@ -180,4 +180,40 @@ fn write(
         facts,
         summary: format!("{count} images recovered in {image_iterations} image-iterations"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initial_image_that_is_not_there_is_named_by_class_and_slot() {
+        let picture = Picture { width: 2, height: 2, rgb: vec![128; 12] };
+        let png = picture.encode_png().expect("PNG");
+        let rows: Vec<InitialRow> = [(0, 0), (0, 1), (1, 0)]
+            .into_iter()
+            .map(|(label, slot)| InitialRow { png: png.clone(), label, slot, image_id: 0, probability: 0.5 })
+            .collect();
+        let config = EarlyLateConfig {
+            ipc: 2,
+            max_iterations: 2,
+            round_iterations: 1,
+            batch: 4,
+            early_late: true,
+            min_iterations: None,
+        };
+        let schedule = EarlyLate::new(&config, 0..2, &Draws::new(0));
+        let constants = Normalization { mean: [0.5; 3], std: [0.5; 3] };
+        let message = |rows: &[InitialRow]| {
+            let error = initial_pixels(rows, &schedule.batches[0], 2, &constants).expect_err("refused");
+            format!("{error:#}")
+        };
+        assert_eq!(
+            message(&rows),
+            "initial.parquet: no image for class 1 slot 1; run init-select again (FORCE=1)"
+        );
+        let mut broken = rows;
+        broken[1].png = b"no picture".to_vec();
+        assert!(message(&broken).starts_with("initial.parquet, row 1: "), "{}", message(&broken));
+    }
 }

@@ -1,0 +1,193 @@
+//! A recovery that goes on from its checkpoint ends as one that was never stopped, wherever that was.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use delt_augment::draws::Draws;
+use delt_formats::{NamedTensor, TensorValues, TraceRow, read_safetensors, write_safetensors};
+use delt_harness::config::synthesize::{OptimizerState, Synthesize};
+use delt_synthesize::augmentation::Augmentation;
+use delt_synthesize::checkpoint::{Checkpoints, FinishedBatch};
+use delt_synthesize::early_late::BatchSchedule;
+use delt_synthesize::recover::{Recovery, RecoveryTeacher, lr_at};
+use delt_synthesize::synthesize::noise;
+
+use crate::{SIZE, batches, settings, teacher};
+
+fn classes() -> [String; 2] {
+    ["cat".to_owned(), "dog".to_owned()]
+}
+
+fn start(config: &Synthesize, batch: &BatchSchedule) -> Recovery {
+    let images = noise(&Draws::new(1), batch, SIZE);
+    Recovery::start(batch, &images, SIZE, config, &Device::flex())
+}
+
+/// Goes on until so many iterations are done.
+fn step_to(
+    recovery: &mut Recovery,
+    iterations: u32,
+    config: &Synthesize,
+    batch: &BatchSchedule,
+    teacher: &RecoveryTeacher,
+) {
+    while recovery.iteration < iterations {
+        let (index, size) = (recovery.iteration, SIZE as u32);
+        let augmentation =
+            Augmentation::draw(config, &Draws::new(2), batch.batch, index, batch.iterations, size);
+        recovery.step(teacher, config, &augmentation, &classes()).expect("the step is made");
+    }
+}
+
+/// All that a recovery has come to.
+fn outcome(recovery: &Recovery, teacher: &RecoveryTeacher) -> (Vec<f32>, u32, Vec<u32>, Vec<TraceRow>) {
+    let images = recovery.images(teacher).expect("readable");
+    (images, recovery.iteration, recovery.adam.steps.clone(), recovery.trace.clone())
+}
+
+#[test]
+fn a_restored_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
+    for optimizer_state in [OptimizerState::PerBatch, OptimizerState::PerImage] {
+        let config = Synthesize { optimizer_state, ..settings() };
+        let batch = &batches(&config)[0];
+        assert_eq!(batch.rounds.iter().map(Vec::len).collect::<Vec<_>>(), [4, 6, 8]);
+        let (device, teacher) = (Device::flex(), teacher(&Device::flex()));
+        let mut whole = start(&config, batch);
+        step_to(&mut whole, 6, &config, batch, &teacher);
+        let whole = outcome(&whole, &teacher);
+        assert_eq!(whole.2, [6, 6, 6, 6, 4, 4, 2, 2]);
+
+        // at 2 and 4 a round has ended and the next one's images have not joined; at 3 and 5 they have
+        for stopped in 1..6 {
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let checkpoints = Checkpoints::new(folder.path());
+            let mut first = start(&config, batch);
+            step_to(&mut first, stopped, &config, batch, &teacher);
+            checkpoints.keep_state(0, &first).expect("kept");
+
+            let mut second = start(&config, batch);
+            let lr_of = |iteration| lr_at(&config, batch, iteration);
+            checkpoints.restore(0, &mut second, &lr_of, &device).expect("restored");
+            assert_eq!(outcome(&second, &teacher), outcome(&first, &teacher), "{stopped} iterations");
+            step_to(&mut second, 6, &config, batch, &teacher);
+            assert_eq!(outcome(&second, &teacher), whole, "{optimizer_state:?}, stopped after {stopped}");
+        }
+    }
+}
+
+#[test]
+fn a_finished_batch_comes_back_and_its_inner_state_goes() {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    let (folder, teacher) = (tempfile::tempdir().expect("temporary folder"), teacher(&Device::flex()));
+    let checkpoints = Checkpoints::new(folder.path());
+    let mut recovery = start(&config, batch);
+    step_to(&mut recovery, 6, &config, batch, &teacher);
+    checkpoints.keep_state(0, &recovery).expect("kept");
+    let (images, _, _, trace) = outcome(&recovery, &teacher);
+    let finished = FinishedBatch { images, trace };
+    assert!(!checkpoints.has_finished(0));
+    checkpoints.keep_finished(0, &finished).expect("kept");
+    assert!(checkpoints.has_finished(0));
+    assert!(!folder.path().join("batch-00000-state.safetensors").exists());
+    let lr_of = |iteration| lr_at(&config, batch, iteration);
+    assert_eq!(checkpoints.finished(batch, &lr_of).expect("readable"), finished);
+}
+
+/// What is said of a state after three iterations in which one tensor was changed.
+fn refusal(folder: &Path, change: impl Fn(&mut Vec<NamedTensor>)) -> String {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    let (checkpoints, teacher) = (Checkpoints::new(folder), teacher(&Device::flex()));
+    let mut recovery = start(&config, batch);
+    step_to(&mut recovery, 3, &config, batch, &teacher);
+    checkpoints.keep_state(0, &recovery).expect("kept");
+    let path = folder.join("batch-00000-state.safetensors");
+    let (mut tensors, _) = read_safetensors(&path).expect("readable");
+    change(&mut tensors);
+    write_safetensors(&path, &tensors, None).expect("written");
+    let lr_of = |iteration| lr_at(&config, batch, iteration);
+    let mut other = start(&config, batch);
+    let restored = checkpoints.restore(0, &mut other, &lr_of, &Device::flex());
+    restored.expect_err("refused").to_string()
+}
+
+#[test]
+fn a_state_that_does_not_fit_the_schedule_names_file_and_tensor() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("batch-00000-state.safetensors");
+    for name in ["pixels", "first_moment", "second_moment", "steps", "trace_ce", "trace_bn"] {
+        assert_eq!(
+            refusal(folder.path(), |tensors| tensors.retain(|tensor| tensor.name != name)),
+            format!(
+                "{}: tensor `{name}` is missing or has another shape; delete the file to start the batch again",
+                path.display()
+            )
+        );
+    }
+    // the images of another round
+    let fewer = |tensors: &mut Vec<NamedTensor>| {
+        for tensor in tensors.iter_mut().filter(|tensor| tensor.name == "pixels") {
+            tensor.shape[0] = 4;
+            if let TensorValues::F32(values) = &mut tensor.values {
+                values.truncate(4 * 3 * SIZE * SIZE);
+            }
+        }
+    };
+    assert_eq!(
+        refusal(folder.path(), fewer),
+        format!(
+            "{}: tensor `pixels` is missing or has another shape; delete the file to start the batch again",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_or_written_names_the_file_and_the_next_step() {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let lr_of = |iteration| lr_at(&config, batch, iteration);
+    let state = folder.path().join("batch-00000-state.safetensors");
+    std::fs::write(&state, "half a checkpoint").expect("written");
+    let restored =
+        Checkpoints::new(folder.path()).restore(0, &mut start(&config, batch), &lr_of, &Device::flex());
+    assert_eq!(
+        restored.expect_err("refused").to_string(),
+        format!(
+            "{}: the checkpoint cannot be read; delete the file to start the batch again",
+            state.display()
+        )
+    );
+    let absent = folder.path().join("absent");
+    let kept = Checkpoints::new(&absent).keep_state(0, &start(&config, batch));
+    assert_eq!(
+        kept.expect_err("refused").to_string(),
+        format!(
+            "{}: the checkpoint cannot be written; see to space and permissions there, and run the stage again to go on",
+            absent.join("batch-00000-state.safetensors").display()
+        )
+    );
+}
+
+#[test]
+fn pixels_that_are_no_numbers_are_not_kept() {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let checkpoints = Checkpoints::new(folder.path());
+    let mut recovery = start(&config, batch);
+    checkpoints.keep_state(0, &recovery).expect("kept");
+    let state = folder.path().join("batch-00000-state.safetensors");
+    let before = std::fs::read(&state).expect("readable");
+    recovery.active = recovery.active.mul_scalar(f32::NAN);
+    assert_eq!(
+        checkpoints.keep_state(0, &recovery).expect_err("refused").to_string(),
+        format!(
+            "{}: `pixels` would hold values that are no numbers, so the checkpoint before stays; lower synthesize.lr",
+            state.display()
+        )
+    );
+    assert_eq!(std::fs::read(&state).expect("readable"), before);
+}

@@ -1,0 +1,51 @@
+//! A small recovery: what the options mean in numbers, and that stopping changes nothing.
+
+mod checkpoints;
+mod options;
+
+use burn::tensor::Device;
+use delt_augment::draws::Draws;
+use delt_formats::{Architecture, Normalization};
+use delt_harness::config::synthesize::{Init, LrSchedule, OptimizerState, Synthesize};
+use delt_networks::{FrozenNetwork, Network};
+use delt_synthesize::early_late::{BatchSchedule, EarlyLate};
+use delt_synthesize::recover::RecoveryTeacher;
+use delt_synthesize::stage::schedule_config;
+
+const SIZE: usize = 8;
+
+/// Six iterations in three rounds of two.
+fn settings() -> Synthesize {
+    Synthesize {
+        max_iterations: 6,
+        round_iterations: 2,
+        early_late: true,
+        batch: 8,
+        bn_matching_weight: 0.01,
+        first_bn_multiplier: 10.0,
+        lr: 0.1,
+        beta_1: 0.5,
+        beta_2: 0.9,
+        epsilon: 1e-8,
+        min_crop_scale: 0.5,
+        milestone: 1.0,
+        flip: true,
+        jitter: 1,
+        init: Init::Selected,
+        optimizer_state: OptimizerState::PerBatch,
+        lr_schedule: LrSchedule::PerBatch,
+        min_iterations: None,
+    }
+}
+
+/// Two classes of four images each.
+fn batches(config: &Synthesize) -> Vec<BatchSchedule> {
+    EarlyLate::new(&schedule_config(config, 4), 0..2, &Draws::new(0)).batches
+}
+
+fn teacher(device: &Device) -> RecoveryTeacher {
+    let architecture = Architecture::ConvNet { depth: 2, width: 4 };
+    let network = Network::initialize(&architecture, 2, SIZE, 3, device).expect("the network is built");
+    let constants = Normalization { mean: [0.5; 3], std: [0.25; 3] };
+    RecoveryTeacher::new(FrozenNetwork::new(network, device), &constants, device)
+}
