@@ -1,5 +1,7 @@
 //! The stage: data set, synthetic images and labels in, history and summary out; an epoch is the unit of resuming.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::to_normalized;
@@ -49,8 +51,7 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         picture_labels.push(row.label);
     }
     let dataset = session.dataset(branch)?;
-    let test = PictureSet::load(&dataset.verified_file("test.parquet")?, facts.size, &classes)?;
-    ensure!(!test.is_empty(), "the data set has no test images; give ingest a test split");
+    let test = test_pictures(&dataset.verified_file("test.parquet")?, facts.size, &classes)?;
     let relabel = &pipeline.relabel;
     let (mut histories, mut students) = (Vec::new(), Vec::new());
     let mut label_bytes = 0;
@@ -136,6 +137,20 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         summary.test_images
     );
     Ok(Made { provenance, facts: serde_json::to_value(&summary)?, summary: line })
+}
+
+/// The real images that students are tested on.
+///
+/// # Errors
+/// A split that cannot be read or holds no image.
+pub fn test_pictures(path: &Path, size: u32, classes: &[String]) -> Result<PictureSet> {
+    let test = PictureSet::load(path, size, classes)?;
+    ensure!(
+        !test.is_empty(),
+        "{}: holds no test image, so students cannot be tested; give `ingest` a source with a test split",
+        path.display()
+    );
+    Ok(test)
 }
 
 /// Diversity of the synthetic images in the teacher's penultimate features.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -81,9 +81,9 @@ pub fn train(
             student = next;
             ensure!(
                 loss.is_finite(),
-                "student seed {} epoch {epoch}: the loss is {loss}; epoch {} is kept; lower evaluate.lr",
+                "student seed {} epoch {epoch}: the loss is {loss}; {}; lower evaluate.lr",
                 lesson.seed,
-                epoch.saturating_sub(1)
+                kept(epoch)
             );
             loss_sum += loss * batch.len() as f64;
             seen += batch.len();
@@ -92,7 +92,7 @@ pub fn train(
         }
         ensure!(
             seen == lesson.pictures.len(),
-            "epoch {epoch} of the labels has {seen} views, expected one of each of {} images; run relabel again",
+            "labels.parquet: epoch {epoch} has {seen} views, expected one of each of {} images; run relabel again (FORCE=1)",
             lesson.pictures.len()
         );
         let accuracy = is_tested(config, epoch, lesson.epochs)
@@ -107,17 +107,26 @@ pub fn train(
                 )
             })
             .transpose()?;
-        let broken = student.first_not_finite()?;
-        ensure!(
-            broken.is_none(),
-            "student seed {} epoch {epoch}: {broken:?} is no finite number; the epoch before is kept; lower evaluate.lr",
-            lesson.seed
-        );
+        if let Some((tensor, value)) = student.first_not_finite()? {
+            bail!(
+                "student seed {} epoch {epoch}: `{tensor}` holds {value}; {}; lower evaluate.lr",
+                lesson.seed,
+                kept(epoch)
+            );
+        }
         let (top1, top5) = (accuracy.map(|a| a.top1), accuracy.map(|a| a.top5));
         history.push(HistoryRow { seed: lesson.seed, epoch, lr, loss: loss_sum / seen as f64, top1, top5 });
         checkpoint.save(&student, &optimizer, &history)?;
     }
     Ok(history)
+}
+
+/// What remains of a student that broke in an epoch.
+fn kept(epoch: u32) -> String {
+    match epoch.checked_sub(1) {
+        None => "nothing is kept".to_owned(),
+        Some(before) => format!("epoch {before} is kept"),
+    }
 }
 
 /// Whether the student is tested after an epoch: 0, n, 2n, … and the last.
@@ -166,7 +175,7 @@ fn stored_logits(rows: &[ViewRow], lesson: &Lesson<'_>) -> Result<Tensor<2>> {
     let values: Vec<f32> = rows.iter().flat_map(|row| row.logits.iter().map(|v| v.to_f32())).collect();
     ensure!(
         values.len() == n * classes,
-        "labels.parquet: {} logits for {n} views, expected {classes} each; run relabel again",
+        "labels.parquet: {} logits for {n} views, expected {classes} each; run relabel again (FORCE=1)",
         values.len()
     );
     Ok(Tensor::from_data(TensorData::new(values, [n, classes]), lesson.device))

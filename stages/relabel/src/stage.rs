@@ -1,8 +1,10 @@
 //! The stage: synthetic images and teacher in, `labels.parquet` out; an epoch is the unit of resuming.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use delt_augment::Draws;
-use delt_formats::{LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts};
+use delt_formats::{
+    LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts, ViewRow,
+};
 use delt_harness::config::Branch;
 use delt_harness::progress::human_bytes;
 use delt_harness::resolve::Role;
@@ -58,10 +60,7 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         if !part(epoch).exists() {
             let rows =
                 labeller.epoch(&pictures, &Draws::new(seed), epoch, batch as usize, &relabel.view_spec())?;
-            ensure!(
-                rows.iter().all(|row| row.logits.iter().all(|v| v.is_finite())),
-                "epoch {epoch}: the teacher's logits are not finite; check the teacher"
-            );
+            check_finite(&rows)?;
             let beside = part(epoch).with_extension("writing");
             let mut writer = LabelsWriter::create(&beside, &provenance)?;
             writer.write_epoch(&rows)?;
@@ -99,4 +98,52 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         human_bytes(bytes)
     );
     Ok(Made { provenance, facts: to_value(facts)?, summary })
+}
+
+/// Refuses logits that labels cannot hold; f16 ends at 65504.
+fn check_finite(rows: &[ViewRow]) -> Result<()> {
+    for row in rows {
+        if let Some(logit) = row.logits.iter().find(|logit| !logit.is_finite()) {
+            bail!(
+                "epoch {}, image {}: the teacher's logit is {logit}, expected a number up to 65504, the largest that is stored; \
+                 its weights are broken or its scale is: make the teacher again",
+                row.epoch,
+                row.image_id
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use delt_formats::{CropBox, Mix};
+    use half::f16;
+
+    use super::*;
+
+    #[test]
+    fn logits_that_are_no_numbers_are_refused_with_epoch_and_image() {
+        let row = |logits: &[f32]| ViewRow {
+            epoch: 3,
+            batch: 0,
+            position: 0,
+            image_id: 7,
+            crop: CropBox { top: 0, left: 0, height: 8, width: 8 },
+            flip: false,
+            randaugment: Vec::new(),
+            mix: Mix::None,
+            logits: logits.iter().copied().map(f16::from_f32).collect(),
+        };
+        check_finite(&[row(&[1.0, -65504.0])]).expect("fits");
+        for (logit, said) in [(f32::NAN, "NaN"), (1e6, "inf")] {
+            assert_eq!(
+                check_finite(&[row(&[0.0, 1.0]), row(&[0.0, logit])]).expect_err("refused").to_string(),
+                format!(
+                    "epoch 3, image 7: the teacher's logit is {said}, expected a number up to 65504, the largest that is stored; \
+                     its weights are broken or its scale is: make the teacher again"
+                )
+            );
+        }
+    }
 }
