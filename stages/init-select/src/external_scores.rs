@@ -160,25 +160,32 @@ mod tests {
 
     #[test]
     fn a_ranking_of_other_images_is_refused() {
-        assert!(message("0,0,0.2,1.6,0\n").starts_with("1 scores, expected 3"));
-        assert!(
-            message("0,0,0.2,1.6,0\n0,0,0.5,0.6,0\n2,0,0.7,0.3,1\n").starts_with("found image_id 0 where 1")
-        );
-        assert!(
-            message("0,0,0.2,1.6,0\n1,0,0.5,0.6,0\n2,0,0.7,0.3,1\n")
-                .starts_with("image 1 has label 0, expected 1 (`dog`)")
-        );
-        assert!(
-            message("0,0,1.2,1.6,0\n1,1,0.5,0.6,0\n2,0,0.7,0.3,1\n")
-                .starts_with("image 0 has probability 1.2")
-        );
-        assert!(
-            message("0,0,0.2,1.6,1\n1,1,0.5,0.6,0\n2,0,0.7,0.3,0\n")
-                .starts_with("class `cat`: image 0 has rank 1")
-        );
-        assert!(
-            message("0,0,0.2,1.6,0\n1,1,0.5,0.6,0\n2,0,0.7,0.3,2\n")
-                .starts_with("class `cat`: image 2 has rank 2")
-        );
+        let rank = |image_id: u64, found: u32| {
+            format!(
+                "class `cat`: image {image_id} has rank {found}, which does not fit; the ranks of a class count from 0 by \
+                 ascending probability, without gaps"
+            )
+        };
+        let twice = "found image_id 0 where 1 was expected after sorting; each training image stands once, numbered from 0 as in \
+            train.parquet";
+        let other_label =
+            "image 1 has label 0, expected 1 (`dog`); were the scores made with another class order?";
+        let refusals = [
+            (
+                "0,0,0.2,1.6,0\n",
+                "1 scores, expected 3, one for each training image; score exactly the images of train.parquet".to_owned(),
+            ),
+            ("0,0,0.2,1.6,0\n0,0,0.5,0.6,0\n2,0,0.7,0.3,1\n", twice.to_owned()),
+            ("0,0,0.2,1.6,0\n1,0,0.5,0.6,0\n2,0,0.7,0.3,1\n", other_label.to_owned()),
+            (
+                "0,0,1.2,1.6,0\n1,1,0.5,0.6,0\n2,0,0.7,0.3,1\n",
+                "image 0 has probability 1.2, expected a number in 0..=1".to_owned(),
+            ),
+            ("0,0,0.2,1.6,1\n1,1,0.5,0.6,0\n2,0,0.7,0.3,0\n", rank(0, 1)),
+            ("0,0,0.2,1.6,0\n1,1,0.5,0.6,0\n2,0,0.7,0.3,2\n", rank(2, 2)),
+        ];
+        for (text, expected) in refusals {
+            assert_eq!(message(text), expected);
+        }
     }
 }

@@ -126,4 +126,14 @@ mod tests {
         assert_eq!(certain, 1.0);
         assert!(true_class(&[f32::NAN, 0.0], 1).0.is_nan());
     }
+
+    #[test]
+    fn a_probability_that_is_no_number_names_the_image_and_the_next_step() {
+        let row = ImageRow { bytes: Vec::new(), path: "cat/7.png".to_owned(), label: 1, image_id: 7 };
+        assert_eq!(
+            score_row(&[f32::NAN, 0.0], &row).expect_err("refused").to_string(),
+            "train.parquet: image 7 (cat/7.png): the ranker gives probability NaN; its weights are broken, make the network \
+             again"
+        );
+    }
 }

@@ -101,7 +101,7 @@ fn select_initial(branch: &Branch, dataset: &Entry, scores: &Entry, work: &Work<
     for Slot { label, slot, image: Candidate { image_id, probability } } in &picked {
         let png = pngs.remove(image_id).with_context(|| {
             format!(
-                "train.parquet has no image {image_id}, which the scores name; run init-select with --force"
+                "train.parquet has no image {image_id}, which the scores name; run init-select again (FORCE=1)"
             )
         })?;
         writer.write(&InitialRow {
@@ -166,4 +166,18 @@ fn pictures(images: &DatasetReader, picked: &[Slot], size: u32) -> Result<BTreeM
 fn mean(values: impl ExactSizeIterator<Item = f32>) -> f64 {
     let count = values.len().max(1) as f64;
     (values.map(f64::from).sum::<f64>() / count * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use delt_harness::config::select::Strategy;
+
+    use super::*;
+
+    #[test]
+    fn nothing_to_select_from_is_refused() {
+        let select = Select { ipc: 1, strategy: Strategy::Top, ranker: None, scores: None };
+        let error = pick(&select, Vec::new(), &["cat".to_owned()], &Draws::new(0)).expect_err("refused");
+        assert_eq!(error.to_string(), "there are no training images to select from; check ingest.classes");
+    }
 }

@@ -181,7 +181,19 @@ mod tests {
              more than once cat; give the names as the dataset spells them, in the order of the classifier's outputs"
         );
         let message = resolve_file("c.json", r#"{"labels": []}"#).expect_err("refused").to_string();
-        assert!(message.contains("c.json: expected a JSON list of class names"), "{message}");
+        assert!(
+            message.ends_with(
+                "c.json: expected a JSON list of class names, or an object with such a list under `classes`"
+            ),
+            "{message}"
+        );
+        let absent = resolve(&ClassOrder::Named("absent/names.txt".into()), &names("cat dog owl"));
+        let error = anyhow::Error::from(absent.expect_err("refused"));
+        assert_eq!(
+            format!("{error:#}"),
+            "teacher.import.classes names a file that cannot be read; give `dataset`, a list of names, or a file that holds \
+             them: failed to open file `absent/names.txt`: No such file or directory (os error 2)"
+        );
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub const GATE_IMAGES: u64 = 1000;
 /// An imported network below this multiple of chance is refused.
 pub const GATE_OVER_CHANCE: f64 = 3.0;
 
+/// Points that an imported network may lie off the accuracy its makers state.
+pub const EXPECTED_TOP1_TOLERANCE: f64 = 1.0;
+
 /// What goes wrong while weights are imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -52,6 +55,22 @@ pub enum ImportError {
         /// Percent found.
         top1: f64,
         /// Percent expected.
+        expected: f64,
+        /// Images asked.
+        images: usize,
+    },
+    /// The network is not as good as its makers state.
+    #[error(
+        "{path}: top-1 is {top1:.2} % of {images} test images, expected_top1 says {expected}; check the class order \
+         (teacher.import.classes) and the constants (teacher.import.normalization)",
+        path = .path.display()
+    )]
+    Stated {
+        /// The file.
+        path: PathBuf,
+        /// Percent found.
+        top1: f64,
+        /// Percent stated.
         expected: f64,
         /// Images asked.
         images: usize,
@@ -151,6 +170,17 @@ pub fn check_gate(path: &Path, top1: f64, images: usize, classes: usize) -> Resu
     Err(ImportError::Gate { path: path.to_path_buf(), top1, expected, images })
 }
 
+/// Refuses a network that is more than [`EXPECTED_TOP1_TOLERANCE`] points off the stated accuracy.
+///
+/// # Errors
+/// [`ImportError::Stated`].
+pub fn check_stated(path: &Path, top1: f64, images: usize, expected: f64) -> Result<(), ImportError> {
+    if (top1 - expected).abs() <= EXPECTED_TOP1_TOLERANCE {
+        return Ok(());
+    }
+    Err(ImportError::Stated { path: path.to_path_buf(), top1, expected, images })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +193,20 @@ mod tests {
         for (all, count) in [(50_000, 1000), (1797, 1000), (1001, 1000), (999, 999)] {
             assert_eq!(chosen(all, count).len() as u64, count);
         }
+    }
+
+    #[test]
+    fn a_network_that_is_not_as_good_as_stated_is_refused() {
+        for top1 in [60.0, 61.0, 62.0] {
+            check_stated(Path::new("w.pth"), top1, 500, 61.0).expect("passes");
+        }
+        let message = check_stated(Path::new("w.pth"), 59.5, 500, 61.0).expect_err("refused").to_string();
+        assert_eq!(
+            message,
+            "w.pth: top-1 is 59.50 % of 500 test images, expected_top1 says 61; check the class order (teacher.import.classes) \
+             and the constants (teacher.import.normalization)"
+        );
+        check_stated(Path::new("w.pth"), f64::NAN, 500, 61.0).expect_err("refused");
     }
 
     #[test]

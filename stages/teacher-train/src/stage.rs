@@ -18,9 +18,6 @@ use crate::class_order;
 use crate::import::{self, GATE_IMAGES};
 use crate::train::{TEST_BATCH, Trained, Training};
 
-/// Points that an imported network may lie off the accuracy its makers state.
-const EXPECTED_TOP1_TOLERANCE: f64 = 1.0;
-
 /// Makes or finds every network of one branch.
 ///
 /// # Errors
@@ -131,14 +128,7 @@ impl Stage<'_> {
         let accuracy = test_accuracy(&network, &test, &normalization, TEST_BATCH, device, &progress)?;
         progress.finish();
         if let Some(expected) = source.expected_top1 {
-            anyhow::ensure!(
-                (accuracy.top1 - expected).abs() <= EXPECTED_TOP1_TOLERANCE,
-                "{}: top-1 is {:.2} % of {} test images, expected_top1 says {expected}; check the class order \
-                 (teacher.import.classes) and the constants (teacher.import.normalization)",
-                source.path.display(),
-                accuracy.top1,
-                test.len()
-            );
+            import::check_stated(&source.path, accuracy.top1, test.len(), expected)?;
         }
         let facts = TeacherFacts {
             architecture: teacher.network,

@@ -118,3 +118,24 @@ fn a_loss_that_is_no_number_stops_with_epoch_and_step() {
     assert!(message.starts_with("epoch 0, step "), "{message}");
     assert!(message.ends_with("lower teacher.train.optimizer.lr"), "{message}");
 }
+
+#[test]
+fn one_image_is_too_few_to_train_on() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (images, recipe, device) = (stripes(1), recipe(1, 0.05), Device::flex());
+    let training = Training {
+        architecture: &ARCHITECTURE,
+        recipe: &recipe,
+        train: &images,
+        test: &images,
+        normalization: &NORMALIZATION,
+        classes: 3,
+        seed: 5,
+        device: &device,
+    };
+    let Err(error) = training.start(folder.path()) else { panic!("one image was taken") };
+    assert_eq!(
+        error.to_string(),
+        "1 training images are too few; expected at least 2, see ingest.classes and ingest.max_train_per_class"
+    );
+}
