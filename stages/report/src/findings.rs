@@ -12,6 +12,7 @@ use delt_harness::resolve::Role;
 use delt_harness::session::Session;
 use delt_harness::table::{self, Table, if_made};
 use serde::Deserialize;
+use serde_yaml::Mapping;
 
 use crate::gallery::{self, Gallery};
 
@@ -41,7 +42,7 @@ pub struct Findings {
 pub struct BranchFindings {
     /// Its name.
     pub name: String,
-    /// All its settings, as YAML.
+    /// The settings that its artifacts were made with, as YAML.
     pub recipe: String,
     /// Students' accuracies by epoch.
     pub history: Vec<HistoryRow>,
@@ -128,9 +129,36 @@ impl BranchFindings {
         for entry in label_entries(session, branch)? {
             labels.push(entry.manifest.facts_as()?);
         }
-        let recipe = serde_yaml::to_string(&branch.pipeline)?;
+        let recipe = recipe_as_run(session, branch)?;
         Ok(Self { name: branch.name.clone(), recipe, history, trace, gallery, labels })
     }
+}
+
+/// What each artifact of a branch says it was made with: the pipeline file may leave values to be derived, and may say things
+/// that this branch does not read.
+fn recipe_as_run(session: &Session, branch: &Branch) -> Result<String> {
+    let mut made = vec![("dataset", if_made(session.dataset(branch))?)];
+    for (name, role) in [("teacher", Role::Teacher), ("full_data", Role::FullData)] {
+        if branch.pipeline.network_of(role).is_some() {
+            made.push((name, if_made(session.network(branch, role))?));
+        }
+    }
+    made.push(("scores", if_made(session.scores(branch))?));
+    made.push(("initial", if_made(session.initial(branch))?));
+    made.push(("synthetic", if_made(session.synthetic(branch))?));
+    made.push(("labels", label_entries(session, branch)?.into_iter().next()));
+    made.push(("evaluation", if_made(session.evaluation(branch))?));
+    let mut recipe = Mapping::new();
+    for (name, entry) in made {
+        let Some(Entry { manifest, .. }) = entry else { continue };
+        let mut config = manifest.provenance.config;
+        // ingest and scoring draw nothing
+        if !matches!(name, "dataset" | "scores") {
+            config["seed"] = manifest.provenance.seed.into();
+        }
+        recipe.insert(name.into(), serde_yaml::to_value(config)?);
+    }
+    Ok(serde_yaml::to_string(&recipe)?)
 }
 
 fn label_entries(session: &Session, branch: &Branch) -> Result<Vec<Entry>> {

@@ -236,7 +236,7 @@ fn recipes(findings: &Findings) -> Markup {
     html! {
         section {
             h2 { "Recipe" }
-            p .note { "All settings of each branch; marked lines are not the same in all of them." }
+            p .note { "What each artifact of a branch was made with, as its file says; marked lines are not the same in all branches." }
             @for (branch, lines) in findings.branches.iter().zip(&compared) {
                 details {
                     summary { b { (branch.name) } }

@@ -24,7 +24,12 @@ pub fn run(session: &Session) -> Result<()> {
         return Ok(());
     }
     let html = page::render(&Findings::collect(session)?).into_string();
-    write(&path, &html).with_context(|| format!("{}: the page cannot be written", path.display()))?;
+    write(&path, &html).with_context(|| {
+        format!(
+            "{}: the page cannot be written; choose another place with OUTPUT= (--output)",
+            path.display()
+        )
+    })?;
     eprintln!("report: {name} written, {} ({})", human_bytes(html.len() as u64), path.display());
     Ok(())
 }

@@ -4,6 +4,8 @@
 use std::f32::consts::PI;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use delt_formats::canonical::Digest;
 use delt_formats::history::HistoryWriter;
 use delt_formats::initial::{InitialRow, InitialWriter};
@@ -25,9 +27,13 @@ const IPC: u32 = 10;
 const SIZE: u32 = 8;
 
 fn session(store: &Path, output: Option<PathBuf>) -> Session {
+    session_with(store, output, &[])
+}
+
+fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session {
     let args = Args {
         pipeline: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/demo.yaml"),
-        set: Vec::new(),
+        set: set.iter().map(|setting| (*setting).to_owned()).collect(),
         data: None,
         store: store.to_path_buf(),
         device: "flex".into(),
@@ -158,7 +164,7 @@ fn publish_students(session: &Session, branch: &Branch, top1: f64) {
         last_top5: 99.0,
     };
     let summary = Summary {
-        branch_recipe: json!({}),
+        branch_recipe: json!({}), // the page asks the artifacts themselves
         students: SEEDS.map(student).to_vec(),
         last_mean: top1,
         last_std: 0.42,
@@ -221,9 +227,71 @@ fn a_whole_run_is_on_one_page_without_anything_from_elsewhere() {
         300,
         "100 real, 100 initial, 100 synthetic images"
     );
-    for foreign in ["http://", "https://", "<script", "<link"] {
+    let base64 = |png: Vec<u8>| STANDARD.encode(png);
+    let figure = format!(
+        "<figure><img src=\"data:image/png;base64,{}\" alt=\"initial image, 0\" title=\"initial image, 0\"><img \
+         src=\"data:image/png;base64,{}\" alt=\"synthetic image, 0\" title=\"synthetic image, 0\"><figcaption>round 0<br>200 \
+         it.</figcaption></figure>",
+        base64(picture(0, 0, 0.1)),
+        base64(picture(0, 0, 0.6))
+    );
+    assert!(page.contains(&figure), "{figure}");
+    let soft_labels =
+        "<tr><th>delt</th><td>3407</td><td>100</td><td>10,000</td><td>598.0 KiB</td><td>6.0 KiB</td></tr>";
+    assert!(page.contains(soft_labels), "{soft_labels}");
+    assert!(page.contains("<td>1.8 MiB</td>"), "bytes of the labels of all students");
+    let entry = session.synthetic(&session.branches()[1]).expect("made");
+    let seconds = |stage: &str, seconds: f64| {
+        json!({ "stage": stage, "seconds": seconds, "device": "flex (CPU)" }).to_string()
+    };
+    std::fs::write(entry.dir.join("run.json"), seconds("delt-synthesize", 75.0)).expect("written");
+    report::stage::run(&session).expect("page");
+    let page = std::fs::read_to_string(report::stage::page_path(&session)).expect("page");
+    for expected in [
+        "<th>synthetic (delt)</th><td class=\"text\">delt-synthesize</td><td class=\"text\">flex (CPU)</td><td>1 min 15 s</td>",
+        "<div><dt>delt-synthesize</dt><dd>1 min 15 s</dd></div>",
+    ] {
+        assert!(page.contains(expected), "{expected} is not on the page");
+    }
+    for foreign in ["http://", "https://", "<script", "<link", "url(", "@import", "srcset="] {
         assert!(!page.contains(foreign), "{foreign} on a page that must stand alone");
     }
+    let sources = page.matches("src=").count();
+    assert_eq!(sources, page.matches("src=\"data:image/png;base64,").count(), "a source that is not inlined");
+}
+
+#[test]
+fn the_recipe_is_that_of_the_artifacts() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let session = session_with(dir.path(), None, &["relabel.batch=null"]);
+    let branch = &session.branches()[1];
+    publish_inputs(&session, branch);
+    publish_images(&session, branch);
+    publish_students(&session, branch, 93.1);
+    report::stage::run(&session).expect("page");
+    let page = std::fs::read_to_string(report::stage::page_path(&session)).expect("page");
+    let recipe = page.split_once("<h2>Recipe</h2>").expect("a recipe").1;
+    let recipe = recipe.replace("<mark>", "").replace("</mark>", "");
+    // derived from ipc 10 and ten classes; the pipeline file says null
+    for expected in ["labels:\n  batch: 50", "  seed: 3407\n", "initial:\n  ipc: 10\n  seed: 0\n"] {
+        assert!(recipe.contains(expected), "{expected:?} in {recipe}");
+    }
+    assert!(!recipe.contains("batch: null"), "{recipe}");
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_refused_by_its_place() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "no folder").expect("written");
+    let session = session(&dir.path().join("store"), Some(file.join("page.html")));
+    assert_eq!(
+        report::stage::run(&session).expect_err("refused").to_string(),
+        format!(
+            "{}: the page cannot be written; choose another place with OUTPUT= (--output)",
+            file.join("page.html").display()
+        )
+    );
 }
 
 #[test]
