@@ -11,6 +11,9 @@ use crate::workspace;
 pub const STAGES: [&str; 6] =
     ["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate"];
 
+/// Every kind of artifact, by its folder in the store.
+pub const KINDS: [&str; 7] = ["dataset", "teacher", "scores", "initial", "synthetic", "labels", "evaluation"];
+
 /// A pipeline and the store it runs in.
 #[derive(Debug)]
 pub struct Run {
@@ -74,6 +77,13 @@ impl Run {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{stage} failed: {stderr}");
         stderr
+    }
+
+    /// Runs a stage that must find all its work in the store and say so in one line.
+    pub fn cached(&self, stage: &str, arguments: &[&str]) {
+        let said = self.stage(stage, arguments);
+        let is_cached = said.starts_with(&format!("{stage}: cached: ")) && said.lines().count() == 1;
+        assert!(is_cached, "{stage} said: {said}");
     }
 
     /// Runs the stages up to and including one.

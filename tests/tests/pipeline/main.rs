@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod makefile;
+mod normalisation;
 mod python;
 mod replay;
 mod reproducible;
 mod usage;
+mod waiting;

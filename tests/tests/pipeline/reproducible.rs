@@ -3,22 +3,43 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use delt_tests::binaries::{Run, STAGES, published};
-
-const ALL: [&str; 7] = ["dataset", "teacher", "scores", "initial", "synthetic", "labels", "evaluation"];
+use delt_tests::binaries::{KINDS, Run, STAGES, published};
 
 #[test]
 fn the_same_yaml_twice_gives_the_same_bytes() {
     let (one, two) = (Run::new(), Run::new());
     one.up_to("evaluate", &[]);
     two.up_to("evaluate", &[]);
-    let (one, two) = (published(&one.store(), &ALL), published(&two.store(), &ALL));
+    let (one, two) = (published(&one.store(), &KINDS), published(&two.store(), &KINDS));
     assert!(one.len() > 10, "only {} files", one.len());
     for (a, b) in one.iter().zip(&two) {
         assert_eq!(a.0, b.0);
         assert!(a.1 == b.1, "{} differs", a.0.display());
     }
     assert_eq!(one.len(), two.len());
+}
+
+/// All stages with so many threads.
+fn with_threads(threads: &str) -> Run {
+    let run = Run::new();
+    for stage in STAGES {
+        let mut command = run.command(stage, &["--branch", "delt"]);
+        let output = command.env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{stage}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    run
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let (one, four) = (with_threads("1"), with_threads("4"));
+    let digests = |run: &Run| {
+        let manifests = KINDS.iter().flat_map(|kind| run.manifests(kind));
+        manifests.map(|(_, manifest)| (manifest.key.clone(), manifest.digest)).collect::<Vec<_>>()
+    };
+    assert!(digests(&one).len() >= KINDS.len());
+    assert_eq!(digests(&one), digests(&four));
+    assert!(published(&one.store(), &KINDS) == published(&four.store(), &KINDS));
 }
 
 /// Enough work in every stage that it can be stopped in the middle.
@@ -30,19 +51,20 @@ const LONGER: [&str; 12] = [
     "--set",
     "synthesize.max_iterations=600",
     "--set",
-    "synthesize.round_iterations=150",
+    "synthesize.round_iterations=60",
     "--set",
     "relabel.epochs=150",
     "--set",
     "relabel.seeds=[3407]",
 ];
 
-/// A stage, and the file whose appearance says that it is in the middle of its work.
+/// A stage, and the file whose appearance says that it is in the middle of its work. The state of a synthesis is kept after
+/// 100 iterations of a batch, in its second round: the images of that round have joined.
 const STOPPED: [(&str, &str); 4] = [
-    ("teacher-train", "counters.yaml"),
+    ("teacher-train", "training/counters.yaml"),
     ("delt-synthesize", "batch-00001-state.safetensors"),
     ("relabel", "epoch-00003.parquet"),
-    ("evaluate", "counters.yaml"),
+    ("evaluate", "training/counters.yaml"),
 ];
 
 /// Starts a stage and returns it once the file has appeared.
@@ -61,12 +83,13 @@ fn in_the_middle(run: &Run, stage: &str, file: &str) -> Child {
 fn with_stops(stop: impl Fn(Child, &str)) -> Run {
     let run = Run::new();
     for stage in STAGES {
-        if let Some((_, file)) = STOPPED.iter().find(|(stopped, _)| *stopped == stage) {
+        let stopped = STOPPED.iter().find(|(stopped, _)| *stopped == stage);
+        if let Some((_, file)) = stopped {
             let child = in_the_middle(&run, stage, file);
             stop(child, stage);
         }
         let said = run.stage(stage, &LONGER);
-        assert!(!said.lines().all(|line| line.contains(": cached: ")), "{stage} had been published: {said}");
+        assert_eq!(said.contains(" goes on from its checkpoint"), stopped.is_some(), "{stage} said: {said}");
     }
     run
 }
@@ -75,13 +98,13 @@ fn with_stops(stop: impl Fn(Child, &str)) -> Run {
 fn killed_and_interrupted_stages_go_on_and_give_the_same_bytes() {
     let whole = Run::new();
     whole.up_to("evaluate", &LONGER);
-    let whole = published(&whole.store(), &ALL);
+    let whole = published(&whole.store(), &KINDS);
 
     let killed = with_stops(|mut child, _| {
         child.kill().unwrap();
         child.wait().unwrap();
     });
-    assert!(whole == published(&killed.store(), &ALL), "killed stages gave other bytes");
+    assert!(whole == published(&killed.store(), &KINDS), "killed stages gave other bytes");
 
     let interrupted = with_stops(|child, stage| {
         let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -92,21 +115,28 @@ fn killed_and_interrupted_stages_go_on_and_give_the_same_bytes() {
         let expected = "interrupted; finished work is kept, run the same command again to go on";
         assert!(said.contains(expected), "{stage}: {said}");
     });
-    assert!(whole == published(&interrupted.store(), &ALL), "interrupted stages gave other bytes");
+    assert!(whole == published(&interrupted.store(), &KINDS), "interrupted stages gave other bytes");
 }
 
 #[test]
 fn editing_relabel_reruns_relabel_and_evaluate_and_nothing_else() {
     let run = Run::new();
-    run.up_to("evaluate", &["--branch", "random"]);
-    let edited = ["--branch", "random", "--set", "relabel.epochs=2"];
+    run.up_to("evaluate", &["--branch", "delt"]);
+    let before = published(&run.store(), &KINDS);
+    let edited = ["--branch", "delt", "--set", "relabel.epochs=2"];
     for stage in ["ingest", "teacher-train", "init-select", "delt-synthesize"] {
-        let said = run.stage(stage, &edited);
-        assert!(said.lines().all(|line| line.contains("cached")), "{stage} said: {said}");
+        run.cached(stage, &edited);
     }
+    assert!(before == published(&run.store(), &KINDS), "a stage that was cached changed the store");
     for stage in ["relabel", "evaluate"] {
-        assert!(!run.stage(stage, &edited).contains("cached"), "{stage} was cached");
+        let said = run.stage(stage, &edited);
+        assert!(
+            !said.contains("cached") && said.contains(&format!("{stage}: tiny/delt/")),
+            "{stage}: {said}"
+        );
     }
+    let count = |kind: &str| run.manifests(kind).len();
+    assert_eq!((count("synthetic"), count("labels"), count("evaluation")), (1, 4, 2));
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
