@@ -41,6 +41,8 @@ fn with_dataset(store: &Path, set: &str, per_class: u64) -> Session {
         mean: [0.5; 3],
         std: [0.5; 3],
         source: "made up".into(),
+        train_broken: 0,
+        test_broken: 0,
     };
     let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
     session

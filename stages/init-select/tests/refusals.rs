@@ -52,6 +52,8 @@ fn publish_dataset(session: &Session, first: Option<&[u8]>) {
         mean: [0.5; 3],
         std: [0.5; 3],
         source: "made up".into(),
+        train_broken: 0,
+        test_broken: 0,
     };
     session
         .produce(&plan, |work| {
