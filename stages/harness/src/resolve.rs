@@ -9,6 +9,7 @@ use delt_formats::provenance::ArtifactKind;
 use delt_formats::store::{Entry, SOURCES};
 use serde_json::{Value, json};
 
+use crate::config::select::Select;
 use crate::config::teacher::Teacher;
 use crate::config::{Branch, Pipeline};
 use crate::plan::{self, Plan, Stage};
@@ -330,18 +331,21 @@ impl Session {
         self.find(&self.evaluation_plan(branch)?)
     }
 
-    /// Refuses more images per class than a class has, before a teacher is trained for nothing.
+    /// Refuses more images per class than a class has, and for `medium` as many (it starts above the middle), before a
+    /// teacher is trained for nothing.
     ///
     /// # Errors
     /// The class, what it has and what is asked of it; [`Missing`].
     pub fn check_ipc(&self, branch: &Branch) -> Result<()> {
         let dataset = self.dataset(branch)?;
         let facts = self.dataset_facts(branch)?;
-        let ipc = u64::from(branch.pipeline.select.ipc);
+        let Select { ipc, strategy, .. } = branch.pipeline.select;
+        let (name, needed) = (strategy.name(), u64::from(ipc) + u64::from(strategy.spare()));
         for (class, images) in dataset.manifest.provenance.classes.iter().zip(&facts.train_per_class) {
             anyhow::ensure!(
-                *images == 0 || *images >= ipc,
-                "class `{class}` has {images} training images, select.ipc asks for {ipc}; lower select.ipc"
+                *images == 0 || *images >= needed,
+                "class `{class}` has {images} training images, `{name}` with {ipc} images per class needs at least {needed}; \
+                 lower select.ipc or choose another select.strategy"
             );
         }
         Ok(())

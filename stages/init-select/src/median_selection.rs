@@ -75,12 +75,7 @@ pub fn select(
     draws: &Draws,
     (label, class): (u32, &str),
 ) -> Result<Vec<Candidate>, TooFewImages> {
-    let (name, spare) = match strategy {
-        Strategy::Medium => ("medium", 1),
-        Strategy::Top => ("top", 0),
-        Strategy::Min => ("min", 0),
-        Strategy::Random => ("random", 0),
-    };
+    let (name, spare) = (strategy.name(), strategy.spare() as usize);
     let size = ranked.len();
     if size < ipc + spare {
         return Err(TooFewImages { class: class.to_owned(), size, ipc, strategy: name, needed: ipc + spare });

@@ -74,11 +74,13 @@ fn too_few_images_of_a_class_name_class_size_and_ipc() {
         "{said}"
     );
     // before a teacher is trained for nothing
-    let output = run.output("teacher-train", &["--branch", "delt", "--set", "select.ipc=41"]);
+    let output = run.output("teacher-train", &["--branch", "delt", "--set", "select.ipc=40"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("class `0` has 40 training images, select.ipc asks for 41; lower select.ipc"),
+        said.contains(
+            "class `0` has 40 training images, `medium` with 40 images per class needs at least 41"
+        ),
         "{said}"
     );
 }

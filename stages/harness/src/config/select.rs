@@ -34,6 +34,27 @@ pub enum Strategy {
     Random,
 }
 
+impl Strategy {
+    /// As the YAML spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Medium => "medium",
+            Self::Top => "top",
+            Self::Min => "min",
+            Self::Random => "random",
+        }
+    }
+
+    /// Images of a class that the selection needs beyond those it takes: `medium` starts above the middle, and the
+    /// published code fails without one to spare.
+    pub fn spare(self) -> u32 {
+        match self {
+            Self::Medium => 1,
+            Self::Top | Self::Min | Self::Random => 0,
+        }
+    }
+}
+
 impl Select {
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         if self.ipc == 0 {
