@@ -67,6 +67,7 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         }
         let lesson = Lesson {
             config: &pipeline.evaluate,
+            lr: pipeline.student_lr(classes.len()),
             seed: *seed,
             epochs: relabel.epochs,
             pictures: &pictures,

@@ -24,6 +24,8 @@ const TEST_BATCH: usize = 200;
 pub struct Lesson<'a> {
     /// Recipe.
     pub config: &'a Evaluate,
+    /// Peak learning rate, as configured or published.
+    pub lr: f64,
     /// Seed of the student's initial weights.
     pub seed: u64,
     /// Epochs, all of them stored in the labels.
@@ -60,7 +62,7 @@ pub fn train(
     let folder = checkpoints.join(format!("student-{}", lesson.seed));
     fs_err::create_dir_all(&folder)?;
     let checkpoint = Checkpoint::new(&folder);
-    let optimizer_of = |student: &Network| module_optimizer(&adamw(config), student);
+    let optimizer_of = |student: &Network| module_optimizer(&adamw(config, lesson.lr), student);
     let saved = checkpoint.load(architecture, lesson.classes, size, &trainable, optimizer_of)?;
     let (mut student, mut optimizer, mut history): (_, _, Vec<HistoryRow>) = match saved {
         Some(saved) => saved,
@@ -73,7 +75,7 @@ pub fn train(
     let tests_done = history.iter().filter(|row| row.top1.is_some()).count();
     progress.resume_at((history.len() * lesson.pictures.len() + tests_done * test.len()) as u64);
     for epoch in history.len() as u32..lesson.epochs {
-        let lr = config.lr * student_factor(&config.schedule, epoch, lesson.epochs);
+        let lr = lesson.lr * student_factor(&config.schedule, epoch, lesson.epochs);
         let rows = lesson.labels.epoch(epoch)?;
         let (mut loss_sum, mut seen) = (0.0, 0);
         for batch in rows.chunk_by(|a, b| a.batch == b.batch) {
@@ -135,9 +137,9 @@ pub fn is_tested(config: &Evaluate, epoch: u32, epochs: u32) -> bool {
 }
 
 /// AdamW as PyTorch's post-evaluation uses it, decay on weights of two or more dimensions.
-pub fn adamw(config: &Evaluate) -> Optimizer {
+pub fn adamw(config: &Evaluate, lr: f64) -> Optimizer {
     Optimizer::Adamw {
-        lr: config.lr,
+        lr,
         beta_1: config.beta_1,
         beta_2: config.beta_2,
         epsilon: config.epsilon,

@@ -4,6 +4,7 @@
 
 pub mod evaluate;
 pub mod ingest;
+mod range;
 pub mod recipes;
 pub mod relabel;
 pub mod select;
@@ -137,11 +138,6 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
         return Err(YamlError::Value { origin, place: "branches".into(), problem });
     }
     Ok(branches)
-}
-
-/// The complaint about a learning rate or an epsilon that is not more than 0.
-fn lr_and_epsilon(lr: f64, epsilon: f64) -> String {
-    format!("found lr {lr} and epsilon {epsilon}, expected both to be more than 0")
 }
 
 /// The name of a pipeline: its file name without `.yaml`.

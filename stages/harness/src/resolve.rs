@@ -284,7 +284,7 @@ impl Session {
         let classes = teacher.manifest.provenance.classes.len();
         let config = json!({
             "epochs": relabel.epochs,
-            "batch": relabel.batch_for(branch.pipeline.select.ipc, classes)?,
+            "batch": branch.pipeline.student_batch(classes)?,
             "views": relabel.view_spec(),
         });
         let inputs = [("synthetic", &synthetic), ("teacher", &teacher)];
@@ -312,6 +312,7 @@ impl Session {
         let synthetic = self.synthetic(branch)?;
         let mut config = serde_json::to_value(&branch.pipeline.evaluate)?;
         config["seeds"] = json!(relabel.seeds);
+        config["lr"] = json!(branch.pipeline.student_lr(teacher.manifest.provenance.classes.len()));
         let inputs = [("dataset", &dataset), ("synthetic", &synthetic), ("teacher", &teacher)];
         let mut plan = self.plan(branch, ArtifactKind::Evaluation, plan::EVALUATE, config, &inputs);
         plan.seed = relabel.seeds[0];

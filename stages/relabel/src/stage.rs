@@ -50,7 +50,7 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     let labeller =
         Labeller { teacher, normalization: facts.normalization, size: facts.size, device: opened.device };
 
-    let batch = relabel.batch_for(branch.pipeline.select.ipc, classes.len())?;
+    let batch = branch.pipeline.student_batch(classes.len())?;
     let views = u64::from(relabel.epochs) * pictures.len() as u64;
     let progress = session.progress(&format!("relabel seed {seed}"), views, "views", branch);
     let provenance = work.provenance(&classes);

@@ -3,7 +3,7 @@
 use delt_formats::teacher::Architecture;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, lr_and_epsilon};
+use super::{Invalid, range};
 
 /// Section `evaluate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,8 +13,9 @@ pub struct Evaluate {
     pub student: Architecture,
     /// What the student minimises.
     pub loss: Loss,
-    /// Peak learning rate of AdamW.
-    pub lr: f64,
+    /// Peak learning rate of AdamW; absent or `null`: the published one, see [`super::Pipeline::student_lr`].
+    #[serde(default)]
+    pub lr: Option<f64>,
     /// AdamW's first-moment decay.
     pub beta_1: f64,
     /// AdamW's second-moment decay.
@@ -62,9 +63,13 @@ impl Evaluate {
         if self.test_every == 0 {
             return Err(Invalid::new("evaluate.test_every", "found 0, expected at least 1"));
         }
-        if !(self.lr > 0.0 && self.epsilon > 0.0) {
-            return Err(Invalid::new("evaluate.lr", lr_and_epsilon(self.lr, self.epsilon)));
+        if let Some(lr) = self.lr {
+            range::positive("evaluate.lr", lr)?;
         }
+        range::positive("evaluate.epsilon", self.epsilon)?;
+        range::below_one("evaluate.beta_1", self.beta_1)?;
+        range::below_one("evaluate.beta_2", self.beta_2)?;
+        range::not_negative("evaluate.weight_decay", self.weight_decay)?;
         if let Loss::Kl { temperature } = self.loss
             && (temperature.is_nan() || temperature <= 0.0)
         {

@@ -60,6 +60,10 @@ impl Select {
         if self.ipc == 0 {
             return Err(Invalid::new("select.ipc", "found 0, expected at least 1 image per class"));
         }
+        if self.ranker.is_some() && self.scores.is_some() {
+            let problem = "a ranking made elsewhere takes the place of the ranker, and select.ranker is set too; leave one out";
+            return Err(Invalid::new("select.scores", problem));
+        }
         if let Some(ranker) = &self.ranker {
             ranker.validate("select.ranker")?;
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, lr_and_epsilon};
+use super::{Invalid, range};
 
 /// Section `synthesize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,6 +106,9 @@ impl Synthesize {
                 ));
             }
         }
+        self.refuse_ignored(ipc)?;
+        range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
+        range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
         if !(self.min_crop_scale > 0.0 && self.min_crop_scale <= 1.0) {
             let problem = format!(
                 "found {}, expected a share of the area, more than 0, at most 1",
@@ -117,18 +120,45 @@ impl Synthesize {
             let problem = format!("found {}, expected a share of the iterations, 0 to 1", self.milestone);
             return Err(Invalid::new(&at("milestone"), problem));
         }
-        let unit = |key: &str, value: f64| {
-            if (0.0..1.0).contains(&value) {
-                Ok(())
-            } else {
-                Err(Invalid::new(&at(key), format!("found {value}, expected 0 or more, less than 1")))
+        range::below_one(&at("beta_1"), self.beta_1)?;
+        range::below_one(&at("beta_2"), self.beta_2)?;
+        range::positive(&at("lr"), self.lr)?;
+        range::positive(&at("epsilon"), self.epsilon)?;
+        Ok(())
+    }
+
+    /// Settings that would change nothing are refused: whoever writes them expects something else.
+    fn refuse_ignored(&self, ipc: u32) -> Result<(), Invalid> {
+        if self.max_iterations == 0 {
+            if self.init == Init::Noise {
+                let problem = "found noise with max_iterations 0, which keeps the selected images; set init: selected or \
+                    more iterations";
+                return Err(Invalid::new("synthesize.init", problem));
             }
+            return Ok(());
+        }
+        let without_rounds = match (self.early_late, ipc) {
+            (false, _) => "early_late: false",
+            (true, 1) => "select.ipc 1",
+            _ => return Ok(()),
         };
-        unit("beta_1", self.beta_1)?;
-        unit("beta_2", self.beta_2)?;
-        if !(self.lr > 0.0 && self.epsilon > 0.0) {
-            return Err(Invalid::new(&at("lr"), lr_and_epsilon(self.lr, self.epsilon)));
+        if let Some(least) = self.min_iterations {
+            let problem =
+                format!("found {least} with {without_rounds}, which has no rounds to draw; leave it out");
+            return Err(Invalid::new("synthesize.min_iterations", problem));
         }
         Ok(())
+    }
+
+    /// Sum over all images of their iterations, what the synthesis costs, for `classes` classes of `ipc` images; with
+    /// `min_iterations`, the most that it can be.
+    pub fn image_iterations(&self, ipc: u32, classes: u64) -> u64 {
+        if !self.early_late || ipc <= 1 || self.round_iterations == 0 {
+            return classes * u64::from(ipc) * u64::from(self.max_iterations);
+        }
+        let rounds = self.max_iterations / self.round_iterations;
+        let joining = |round: u32| u64::from(ipc / rounds + u32::from(round < ipc % rounds));
+        let of_class: u64 = (0..rounds).map(|round| joining(round) * u64::from(rounds - round)).sum();
+        classes * of_class * u64::from(self.round_iterations)
     }
 }

@@ -3,7 +3,7 @@
 use delt_formats::teacher::{Architecture, Normalization};
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, SourcePath};
+use super::{Invalid, SourcePath, range};
 
 /// Section `teacher` (also `select.ranker`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,6 +139,9 @@ impl Teacher {
         if let Some(train) = &self.train {
             train.validate(&format!("{place}.train"))?;
         }
+        if let Some(import) = &self.import {
+            import.validate(&format!("{place}.import"))?;
+        }
         Ok(())
     }
 }
@@ -161,6 +164,46 @@ pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Resul
     }
 }
 
+impl Import {
+    fn validate(&self, place: &str) -> Result<(), Invalid> {
+        if let Some(expected) = self.expected_top1 {
+            range::percent(&format!("{place}.expected_top1"), expected)?;
+        }
+        if let Some(Normalization { mean, std }) = self.normalization {
+            for mean in mean {
+                range::finite(&format!("{place}.normalization.mean"), f64::from(mean))?;
+            }
+            for std in std {
+                range::positive(&format!("{place}.normalization.std"), f64::from(std))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Optimizer {
+    fn validate(&self, place: &str) -> Result<(), Invalid> {
+        let at = |key: &str| format!("{place}.{key}");
+        match *self {
+            Self::Sgd { momentum, nesterov, weight_decay, .. } => {
+                range::below_one(&at("momentum"), momentum)?;
+                if nesterov && momentum == 0.0 {
+                    let problem =
+                        "found true with momentum 0, which it needs; set a momentum or nesterov: false";
+                    return Err(Invalid::new(&at("nesterov"), problem));
+                }
+                range::not_negative(&at("weight_decay"), weight_decay)
+            }
+            Self::Adamw { beta_1, beta_2, epsilon, weight_decay, .. } => {
+                range::below_one(&at("beta_1"), beta_1)?;
+                range::below_one(&at("beta_2"), beta_2)?;
+                range::positive(&at("epsilon"), epsilon)?;
+                range::not_negative(&at("weight_decay"), weight_decay)
+            }
+        }
+    }
+}
+
 impl TrainRecipe {
     fn validate(&self, place: &str) -> Result<(), Invalid> {
         let positive = |key: &str, ok: bool, found: String| {
@@ -177,6 +220,11 @@ impl TrainRecipe {
             return Err(Invalid::new(&format!("{place}.batch"), problem));
         }
         positive("optimizer.lr", self.optimizer.lr() > 0.0, self.optimizer.lr().to_string())?;
+        self.optimizer.validate(&format!("{place}.optimizer"))?;
+        if let TrainSchedule::OneCycle { warmup } = self.schedule {
+            range::below_one(&format!("{place}.schedule.warmup"), warmup)?;
+        }
+        range::share(&format!("{place}.bn_momentum"), self.bn_momentum)?;
         if !(0.0..1.0).contains(&self.label_smoothing) {
             let problem =
                 format!("found {}, expected a share of 0 or more, less than 1", self.label_smoothing);
