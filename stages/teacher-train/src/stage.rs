@@ -101,7 +101,13 @@ impl Stage<'_> {
         let order = class_order::resolve(&source.classes, self.classes())?;
         let digest = import::digest(&source.path, &order).context("import.path")?;
         let plan = session.teacher_plan(branch, role, teacher, dataset, Some(&digest))?;
-        session.produce(&plan, |work| self.import_network(source, &order, work))?;
+        let entry = session.produce(&plan, |work| self.import_network(source, &order, work))?;
+        // what the makers state is no part of the key: a network found in the store may have been held to less
+        if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {
+            let (facts, images): (TeacherFacts, DatasetFacts) =
+                (entry.manifest.facts_as()?, dataset.manifest.facts_as()?);
+            import::check_stated(&source.path, facts.test_top1, images.test_images as usize, expected)?;
+        }
         if !session.args.dry_run {
             let pointer = session.import_pointer(teacher, dataset)?;
             session.point(&pointer, ArtifactKind::Teacher, &plan.key())?;
