@@ -12,6 +12,7 @@ use delt_harness::config::evaluate::{Evaluate, Loss};
 use delt_harness::config::teacher::Optimizer;
 use delt_harness::progress::Progress;
 use delt_networks::Network;
+use delt_training::checkpoint::kept;
 use delt_training::losses::{cross_entropy_to_distribution, kl_divergence};
 use delt_training::schedule::student_factor;
 use delt_training::{Checkpoint, PictureSet, module_optimizer, test_accuracy, training_step};
@@ -78,13 +79,15 @@ pub fn train(
         let lr = lesson.lr * student_factor(&config.schedule, epoch, lesson.epochs);
         let rows = lesson.labels.epoch(epoch)?;
         let (mut loss_sum, mut seen) = (0.0, 0);
-        for batch in rows.chunk_by(|a, b| a.batch == b.batch) {
+        let steps = rows.last().map_or(0, |row| row.batch as usize + 1);
+        for (index, batch) in rows.chunk_by(|a, b| a.batch == b.batch).enumerate() {
             let (next, loss) = learn(student, &mut optimizer, batch, lesson, lr)?;
             student = next;
             ensure!(
                 loss.is_finite(),
-                "student seed {} epoch {epoch}: the loss is {loss}; {}; lower evaluate.lr",
+                "student seed {}, epoch {epoch}, batch {index}, iteration {}: the loss is {loss}; {}; lower evaluate.lr",
                 lesson.seed,
+                epoch as usize * steps + index,
                 kept(epoch)
             );
             loss_sum += loss * batch.len() as f64;
@@ -111,8 +114,10 @@ pub fn train(
             .transpose()?;
         if let Some((tensor, value)) = student.first_not_finite()? {
             bail!(
-                "student seed {} epoch {epoch}: `{tensor}` holds {value}; {}; lower evaluate.lr",
+                "student seed {}, epoch {epoch}, after batch {}, iteration {}: `{tensor}` holds {value}; {}; lower evaluate.lr",
                 lesson.seed,
+                steps.saturating_sub(1),
+                (epoch as usize + 1) * steps - 1,
                 kept(epoch)
             );
         }
@@ -165,7 +170,9 @@ fn learn(
             training_step(student, optimizer, lr, momentum, views, loss)?
         }
         Loss::HardLabel {} => {
-            let targets = hard_targets(rows, lesson).autodiff();
+            let targets = hard_targets(rows, lesson.picture_labels, lesson.classes, lesson.size);
+            let targets =
+                Tensor::from_data(TensorData::new(targets, [n, lesson.classes]), lesson.device).autodiff();
             let loss = |logits| cross_entropy_to_distribution(logits, targets);
             training_step(student, optimizer, lr, momentum, views, loss)?
         }
@@ -183,12 +190,11 @@ fn stored_logits(rows: &[ViewRow], lesson: &Lesson<'_>) -> Result<Tensor<2>> {
     Ok(Tensor::from_data(TensorData::new(values, [n, classes]), lesson.device))
 }
 
-/// One-hot targets, mixed by the share of the picture (CutMix: of its pixels) that each image has.
-fn hard_targets(rows: &[ViewRow], lesson: &Lesson<'_>) -> Tensor<2> {
-    let (n, classes) = (rows.len(), lesson.classes);
-    let class = |row: &ViewRow| lesson.picture_labels[row.image_id as usize] as usize;
-    let area = f64::from(lesson.size).powi(2);
-    let mut targets = vec![0.0_f32; n * classes];
+/// One-hot targets of a batch, mixed by the share of the picture (CutMix: of its pixels) that each image has, row by row.
+fn hard_targets(rows: &[ViewRow], picture_labels: &[u32], classes: usize, size: u32) -> Vec<f32> {
+    let class = |row: &ViewRow| picture_labels[row.image_id as usize] as usize;
+    let area = f64::from(size).powi(2);
+    let mut targets = vec![0.0_f32; rows.len() * classes];
     for (row, target) in rows.iter().zip(targets.chunks_mut(classes)) {
         let (partner, share) = match row.mix {
             Mix::None => (row.position, 1.0),
@@ -200,5 +206,44 @@ fn hard_targets(rows: &[ViewRow], lesson: &Lesson<'_>) -> Tensor<2> {
         target[class(row)] += share as f32;
         target[class(&rows[partner as usize])] += (1.0 - share) as f32;
     }
-    Tensor::from_data(TensorData::new(targets, [n, classes]), lesson.device)
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use delt_formats::CropBox;
+
+    use super::*;
+
+    fn row(position: u32, image_id: u32, mix: Mix) -> ViewRow {
+        ViewRow {
+            epoch: 0,
+            batch: 0,
+            position,
+            image_id,
+            crop: CropBox { top: 0, left: 0, height: 8, width: 8 },
+            flip: false,
+            randaugment: Vec::new(),
+            mix,
+            logits: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn hard_targets_are_mixed_by_the_share_of_the_picture() {
+        // images 0, 1, 2 are of classes 2, 0, 1
+        let labels = [2, 0, 1];
+        let plain = [row(0, 0, Mix::None), row(1, 1, Mix::None)];
+        assert_eq!(hard_targets(&plain, &labels, 3, 8), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+
+        // a box of 6 px, cut at the border to 4 x 6: its 24 of 64 pixels count, not the 36 that lambda stands for
+        let lambda = 1.0 - 36.0 / 64.0;
+        let cutmix = |partner| Mix::Cutmix { partner, lambda, top: 0, left: 1, bottom: 4, right: 7 };
+        let rows = [row(0, 0, cutmix(1)), row(1, 1, cutmix(0))];
+        assert_eq!(hard_targets(&rows, &labels, 3, 8), [0.375, 0.0, 0.625, 0.625, 0.0, 0.375]);
+
+        let mixup = |partner| Mix::Mixup { partner, lambda: 0.75 };
+        let rows = [row(0, 2, mixup(1)), row(1, 1, mixup(1))];
+        assert_eq!(hard_targets(&rows, &labels, 3, 8), [0.25, 0.75, 0.0, 1.0, 0.0, 0.0]);
+    }
 }

@@ -268,14 +268,8 @@ mod tests {
     #[test]
     fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
         let refusals = [
-            (
-                "evaluate.lr=0",
-                "evaluate.lr`: found lr 0 and epsilon 0.00000001, expected both to be more than 0",
-            ),
-            (
-                "evaluate.epsilon=0",
-                "evaluate.lr`: found lr 0.005 and epsilon 0, expected both to be more than 0",
-            ),
+            ("evaluate.lr=0", "evaluate.lr`: found 0, expected a finite number of more than 0"),
+            ("evaluate.epsilon=0", "evaluate.epsilon`: found 0, expected a finite number of more than 0"),
             ("evaluate.bn_momentum=0", "evaluate.bn_momentum`: found 0, expected more than 0, at most 1"),
             ("evaluate.bn_momentum=1.5", "evaluate.bn_momentum`: found 1.5, expected more than 0, at most 1"),
             ("evaluate.loss.temperature=.nan", "evaluate.loss.temperature`: found NaN, expected more than 0"),
@@ -298,14 +292,8 @@ mod tests {
                 "synthesize.milestone`: found 2, expected a share of the iterations, 0 to 1",
             ),
             ("synthesize.beta_2=-1", "synthesize.beta_2`: found -1, expected 0 or more, less than 1"),
-            (
-                "synthesize.lr=0",
-                "synthesize.lr`: found lr 0 and epsilon 0.00000001, expected both to be more than 0",
-            ),
-            (
-                "synthesize.epsilon=-1",
-                "synthesize.lr`: found lr 0.1 and epsilon -1, expected both to be more than 0",
-            ),
+            ("synthesize.lr=0", "synthesize.lr`: found 0, expected a finite number of more than 0"),
+            ("synthesize.epsilon=-1", "synthesize.epsilon`: found -1, expected a finite number of more than 0"),
             ("teacher.train.epochs=0", "teacher.train.epochs`: found 0, expected more than 0"),
             (
                 "teacher.train.batch=1",

@@ -11,6 +11,7 @@ use delt_formats::teacher::{Architecture, Normalization};
 use delt_harness::config::teacher::TrainRecipe;
 use delt_harness::progress::Progress;
 use delt_networks::{Network, NetworkError};
+use delt_training::checkpoint::kept;
 use delt_training::losses::cross_entropy;
 use delt_training::schedule::train_factor;
 use delt_training::{
@@ -34,14 +35,16 @@ pub const TEST_BATCH: usize = 200;
 pub enum TrainError {
     /// The loss or a weight is no number any more.
     #[error(
-        "epoch {epoch}, step {step}: {what} is {found}; the checkpoint of the last whole epoch is kept; lower \
-         teacher.train.optimizer.lr"
+        "epoch {epoch}, batch {batch}, iteration {iteration}: {what} is {found}; {}; lower teacher.train.optimizer.lr",
+        kept(*.epoch)
     )]
     NotFinite {
         /// Epoch, from 0.
         epoch: u32,
-        /// Step within the epoch, from 0.
-        step: usize,
+        /// Batch within the epoch, from 0.
+        batch: usize,
+        /// Step of the training, from 0.
+        iteration: u64,
         /// Which quantity.
         what: String,
         /// What was found.
@@ -181,7 +184,7 @@ impl Training<'_> {
                 training_step(network, &mut optimizer, lr, self.recipe.bn_momentum, images, loss_of)?;
             network = moved;
             if !loss.is_finite() {
-                return Err(TrainError::NotFinite { epoch, step, what: "the loss".to_owned(), found: loss });
+                return Err(self.not_finite(epoch, step, "the loss".to_owned(), loss));
             }
             loss_sum += loss * indices.len() as f64;
             progress.message(format!("epoch {}/{} loss {loss:.3}", epoch + 1, self.recipe.epochs));
@@ -208,22 +211,29 @@ impl Training<'_> {
 
     /// Learning rate of a step of an epoch.
     fn lr(&self, epoch: u32, step: usize) -> f64 {
-        let per_epoch = self.batches().steps() as u64;
-        let step = u64::from(epoch) * per_epoch + step as u64;
-        let factor = train_factor(&self.recipe.schedule, step, u64::from(self.recipe.epochs) * per_epoch);
-        self.recipe.optimizer.lr() * factor
+        let steps = self.iteration(self.recipe.epochs, 0);
+        self.recipe.optimizer.lr() * train_factor(&self.recipe.schedule, self.iteration(epoch, step), steps)
+    }
+
+    /// Steps before a step of an epoch.
+    fn iteration(&self, epoch: u32, step: usize) -> u64 {
+        u64::from(epoch) * self.batches().steps() as u64 + step as u64
     }
 
     fn test(&self, network: &Network, progress: &Progress) -> Result<Accuracy, TrainingError> {
         test_accuracy(&network.valid(), self.test, self.normalization, TEST_BATCH, self.device, progress)
     }
 
+    fn not_finite(&self, epoch: u32, batch: usize, what: String, found: f64) -> TrainError {
+        let iteration = self.iteration(epoch, batch);
+        TrainError::NotFinite { epoch, batch, iteration, what, found }
+    }
+
     /// The last step of an epoch may break the weights without a loss that shows it.
     fn check_weights(&self, network: &Network, epoch: u32) -> Result<(), TrainError> {
         if let Some((name, value)) = network.first_not_finite()? {
             let (what, found) = (format!("a value of `{name}`"), f64::from(value));
-            let step = self.batches().steps().saturating_sub(1);
-            return Err(TrainError::NotFinite { epoch, step, what, found });
+            return Err(self.not_finite(epoch, self.batches().steps().saturating_sub(1), what, found));
         }
         Ok(())
     }

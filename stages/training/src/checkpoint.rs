@@ -25,6 +25,14 @@ const OPTIMIZER_FILE: &str = "optimizer.bpk";
 /// YAML, because serde_json reads some f64 back with another last bit (unless built with `float_roundtrip`).
 const COUNTERS_FILE: &str = "counters.yaml";
 
+/// What is left of training whose `epoch` failed.
+pub fn kept(epoch: u32) -> String {
+    match epoch.checked_sub(1) {
+        None => "nothing is kept yet".to_owned(),
+        Some(before) => format!("epoch {before} is kept"),
+    }
+}
+
 /// The folder in which a stage keeps its checkpoint.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
