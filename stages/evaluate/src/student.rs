@@ -128,14 +128,6 @@ pub fn train(
     Ok(history)
 }
 
-/// What remains of a student that broke in an epoch.
-fn kept(epoch: u32) -> String {
-    match epoch.checked_sub(1) {
-        None => "nothing is kept".to_owned(),
-        Some(before) => format!("epoch {before} is kept"),
-    }
-}
-
 /// Whether the student is tested after an epoch: 0, n, 2n, … and the last.
 pub fn is_tested(config: &Evaluate, epoch: u32, epochs: u32) -> bool {
     epoch.is_multiple_of(config.test_every) || epoch + 1 == epochs

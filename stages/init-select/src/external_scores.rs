@@ -1,9 +1,13 @@
 //! A ranking made elsewhere, checked against the training images before it takes the place of scoring.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use delt_formats::error::FormatError;
 use delt_formats::scores::{ScoreRow, read_csv};
+
+/// First line of a ranking without probabilities.
+const RANKS_HEADER: &str = "image_id,rank";
 
 /// A ranking that is not one of these training images.
 #[derive(Debug, thiserror::Error)]
@@ -86,10 +90,16 @@ pub enum ExternalScoresError {
 
 /// Reads a ranking for training images with the given labels; the result is in the order of image ids.
 ///
+/// A file of `image_id,rank` has no probabilities: each image gets the quantile (rank + ½) / n of its class for one, and
+/// the loss that belongs to it.
+///
 /// # Errors
 /// [`ExternalScoresError`], whatever does not fit.
 pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<ScoreRow>, ExternalScoresError> {
-    let mut rows = read_csv(path)?;
+    let mut rows = match fs_err::read_to_string(path).map_err(FormatError::from)? {
+        text if text.lines().next() == Some(RANKS_HEADER) => ranks_only(path, &text, labels)?,
+        _ => read_csv(path)?,
+    };
     let at = || path.to_path_buf();
     if rows.len() != labels.len() {
         return Err(ExternalScoresError::Count { path: at(), found: rows.len(), expected: labels.len() });
@@ -110,6 +120,27 @@ pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<Score
         }
     }
     check_ranks(path, &rows, classes)?;
+    Ok(rows)
+}
+
+fn ranks_only(path: &Path, text: &str, labels: &[u32]) -> Result<Vec<ScoreRow>, FormatError> {
+    let mut sizes: BTreeMap<u32, u32> = BTreeMap::new();
+    labels.iter().for_each(|label| *sizes.entry(*label).or_default() += 1);
+    let mut rows = Vec::new();
+    for (line, number) in text.lines().zip(1..).skip(1) {
+        let numbers: Option<(u64, u32)> = line
+            .split_once(',')
+            .and_then(|(image_id, rank)| Some((image_id.trim().parse().ok()?, rank.trim().parse().ok()?)));
+        let Some((image_id, rank)) = numbers else {
+            let (found, expected) = (line.to_owned(), format!("two whole numbers: {RANKS_HEADER}"));
+            return Err(FormatError::Csv { path: path.to_owned(), line: number, found, expected });
+        };
+        // an image that is none of these is refused by its id, whatever its label
+        let label = usize::try_from(image_id).ok().and_then(|at| labels.get(at)).copied().unwrap_or(0);
+        let n = sizes.get(&label).copied().unwrap_or(1);
+        let probability = ((f64::from(rank) + 0.5) / f64::from(n)) as f32;
+        rows.push(ScoreRow { image_id, label, probability, loss: -probability.ln(), rank });
+    }
     Ok(rows)
 }
 
@@ -156,6 +187,27 @@ mod tests {
             rows.iter().map(|row| (row.image_id, row.rank)).collect::<Vec<_>>(),
             [(0, 0), (1, 0), (2, 1)]
         );
+    }
+
+    #[test]
+    fn ranks_alone_are_enough_and_probabilities_are_their_quantiles() {
+        let read_ranks = |text: &str| {
+            let folder = tempfile::tempdir().expect("temporary folder");
+            let path = folder.path().join("ranks.csv");
+            fs_err::write(&path, format!("image_id,rank\n{text}")).expect("written");
+            read(&path, &[0, 1, 0], &["cat".to_owned(), "dog".to_owned()]).map_err(|error| error.to_string())
+        };
+        let rows = read_ranks("2,0\n0,1\n1,0\n").expect("fits");
+        let found: Vec<_> =
+            rows.iter().map(|row| (row.image_id, row.label, row.rank, row.probability)).collect();
+        assert_eq!(found, [(0, 0, 1, 0.75), (1, 1, 0, 0.5), (2, 0, 0, 0.25)]);
+        let message = |text: &str| read_ranks(text).expect_err("refused");
+        assert!(
+            message("0,0\n1,0\n2\n")
+                .contains("ranks.csv: line 4: found `2`, expected two whole numbers: image_id,rank")
+        );
+        assert!(message("0,0\n1,0\n7,1\n").contains("found image_id 7 where 2 was expected after sorting"));
+        assert!(message("0,0\n1,0\n2,2\n").contains("image 2 has"));
     }
 
     #[test]

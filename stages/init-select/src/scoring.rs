@@ -50,7 +50,7 @@ impl Ranker {
         progress: &Progress,
     ) -> Result<Vec<ScoreRow>> {
         let unfinished = checkpoint_dir.join(UNFINISHED_FILE);
-        let mut scores = if unfinished.exists() { read_csv(&unfinished)? } else { Vec::new() };
+        let mut scores = kept(&unfinished);
         progress.resume_at(scores.len() as u64);
         let mut rows = reader.rows().skip(scores.len());
         for pass in 1.. {
@@ -107,15 +107,44 @@ fn true_class(logits: &[f32], label: usize) -> (f32, f32) {
     ((-loss).exp() as f32, loss as f32)
 }
 
+/// The scores of a run that was stopped. What cannot be read is worth less than the time to ask about it.
+fn kept(path: &Path) -> Vec<ScoreRow> {
+    if !path.exists() {
+        return Vec::new();
+    }
+    read_csv(path).unwrap_or_else(|error| {
+        eprintln!("init-select: {error}; the checkpoint is dropped, scoring starts over");
+        Vec::new()
+    })
+}
+
+/// On disk before it has its name: a machine that stops leaves the scores before these.
 fn keep(path: &Path, scores: &[ScoreRow]) -> Result<()> {
     let beside = path.with_extension("writing");
     write_csv(&beside, scores)?;
+    fs_err::File::open(&beside)?.sync_all()?;
     Ok(fs_err::rename(&beside, path)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_and_one_cut_short_is_dropped() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join(UNFINISHED_FILE);
+        assert_eq!(kept(&path), []);
+        let scores =
+            [0, 1].map(|image_id| ScoreRow { image_id, label: 0, probability: 0.5, loss: 0.7, rank: 0 });
+        keep(&path, &scores).expect("written");
+        assert_eq!(kept(&path), scores);
+        let text = fs_err::read(&path).expect("readable");
+        fs_err::write(&path, &text[..text.len() - 4]).expect("written");
+        assert_eq!(kept(&path), []);
+        fs_err::write(&path, "").expect("written");
+        assert_eq!(kept(&path), []);
+    }
 
     #[test]
     fn probability_and_loss_are_those_of_softmax() {

@@ -4,6 +4,7 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::{Draws, ViewSpec, build_views, draw_views};
 use delt_formats::{Normalization, Picture, ViewRow};
+use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
 use half::f16;
 
@@ -24,10 +25,11 @@ pub struct Labeller {
 }
 
 impl Labeller {
-    /// Draws the views of one epoch and labels them.
+    /// Draws the views of one epoch and labels them; `progress` advances by views.
     ///
     /// # Errors
-    /// Views that cannot be built, or a device that returns no values.
+    /// Views that cannot be built, a device that returns no values, or
+    /// [`delt_harness::interrupt::Interrupted`]: this epoch is then lost.
     pub fn epoch(
         &self,
         pictures: &[Picture],
@@ -35,6 +37,7 @@ impl Labeller {
         epoch: u32,
         batch: usize,
         spec: &ViewSpec,
+        progress: &Progress,
     ) -> Result<Vec<ViewRow>> {
         let mut rows = draw_views(draws, epoch, pictures.len(), batch, spec, self.size)?;
         let mut views = Vec::new();
@@ -50,6 +53,7 @@ impl Labeller {
                 for (row, logits) in rows[labelled..built].iter_mut().zip(logits.chunks(classes)) {
                     row.logits = logits.iter().map(|value| f16::from_f32(*value)).collect();
                 }
+                progress.advance((built - labelled) as u64)?;
                 labelled = built;
             }
         }

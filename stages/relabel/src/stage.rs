@@ -58,15 +58,14 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     let mut done = 0;
     for epoch in 0..relabel.epochs {
         if !part(epoch).exists() {
-            let rows =
-                labeller.epoch(&pictures, &Draws::new(seed), epoch, batch as usize, &relabel.view_spec())?;
+            let (draws, spec) = (Draws::new(seed), relabel.view_spec());
+            let rows = labeller.epoch(&pictures, &draws, epoch, batch as usize, &spec, &progress)?;
             check_finite(&rows)?;
             let beside = part(epoch).with_extension("writing");
             let mut writer = LabelsWriter::create(&beside, &provenance)?;
             writer.write_epoch(&rows)?;
             writer.finish()?;
             fs_err::rename(&beside, part(epoch))?;
-            progress.advance(pictures.len() as u64)?;
         } else {
             done += pictures.len() as u64;
             progress.resume_at(done);

@@ -15,7 +15,7 @@ pub struct Select {
     /// The network that scores the images, where it is not the teacher.
     #[serde(default)]
     pub ranker: Option<Teacher>,
-    /// A ranking made elsewhere (CSV with `image_id,label,probability,loss,rank`) in place of scoring.
+    /// A ranking made elsewhere in place of scoring: CSV with `image_id,label,probability,loss,rank`, or `image_id,rank`.
     #[serde(default)]
     pub scores: Option<SourcePath>,
 }
