@@ -115,7 +115,8 @@ impl Optimizer {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TrainSchedule {
-    /// Up from peak/25 to the peak over `warmup` of the steps, then down to peak/250,000, both along a cosine (PyTorch).
+    /// Up from peak/25 to the peak over `warmup` of the steps, then down to peak/250,000, both along a cosine, as
+    /// PyTorch's `OneCycleLR` does. The momentum stays as it is, while PyTorch's default cycles it between 0.85 and 0.95.
     OneCycle {
         /// Share of the steps that go up.
         warmup: f64,
