@@ -7,6 +7,8 @@
 pub mod args;
 pub mod config;
 pub mod interrupt;
+mod memory;
+mod panic;
 pub mod plan;
 pub mod progress;
 pub mod resolve;

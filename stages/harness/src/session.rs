@@ -17,6 +17,8 @@ use serde_json::json;
 use crate::args::Args;
 use crate::config::{self, Branch, Invalid};
 use crate::interrupt;
+use crate::memory;
+use crate::panic;
 use crate::plan::{Plan, Stage};
 use crate::progress::{Progress, human_seconds};
 use crate::resolve::Missing;
@@ -94,9 +96,12 @@ pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
         Err(error) => error.exit(),
     };
     interrupt::listen();
-    match Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    panic::say_in_one_line(stage.name);
+    let run = || Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached()));
+    match panic::caught(run) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+        Some(Err(error)) => {
             eprintln!("{}: {error:#}", stage.name);
             ExitCode::from(exit_code(&error))
         }
@@ -297,6 +302,7 @@ impl Session {
             "finished_unix_seconds": unix_seconds,
             "host": gethostname::gethostname().to_string_lossy(),
             "device": *self.device.borrow(),
+            "peak_memory_bytes": memory::peak_bytes(),
             "threads": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             "version": env!("CARGO_PKG_VERSION"),
         });
