@@ -11,6 +11,7 @@ mod memory;
 mod panic;
 pub mod plan;
 pub mod progress;
+pub mod recipe;
 pub mod resolve;
 pub mod session;
 pub mod table;

@@ -14,8 +14,18 @@ use crate::session::Session;
 pub const FULL_DATA: &str = "full data";
 
 /// Heads of the columns.
-const COLUMNS: [&str; 9] =
-    ["", "student", "last", "best", "n", "images", "image bytes", "label bytes", "cosine to centroid"];
+const COLUMNS: [&str; 10] = [
+    "",
+    "student",
+    "last",
+    "best",
+    "n",
+    "images",
+    "image-iterations",
+    "image bytes",
+    "label bytes",
+    "cosine to centroid",
+];
 
 /// Shown where there is no value.
 const NONE: &str = "-";
@@ -44,6 +54,8 @@ pub struct Row {
     pub best: Option<Score>,
     /// Images that a student was trained on.
     pub images: Option<u64>,
+    /// Sum over the synthetic images of their iterations; none where images are real.
+    pub image_iterations: Option<u64>,
     /// Bytes of these images as they are stored.
     pub image_bytes: Option<u64>,
     /// Bytes of the soft labels of all students; none where labels are hard.
@@ -121,6 +133,7 @@ fn full_data_row(session: &Session, branch: &Branch) -> Result<Option<Row>> {
         last: facts.map(|facts| Score { mean: facts.test_top1, std: 0.0, n: 1 }),
         best: None,
         images,
+        image_iterations: None,
         image_bytes: dataset
             .and_then(|entry| entry.manifest.files.get("train.parquet").map(|file| file.bytes)),
         label_bytes: None,
@@ -141,6 +154,7 @@ fn branch_row(session: &Session, branch: &Branch) -> Result<Row> {
         last: Some(Score { mean: summary.last_mean, std: summary.last_std, n }),
         best: Some(Score { mean: summary.best_mean, std: summary.best_std, n }),
         images: Some(summary.images),
+        image_iterations: session.synthetic(branch)?.manifest.facts["image_iterations"].as_u64(),
         image_bytes: Some(summary.image_bytes),
         label_bytes: Some(summary.label_bytes),
         cosine_to_centroid: Some(summary.cosine_to_centroid),
@@ -150,7 +164,18 @@ fn branch_row(session: &Session, branch: &Branch) -> Result<Row> {
 impl Row {
     fn unmeasured(name: String, student: String) -> Self {
         let (last, best, images, image_bytes) = (None, None, None, None);
-        Self { name, student, last, best, images, image_bytes, label_bytes: None, cosine_to_centroid: None }
+        let image_iterations = None;
+        Self {
+            name,
+            student,
+            last,
+            best,
+            images,
+            image_iterations,
+            image_bytes,
+            label_bytes: None,
+            cosine_to_centroid: None,
+        }
     }
 
     /// Whether this is the network trained on all real images.
@@ -172,6 +197,7 @@ impl Row {
             text(self.best.map(|score| score.to_string())),
             text(self.n().map(|n| n.to_string())),
             text(self.images.map(|images| images.to_string())),
+            text(self.image_iterations.map(|iterations| iterations.to_string())),
             text(self.image_bytes.map(human_bytes)),
             text(self.label_bytes.map(human_bytes)),
             text(self.cosine_to_centroid.map(|cosine| format!("{cosine:.3}"))),
@@ -215,6 +241,7 @@ mod tests {
             last: score(98.1, 0.0, 1),
             best: None,
             images: Some(1257),
+            image_iterations: None,
             image_bytes: Some(358_400),
             label_bytes: None,
             cosine_to_centroid: None,
@@ -224,6 +251,7 @@ mod tests {
             last: score(91.5, 0.25, 3),
             best: score(92.0, 0.5, 3),
             images: Some(100),
+            image_iterations: Some(231_000),
             image_bytes: Some(20_480),
             label_bytes: Some(3_145_728),
             cosine_to_centroid: Some(0.8125),
@@ -233,10 +261,10 @@ mod tests {
         let table = Table { pipeline: "demo".into(), test_images: 540, rows: vec![full, delt, later] };
         let expected = "\
 demo: top-1 in percent on 540 test images
-           student               last          best  n  images  image bytes  label bytes  cosine to centroid
-full data  convnet2-w32         98.10             -  1    1257    350.0 KiB            -                   -
-delt       convnet2-w32  91.50 ± 0.25  92.00 ± 0.50  3     100     20.0 KiB      3.0 MiB               0.812
-random     convnet2-w32             -             -  -       -            -            -                   -
+           student               last          best  n  images  image-iterations  image bytes  label bytes  cosine to centroid
+full data  convnet2-w32         98.10             -  1    1257                 -    350.0 KiB            -                   -
+delt       convnet2-w32  91.50 ± 0.25  92.00 ± 0.50  3     100            231000     20.0 KiB      3.0 MiB               0.812
+random     convnet2-w32             -             -  -       -                 -            -            -                   -
 ";
         assert_eq!(table.to_text(), expected);
     }

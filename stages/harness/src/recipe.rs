@@ -1,0 +1,94 @@
+//! How the students of a branch were trained, in one line: a score means little without it.
+
+use anyhow::Result;
+use delt_augment::view::MixSpec;
+
+use crate::config::evaluate::{Loss, StudentSchedule};
+use crate::config::{Invalid, Pipeline};
+use crate::session::Session;
+
+/// The recipes of all branches of a session, one line each, for below the table.
+///
+/// # Errors
+/// [`crate::resolve::Missing`] before ingest.
+pub fn lines(session: &Session) -> Result<String> {
+    let mut text = String::new();
+    for branch in session.branches() {
+        let classes = session.dataset(branch)?.manifest.provenance.classes.len();
+        text.push_str(&format!("{}: {}\n", branch.name, line(&branch.pipeline, classes)?));
+    }
+    Ok(text)
+}
+
+/// The recipe of a student.
+///
+/// # Errors
+/// [`Invalid`] where no batch is published for this number of images per class.
+pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
+    let (relabel, evaluate) = (&pipeline.relabel, &pipeline.evaluate);
+    let loss = match evaluate.loss {
+        Loss::Kl { temperature } => format!("KL at T {temperature}"),
+        Loss::HardLabel {} => "hard labels".to_owned(),
+    };
+    let schedule = match evaluate.schedule {
+        StudentSchedule::SmoothedCosine => "smoothed cosine",
+        StudentSchedule::Cosine => "cosine",
+        StudentSchedule::Constant => "constant",
+    };
+    let randaugment = relabel.randaugment.map_or("no RandAugment".to_owned(), |policy| {
+        format!("RandAugment m {} n {} std {}", policy.magnitude, policy.layers, policy.std)
+    });
+    let crop = match relabel.min_crop_scale {
+        1.0 => "no crop".to_owned(),
+        least => format!("crop {least} to 1"),
+    };
+    let flip = if relabel.flip { "flip" } else { "no flip" };
+    let mix = match relabel.mix {
+        MixSpec::None {} => "no mix".to_owned(),
+        MixSpec::Cutmix { alpha } => format!("CutMix alpha {alpha}"),
+        MixSpec::Mixup { alpha } => format!("MixUp alpha {alpha}"),
+    };
+    Ok(format!(
+        "{}, {loss}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
+         {flip}, {mix}",
+        evaluate.student,
+        pipeline.student_lr(classes),
+        evaluate.weight_decay,
+        relabel.epochs,
+        pipeline.student_batch(classes)?,
+        evaluate.bn_momentum
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_recipe_names_what_a_score_depends_on() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
+        let said = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            let branch = crate::config::load(&path, &settings, None).expect("loads").remove(1);
+            line(&branch.pipeline, 100).expect("published")
+        };
+        assert_eq!(
+            said(&[]),
+            "resnet18 (small stem), KL at T 20, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
+             bn_momentum 0.1, RandAugment m 5 n 4 std 1, crop 0.25 to 1, flip, CutMix alpha 1"
+        );
+        let plain = [
+            "evaluate.loss={kind: hard_label}",
+            "relabel.randaugment=null",
+            "relabel.min_crop_scale=1",
+            "relabel.mix={kind: mixup, alpha: 0.8}",
+        ];
+        assert_eq!(
+            said(&plain),
+            "resnet18 (small stem), hard labels, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
+             bn_momentum 0.1, no RandAugment, no crop, flip, MixUp alpha 0.8"
+        );
+    }
+}
