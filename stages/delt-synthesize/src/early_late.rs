@@ -188,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn the_cost_told_beforehand_is_that_of_the_schedule() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
+        for (ipc, early_late) in [(1, true), (3, true), (10, true), (50, true), (10, false)] {
+            let settings = [
+                format!("select.ipc={ipc}"),
+                format!("synthesize.early_late={early_late}"),
+                "relabel.batch=10".into(),
+            ];
+            let branch = delt_harness::config::load(&path, &settings, None).expect("loads").remove(1);
+            let told = branch.pipeline.synthesize.image_iterations(ipc, 7);
+            let schedule = EarlyLate::new(&config(ipc, early_late), 0..7, &Draws::new(0));
+            assert_eq!(told, schedule.image_iterations(), "ipc {ipc}, early_late {early_late}");
+        }
+    }
+
+    #[test]
     fn one_image_per_class_and_early_late_off_have_no_rounds() {
         for config in [config(1, true), config(10, false)] {
             let schedule = EarlyLate::new(&config, 0..3, &Draws::new(0));

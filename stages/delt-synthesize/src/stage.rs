@@ -7,11 +7,12 @@ use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
     TraceWriter,
 };
-use delt_harness::config::Branch;
 use delt_harness::config::synthesize::{Init, Synthesize};
+use delt_harness::config::{Branch, Pipeline};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
+use delt_training::speed::flops_per_second;
 use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
@@ -23,10 +24,15 @@ use crate::synthesize::{Synthesis, noise};
 ///
 /// # Errors
 /// Missing inputs, artifacts that do not fit each other, and what the recovery reports.
+#[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     let plan = session.synthetic_plan(branch)?;
     let initial = session.initial(branch)?;
     let config = &branch.pipeline.synthesize;
+    if session.args.dry_run && config.max_iterations > 0 {
+        let (_, rows) = read_initial(&initial)?;
+        println!("{}/{}: {}", session.pipeline_name(), branch.name, schedule(branch, &rows).describe());
+    }
     session.produce(&plan, |work| {
         if config.max_iterations == 0 {
             return keep_initial(&initial, work);
@@ -65,13 +71,14 @@ fn recover_all(
     let (classes, rows) = read_initial(initial)?;
     initial.manifest.provenance.expect_classes(&initial.dir, &teacher.manifest.provenance.classes)?;
     let draws = Draws::new(pipeline.seed);
-    let mut labels: Vec<u32> = rows.iter().map(|row| row.label).collect();
-    labels.dedup();
-    let schedule = EarlyLate::new(&schedule_config(config, pipeline.select.ipc), labels, &draws);
+    let schedule = schedule(branch, &rows);
     eprintln!("delt-synthesize: {}/{}: {}", session.pipeline_name(), branch.name, schedule.describe());
 
     let opened = delt_device::open(&session.args.device)?;
     session.use_device(&opened.name);
+    session.forecast(branch, |classes| {
+        Ok(flops_per_second(&facts.architecture, facts.size, classes, &opened.device)?)
+    })?;
     let weights = teacher.verified_file("weights.safetensors")?;
     let network = FrozenNetwork::load(
         &facts.architecture,
@@ -99,6 +106,14 @@ fn recover_all(
     synthesis.run(&schedule, start, &checkpoints, &progress)?;
     progress.finish();
     write(&schedule, &checkpoints, config, &facts, &classes, work)
+}
+
+/// The schedule of the classes that have initial images.
+fn schedule(branch: &Branch, rows: &[InitialRow]) -> EarlyLate {
+    let Pipeline { synthesize, select, seed, .. } = &branch.pipeline;
+    let mut labels: Vec<u32> = rows.iter().map(|row| row.label).collect();
+    labels.dedup();
+    EarlyLate::new(&schedule_config(synthesize, select.ipc), labels, &Draws::new(*seed))
 }
 
 /// The part of the configuration that the schedule depends on.

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod config;
+pub mod cost;
 pub mod interrupt;
 mod memory;
 mod panic;

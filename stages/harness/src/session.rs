@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::args::Args;
 use crate::config::{self, Branch, Invalid};
+use crate::cost::{self, Sizes};
 use crate::interrupt;
 use crate::memory;
 use crate::panic;
@@ -28,6 +29,8 @@ use crate::yaml::YamlError;
 const FAILED: u8 = 1;
 /// Exit code of a call that cannot be right: arguments or configuration.
 const BAD_USAGE: u8 = 2;
+/// How the name of a CPU device ends.
+const CPU: &str = "(CPU)";
 
 /// A run of one stage.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Session {
     made: RefCell<BTreeSet<Digest>>,
     /// What was found in the store, for the one line that says so.
     cached: RefCell<Vec<String>>,
+    /// What has been said and is not said again.
+    said: RefCell<BTreeSet<String>>,
 }
 
 /// Where an artifact under construction lies.
@@ -147,6 +152,7 @@ impl Session {
             device: RefCell::default(),
             made: RefCell::default(),
             cached: RefCell::default(),
+            said: RefCell::default(),
         })
     }
 
@@ -173,9 +179,41 @@ impl Session {
         }
     }
 
-    /// Progress of long work. Where it turns out to take hours, it names the pipeline for smaller machines.
+    /// Says how much work lies ahead, and counts it. Where it turns out to take hours, it names the pipeline for smaller
+    /// machines.
     pub fn progress(&self, label: &str, total: u64, unit: &str, branch: &Branch) -> Progress {
+        eprintln!("{label}: {total} {unit} ahead");
         Progress::new(label, total, unit).with_smaller_pipeline(branch.pipeline.smaller_pipeline.as_deref())
+    }
+
+    /// Before work on a CPU, once: how long the rest of the run takes on this device, where the pipeline names a smaller
+    /// one. `flops_per_second` measures the device.
+    ///
+    /// # Errors
+    /// [`Missing`], or what the measurement reports.
+    pub fn forecast(
+        &self,
+        branch: &Branch,
+        flops_per_second: impl FnOnce(usize) -> Result<f64>,
+    ) -> Result<()> {
+        let is_cpu = self.device.borrow().as_deref().is_some_and(|name| name.ends_with(CPU));
+        let Some(smaller) = branch.pipeline.smaller_pipeline.as_deref().filter(|_| is_cpu) else {
+            return Ok(());
+        };
+        if !self.said.borrow_mut().insert("forecast".to_owned()) {
+            return Ok(());
+        }
+        let facts = self.dataset_facts(branch)?;
+        let sizes = Sizes {
+            train_images: facts.train_images,
+            test_images: facts.test_images,
+            classes: facts.train_per_class.len(),
+            classes_in_use: facts.train_per_class.iter().filter(|images| **images > 0).count() as u64,
+        };
+        let costs = cost::of_run(&self.branches, &sizes);
+        let speed = flops_per_second(sizes.classes)?;
+        eprintln!("{}", cost::forecast(&self.pipeline_name, self.stage.name, &costs, speed, smaller));
+        Ok(())
     }
 
     /// Calls `work` for each branch. In a dry run, a branch whose inputs are missing says so and is passed over.
@@ -247,6 +285,10 @@ impl Session {
                 let is_resumed = fs_err::read_dir(workspace.checkpoint_dir())?.next().is_some();
                 if is_resumed {
                     eprintln!("{}: {} goes on from its checkpoint", self.stage.name, plan.run);
+                }
+                let config = format!("{}: configuration {}", self.stage.name, plan.config);
+                if self.said.borrow_mut().insert(config.clone()) {
+                    eprintln!("{config}");
                 }
                 let started = Instant::now();
                 let made = make(&Work { workspace: &workspace, plan }).or_else(|error| {

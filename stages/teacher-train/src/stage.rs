@@ -1,6 +1,7 @@
 //! The stage: dataset in, trained or imported networks out.
 
 use anyhow::{Context, Result};
+use delt_device::Opened;
 use delt_formats::dataset::{DatasetFacts, TEST_FILE, TRAIN_FILE};
 use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
 use delt_formats::provenance::ArtifactKind;
@@ -12,6 +13,7 @@ use delt_harness::config::teacher::{Import, Teacher, TrainRecipe};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::Network;
+use delt_training::speed::flops_per_second;
 use delt_training::{PictureSet, test_accuracy};
 
 use crate::class_order;
@@ -57,6 +59,11 @@ impl Stage<'_> {
         Ok(PictureSet::load(&self.dataset.verified_file(file)?, self.teacher.size, self.classes())?)
     }
 
+    fn forecast(&self, Opened { device, .. }: &Opened) -> Result<()> {
+        let Teacher { network, size, .. } = self.teacher;
+        self.session.forecast(self.branch, |classes| Ok(flops_per_second(network, *size, classes, device)?))
+    }
+
     fn train(&self, role: Role, recipe: &TrainRecipe) -> Result<()> {
         let Self { session, branch, dataset, teacher } = self;
         let plan = session.teacher_plan(branch, role, teacher, dataset, None)?;
@@ -66,6 +73,7 @@ impl Stage<'_> {
             let (train, test) = (self.pictures(TRAIN_FILE)?, self.pictures(TEST_FILE)?);
             let opened = delt_device::open(&session.args.device)?;
             session.use_device(&opened.name);
+            self.forecast(&opened)?;
             let training = Training {
                 architecture: &teacher.network,
                 recipe,
@@ -122,6 +130,7 @@ impl Stage<'_> {
             source.normalization.unwrap_or(Normalization { mean: facts.mean, std: facts.std });
         let opened = delt_device::open(&session.args.device)?;
         session.use_device(&opened.name);
+        self.forecast(&opened)?;
         let (device, classes) = (&opened.device, self.classes());
         let network = import::read_network(source, &teacher.network, teacher.size, (order, classes), device)?;
         let known = dataset.verified_file(TRAIN_FILE)?;

@@ -5,6 +5,7 @@
 //! - [`losses`]: KL divergence at a temperature, cross-entropy;
 //! - [`step`]: one training step, running statistics included;
 //! - [`accuracy`]: top-1, top-5 and cross-entropy on a set of pictures;
+//! - [`speed`]: how fast a device trains a network;
 //! - [`pictures`]: a data set decoded into memory;
 //! - [`checkpoint`]: network, optimizer and counters, saved together or not at all.
 
@@ -15,6 +16,7 @@ pub mod losses;
 pub mod optimizer;
 pub mod pictures;
 pub mod schedule;
+pub mod speed;
 pub mod step;
 
 pub use accuracy::{Accuracy, test_accuracy};
