@@ -4,6 +4,7 @@
 
 mod makefile;
 mod normalisation;
+mod options;
 mod python;
 mod replay;
 mod reproducible;

@@ -1,0 +1,143 @@
+//! Settings that the other tests do not touch, through the binaries.
+
+use std::path::Path;
+
+use delt_formats::{InitialReader, LabelsReader, Mix};
+use delt_tests::binaries::Run;
+
+/// A ranker that is not the teacher: half as wide, trained for less time.
+const RANKER: &str = "select.ranker={size: 8, network: {name: convnet, depth: 2, width: 4}, train: {epochs: 2, batch: 40, \
+    optimizer: {name: adamw, lr: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1.0e-8, weight_decay: 0.01}, \
+    schedule: {name: cosine}, label_smoothing: 0, pad: 0, flip: false, bn_momentum: 0.1}}";
+
+#[test]
+fn mixup_shared_labels_and_another_ranker_go_through_all_stages() {
+    let settings = [
+        "--branch",
+        "delt",
+        "--set",
+        RANKER,
+        "--set",
+        "relabel.mix={kind: mixup, alpha: 0.8}",
+        "--set",
+        "relabel.share_labels=true",
+        "--set",
+        "evaluate.loss.temperature=4",
+        "--set",
+        "evaluate.lr=null",
+    ];
+    let run = Run::new();
+    run.up_to("relabel", &settings);
+    let (_, ranker) = run.pointed("tiny/delt/ranker", "teacher");
+    let (_, teacher) = run.pointed("tiny/delt/teacher", "teacher");
+    let (_, scores) = run.pointed("tiny/delt/scores", "scores");
+    assert_ne!(ranker.digest, teacher.digest);
+    assert_eq!(scores.provenance.inputs["ranker"], ranker.digest);
+
+    let [(labels, _)] = run.manifests("labels").try_into().unwrap();
+    for epoch in 0..3 {
+        let rows = LabelsReader::open(labels.join("labels.parquet")).unwrap().epoch(epoch).unwrap();
+        assert!(rows.iter().all(|row| matches!(row.mix, Mix::Mixup { .. })), "epoch {epoch}");
+    }
+
+    let output = run.output("evaluate", &settings);
+    let (table, said) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{said}");
+    // 30 images in two rounds: each class has two from the first on, 40 iterations, and one with 20
+    assert!(table.contains("image-iterations") && table.contains(" 1000 "), "{table}");
+    let recipe = "\ndelt: convnet2-w8, KL at T 4, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 3 epochs, batch 10, \
+        bn_momentum 0.1, no RandAugment, crop 0.5 to 1, no flip, MixUp alpha 0.8\n";
+    assert!(table.ends_with(recipe), "{table}");
+    let (_, evaluation) = run.pointed("tiny/delt/evaluation", "evaluation");
+    assert_eq!(evaluation.facts["students"].as_array().unwrap().len(), 2);
+    assert_eq!(evaluation.provenance.config["lr"], 0.001);
+    // what was computed is told in full, with the work ahead; what is found again is not
+    assert!(said.contains("evaluate: configuration {") && said.contains("evaluate seed 3407: "), "{said}");
+    let again = run.stage("evaluate", &settings);
+    assert_eq!(again, "evaluate: cached: tiny/delt/evaluation\n");
+}
+
+/// Image ids of the initial images of a run, by class and slot, with the pictures.
+fn initial(run: &Run) -> Vec<(u32, u32, u64, Vec<u8>)> {
+    let (folder, _) = run.pointed("tiny/delt/initial", "initial");
+    let rows = InitialReader::open(folder.join("initial.parquet")).unwrap().rows().map(Result::unwrap);
+    rows.map(|row| (row.label, row.slot, row.image_id, row.png)).collect()
+}
+
+/// The initial images that a ranking leads to, in a store of its own.
+fn selected_by(ranking: &Path) -> Vec<(u32, u32, u64, Vec<u8>)> {
+    let scores = format!("select.scores='{}'", ranking.display());
+    let run = Run::new();
+    run.up_to("init-select", &["--branch", "delt", "--set", &scores]);
+    initial(&run)
+}
+
+#[test]
+fn a_ranking_that_was_exported_selects_the_same_images() {
+    let run = Run::new();
+    run.up_to("init-select", &["--branch", "delt"]);
+    let (folder, _) = run.pointed("tiny/delt/scores", "scores");
+    let whole = folder.join("scores.csv");
+    let expected = initial(&run);
+    assert_eq!(expected.len(), 30);
+    assert!(selected_by(&whole) == expected, "scores.csv selects other images");
+
+    let text = std::fs::read_to_string(whole).unwrap();
+    let ranks: String = text
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            format!("{},{}\n", fields[0], fields[4])
+        })
+        .collect();
+    let ranking = run.store().join("ranks.csv");
+    std::fs::write(&ranking, ranks).unwrap();
+    assert!(selected_by(&ranking) == expected, "ranks alone select other images");
+}
+
+#[test]
+fn the_accuracy_that_its_makers_state_is_checked_on_a_network_found_in_the_store_too() {
+    let first = Run::new();
+    first.up_to("teacher-train", &["--branch", "delt"]);
+    let (folder, _) = first.pointed("tiny/delt/teacher", "teacher");
+    let import = |more: &str| {
+        let path = folder.join("weights.safetensors");
+        format!("teacher.import={{path: '{}', classes: dataset{more}}}", path.display())
+    };
+    let run = Run::new();
+    run.up_to("teacher-train", &["--branch", "delt", "--set", &import("")]);
+    let output = run.output("teacher-train", &["--branch", "delt", "--set", &import(", expected_top1: 1")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("of 100 test images, expected_top1 says 1; check the class order"), "{said}");
+}
+
+#[test]
+fn a_dry_run_of_the_synthesis_prints_its_schedule() {
+    let run = Run::new();
+    run.up_to("init-select", &["--branch", "delt"]);
+    let output = run.output("delt-synthesize", &["--branch", "delt", "--dry-run"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    let expected = "tiny/delt: early-late schedule: 30 images in 2 batches, rounds of 20 iterations, 1000 image-iterations \
+        (83.33 % of all images all the time)\n  batches 0-1: images active by round: 10 15\n";
+    assert!(said.contains(expected), "{said}");
+    assert!(said.contains("tiny/delt/synthetic: not cached, key "), "{said}");
+}
+
+#[test]
+fn a_large_run_on_a_cpu_says_first_how_long_it_takes_and_what_to_run_instead() {
+    let run = Run::new();
+    let settings = ["--branch", "delt", "--set", "smaller_pipeline=demo"];
+    run.stage("ingest", &settings);
+    let said = run.stage("teacher-train", &settings);
+    let forecast = said.find("tiny: about ").unwrap();
+    assert!(forecast < said.find(" images ahead").unwrap(), "{said}");
+    for part in
+        ["on this device to the end (teacher-train ", "evaluate ", "for a desktop there is `make demo`"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!run.stage("teacher-train", &settings).contains("about"), "a forecast for what is cached");
+}
