@@ -293,7 +293,10 @@ mod tests {
             ),
             ("synthesize.beta_2=-1", "synthesize.beta_2`: found -1, expected 0 or more, less than 1"),
             ("synthesize.lr=0", "synthesize.lr`: found 0, expected a finite number of more than 0"),
-            ("synthesize.epsilon=-1", "synthesize.epsilon`: found -1, expected a finite number of more than 0"),
+            (
+                "synthesize.epsilon=-1",
+                "synthesize.epsilon`: found -1, expected a finite number of more than 0",
+            ),
             ("teacher.train.epochs=0", "teacher.train.epochs`: found 0, expected more than 0"),
             (
                 "teacher.train.batch=1",
