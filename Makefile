@@ -88,7 +88,7 @@ check: ## rustfmt, clippy, rustdoc with warnings as errors; cargo deny where ins
 	else echo 'cargo deny: not installed, so deny.toml was NOT checked (cargo install cargo-deny)'; fi
 
 test: build ## all tests
-	cargo test --workspace $(FEATURES)
+	cargo test --workspace --no-fail-fast $(FEATURES)
 
 test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/golden or tests/golden)
 	cargo test --workspace $(FEATURES) --test golden -- --nocapture

@@ -61,6 +61,8 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         let labels_entry = session.labels(branch, label_seed)?;
         let labels = LabelsReader::open(&labels_entry.verified_file("labels.parquet")?)?;
         labels.expect_classes(&classes)?;
+        labels.expect_input("synthetic", &synthetic.manifest.digest)?;
+        labels.expect_input("teacher", &teacher.manifest.digest)?;
         label_config = labels.provenance().config.clone();
         if label_bytes == 0 || !relabel.share_labels {
             label_bytes += labels_entry.manifest.files.values().map(|file| file.bytes).sum::<u64>();

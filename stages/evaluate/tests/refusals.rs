@@ -29,11 +29,11 @@ fn picture(index: u32) -> Picture {
     Picture { width: SIZE, height: SIZE, rgb }
 }
 
-fn recipe(lr: f64) -> Evaluate {
+fn recipe() -> Evaluate {
     Evaluate {
         student: Architecture::ConvNet { depth: 1, width: 4 },
         loss: Loss::Kl { temperature: 4.0 },
-        lr,
+        lr: None,
         beta_1: 0.9,
         beta_2: 0.999,
         epsilon: 1e-8,
@@ -70,7 +70,7 @@ fn labels(folder: &Path, (images, batch): (u32, u32), classes: usize) -> LabelsR
 /// What is said of a student of two classes and four images that learns from these labels.
 fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let (labels, config, device) = (labels(folder.path(), views, classes), recipe(lr), Device::flex());
+    let (labels, config, device) = (labels(folder.path(), views, classes), recipe(), Device::flex());
     let pictures: Vec<Picture> = (0..IMAGES).map(picture).collect();
     let picture_labels = [0, 1, 0, 1];
     let test = PictureSet {
@@ -81,6 +81,7 @@ fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
     };
     let lesson = Lesson {
         config: &config,
+        lr,
         seed: 5,
         epochs: 2,
         pictures: &pictures,
@@ -115,14 +116,18 @@ fn logits_of_other_classes_are_refused_with_both_counts() {
 #[test]
 fn a_student_that_breaks_names_seed_epoch_and_what_is_kept() {
     let message = said(1e38, (IMAGES, 2), 2);
-    assert_eq!(message, "student seed 5 epoch 0: the loss is NaN; nothing is kept; lower evaluate.lr");
+    assert_eq!(
+        message,
+        "student seed 5, epoch 0, batch 1, iteration 1: the loss is NaN; nothing is kept yet; lower evaluate.lr"
+    );
 }
 
 #[test]
 fn weights_that_break_in_the_last_step_of_an_epoch_are_named() {
     let message = said(1e39, (IMAGES, IMAGES), 2);
-    assert!(message.starts_with("student seed 5 epoch 0: `layers.conv.0.weight` holds "), "{message}");
-    assert!(message.ends_with("; nothing is kept; lower evaluate.lr"), "{message}");
+    let start = "student seed 5, epoch 0, after batch 0, iteration 0: `layers.conv.0.weight` holds ";
+    assert!(message.starts_with(start), "{message}");
+    assert!(message.ends_with("; nothing is kept yet; lower evaluate.lr"), "{message}");
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn more_images_per_class_than_there_are_is_refused_with_class_and_counts() {
     let error = session.check_ipc(&session.branches()[0]).expect_err("refused");
     assert_eq!(
         error.to_string(),
-        "class `0` has 7 training images, select.ipc asks for 10; lower select.ipc"
+        "class `0` has 7 training images, `medium` with 10 images per class needs at least 11; lower select.ipc or choose \
+         another select.strategy"
     );
 }

@@ -34,6 +34,10 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     let synthetic = session.synthetic(branch)?;
     let reader = SyntheticReader::open(&synthetic.verified_file("synthetic.parquet")?)?;
     reader.expect_classes(&classes)?;
+    // images that were only copied know no teacher
+    if branch.pipeline.synthesize.max_iterations > 0 {
+        reader.expect_input("teacher", &teacher.manifest.digest)?;
+    }
     let mut pictures = Vec::new();
     for row in reader.rows() {
         let picture = Picture::decode(&row?.png);

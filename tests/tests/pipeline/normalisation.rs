@@ -123,6 +123,7 @@ impl Imported {
         let device = delt_device::open("flex").unwrap().device;
         let lesson = Lesson {
             config: &pipeline.evaluate,
+            lr: pipeline.student_lr(self.classes.len()),
             seed: 4663,
             epochs: pipeline.relabel.epochs,
             pictures: &pictures,
