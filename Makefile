@@ -14,6 +14,7 @@ FORCE   ?=
 DRY_RUN ?=
 LAUNCH  ?=
 OUTPUT  ?=
+ONLY    ?=
 # knobs reach the binaries as arguments, never by the environment
 unexport STORE DEVICE BACKEND SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT
 
@@ -32,7 +33,7 @@ stage  = @$(LAUNCH) $(BIN)/$(@F) --pipeline pipelines/$*.yaml --store '$(STORE)'
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer smoke verify-device clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer smoke verify-device bench bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report,$(PIPELINES:=/$(name)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -117,6 +118,20 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 	rm -rf '$(TARGET)/verify-store'
 	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
+
+BENCH = cargo run --workspace $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
+PYTHON ?= python3
+
+bench: ## seconds of each kind of work, MB/s of files (ONLY=part of a name)
+	$(BENCH)
+
+bench-torch: $(TARGET)/torch-venv/made ## the same in turns with PyTorch on this machine: ratio NAME MEDIAN MIN MAX (fetches PyTorch from PyPI)
+	$(BENCH) --torch '$(TARGET)/torch-venv/bin/python'
+
+$(TARGET)/torch-venv/made:
+	$(PYTHON) -m venv '$(@D)'
+	'$(@D)/bin/pip' install --quiet torch==2.11.0 numpy
+	touch '$@'
 
 clean: ## remove build outputs; the store stays
 	cargo clean

@@ -1,6 +1,8 @@
 //! `delt-bench`: seconds of the work that a run consists of, alone or in alternation with the same work in PyTorch
 //! (`make bench`, `make bench-torch`). Results go to stdout, one line each; `BENCHMARKS.md` keeps them.
 
+#![expect(clippy::print_stdout, reason = "results go to stdout")]
+
 mod compute;
 mod memory;
 mod storage;

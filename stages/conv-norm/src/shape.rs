@@ -171,7 +171,7 @@ impl Taps {
         let Geometry { kernel, stride, padding } = geometry;
         let taps: Vec<usize> = (0..kernel)
             .rev()
-            .filter(|tap| (residue + padding + kernel * stride - tap) % stride == 0)
+            .filter(|tap| (residue + padding + kernel * stride - tap).is_multiple_of(stride))
             .collect();
         let first_output = taps
             .first()

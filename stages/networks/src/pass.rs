@@ -90,7 +90,7 @@ impl Pass for Training {
             let geometry = conv.geometry();
             let weights = TrainWeights {
                 weight: conv.weight.val(),
-                bias: conv.bias.as_ref().map(|bias| bias.val()),
+                bias: conv.bias.as_ref().map(burn::module::Param::val),
                 gamma: norm.weight.val(),
                 beta: norm.bias.val(),
             };
