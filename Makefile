@@ -114,12 +114,12 @@ smoke: build ## a tiny run of every stage from an empty store, then dry runs of 
 
 verify-device: build ## golden tests, 50 recovery iterations and their speed on DEVICE=...
 	DELT_DEVICE='$(DEVICE)' cargo test --workspace $(FEATURES) --test golden -- --nocapture
-	cargo run --workspace $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
+	cargo run $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
 	rm -rf '$(TARGET)/verify-store'
 	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
 
-BENCH = cargo run --workspace $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
+BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
 PYTHON ?= python3
 
 bench: ## seconds of each kind of work, MB/s of files (ONLY=part of a name)

@@ -24,7 +24,7 @@ const WARM_UP: usize = 2;
 #[derive(Debug, Parser)]
 #[command(name = "delt-bench", version)]
 struct Args {
-    /// Where to compute: auto, flex, cuda[:N], vulkan[:N], wgpu[:N].
+    /// Where to compute: `auto`, `flex`, `cuda`, `vulkan` or `wgpu`, a GPU with its number as in `cuda:1`.
     #[arg(long, default_value = "auto")]
     device: String,
     /// Counted runs of each work.
