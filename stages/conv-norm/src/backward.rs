@@ -4,48 +4,11 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::activation;
-use crate::correlate::Correlate;
-use crate::filters::Filters;
-use crate::forward::{Affine, Scratch, pad};
-use crate::shape::{ConvShape, Geometry, InputGradientPlan, Taps};
+use crate::forward::{Affine, Scratch};
+use crate::plan::{Packed, Plan};
+use crate::shape::ConvShape;
 use crate::statistics::column_sums;
 use crate::weight_gradient;
-
-/// The filters of all phases of the input's gradient, in the order of [`InputGradientPlan`].
-#[derive(Clone, Debug)]
-pub(crate) struct BackwardFilters(Vec<Filters>);
-
-impl BackwardFilters {
-    /// From weights `[outputs, inputs, kernel, kernel]`.
-    pub(crate) fn pack(weights: &[f32], channels: [usize; 2], geometry: Geometry) -> Self {
-        let taps = Taps::of(geometry);
-        let mut filters = Vec::new();
-        for rows in &taps {
-            for columns in &taps {
-                if !rows.taps.is_empty() && !columns.taps.is_empty() {
-                    filters.push(Filters::backward(weights, channels, geometry.kernel, rows, columns));
-                }
-            }
-        }
-        Self(filters)
-    }
-}
-
-/// The gradient of the images of one task, from the gradient of its convolution's output in the margin that the plan wants.
-fn input_gradient(
-    filters: &BackwardFilters,
-    plan: &InputGradientPlan,
-    images: usize,
-    per_task: usize,
-    dz: &[f32],
-    dx: &mut [f32],
-) {
-    for (filters, (_, _, pixels)) in filters.0.iter().zip(&plan.phases) {
-        let pixels = &pixels[..pixels.len() / per_task * images];
-        let row_stride = plan.padded.row();
-        Arch::new().dispatch(Correlate { filters, bias: &[], input: dz, row_stride, pixels, out: dx });
-    }
-}
 
 /// What a statistic of `z` adds to its gradient: `constant + slope · z` per channel.
 pub(crate) struct StatisticsGradient {
@@ -57,14 +20,14 @@ pub(crate) struct StatisticsGradient {
 /// statistics, through the convolution. Nothing larger than a task is stored on the way.
 pub(crate) fn frozen(
     shape: &ConvShape,
-    filters: &BackwardFilters,
+    filters: &Packed,
     affine: Affine<'_>,
     statistics: Option<&StatisticsGradient>,
     z: &[f32],
     dy: &[f32],
 ) -> Vec<f32> {
     let images = shape.images_per_task();
-    let plan = InputGradientPlan::new(shape, images);
+    let plan = Plan::input_gradient(shape);
     let (channels, in_values, values) = (shape.outputs, shape.input_values(), shape.output_values());
     let out_values = affine.activation.out_values(shape);
     let mut dx = vec![0.0; shape.images * in_values];
@@ -72,10 +35,9 @@ pub(crate) fn frozen(
         .zip(z.par_chunks(images * values).zip(dy.par_chunks(images * out_values)))
         .for_each_init(Scratch::default, |scratch, (dx, (z, dy))| {
             let padded = plan.padded;
-            let count = z.len() / values;
-            scratch.padded.resize(images * padded.values(), 0.0);
+            let gradient = padded.zeroed(z.len() / values, &mut scratch.padded);
             let images_of_task = z.chunks_exact(values).zip(dy.chunks_exact(out_values));
-            for ((z, dy), dz) in images_of_task.zip(scratch.padded.chunks_exact_mut(padded.values())) {
+            for ((z, dy), dz) in images_of_task.zip(gradient.chunks_exact_mut(padded.values())) {
                 let mut rows: Vec<&mut [f32]> = padded.inner_rows(dz).collect();
                 Arch::new().dispatch(|| {
                     let Affine { scale, shift, activation } = affine;
@@ -95,7 +57,7 @@ pub(crate) fn frozen(
                     });
                 });
             }
-            input_gradient(filters, &plan, count, images, &scratch.padded, dx);
+            plan.run(filters, &[], gradient, dx, &mut scratch.winograd);
         });
     dx
 }
@@ -122,7 +84,7 @@ pub(crate) struct BatchNormalization<'a> {
 /// Gradients of a block in training mode. `z` is overwritten with its own gradient.
 pub(crate) fn train(
     shape: &ConvShape,
-    filters: Option<&BackwardFilters>,
+    filters: Option<&Packed>,
     affine: Affine<'_>,
     batch: &BatchNormalization<'_>,
     x: &[f32],
@@ -191,13 +153,12 @@ pub(crate) fn train(
     );
 
     let dx = filters.map(|filters| {
-        let plan = InputGradientPlan::new(shape, images);
+        let plan = Plan::input_gradient(shape);
         let mut dx = vec![0.0; shape.images * in_values];
         dx.par_chunks_mut(images * in_values).zip(z.par_chunks(images * values)).for_each_init(
             Scratch::default,
             |scratch, (dx, dz)| {
-                let dz_padded = pad(&plan.padded, dz, values, &mut scratch.padded);
-                input_gradient(filters, &plan, dz.len() / values, images, dz_padded, dx);
+                plan.run(filters, &[], plan.padded.pad(dz, &mut scratch.padded), dx, &mut scratch.winograd);
             },
         );
         dx

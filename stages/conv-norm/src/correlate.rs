@@ -24,6 +24,8 @@ pub(crate) struct Pixel {
 pub(crate) struct Correlate<'a> {
     /// The filters.
     pub(crate) filters: &'a Filters,
+    /// Which plane of them.
+    pub(crate) plane: usize,
     /// Added to every output; one per output channel, or none.
     pub(crate) bias: &'a [f32],
     /// Channels-last values with their padding.
@@ -55,7 +57,7 @@ impl Correlate<'_> {
     /// `VECTORS` vectors make up [`LANES`].
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let Self { filters, bias, input, row_stride, pixels, out } = self;
+        let Self { filters, plane, bias, input, row_stride, pixels, out } = self;
         for pixels in pixels.chunks(PIXELS_IN_CACHE) {
             for block in 0..filters.blocks() {
                 let first = block * LANES;
@@ -64,17 +66,34 @@ impl Correlate<'_> {
                 if !bias.is_empty() {
                     start[..width].copy_from_slice(&bias[first..first + width]);
                 }
-                let weights = filters.block(block);
+                let weights = filters.block(plane, block);
                 for tile in pixels.chunks(TILE) {
                     // a last tile with fewer pixels repeats its last one
-                    let from: [usize; TILE] = std::array::from_fn(|p| tile[p.min(tile.len() - 1)].from);
+                    let mut from = [tile[tile.len() - 1].from; TILE];
+                    for (from, pixel) in from.iter_mut().zip(tile) {
+                        *from = pixel.from;
+                    }
                     let sums =
                         tile_sums::<S, VECTORS>(simd, weights, filters, input, row_stride, from, &start);
-                    for (pixel, sums) in tile.iter().zip(&sums) {
-                        let mut lanes = [0.0_f32; LANES];
-                        S::as_mut_simd_f32s(&mut lanes).0.copy_from_slice(sums);
-                        let to = pixel.to + first;
-                        out[to..to + width].copy_from_slice(&lanes[..width]);
+                    // constant bounds: the sums stay in registers
+                    for pixel in 0..TILE {
+                        if pixel >= tile.len() {
+                            break;
+                        }
+                        let to = tile[pixel].to + first;
+                        if width == LANES {
+                            let (out, _) = S::as_mut_simd_f32s(&mut out[to..to + LANES]);
+                            for vector in 0..VECTORS {
+                                out[vector] = sums[pixel][vector];
+                            }
+                        } else {
+                            let mut lanes = [0.0_f32; LANES];
+                            let (memory, _) = S::as_mut_simd_f32s(&mut lanes);
+                            for vector in 0..VECTORS {
+                                memory[vector] = sums[pixel][vector];
+                            }
+                            out[to..to + width].copy_from_slice(&lanes[..width]);
+                        }
                     }
                 }
             }
@@ -93,17 +112,26 @@ fn tile_sums<S: Simd, const VECTORS: usize>(
     start: &[f32; LANES],
 ) -> [[S::f32s; VECTORS]; TILE] {
     let start = S::as_simd_f32s(start).0;
-    let mut sums: [[S::f32s; VECTORS]; TILE] = [std::array::from_fn(|v| start[v]); TILE];
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; TILE];
+    for pixel in 0..TILE {
+        for vector in 0..VECTORS {
+            sums[pixel][vector] = start[vector];
+        }
+    }
     for row in 0..filters.rows {
         let (weights, _) = S::as_simd_f32s(&weights[row * filters.run * LANES..][..filters.run * LANES]);
         let (weights, _) = weights.as_chunks::<VECTORS>();
         let run = weights.len();
-        let values: [&[f32]; TILE] = from.map(|from| &input[from + row * row_stride..][..run]);
-        for (at, weights) in weights.iter().enumerate() {
-            for (sums, values) in sums.iter_mut().zip(&values) {
-                let value = simd.splat_f32s(values[at]);
-                for (sum, weight) in sums.iter_mut().zip(weights) {
-                    *sum = simd.mul_add_e_f32s(value, *weight, *sum);
+        let mut values: [&[f32]; TILE] = [&[]; TILE];
+        for (values, from) in values.iter_mut().zip(from) {
+            *values = &input[from + row * row_stride..][..run];
+        }
+        for at in 0..run {
+            let weights = weights[at];
+            for pixel in 0..TILE {
+                let value = simd.splat_f32s(values[pixel][at]);
+                for vector in 0..VECTORS {
+                    sums[pixel][vector] = simd.mul_add_e_f32s(value, weights[vector], sums[pixel][vector]);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::shape::Taps;
+use crate::winograd::{Tile, pack_filters};
 
 /// Output channels that one pass of the inner loop computes.
 pub(crate) const LANES: usize = 16;
@@ -11,6 +12,7 @@ pub(crate) const LANES: usize = 16;
 ///
 /// In channels-last layout the values under one row of a filter lie one after another, `width × channels` of them; that is
 /// a *run*. A packed block holds, for [`LANES`] output channels, the weights of all rows and runs: `[row][run][LANES]`.
+/// Filters at the frequencies of [`crate::winograd`] have one row, the input channels, and a block for each frequency.
 #[derive(Clone, Debug)]
 pub(crate) struct Filters {
     /// Rows of a filter.
@@ -19,6 +21,8 @@ pub(crate) struct Filters {
     pub(crate) run: usize,
     /// Output channels.
     pub(crate) outputs: usize,
+    /// Frequencies; 1 for filters as they are.
+    planes: usize,
     packed: Vec<f32>,
 }
 
@@ -26,7 +30,7 @@ impl Filters {
     /// The filters of a convolution, from weights `[outputs, inputs, kernel, kernel]`.
     pub(crate) fn forward(weights: &[f32], [outputs, inputs]: [usize; 2], kernel: usize) -> Self {
         let run = kernel * inputs;
-        Self::pack(outputs, kernel, run, |first, width, block| {
+        Self::pack(outputs, 1, [kernel, run], |first, width, block| {
             for lane in 0..width {
                 let filter = &weights[(first + lane) * inputs * kernel * kernel..];
                 for input in 0..inputs {
@@ -50,7 +54,7 @@ impl Filters {
         columns: &Taps,
     ) -> Self {
         let run = columns.taps.len() * outputs;
-        Self::pack(inputs, rows.taps.len(), run, |first, width, block| {
+        Self::pack(inputs, 1, [rows.taps.len(), run], |first, width, block| {
             for output in 0..outputs {
                 let filter = &weights[output * inputs * kernel * kernel..][..inputs * kernel * kernel];
                 for (r, row) in rows.taps.iter().enumerate() {
@@ -65,15 +69,44 @@ impl Filters {
         })
     }
 
-    /// `fill(first output, outputs, block)` for every block.
-    fn pack(outputs: usize, rows: usize, run: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Self {
-        let length = rows * run * LANES;
+    /// 3x3 filters at all frequencies: of the convolution, or, `mirrored`, of its gradient with respect to the input.
+    pub(crate) fn winograd(
+        tile: Tile,
+        weights: &[f32],
+        [outputs, inputs]: [usize; 2],
+        mirrored: bool,
+    ) -> Self {
+        let (rows, columns) = if mirrored { (inputs, outputs) } else { (outputs, inputs) };
+        Self::pack(rows, tile.frequencies(), [1, columns], |first, width, block| {
+            let taps = |column: usize, tap: usize| {
+                let mut lanes = [0.0; LANES];
+                for (lane, value) in lanes.iter_mut().enumerate().take(width) {
+                    *value = if mirrored {
+                        weights[(column * inputs + first + lane) * 9 + 8 - tap]
+                    } else {
+                        weights[((first + lane) * inputs + column) * 9 + tap]
+                    };
+                }
+                lanes
+            };
+            pack_filters(tile, columns, taps, block);
+        })
+    }
+
+    /// `fill(first output, outputs, block)` for every block with all its planes.
+    fn pack(
+        outputs: usize,
+        planes: usize,
+        [rows, run]: [usize; 2],
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let length = planes * rows * run * LANES;
         let mut packed = vec![0.0; outputs.div_ceil(LANES) * length];
         packed.par_chunks_mut(length).enumerate().for_each(|(block, values)| {
             let first = block * LANES;
             fill(first, LANES.min(outputs - first), values);
         });
-        Self { rows, run, outputs, packed }
+        Self { rows, run, outputs, planes, packed }
     }
 
     /// Blocks of output channels.
@@ -81,9 +114,9 @@ impl Filters {
         self.outputs.div_ceil(LANES)
     }
 
-    /// One block, `[row][run][LANES]`.
-    pub(crate) fn block(&self, block: usize) -> &[f32] {
+    /// One block of a plane, `[row][run][LANES]`.
+    pub(crate) fn block(&self, plane: usize, block: usize) -> &[f32] {
         let length = self.rows * self.run * LANES;
-        &self.packed[block * length..][..length]
+        &self.packed[(block * self.planes + plane) * length..][..length]
     }
 }

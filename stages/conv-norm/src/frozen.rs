@@ -3,20 +3,21 @@
 use std::fmt;
 
 use crate::activation::Activation;
-use crate::backward::{BackwardFilters, StatisticsGradient};
-use crate::filters::Filters;
+use crate::backward::StatisticsGradient;
 use crate::forward::{Affine, Convolution};
+use crate::plan::{Packed, PackedOnce};
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::Moments;
 use crate::{FrozenWeights, backward};
 
-/// A frozen block with its filters packed for both directions.
+/// A frozen block. Its filters are packed at first use.
 pub struct FrozenConvNorm {
     geometry: Geometry,
     activation: Activation,
     channels: [usize; 2],
-    forward: Filters,
-    backward: BackwardFilters,
+    weight: Vec<f32>,
+    forward: PackedOnce,
+    input_gradient: PackedOnce,
     bias: Vec<f32>,
     scale: Vec<f32>,
     shift: Vec<f32>,
@@ -41,7 +42,7 @@ pub(crate) struct Saved {
 }
 
 impl FrozenConvNorm {
-    /// Packs the weights.
+    /// Takes the weights.
     pub fn new(weights: FrozenWeights, geometry: Geometry, activation: Activation, epsilon: f64) -> Self {
         let FrozenWeights { channels, weight, bias, gamma, beta, running_mean, running_var } = weights;
         let scale: Vec<f32> = gamma
@@ -55,8 +56,9 @@ impl FrozenConvNorm {
             geometry,
             activation,
             channels,
-            forward: Filters::forward(&weight, channels, geometry.kernel),
-            backward: BackwardFilters::pack(&weight, channels, geometry),
+            weight,
+            forward: PackedOnce::default(),
+            input_gradient: PackedOnce::default(),
             bias,
             shift: shift.collect(),
             scale,
@@ -83,9 +85,14 @@ impl FrozenConvNorm {
     }
 
     /// Forward; keeps what the way back needs where `keep` asks for it, and measures statistics where `measure` does.
+    ///
+    /// On a way with gradients or statistics it rounds about as direct sums do: a value that rounding moves over the edge
+    /// of a ReLU changes the gradient by as much as a wrong term would.
     pub(crate) fn run(&self, input: [usize; 4], x: &[f32], keep: bool, measure: bool) -> (Vec<f32>, Saved) {
         let shape = self.shape(input);
-        let convolution = Convolution { shape: &shape, filters: &self.forward, bias: &self.bias };
+        let shape = if keep || measure { shape.precise() } else { shape };
+        let filters = self.forward.get(&shape, || Packed::forward(&shape, &self.weight));
+        let convolution = Convolution { shape: &shape, filters, bias: &self.bias };
         let (y, z, parts) = convolution.with_affine(x, self.affine(), keep, measure);
         let moments = measure.then(|| Moments::join(&parts, shape.outputs));
         (y, Saved { shape, z, moments })
@@ -120,7 +127,9 @@ impl FrozenConvNorm {
             }
             gradient
         });
-        backward::frozen(&saved.shape, &self.backward, self.affine(), statistics.as_ref(), &saved.z, dy)
+        let shape = &saved.shape;
+        let filters = self.input_gradient.get(shape, || Packed::input_gradient(shape, &self.weight));
+        backward::frozen(shape, filters, self.affine(), statistics.as_ref(), &saved.z, dy)
     }
 }
 

@@ -19,10 +19,12 @@ mod filters;
 mod forward;
 mod frozen;
 mod operation;
+mod plan;
 mod shape;
 mod statistics;
 mod train;
 mod weight_gradient;
+mod winograd;
 
 use burn::tensor::Tensor;
 

@@ -1,9 +1,13 @@
-//! Sizes of a convolution, and what follows from them: output pixels, margins, phases of the gradient.
+//! Sizes of a convolution, and what follows from them: tasks, output pixels, margins, taps.
 
 use crate::correlate::Pixel;
+use crate::winograd::{Tile, Tiling};
 
 /// Output pixels that one task computes at least: images too small for that are taken several at a time.
 const PIXELS_PER_TASK: usize = 64;
+
+/// The same where tiles are computed: they are the rows of matrix products.
+const TILES_PER_TASK: usize = 48;
 
 /// How a filter moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub(crate) struct ConvShape {
     pub(crate) out_height: usize,
     /// Output width.
     pub(crate) out_width: usize,
+    /// Larger tiles save more work and round worse.
+    pub(crate) largest_tile: Tile,
 }
 
 impl ConvShape {
@@ -57,7 +63,13 @@ impl ConvShape {
             geometry,
             out_height: geometry.out_size(height),
             out_width: geometry.out_size(width),
+            largest_tile: Tile::Four,
         }
+    }
+
+    /// The same, rounded about as by direct sums.
+    pub(crate) fn precise(self) -> Self {
+        Self { largest_tile: Tile::Two, ..self }
     }
 
     /// Values of one input image.
@@ -77,7 +89,13 @@ impl ConvShape {
 
     /// Images of one task. It depends on sizes only, never on the number of threads: sums are taken per task.
     pub(crate) fn images_per_task(&self) -> usize {
-        PIXELS_PER_TASK.div_ceil(self.out_pixels()).clamp(1, self.images.max(1))
+        let Some(tiling) = Tiling::of(self) else {
+            return PIXELS_PER_TASK.div_ceil(self.out_pixels()).clamp(1, self.images.max(1));
+        };
+        // an even number of tasks of nearly one size
+        let tasks = self.images * tiling.count() / TILES_PER_TASK;
+        let tasks = (tasks / 2 * 2).max(1);
+        self.images.div_ceil(tasks).max(1)
     }
 
     /// The input with the zeros of the convolution around it.
@@ -143,12 +161,31 @@ impl Padded {
             .map(move |row| &mut row[start..start + length])
     }
 
-    /// Copies an image into a buffer whose margin is zero already.
-    pub(crate) fn fill(&self, image: &[f32], buffer: &mut [f32]) {
-        let length = self.inner[1] * self.inner[2];
-        for (row, values) in self.inner_rows(buffer).zip(image.chunks_exact(length)) {
-            row.copy_from_slice(values);
+    /// Images with their margins, one after another, in a buffer that is empty at first or comes from here; the images
+    /// themselves where there is no margin.
+    pub(crate) fn pad<'a>(&self, images: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        let [height, width, channels] = self.inner;
+        if (self.height, self.width) == (height, width) {
+            return images;
         }
+        let values = height * width * channels;
+        let count = images.len() / values;
+        let buffer = self.zeroed(count, buffer);
+        for (image, padded) in images.chunks_exact(values).zip(buffer.chunks_exact_mut(self.values())) {
+            for (row, values) in self.inner_rows(padded).zip(image.chunks_exact(width * channels)) {
+                row.copy_from_slice(values);
+            }
+        }
+        buffer
+    }
+
+    /// Room for images with their margins; the margins are zero.
+    pub(crate) fn zeroed<'a>(&self, images: usize, buffer: &'a mut Vec<f32>) -> &'a mut [f32] {
+        let length = images * self.values();
+        if buffer.len() < length {
+            buffer.resize(length, 0.0);
+        }
+        &mut buffer[..length]
     }
 }
 
@@ -185,60 +222,10 @@ impl Taps {
     }
 
     /// Positions of the residue below `size`, with the output under their first tap.
-    fn positions(&self, size: usize) -> impl Iterator<Item = (usize, isize)> {
+    pub(crate) fn positions(&self, size: usize) -> impl Iterator<Item = (usize, isize)> {
         let first_output = self.first_output;
         (0_isize..)
             .zip((self.residue..size).step_by(self.stride))
             .map(move |(step, at)| (at, first_output + step))
-    }
-}
-
-/// The gradient of a convolution with respect to its input: one correlation with the output's gradient for each pair of
-/// residues of the stride.
-#[derive(Clone, Debug)]
-pub(crate) struct InputGradientPlan {
-    /// The output's gradient with the margin that all phases need.
-    pub(crate) padded: Padded,
-    /// Rows and columns of taps with their pixels, for one task.
-    pub(crate) phases: Vec<(Taps, Taps, Vec<Pixel>)>,
-}
-
-impl InputGradientPlan {
-    pub(crate) fn new(shape: &ConvShape, images: usize) -> Self {
-        let taps = Taps::of(shape.geometry);
-        let sizes = [(shape.height, shape.out_height), (shape.width, shape.out_width)];
-        let (mut before, mut after) = (0, 0);
-        for taps in &taps {
-            for (size, outputs) in sizes {
-                for (_, first) in taps.positions(size) {
-                    before = before.max(-first);
-                    after = after.max(first + taps.taps.len() as isize - outputs as isize);
-                }
-            }
-        }
-        let margins = [before as usize, after as usize];
-        let padded = Padded::new([shape.out_height, shape.out_width, shape.outputs], margins);
-        let mut phases = Vec::new();
-        for rows in &taps {
-            for columns in &taps {
-                if rows.taps.is_empty() || columns.taps.is_empty() {
-                    continue;
-                }
-                let mut pixels = Vec::new();
-                for image in 0..images {
-                    for (y, from_y) in rows.positions(shape.height) {
-                        for (x, from_x) in columns.positions(shape.width) {
-                            let inside = padded.at((from_y + before) as usize, (from_x + before) as usize);
-                            pixels.push(Pixel {
-                                from: image * padded.values() + inside,
-                                to: image * shape.input_values() + (y * shape.width + x) * shape.inputs,
-                            });
-                        }
-                    }
-                }
-                phases.push((rows.clone(), columns.clone(), pixels));
-            }
-        }
-        Self { padded, phases }
     }
 }

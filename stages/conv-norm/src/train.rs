@@ -1,9 +1,9 @@
 //! A convolution and batch normalisation in training mode.
 
 use crate::activation::Activation;
-use crate::backward::{self, BackwardFilters, BatchNormalization, TrainGradients};
-use crate::filters::Filters;
+use crate::backward::{self, BatchNormalization, TrainGradients};
 use crate::forward::{Affine, Convolution, activate};
+use crate::plan::Packed;
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::Moments;
 
@@ -41,7 +41,7 @@ pub(crate) fn forward(
 ) -> (Vec<f32>, Moments, Saved) {
     let outputs = weights.gamma.len();
     let shape = ConvShape::new(input, outputs, geometry);
-    let filters = Filters::forward(weights.weight, [outputs, shape.inputs], geometry.kernel);
+    let filters = Packed::forward(&shape, weights.weight);
     let convolution = Convolution { shape: &shape, filters: &filters, bias: weights.bias };
     let (z, parts) = convolution.with_statistics(x);
     let moments = Moments::join(&parts, outputs);
@@ -63,8 +63,7 @@ pub(crate) fn gradients(
     wants_dx: bool,
 ) -> TrainGradients {
     let Saved { shape, activation, z, moments, inverse, scale, shift } = saved;
-    let filters =
-        wants_dx.then(|| BackwardFilters::pack(weight, [shape.outputs, shape.inputs], shape.geometry));
+    let filters = wants_dx.then(|| Packed::input_gradient(&shape, weight));
     let batch = BatchNormalization { mean: &moments.mean, inverse: &inverse };
     let affine = Affine { scale: &scale, shift: &shift, activation };
     backward::train(&shape, filters.as_ref(), affine, &batch, x, z, dy)

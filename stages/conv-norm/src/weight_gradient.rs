@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use crate::correlate::Pixel;
 use crate::filters::LANES;
-use crate::forward::pad;
 use crate::shape::ConvShape;
+use crate::winograd::{self, Tiling};
 
 /// Places of a run that one pass of the inner loop computes.
 const TILE: usize = 6;
@@ -22,6 +22,9 @@ const BLOCKS_PER_TASK: usize = 2;
 ///
 /// A task owns some output channels and goes over the images in their order, so the sums do not depend on threads.
 pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
+    if let Some(tiling) = Tiling::of(shape) {
+        return winograd::weight_gradient(&tiling, shape, x, dz);
+    }
     let kernel = shape.geometry.kernel;
     let run = kernel * shape.inputs;
     let block_values = kernel * run * LANES;
@@ -34,11 +37,7 @@ pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
         let mut buffer = Vec::new();
         let tasks = x.chunks(images * shape.input_values()).zip(dz.chunks(images * shape.output_values()));
         for (x, dz) in tasks {
-            let input = if shape.geometry.padding == 0 {
-                x
-            } else {
-                pad(&padded, x, shape.input_values(), &mut buffer)
-            };
+            let input = padded.pad(x, &mut buffer);
             let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
             for (block, sums) in sums.chunks_exact_mut(block_values).enumerate() {
                 let first = (task * BLOCKS_PER_TASK + block) * LANES;
@@ -80,14 +79,18 @@ fn unpack(shape: &ConvShape, packed: &[f32]) -> Vec<f32> {
 }
 
 /// `sums[row][at][lane] += Σ_pixel input[pixel.from + row · row_stride + at] · dz[pixel.to + output]`.
-struct Accumulate<'a> {
-    input: &'a [f32],
-    row_stride: usize,
-    pixels: &'a [Pixel],
-    dz: &'a [f32],
-    outputs: std::ops::Range<usize>,
-    run: usize,
-    sums: &'a mut [f32],
+pub(crate) struct Accumulate<'a> {
+    pub(crate) input: &'a [f32],
+    /// Values from one row of the input to the next.
+    pub(crate) row_stride: usize,
+    pub(crate) pixels: &'a [Pixel],
+    pub(crate) dz: &'a [f32],
+    /// At most [`LANES`] output channels.
+    pub(crate) outputs: std::ops::Range<usize>,
+    /// Values of one row under a filter.
+    pub(crate) run: usize,
+    /// `[row][run][LANES]`.
+    pub(crate) sums: &'a mut [f32],
 }
 
 impl WithSimd for Accumulate<'_> {
@@ -144,20 +147,25 @@ fn accumulate<S: Simd, const VECTORS: usize, const PLACES: usize>(
     sums: &mut [f32],
 ) {
     let (memory, _) = S::as_mut_simd_f32s(sums);
-    let mut sums: [[S::f32s; VECTORS]; PLACES] =
-        std::array::from_fn(|place| std::array::from_fn(|v| memory[place * VECTORS + v]));
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; PLACES];
+    for place in 0..PLACES {
+        for vector in 0..VECTORS {
+            sums[place][vector] = memory[place * VECTORS + vector];
+        }
+    }
     for (pixel, gradient) in pixels.iter().zip(gradients) {
         let values = &input[pixel.from + offset..][..PLACES];
         let (gradient, _) = S::as_simd_f32s(gradient);
-        let gradient: [S::f32s; VECTORS] = std::array::from_fn(|v| gradient[v]);
-        for (sums, value) in sums.iter_mut().zip(values) {
-            let value = simd.splat_f32s(*value);
-            for (sum, gradient) in sums.iter_mut().zip(&gradient) {
-                *sum = simd.mul_add_e_f32s(value, *gradient, *sum);
+        for place in 0..PLACES {
+            let value = simd.splat_f32s(values[place]);
+            for vector in 0..VECTORS {
+                sums[place][vector] = simd.mul_add_e_f32s(value, gradient[vector], sums[place][vector]);
             }
         }
     }
-    for (memory, sum) in memory.iter_mut().zip(sums.as_flattened()) {
-        *memory = *sum;
+    for place in 0..PLACES {
+        for vector in 0..VECTORS {
+            memory[place * VECTORS + vector] = sums[place][vector];
+        }
     }
 }

@@ -1,0 +1,94 @@
+//! Seconds of fused blocks at the shapes of ConvNet-3 and ResNet-18: `cargo bench --workspace --bench blocks`.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_conv_norm::{
+    Activation, FrozenConvNorm, FrozenWeights, Geometry, TrainWeights, conv_norm_frozen, conv_norm_train,
+};
+use divan::Bencher;
+
+const EPSILON: f64 = 1e-5;
+
+/// Images, side, inputs, outputs, stride.
+type Case = (usize, usize, usize, usize, usize);
+
+const CASES: [Case; 9] = [
+    (100, 32, 3, 128, 1),
+    (100, 16, 128, 128, 1),
+    (100, 8, 128, 128, 1),
+    (50, 32, 64, 64, 1),
+    (50, 32, 64, 128, 2),
+    (50, 16, 128, 128, 1),
+    (50, 8, 256, 256, 1),
+    (50, 4, 512, 512, 1),
+    (25, 64, 64, 64, 1),
+];
+
+fn main() {
+    divan::main();
+}
+
+fn tensor<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    let count = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..count).map(|i| ((i * 7919) % 1013) as f32 / 506.5 - 1.0).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn geometry(stride: usize) -> Geometry {
+    Geometry { kernel: 3, stride, padding: 1 }
+}
+
+fn frozen((_, _, inputs, outputs, stride): Case) -> Arc<FrozenConvNorm> {
+    let values = |count: usize| (0..count).map(|i| ((i * 7919) % 1013) as f32 / 10130.0).collect::<Vec<_>>();
+    let weights = FrozenWeights {
+        channels: [outputs, inputs],
+        weight: values(outputs * inputs * 9),
+        bias: Vec::new(),
+        gamma: values(outputs),
+        beta: values(outputs),
+        running_mean: values(outputs),
+        running_var: vec![1.0; outputs],
+    };
+    Arc::new(FrozenConvNorm::new(weights, geometry(stride), Activation::Relu, EPSILON))
+}
+
+fn input((images, side, inputs, ..): Case, device: &Device) -> Tensor<4> {
+    tensor([images, side, side, inputs], device)
+}
+
+#[divan::bench(args = CASES, sample_count = 5, sample_size = 1)]
+fn frozen_forward(bencher: Bencher<'_, '_>, case: Case) {
+    let (block, x) = (frozen(case), input(case, &Device::flex()));
+    bencher.bench_local(|| conv_norm_frozen(x.clone(), &block, false));
+}
+
+#[divan::bench(args = CASES, sample_count = 5, sample_size = 1)]
+fn frozen_forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
+    let (block, x) = (frozen(case), input(case, &Device::flex()));
+    bencher.bench_local(|| {
+        let leaf = x.clone().autodiff().require_grad();
+        let (y, distance) = conv_norm_frozen(leaf.clone(), &block, true);
+        let gradients = (y.slice([0..1, 0..1, 0..1, 0..1]).sum() + distance.expect("measured")).backward();
+        leaf.grad(&gradients)
+    });
+}
+
+#[divan::bench(args = CASES, sample_count = 5, sample_size = 1)]
+fn training_forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
+    let device = Device::flex().autodiff();
+    let (_, _, inputs, outputs, stride) = case;
+    let x = input(case, &device).require_grad();
+    let weight = tensor([outputs, inputs, 3, 3], &device).require_grad();
+    bencher.bench_local(|| {
+        let weights = TrainWeights {
+            weight: weight.clone(),
+            bias: None,
+            gamma: tensor([outputs], &device),
+            beta: tensor([outputs], &device),
+        };
+        let (y, ..) = conv_norm_train(x.clone(), weights, geometry(stride), Activation::Relu, EPSILON);
+        let gradients = y.slice([0..1, 0..1, 0..1, 0..1]).sum().backward();
+        weight.grad(&gradients)
+    });
+}
