@@ -1,6 +1,5 @@
 //! The way back: gradients of the input and of the filters.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::activation;
@@ -8,6 +7,7 @@ use crate::forward::{Affine, Scratch};
 use crate::plan::{Packed, Plan};
 use crate::shape::ConvShape;
 use crate::statistics::column_sums;
+use crate::vectors::with_vectors;
 use crate::weight_gradient;
 
 /// What a statistic of `z` adds to its gradient: `constant + slope · z` per channel.
@@ -30,6 +30,9 @@ pub(crate) fn frozen(
     let plan = Plan::input_gradient(shape);
     let (channels, in_values, values) = (shape.outputs, shape.input_values(), shape.output_values());
     let out_values = affine.activation.out_values(shape);
+    let Affine { scale, shift, activation } = affine;
+    let none = StatisticsGradient { constant: vec![0.0; channels], slope: vec![0.0; channels] };
+    let StatisticsGradient { constant, slope } = statistics.unwrap_or(&none);
     let mut dx = vec![0.0; shape.images * in_values];
     dx.par_chunks_mut(images * in_values)
         .zip(z.par_chunks(images * values).zip(dy.par_chunks(images * out_values)))
@@ -38,24 +41,34 @@ pub(crate) fn frozen(
             let gradient = padded.zeroed(z.len() / values, &mut scratch.padded);
             let images_of_task = z.chunks_exact(values).zip(dy.chunks_exact(out_values));
             for ((z, dy), dz) in images_of_task.zip(gradient.chunks_exact_mut(padded.values())) {
-                let mut rows: Vec<&mut [f32]> = padded.inner_rows(dz).collect();
-                Arch::new().dispatch(|| {
-                    let Affine { scale, shift, activation } = affine;
-                    activation::backward(activation, shape, scale, shift, z, dy, |pixel, gradient| {
-                        let place = pixel % shape.out_width * channels;
-                        let dz = &mut rows[pixel / shape.out_width][place..place + channels];
-                        for ((dz, gradient), scale) in dz.iter_mut().zip(gradient).zip(scale) {
-                            *dz = gradient * scale;
-                        }
-                        if let Some(StatisticsGradient { constant, slope }) = statistics {
-                            let z = &z[pixel * channels..][..channels];
-                            for (((dz, z), constant), slope) in dz.iter_mut().zip(z).zip(constant).zip(slope)
-                            {
-                                *dz += constant + slope * z;
-                            }
-                        }
-                    });
-                });
+                let mut rows = padded.inner_rows(dz);
+                with_vectors(
+                    #[inline(always)]
+                    || {
+                        activation::backward(
+                            activation,
+                            shape,
+                            [scale, shift],
+                            z,
+                            dy,
+                            #[inline(always)]
+                            |row, gradient| {
+                                let Some(dz) = rows.next() else { return };
+                                let z = &z[row * gradient.len()..][..gradient.len()];
+                                let pixels =
+                                    dz.chunks_exact_mut(channels).zip(gradient.chunks_exact(channels));
+                                for ((dz, gradient), z) in pixels.zip(z.chunks_exact(channels)) {
+                                    let values = dz.iter_mut().zip(gradient).zip(z);
+                                    for ((((dz, gradient), z), scale), (constant, slope)) in
+                                        values.zip(scale).zip(constant.iter().zip(slope))
+                                    {
+                                        *dz = gradient * scale + (constant + slope * z);
+                                    }
+                                }
+                            },
+                        );
+                    },
+                );
             }
             plan.run(filters, &[], gradient, dx, &mut scratch.winograd);
         });
@@ -102,19 +115,35 @@ pub(crate) fn train(
         .zip(dy.par_chunks(images * out_values))
         .map(|(z, dy)| {
             let (mut plain, mut weighted) = (vec![0.0; channels], vec![0.0; channels]);
-            Arch::new().dispatch(|| {
-                for (z, dy) in z.chunks_exact(values).zip(dy.chunks_exact(out_values)) {
-                    activation::backward(activation, shape, scale, shift, z, dy, |pixel, gradient| {
-                        let z = &z[pixel * channels..][..channels];
-                        let (plain, weighted) = (&mut plain[..channels], &mut weighted[..channels]);
-                        let (gradient, mean) = (&gradient[..channels], &batch.mean[..channels]);
-                        for channel in 0..channels {
-                            plain[channel] += gradient[channel];
-                            weighted[channel] += gradient[channel] * (z[channel] - mean[channel]);
-                        }
-                    });
-                }
-            });
+            with_vectors(
+                #[inline(always)]
+                || {
+                    for (z, dy) in z.chunks_exact(values).zip(dy.chunks_exact(out_values)) {
+                        activation::backward(
+                            activation,
+                            shape,
+                            [scale, shift],
+                            z,
+                            dy,
+                            #[inline(always)]
+                            |row, gradient| {
+                                let z = &z[row * gradient.len()..][..gradient.len()];
+                                for (gradient, z) in
+                                    gradient.chunks_exact(channels).zip(z.chunks_exact(channels))
+                                {
+                                    let sums = plain.iter_mut().zip(&mut weighted).zip(batch.mean);
+                                    for (((plain, weighted), mean), (gradient, z)) in
+                                        sums.zip(gradient.iter().zip(z))
+                                    {
+                                        *plain += gradient;
+                                        *weighted += gradient * (z - mean);
+                                    }
+                                }
+                            },
+                        );
+                    }
+                },
+            );
             (plain, weighted)
         })
         .collect();
@@ -134,21 +163,35 @@ pub(crate) fn train(
     z.par_chunks_mut(images * values).zip(dy.par_chunks(images * out_values)).for_each_init(
         || vec![0.0; values],
         |before, (z, dy)| {
-            Arch::new().dispatch(|| {
-                for (dz, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
-                    before.copy_from_slice(dz);
-                    activation::backward(activation, shape, scale, shift, before, dy, |pixel, gradient| {
-                        let place = pixel * channels;
-                        let (dz, gradient) = (&mut dz[place..place + channels], &gradient[..channels]);
-                        let (scale, slope, constant) =
-                            (&scale[..channels], &slope[..channels], &constant[..channels]);
-                        for channel in 0..channels {
-                            dz[channel] = gradient[channel] * scale[channel]
-                                + (constant[channel] + slope[channel] * dz[channel]);
-                        }
-                    });
-                }
-            });
+            with_vectors(
+                #[inline(always)]
+                || {
+                    for (dz, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
+                        before.copy_from_slice(dz);
+                        activation::backward(
+                            activation,
+                            shape,
+                            [scale, shift],
+                            before,
+                            dy,
+                            #[inline(always)]
+                            |row, gradient| {
+                                let dz = &mut dz[row * gradient.len()..][..gradient.len()];
+                                for (dz, gradient) in
+                                    dz.chunks_exact_mut(channels).zip(gradient.chunks_exact(channels))
+                                {
+                                    let values = dz.iter_mut().zip(gradient).zip(scale);
+                                    for (((dz, gradient), scale), (slope, constant)) in
+                                        values.zip(slope.iter().zip(&constant))
+                                    {
+                                        *dz = gradient * scale + (constant + slope * *dz);
+                                    }
+                                }
+                            },
+                        );
+                    }
+                },
+            );
         },
     );
 

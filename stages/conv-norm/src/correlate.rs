@@ -1,6 +1,12 @@
 //! The inner loop: sliding filters over channels-last values, [`TILE`] pixels and [`LANES`] output channels at a time, all
 //! sums in registers.
 
+#![expect(
+    clippy::manual_memcpy,
+    clippy::needless_range_loop,
+    reason = "sums that are never referred to stay in registers"
+)]
+
 use pulp::{Simd, WithSimd};
 
 use crate::filters::{Filters, LANES};

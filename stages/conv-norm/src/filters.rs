@@ -78,18 +78,23 @@ impl Filters {
     ) -> Self {
         let (rows, columns) = if mirrored { (inputs, outputs) } else { (outputs, inputs) };
         Self::pack(rows, tile.frequencies(), [1, columns], |first, width, block| {
-            let taps = |column: usize, tap: usize| {
-                let mut lanes = [0.0; LANES];
-                for (lane, value) in lanes.iter_mut().enumerate().take(width) {
-                    *value = if mirrored {
-                        weights[(column * inputs + first + lane) * 9 + 8 - tap]
-                    } else {
-                        weights[((first + lane) * inputs + column) * 9 + tap]
-                    };
-                }
-                lanes
-            };
-            pack_filters(tile, columns, taps, block);
+            pack_filters(
+                tile,
+                columns,
+                #[inline(always)]
+                |column, tap| {
+                    let mut lanes = [0.0; LANES];
+                    for (lane, value) in lanes.iter_mut().enumerate().take(width) {
+                        *value = if mirrored {
+                            weights[(column * inputs + first + lane) * 9 + 8 - tap]
+                        } else {
+                            weights[((first + lane) * inputs + column) * 9 + tap]
+                        };
+                    }
+                    lanes
+                },
+                block,
+            );
         })
     }
 

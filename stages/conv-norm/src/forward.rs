@@ -1,12 +1,12 @@
 //! Convolution, statistics and activation in one pass over a few images at a time.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::activation::{self, Activation};
 use crate::plan::{Packed, Plan};
 use crate::shape::ConvShape;
 use crate::statistics::Partial;
+use crate::vectors::with_vectors;
 use crate::winograd;
 
 /// A convolution that is ready to run.
@@ -89,9 +89,12 @@ impl Convolution<'_> {
                 }
             };
             self.task(&plan, x, padded, winograd, z);
-            Arch::new().dispatch(|| {
-                activation::forward(affine.activation, shape, affine.scale, affine.shift, z, y);
-            });
+            with_vectors(
+                #[inline(always)]
+                || {
+                    activation::forward(affine.activation, shape, affine.scale, affine.shift, z, y);
+                },
+            );
             measure.then(|| Partial::of(z, shape.outputs))
         };
         let inputs =
@@ -116,9 +119,12 @@ pub(crate) fn activate(shape: &ConvShape, affine: Affine<'_>, z: &[f32]) -> Vec<
     z.par_chunks(images * shape.output_values())
         .zip(y.par_chunks_mut((images * out_values).max(1)))
         .for_each(|(z, y)| {
-            Arch::new().dispatch(|| {
-                activation::forward(affine.activation, shape, affine.scale, affine.shift, z, y);
-            });
+            with_vectors(
+                #[inline(always)]
+                || {
+                    activation::forward(affine.activation, shape, affine.scale, affine.shift, z, y);
+                },
+            );
         });
     y
 }

@@ -23,6 +23,7 @@ mod plan;
 mod shape;
 mod statistics;
 mod train;
+mod vectors;
 mod weight_gradient;
 mod winograd;
 

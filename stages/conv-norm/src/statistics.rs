@@ -1,6 +1,6 @@
 //! Mean and variance per channel, gathered task by task and joined in task order.
 
-use pulp::Arch;
+use crate::vectors::with_vectors;
 
 /// Number, mean and sum of squared distances from the mean of some values, per channel.
 #[derive(Clone, Debug)]
@@ -16,23 +16,26 @@ impl Partial {
         let pixels = values.len() / channels;
         let mut mean = vec![0.0; channels];
         let mut squares = vec![0.0; channels];
-        Arch::new().dispatch(|| {
-            for pixel in values.chunks_exact(channels) {
-                for (sum, value) in mean.iter_mut().zip(pixel) {
-                    *sum += value;
+        with_vectors(
+            #[inline(always)]
+            || {
+                for pixel in values.chunks_exact(channels) {
+                    for (sum, value) in mean.iter_mut().zip(pixel) {
+                        *sum += value;
+                    }
                 }
-            }
-            let share = 1.0 / pixels as f32;
-            for sum in &mut mean {
-                *sum *= share;
-            }
-            for pixel in values.chunks_exact(channels) {
-                for ((sum, value), mean) in squares.iter_mut().zip(pixel).zip(&mean) {
-                    let distance = value - mean;
-                    *sum += distance * distance;
+                let share = 1.0 / pixels as f32;
+                for sum in &mut mean {
+                    *sum *= share;
                 }
-            }
-        });
+                for pixel in values.chunks_exact(channels) {
+                    for ((sum, value), mean) in squares.iter_mut().zip(pixel).zip(&mean) {
+                        let distance = value - mean;
+                        *sum += distance * distance;
+                    }
+                }
+            },
+        );
         Self { count: pixels as f64, mean, squares }
     }
 }

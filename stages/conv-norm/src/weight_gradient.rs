@@ -17,44 +17,74 @@ const PIXELS_IN_CACHE: usize = 64;
 /// Blocks of output channels of one task: each task pads all images once.
 const BLOCKS_PER_TASK: usize = 2;
 
+/// Filters of at most so many values are summed up by groups of images, and the groups are added up at the end; larger ones
+/// by blocks of output channels, each over all images.
+const SMALL_FILTERS: usize = 1 << 14;
+
+/// Groups of images for small filters.
+const GROUPS: usize = 16;
+
 /// Gradient of the filters, `[outputs, inputs, kernel, kernel]`, from the input `x` and the output's gradient `dz`, both
 /// channels last.
 ///
-/// A task owns some output channels and goes over the images in their order, so the sums do not depend on threads.
+/// Images are taken in their order and groups depend on sizes only, so the sums do not depend on threads.
 pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
     if let Some(tiling) = Tiling::of(shape) {
         return winograd::weight_gradient(&tiling, shape, x, dz);
     }
     let kernel = shape.geometry.kernel;
-    let run = kernel * shape.inputs;
-    let block_values = kernel * run * LANES;
+    let block_values = kernel * kernel * shape.inputs * LANES;
     let blocks = shape.outputs.div_ceil(LANES);
-    let padded = shape.padded_input();
-    let images = shape.images_per_task();
-    let pixels = shape.pixels(images);
+    let pixels = shape.pixels(shape.images_per_task());
     let mut packed = vec![0.0; blocks * block_values];
-    packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
-        let mut buffer = Vec::new();
-        let tasks = x.chunks(images * shape.input_values()).zip(dz.chunks(images * shape.output_values()));
-        for (x, dz) in tasks {
-            let input = padded.pad(x, &mut buffer);
-            let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
-            for (block, sums) in sums.chunks_exact_mut(block_values).enumerate() {
-                let first = (task * BLOCKS_PER_TASK + block) * LANES;
-                let outputs = first..shape.outputs.min(first + LANES);
-                Arch::new().dispatch(Accumulate {
-                    input,
-                    row_stride: padded.row(),
-                    pixels,
-                    dz,
-                    outputs,
-                    run,
-                    sums,
-                });
+    if packed.len() <= SMALL_FILTERS {
+        let images = shape.images.div_ceil(GROUPS);
+        let groups: Vec<Vec<f32>> = x
+            .par_chunks(images * shape.input_values())
+            .zip(dz.par_chunks(images * shape.output_values()))
+            .map(|(x, dz)| {
+                let mut sums = vec![0.0; blocks * block_values];
+                add(shape, &pixels, 0, x, dz, &mut sums);
+                sums
+            })
+            .collect();
+        for group in groups {
+            for (sum, value) in packed.iter_mut().zip(group) {
+                *sum += value;
             }
         }
-    });
+    } else {
+        packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
+            add(shape, &pixels, task * BLOCKS_PER_TASK, x, dz, sums);
+        });
+    }
     unpack(shape, &packed)
+}
+
+/// Adds the share of some images to the sums of the blocks from `first_block` on; `pixels` are those of a full task.
+fn add(shape: &ConvShape, pixels: &[Pixel], first_block: usize, x: &[f32], dz: &[f32], sums: &mut [f32]) {
+    let run = shape.geometry.kernel * shape.inputs;
+    let padded = shape.padded_input();
+    let images = shape.images_per_task();
+    let mut buffer = Vec::new();
+    let tasks = x.chunks(images * shape.input_values()).zip(dz.chunks(images * shape.output_values()));
+    for (x, dz) in tasks {
+        let input = padded.pad(x, &mut buffer);
+        let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
+        for (block, sums) in sums.chunks_exact_mut(shape.geometry.kernel * run * LANES).enumerate() {
+            let first = (first_block + block) * LANES;
+            let outputs = first..shape.outputs.min(first + LANES);
+            Arch::new().dispatch(Accumulate {
+                input,
+                row_stride: padded.row(),
+                pixels,
+                dz,
+                outputs,
+                run,
+                sums,
+            });
+        }
+    }
 }
 
 /// From `[block][row][column, input][LANES]` to `[output, input, row, column]`.
@@ -126,10 +156,14 @@ impl Accumulate<'_> {
                     let offset = row * row_stride + tile * TILE;
                     accumulate::<S, VECTORS, TILE>(simd, input, offset, pixels, gradients, sums);
                 }
-                let done = tiles.len() * TILE;
-                for (at, sums) in rest.chunks_exact_mut(LANES).enumerate() {
-                    let offset = row * row_stride + done + at;
-                    accumulate::<S, VECTORS, 1>(simd, input, offset, pixels, gradients, sums);
+                let offset = row * row_stride + tiles.len() * TILE;
+                match rest.len() / LANES {
+                    1 => accumulate::<S, VECTORS, 1>(simd, input, offset, pixels, gradients, rest),
+                    2 => accumulate::<S, VECTORS, 2>(simd, input, offset, pixels, gradients, rest),
+                    3 => accumulate::<S, VECTORS, 3>(simd, input, offset, pixels, gradients, rest),
+                    4 => accumulate::<S, VECTORS, 4>(simd, input, offset, pixels, gradients, rest),
+                    5 => accumulate::<S, VECTORS, 5>(simd, input, offset, pixels, gradients, rest),
+                    _ => {}
                 }
             }
         }

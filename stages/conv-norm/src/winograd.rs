@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES};
 use crate::shape::{ConvShape, Padded};
+use crate::vectors::with_vectors;
 use crate::weight_gradient::Accumulate;
 use transform::{
     Algorithm, Collapse, Expand, F2, F4, Gradients, Inputs, Lanes, transform_filter, transform_gradient,
@@ -200,17 +201,24 @@ fn pack_by<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
     taps: impl Fn(usize, usize) -> Lanes,
     block: &mut [f32],
 ) {
-    Arch::new().dispatch(|| {
-        for column in 0..columns {
-            let mut values = [[[0.0; LANES]; 3]; 3];
-            for (tap, lanes) in values.as_flattened_mut().iter_mut().enumerate() {
-                *lanes = taps(column, tap);
+    with_vectors(
+        #[inline(always)]
+        || {
+            for column in 0..columns {
+                let mut values = [[[0.0; LANES]; 3]; 3];
+                for (tap, lanes) in values.as_flattened_mut().iter_mut().enumerate() {
+                    *lanes = taps(column, tap);
+                }
+                transform_filter::<A, TILE, PATCH>(
+                    &values,
+                    #[inline(always)]
+                    |frequency, lanes| {
+                        block[(frequency * columns + column) * LANES..][..LANES].copy_from_slice(lanes);
+                    },
+                );
             }
-            transform_filter::<A, TILE, PATCH>(&values, |frequency, lanes| {
-                block[(frequency * columns + column) * LANES..][..LANES].copy_from_slice(lanes);
-            });
-        }
-    });
+        },
+    );
 }
 
 /// Gradient of the filters, `[outputs, inputs, 3, 3]`, from the input and the output's gradient.
@@ -234,20 +242,28 @@ fn weight_gradient_by<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH:
         .par_chunks_exact_mut(LANES * inputs * 9)
         .zip(spectrum.par_chunks_exact(PATCH * PATCH * inputs * LANES))
         .for_each(|(weight, spectrum)| {
-            Arch::new().dispatch(|| {
-                for input in 0..inputs {
-                    let get = |frequency: usize| {
-                        let mut lanes = [0.0; LANES];
-                        lanes.copy_from_slice(&spectrum[(frequency * inputs + input) * LANES..][..LANES]);
-                        lanes
-                    };
-                    transform_gradient::<A, TILE, PATCH>(get, |tap, lanes| {
-                        for (lane, value) in lanes.iter().enumerate() {
-                            weight[(lane * inputs + input) * 9 + tap] = *value;
-                        }
-                    });
-                }
-            });
+            with_vectors(
+                #[inline(always)]
+                || {
+                    for input in 0..inputs {
+                        transform_gradient::<A, TILE, PATCH>(
+                            #[inline(always)]
+                            |frequency| {
+                                let mut lanes = [0.0; LANES];
+                                let place = (frequency * inputs + input) * LANES;
+                                lanes.copy_from_slice(&spectrum[place..][..LANES]);
+                                lanes
+                            },
+                            #[inline(always)]
+                            |tap, lanes| {
+                                for (lane, value) in lanes.iter().enumerate() {
+                                    weight[(lane * inputs + input) * 9 + tap] = *value;
+                                }
+                            },
+                        );
+                    }
+                },
+            );
         });
     weight
 }

@@ -3,6 +3,8 @@
 //! Loops stand where `array::from_fn` would be shorter: a closure that is not inlined runs without the vector instructions
 //! that the function around it was compiled for.
 
+#![expect(clippy::needless_range_loop, reason = "indices are those of the matrices")]
+
 use std::marker::PhantomData;
 
 use pulp::{Simd, WithSimd};
