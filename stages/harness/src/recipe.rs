@@ -1,9 +1,10 @@
-//! How the students of a branch were trained, in one line: a score means little without it.
+//! How the images of a branch were made and its students trained, in one line: a score means little without it.
 
 use anyhow::Result;
 use delt_augment::view::MixSpec;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
+use crate::config::synthesize::Init;
 use crate::config::{Invalid, Pipeline};
 use crate::session::Session;
 
@@ -20,7 +21,7 @@ pub fn lines(session: &Session) -> Result<String> {
     Ok(text)
 }
 
-/// The recipe of a student.
+/// The recipe of a branch: its images, then its students.
 ///
 /// # Errors
 /// [`Invalid`] where no batch is published for this number of images per class.
@@ -49,8 +50,9 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         MixSpec::Mixup { alpha } => format!("MixUp alpha {alpha}"),
     };
     Ok(format!(
-        "{}, {loss}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
+        "{}; {}, {loss}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
          {flip}, {mix}",
+        images(pipeline),
         evaluate.student,
         pipeline.student_lr(classes),
         evaluate.weight_decay,
@@ -58,6 +60,24 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         pipeline.student_batch(classes)?,
         evaluate.bn_momentum
     ))
+}
+
+/// How the images are made, with the network whose labels and statistics they have.
+fn images(pipeline: &Pipeline) -> String {
+    let (select, synthesize, teacher) = (&pipeline.select, &pipeline.synthesize, &pipeline.teacher);
+    let from = match (synthesize.init, select.strategy) {
+        (Init::Noise, _) if synthesize.max_iterations > 0 => "from noise".to_owned(),
+        (_, strategy) => strategy.name().to_owned(),
+    };
+    let work = match synthesize.max_iterations {
+        0 => "as they are".to_owned(),
+        most if synthesize.early_late && select.ipc > 1 => {
+            format!("EarlyLate MI {most} RI {}, lr {}", synthesize.round_iterations, synthesize.lr)
+        }
+        most => format!("{most} iterations each, lr {}", synthesize.lr),
+    };
+    let imported = if teacher.import.is_some() { " (imported)" } else { "" };
+    format!("teacher {}{imported}; ipc {}, {from}, {work}", teacher.network, select.ipc)
 }
 
 #[cfg(test)]
@@ -76,18 +96,20 @@ mod tests {
         };
         assert_eq!(
             said(&[]),
-            "resnet18 (small stem), KL at T 20, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
+            "teacher resnet18 (small stem); ipc 10, medium, EarlyLate MI 4000 RI 500, lr 0.25; \
+             resnet18 (small stem), KL at T 20, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
              bn_momentum 0.1, RandAugment m 5 n 4 std 1, crop 0.25 to 1, flip, CutMix alpha 1"
         );
         let plain = [
             "evaluate.loss={kind: hard_label}",
+            "synthesize.max_iterations=0",
             "relabel.randaugment=null",
             "relabel.min_crop_scale=1",
             "relabel.mix={kind: mixup, alpha: 0.8}",
         ];
         assert_eq!(
             said(&plain),
-            "resnet18 (small stem), hard labels, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
+            "teacher resnet18 (small stem); ipc 10, medium, as they are; resnet18 (small stem), hard labels, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
              bn_momentum 0.1, no RandAugment, no crop, flip, MixUp alpha 0.8"
         );
     }

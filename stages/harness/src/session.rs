@@ -297,7 +297,7 @@ impl Session {
                     Err(error)
                 })?;
                 let seconds = started.elapsed().as_secs_f64();
-                self.write_run_record(workspace.out_dir(), seconds)?;
+                self.write_run_record(workspace.out_dir(), seconds, is_resumed)?;
                 let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
                 let (name, summary) = (self.stage.name, made.summary);
                 eprintln!(
@@ -336,11 +336,12 @@ impl Session {
     }
 
     /// Seconds, host, device: true of this run only, so no digest covers the file.
-    fn write_run_record(&self, dir: &Path, seconds: f64) -> Result<()> {
+    fn write_run_record(&self, dir: &Path, seconds: f64, is_resumed: bool) -> Result<()> {
         let unix_seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         let record = json!({
             "stage": self.stage.name,
             "seconds": seconds,
+            "resumed": is_resumed,
             "finished_unix_seconds": unix_seconds,
             "host": gethostname::gethostname().to_string_lossy(),
             "device": *self.device.borrow(),

@@ -1,6 +1,9 @@
 //! The table a run ends in: accuracies, images and bytes of the full data and of every branch.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
+use delt_formats::canonical::Digest;
 use delt_formats::evaluation::{SUMMARY_FILE, Summary};
 use delt_formats::store::Entry;
 use delt_formats::teacher::TeacherFacts;
@@ -12,6 +15,8 @@ use crate::session::Session;
 
 /// Name of the row for the student's network trained on all real images.
 pub const FULL_DATA: &str = "full data";
+/// Its name where the network comes from elsewhere, and with it the images that it was trained on.
+pub const FULL_DATA_IMPORTED: &str = "full data (imported)";
 
 /// Heads of the columns.
 const COLUMNS: [&str; 10] = [
@@ -35,10 +40,19 @@ const NONE: &str = "-";
 pub struct Table {
     /// The pipeline.
     pub pipeline: String,
-    /// Real images that all students are tested on; 0 before ingest.
-    pub test_images: u64,
+    /// The test sets: how many real images each holds, and the branches that are tested on it. Empty before ingest.
+    pub test_sets: Vec<TestSet>,
     /// Full data first, then the branches in their order.
     pub rows: Vec<Row>,
+}
+
+/// Real images that students are tested on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestSet {
+    /// Images.
+    pub images: u64,
+    /// Branches whose students are tested on them.
+    pub branches: Vec<String>,
 }
 
 /// One line of the table.
@@ -58,7 +72,7 @@ pub struct Row {
     pub image_iterations: Option<u64>,
     /// Bytes of these images as they are stored.
     pub image_bytes: Option<u64>,
-    /// Bytes of the soft labels of all students; none where labels are hard.
+    /// Bytes of the soft labels of one student; none where nothing was evaluated.
     pub label_bytes: Option<u64>,
     /// Diversity: mean cosine of the images' teacher features to their class's centroid; lower is more diverse.
     pub cosine_to_centroid: Option<f64>,
@@ -89,21 +103,26 @@ impl std::fmt::Display for Score {
 /// # Errors
 /// What the store reports, or an artifact that cannot be read.
 pub fn collect(session: &Session) -> Result<Table> {
-    let mut table = Table { pipeline: session.pipeline_name().to_owned(), test_images: 0, rows: Vec::new() };
-    let mut branch_rows = Vec::new();
+    let (mut rows, mut branch_rows) = (Vec::new(), Vec::new());
+    let mut test_sets: BTreeMap<Digest, TestSet> = BTreeMap::new();
     for branch in session.branches() {
         if let Some(row) = full_data_row(session, branch)?
-            && !table.rows.contains(&row)
+            && !rows.contains(&row)
         {
-            table.rows.push(row);
+            rows.push(row);
         }
-        if if_made(session.dataset(branch))?.is_some() {
-            table.test_images = table.test_images.max(session.dataset_facts(branch)?.test_images);
+        if let Some(dataset) = if_made(session.dataset(branch))? {
+            let images = session.dataset_facts(branch)?.test_images;
+            let set = test_sets.entry(dataset.manifest.digest);
+            set.or_insert_with(|| TestSet { images, branches: Vec::new() })
+                .branches
+                .push(branch.name.clone());
         }
         branch_rows.push(branch_row(session, branch)?);
     }
-    table.rows.extend(branch_rows);
-    Ok(table)
+    rows.extend(branch_rows);
+    let test_sets = test_sets.into_values().collect();
+    Ok(Table { pipeline: session.pipeline_name().to_owned(), test_sets, rows })
 }
 
 /// The artifact, or none where it has not been made.
@@ -123,22 +142,15 @@ fn full_data_row(session: &Session, branch: &Branch) -> Result<Option<Row>> {
     let dataset = if_made(session.dataset(branch))?;
     let network = if_made(session.network(branch, Role::FullData))?;
     let facts = network.map(|entry| entry.manifest.facts_as::<TeacherFacts>()).transpose()?;
-    let images = match &dataset {
-        Some(_) => Some(session.dataset_facts(branch)?.train_images),
-        None => None,
-    };
-    Ok(Some(Row {
-        name: FULL_DATA.to_owned(),
-        student: teacher.network.to_string(),
-        last: facts.map(|facts| Score { mean: facts.test_top1, std: 0.0, n: 1 }),
-        best: None,
-        images,
-        image_iterations: None,
-        image_bytes: dataset
-            .and_then(|entry| entry.manifest.files.get("train.parquet").map(|file| file.bytes)),
-        label_bytes: None,
-        cosine_to_centroid: None,
-    }))
+    let mut row = Row::unmeasured(FULL_DATA.to_owned(), teacher.network.to_string());
+    row.last = facts.map(|facts| Score { mean: facts.test_top1, std: 0.0, n: 1 });
+    if teacher.import.is_some() {
+        FULL_DATA_IMPORTED.clone_into(&mut row.name);
+    } else if let Some(entry) = dataset {
+        row.images = Some(session.dataset_facts(branch)?.train_images);
+        row.image_bytes = entry.manifest.files.get("train.parquet").map(|file| file.bytes);
+    }
+    Ok(Some(row))
 }
 
 fn branch_row(session: &Session, branch: &Branch) -> Result<Row> {
@@ -156,23 +168,21 @@ fn branch_row(session: &Session, branch: &Branch) -> Result<Row> {
         images: Some(summary.images),
         image_iterations: session.synthetic(branch)?.manifest.facts["image_iterations"].as_u64(),
         image_bytes: Some(summary.image_bytes),
-        label_bytes: Some(summary.label_bytes),
+        label_bytes: Some(summary.label_bytes / branch.pipeline.relabel.label_seeds().len().max(1) as u64),
         cosine_to_centroid: Some(summary.cosine_to_centroid),
     })
 }
 
 impl Row {
     fn unmeasured(name: String, student: String) -> Self {
-        let (last, best, images, image_bytes) = (None, None, None, None);
-        let image_iterations = None;
         Self {
             name,
             student,
-            last,
-            best,
-            images,
-            image_iterations,
-            image_bytes,
+            last: None,
+            best: None,
+            images: None,
+            image_iterations: None,
+            image_bytes: None,
             label_bytes: None,
             cosine_to_centroid: None,
         }
@@ -180,7 +190,7 @@ impl Row {
 
     /// Whether this is the network trained on all real images.
     pub fn is_full_data(&self) -> bool {
-        self.name == FULL_DATA
+        [FULL_DATA, FULL_DATA_IMPORTED].contains(&self.name.as_str())
     }
 
     /// Number of students behind the scores.
@@ -206,13 +216,25 @@ impl Row {
 }
 
 impl Table {
+    /// The images behind the scores: `540 test images`, or which branch has which where they are not the same.
+    pub fn tested_on(&self) -> String {
+        match self.test_sets.as_slice() {
+            [] => "no test images yet".to_owned(),
+            [set] => format!("{} test images", set.images),
+            sets => {
+                let each = sets.iter().map(|set| format!("{}: {}", set.branches.join(", "), set.images));
+                format!("different test images, so do not compare ({})", each.collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+
     /// Aligned plain text, one line a row.
     pub fn to_text(&self) -> String {
         let head = COLUMNS.map(str::to_owned);
         let lines: Vec<_> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
         let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
-        let mut text = format!("{}: top-1 in percent on {} test images\n", self.pipeline, self.test_images);
+        let mut text = format!("{}: top-1 in percent on {}\n", self.pipeline, self.tested_on());
         for line in &lines {
             let cells = line.iter().zip(widths).enumerate();
             let aligned: Vec<String> = cells
@@ -258,7 +280,8 @@ mod tests {
             ..full.clone()
         };
         let later = Row::unmeasured("random".into(), "convnet2-w32".into());
-        let table = Table { pipeline: "demo".into(), test_images: 540, rows: vec![full, delt, later] };
+        let test_sets = vec![TestSet { images: 540, branches: vec!["delt".into(), "random".into()] }];
+        let mut table = Table { pipeline: "demo".into(), test_sets, rows: vec![full, delt, later] };
         let expected = "\
 demo: top-1 in percent on 540 test images
            student               last          best  n  images  image-iterations  image bytes  label bytes  cosine to centroid
@@ -267,5 +290,8 @@ delt       convnet2-w32  91.50 ± 0.25  92.00 ± 0.50  3     100            2310
 random     convnet2-w32             -             -  -       -                 -            -            -                   -
 ";
         assert_eq!(table.to_text(), expected);
+        table.test_sets.push(TestSet { images: 100, branches: vec!["few".into()] });
+        let said = "different test images, so do not compare (delt, random: 540; few: 100)";
+        assert_eq!(table.tested_on(), said);
     }
 }

@@ -65,6 +65,10 @@ pub struct Timing {
     pub seconds: f64,
     /// Device, where the stage computes on one.
     pub device: Option<String>,
+    /// Most memory that the stage's process held, bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// Whether a checkpoint of an earlier process was gone on from, whose time is not counted.
+    pub resumed: bool,
 }
 
 /// The part of `run.json` that the page shows.
@@ -73,6 +77,9 @@ struct RunRecord {
     stage: String,
     seconds: f64,
     device: Option<String>,
+    peak_memory_bytes: Option<u64>,
+    #[serde(default)]
+    resumed: bool,
 }
 
 impl Findings {
@@ -102,6 +109,13 @@ impl Findings {
             branches,
             timings: timings.in_order(),
         })
+    }
+}
+
+impl Findings {
+    /// Whether any branch has results.
+    pub fn is_evaluated(&self) -> bool {
+        self.branches.iter().any(|branch| !branch.history.is_empty())
     }
 }
 
@@ -146,7 +160,9 @@ fn recipe_as_run(session: &Session, branch: &Branch) -> Result<String> {
     made.push(("scores", if_made(session.scores(branch))?));
     made.push(("initial", if_made(session.initial(branch))?));
     made.push(("synthetic", if_made(session.synthetic(branch))?));
-    made.push(("labels", label_entries(session, branch)?.into_iter().next()));
+    let labels = label_entries(session, branch)?;
+    let label_seeds: Vec<u64> = labels.iter().map(|entry| entry.manifest.provenance.seed).collect();
+    made.push(("labels", labels.into_iter().next()));
     made.push(("evaluation", if_made(session.evaluation(branch))?));
     let mut recipe = Mapping::new();
     for (name, entry) in made {
@@ -154,7 +170,10 @@ fn recipe_as_run(session: &Session, branch: &Branch) -> Result<String> {
         let mut config = manifest.provenance.config;
         // ingest and scoring draw nothing
         if !matches!(name, "dataset" | "scores") {
-            config["seed"] = manifest.provenance.seed.into();
+            match (name, label_seeds.as_slice()) {
+                ("labels", [_, _, ..]) => config["seeds"] = serde_json::to_value(&label_seeds)?,
+                _ => config["seed"] = manifest.provenance.seed.into(),
+            }
         }
         recipe.insert(name.into(), serde_yaml::to_value(config)?);
     }
@@ -230,6 +249,7 @@ impl Made {
         let text = fs_err::read(self.entry.dir.join("run.json")).ok()?;
         let record: RunRecord = serde_json::from_slice(&text).ok()?;
         let what = format!("{} ({})", self.what, self.branches.join(", "));
-        Some(Timing { what, stage: record.stage, seconds: record.seconds, device: record.device })
+        let RunRecord { stage, seconds, device, peak_memory_bytes, resumed } = record;
+        Some(Timing { what, stage, seconds, device, peak_memory_bytes, resumed })
     }
 }

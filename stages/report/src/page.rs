@@ -71,16 +71,16 @@ fn results(findings: &Findings) -> Markup {
         section {
             h2 { "Accuracy" }
             p .note {
-                "Top-1 in percent on " (grouped(findings.table.test_images)) " real test images, mean ± sample standard "
-                "deviation over n students. Last: after the last epoch. Best: the highest of the tested epochs, the number "
-                "that papers print. Cosine: of the images' teacher features to the centroid of their class, mean; lower is "
-                "more diverse."
+                "Top-1 in percent on " (findings.table.tested_on()) ", mean ± sample standard deviation over n students. "
+                "Last: after the last epoch. Best: the highest of the tested epochs, the number that papers print. "
+                "Image-iterations: the work of the synthesis. Label bytes: of one student's soft labels. Cosine: of the "
+                "images' teacher features to the centroid of their class, mean; lower is more diverse."
             }
             div .scroll {
                 table {
                     thead { tr {
                         th { "trained on" } th .text { "student" } th { "last" } th { "best" } th { "n" } th { "images" }
-                        th { "image bytes" } th { "label bytes" } th { "cosine" }
+                        th { "image-iterations" } th { "image bytes" } th { "label bytes" } th { "cosine" }
                     } }
                     tbody {
                         @for row in &findings.table.rows {
@@ -91,6 +91,7 @@ fn results(findings: &Findings) -> Markup {
                                 (cell(row.best.map(|score| score.to_string())))
                                 (cell(row.n().map(|n| n.to_string())))
                                 (cell(row.images.map(grouped)))
+                                (cell(row.image_iterations.map(grouped)))
                                 (cell(row.image_bytes.map(human_bytes)))
                                 (cell(row.label_bytes.map(human_bytes)))
                                 (cell(row.cosine_to_centroid.map(|cosine| format!("{cosine:.3}"))))
@@ -207,18 +208,26 @@ fn seconds(findings: &Findings) -> Markup {
         @if !findings.timings.is_empty() {
             section {
                 h2 { "Time" }
-                p .note { (human_seconds(total)) " in all, when the artifacts were made; a run that finds them in the store takes none." }
+                p .note {
+                    (human_seconds(total)) " in all, when the artifacts were made; a run that finds them in the store takes none."
+                    @if findings.timings.iter().any(|timing| timing.resumed) {
+                        " *: went on from a checkpoint; the time before that is not counted."
+                    }
+                }
                 dl .facts { @for (stage, seconds) in stages { div { dt { (stage) } dd { (short_seconds(seconds)) } } } }
                 div .scroll {
                     table .times {
-                        thead { tr { th { "artifact" } th .text { "stage" } th .text { "device" } th { "time" } th {} } }
+                        thead { tr {
+                            th { "artifact" } th .text { "stage" } th .text { "device" } th { "peak memory" } th { "time" } th {}
+                        } }
                         tbody {
                             @for timing in &findings.timings {
                                 tr {
                                     th { (timing.what) }
                                     td .text { (timing.stage) }
                                     td .text { (timing.device.as_deref().unwrap_or("–")) }
-                                    td { (short_seconds(timing.seconds)) }
+                                    td { (timing.peak_memory_bytes.map_or_else(|| "–".to_owned(), human_bytes)) }
+                                    td { (short_seconds(timing.seconds)) @if timing.resumed { " *" } }
                                     td .bar { span style={ "width:" (format!("{:.1}", 100.0 * timing.seconds / longest)) "%" } {} }
                                 }
                             }

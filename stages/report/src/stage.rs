@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use delt_harness::progress::human_bytes;
 use delt_harness::session::Session;
 
@@ -15,7 +15,8 @@ const REPORTS: &str = "reports";
 /// Writes the page of the session's pipeline.
 ///
 /// # Errors
-/// An artifact that cannot be read, or a page that cannot be written.
+/// An artifact that cannot be read, a page that cannot be written, or a page of an evaluated run that one without results
+/// would replace.
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
     let path = page_path(session);
@@ -23,7 +24,15 @@ pub fn run(session: &Session) -> Result<()> {
         eprintln!("report: {name} would be written to {}", path.display());
         return Ok(());
     }
-    let html = page::render(&Findings::collect(session)?).into_string();
+    let findings = Findings::collect(session)?;
+    ensure!(
+        findings.is_evaluated() || !path.exists(),
+        "{}: there is a page already, and nothing of {name} as it stands now is evaluated in {}; run `make {name}` first, with \
+         the same SET and DATA, or choose another place with OUTPUT= (--output)",
+        path.display(),
+        session.store().root().display()
+    );
+    let html = page::render(&findings).into_string();
     write(&path, &html).with_context(|| {
         format!(
             "{}: the page cannot be written; choose another place with OUTPUT= (--output)",

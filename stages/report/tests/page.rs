@@ -239,16 +239,24 @@ fn a_whole_run_is_on_one_page_without_anything_from_elsewhere() {
     let soft_labels =
         "<tr><th>delt</th><td>3407</td><td>100</td><td>10,000</td><td>598.0 KiB</td><td>6.0 KiB</td></tr>";
     assert!(page.contains(soft_labels), "{soft_labels}");
-    assert!(page.contains("<td>1.8 MiB</td>"), "bytes of the labels of all students");
+    let of_images = "<td>100</td><td>–</td><td>20.0 KiB</td><td>598.0 KiB</td><td>0.700</td>";
+    assert!(
+        page.contains(of_images),
+        "images, image-iterations, bytes of the images and of one student's labels: {of_images}"
+    );
     let entry = session.synthetic(&session.branches()[1]).expect("made");
     let seconds = |stage: &str, seconds: f64| {
-        json!({ "stage": stage, "seconds": seconds, "device": "flex (CPU)" }).to_string()
+        let device = "flex (CPU)";
+        json!({ "stage": stage, "seconds": seconds, "device": device, "peak_memory_bytes": 1 << 30, "resumed": true })
+            .to_string()
     };
     std::fs::write(entry.dir.join("run.json"), seconds("delt-synthesize", 75.0)).expect("written");
     report::stage::run(&session).expect("page");
     let page = std::fs::read_to_string(report::stage::page_path(&session)).expect("page");
     for expected in [
-        "<th>synthetic (delt)</th><td class=\"text\">delt-synthesize</td><td class=\"text\">flex (CPU)</td><td>1 min 15 s</td>",
+        "<th>synthetic (delt)</th><td class=\"text\">delt-synthesize</td><td class=\"text\">flex (CPU)</td><td>1.0 GiB</td>\
+         <td>1 min 15 s *</td>",
+        "went on from a checkpoint",
         "<div><dt>delt-synthesize</dt><dd>1 min 15 s</dd></div>",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");
@@ -273,7 +281,11 @@ fn the_recipe_is_that_of_the_artifacts() {
     let recipe = page.split_once("<h2>Recipe</h2>").expect("a recipe").1;
     let recipe = recipe.replace("<mark>", "").replace("</mark>", "");
     // derived from ipc 10 and ten classes; the pipeline file says null
-    for expected in ["labels:\n  batch: 50", "  seed: 3407\n", "initial:\n  ipc: 10\n  seed: 0\n"] {
+    for expected in [
+        "labels:\n  batch: 50",
+        "  seeds:\n  - 3407\n  - 4663\n  - 2897\n",
+        "initial:\n  ipc: 10\n  seed: 0\n",
+    ] {
         assert!(recipe.contains(expected), "{expected:?} in {recipe}");
     }
     assert!(!recipe.contains("batch: null"), "{recipe}");
@@ -305,4 +317,13 @@ fn a_run_that_has_only_begun_has_a_page_too() {
     let page = std::fs::read_to_string(dir.path().join("reports/demo.html")).expect("page");
     assert!(page.contains("97.96") && page.contains("nothing was measured"), "{page}");
     assert!(!page.contains("<h2>Images</h2>"));
+    // a page of results would be lost to one without
+    assert_eq!(
+        report::stage::run(&session).expect_err("refused").to_string(),
+        format!(
+            "{0}/reports/demo.html: there is a page already, and nothing of demo as it stands now is evaluated in {0}; run `make \
+             demo` first, with the same SET and DATA, or choose another place with OUTPUT= (--output)",
+            dir.path().display()
+        )
+    );
 }
