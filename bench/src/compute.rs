@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
-use delt_harness::config::synthesize::{Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::teacher::Optimizer;
 use delt_networks::formula::formula_uniform;
 use delt_networks::{FrozenNetwork, Network};
@@ -247,5 +247,6 @@ fn recipe(batch: u32) -> Synthesize {
         optimizer_state: OptimizerState::PerBatch,
         lr_schedule: LrSchedule::PerBatch,
         min_iterations: None,
+        dtype: Dtype::F32,
     }
 }

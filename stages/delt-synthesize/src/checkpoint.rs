@@ -128,7 +128,7 @@ impl<'a> Checkpoints<'a> {
         Ok(FinishedBatch { images, trace })
     }
 
-    /// Keeps the state inside a batch.
+    /// Keeps the state inside a batch, whose losses have all been read.
     ///
     /// # Errors
     /// [`CheckpointError`].

@@ -42,6 +42,7 @@ pub struct RecoveryTeacher {
     /// Range of a valid pixel in normalised space, by channel.
     pixel_range: [(f32, f32); 3],
     device: Device,
+    losses_read_every: usize,
 }
 
 /// Loss of one batch of images, with its parts.
@@ -59,7 +60,14 @@ impl RecoveryTeacher {
     /// Takes a network on a device without autodiff: its weights are constants of the graph.
     pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
         let pixel_range = delt_augment::normalize::pixel_range(normalization);
-        Self { network, pixel_range, device: device.clone() }
+        Self { network, pixel_range, device: device.clone(), losses_read_every: 1 }
+    }
+
+    /// The losses go to the host once in so many iterations: a GPU need not wait for each. A loss that is no number is
+    /// noticed then. The results are the same.
+    #[must_use]
+    pub fn reading_losses_every(self, iterations: usize) -> Self {
+        Self { losses_read_every: iterations.max(1), ..self }
     }
 
     /// `CE(teacher(x), y) + alpha_BN Σ_l w_l (‖mean_l − μ_l‖₂ + ‖var_l − σ²_l‖₂)`, w = `first_bn_multiplier` for the
@@ -83,12 +91,11 @@ impl RecoveryTeacher {
 
     /// Clips each channel to the range of a valid pixel.
     pub fn clip(&self, images: Tensor<4>) -> Tensor<4> {
-        let [n, _, h, w] = images.dims();
-        let channels =
-            self.pixel_range.iter().zip(0..).map(|((low, high), c)| {
-                images.clone().slice([0..n, c..c + 1, 0..h, 0..w]).clamp(*low, *high)
-            });
-        Tensor::cat(channels.collect(), 1)
+        let of_channels = |end: fn(&(f32, f32)) -> f32| {
+            let ends: Vec<f32> = self.pixel_range.iter().map(end).collect();
+            Tensor::<4>::from_data(TensorData::new(ends, [1, 3, 1, 1]), &self.device)
+        };
+        images.max_pair(of_channels(|range| range.0)).min_pair(of_channels(|range| range.1))
     }
 
     /// The device the recovery runs on.
@@ -140,9 +147,20 @@ pub struct Recovery {
     pub adam: PixelAdam,
     /// Iterations done.
     pub iteration: u32,
-    /// Losses so far.
+    /// Losses so far, but for those that are still on the device: see [`Self::read_losses`].
     pub trace: Vec<TraceRow>,
+    unread: Vec<Unread>,
     size: usize,
+}
+
+/// Losses of an iteration that are still on the device.
+#[derive(Debug)]
+struct Unread {
+    lr: f64,
+    /// Cross-entropy, `[1]`.
+    cross_entropy: Tensor<1>,
+    /// Sum of the BatchNorm terms, `[1]`.
+    bn_statistics: Tensor<1>,
 }
 
 impl Recovery {
@@ -174,6 +192,7 @@ impl Recovery {
             adam: PixelAdam::new(config, joined, size, device),
             iteration: 0,
             trace: Vec::new(),
+            unread: Vec::new(),
             order,
             size,
         }
@@ -193,7 +212,8 @@ impl Recovery {
     /// One iteration: images join, augmentation, loss, backward, Adam, clip.
     ///
     /// # Errors
-    /// [`RecoverError::NotFinite`] when the loss is NaN or infinite; nothing has been changed then.
+    /// [`RecoverError::NotFinite`] when the loss is NaN or infinite, of this iteration or of one before whose losses had
+    /// not been read; the images are spoilt then, and a checkpoint is what to go on from.
     pub fn step(
         &mut self,
         teacher: &RecoveryTeacher,
@@ -205,33 +225,57 @@ impl Recovery {
         let active = self.active.dims()[0];
         let leaf = self.active.clone().autodiff().require_grad();
         let loss = teacher.loss(augmentation.apply(leaf.clone()), &self.labels[..active], config);
-        let ce = scalar(loss.cross_entropy.inner())?;
-        let bn = scalar(loss.bn_statistics.inner())?;
-        let total = (f64::from(ce) + config.bn_matching_weight * f64::from(bn)) as f32;
-        if !total.is_finite() {
-            let name = |label: Option<&u32>| {
-                label.and_then(|l| class_names.get(*l as usize)).map_or("?", String::as_str)
-            };
-            return Err(RecoverError::NotFinite {
-                batch: self.schedule.batch,
-                classes: format!(
-                    "{} to {}",
-                    name(self.schedule.labels.first()),
-                    name(self.schedule.labels.last())
-                ),
-                iteration: self.iteration,
-                loss: total,
-            });
-        }
         let gradients = loss.total.backward();
         let gradient =
             leaf.grad(&gradients).ok_or_else(|| RecoverError::Device("no gradient on the images".into()))?;
         let lr = lr_at(config, &self.schedule, self.iteration);
         let change = self.adam.step(gradient, lr, self.iteration + 1);
         self.active = teacher.clip(self.active.clone() - change);
-        self.trace.push(TraceRow { batch: self.schedule.batch, iteration: self.iteration, lr, ce, bn });
+        self.unread.push(Unread {
+            lr,
+            cross_entropy: loss.cross_entropy.inner(),
+            bn_statistics: loss.bn_statistics.inner(),
+        });
         self.iteration += 1;
+        if self.unread.len() >= teacher.losses_read_every {
+            self.read_losses(config, class_names)?;
+        }
         Ok(())
+    }
+
+    /// Reads the losses that are still on the device into the trace, all at once.
+    ///
+    /// # Errors
+    /// [`RecoverError::NotFinite`] for the first iteration whose loss is NaN or infinite.
+    pub fn read_losses(&mut self, config: &Synthesize, class_names: &[String]) -> Result<(), RecoverError> {
+        let unread = std::mem::take(&mut self.unread);
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let losses = unread.iter().flat_map(|step| [step.cross_entropy.clone(), step.bn_statistics.clone()]);
+        let losses = values(Tensor::cat(losses.collect(), 0))?;
+        for (step, losses) in unread.iter().zip(losses.chunks_exact(2)) {
+            let (iteration, ce, bn) = (self.trace.len() as u32, losses[0], losses[1]);
+            let total = (f64::from(ce) + config.bn_matching_weight * f64::from(bn)) as f32;
+            if !total.is_finite() {
+                return Err(self.not_finite(iteration, total, class_names));
+            }
+            self.trace.push(TraceRow { batch: self.schedule.batch, iteration, lr: step.lr, ce, bn });
+        }
+        Ok(())
+    }
+
+    fn not_finite(&self, iteration: u32, loss: f32, class_names: &[String]) -> RecoverError {
+        let labels = &self.schedule.labels;
+        let name = |label: Option<&u32>| {
+            label.and_then(|l| class_names.get(*l as usize)).map_or("?", String::as_str)
+        };
+        RecoverError::NotFinite {
+            batch: self.schedule.batch,
+            classes: format!("{} to {}", name(labels.first()), name(labels.last())),
+            iteration,
+            loss,
+        }
     }
 
     /// Takes in the images whose round begins. They were clipped with the others at every earlier step (a quirk of
@@ -312,8 +356,4 @@ fn joining_order(schedule: &BatchSchedule) -> Vec<u32> {
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, RecoverError> {
     let data = tensor.try_into_data().map_err(|error| RecoverError::Device(format!("{error:?}")))?;
     data.try_into_vec::<f32>().map_err(|error| RecoverError::Device(format!("{error:?}")))
-}
-
-fn scalar(tensor: Tensor<1>) -> Result<f32, RecoverError> {
-    values(tensor)?.first().copied().ok_or_else(|| RecoverError::Device("an empty loss".into()))
 }

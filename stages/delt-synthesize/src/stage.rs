@@ -7,7 +7,7 @@ use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
     TraceWriter,
 };
-use delt_harness::config::synthesize::{Init, Synthesize};
+use delt_harness::config::synthesize::{Dtype, Init, Synthesize};
 use delt_harness::config::{Branch, Pipeline};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
@@ -19,6 +19,9 @@ use crate::checkpoint::Checkpoints;
 use crate::early_late::{BatchSchedule, EarlyLate, EarlyLateConfig};
 use crate::recover::{RecoveryTeacher, lr_at};
 use crate::synthesize::{Synthesis, noise};
+
+/// A GPU works on while the host waits for the losses of so many iterations.
+const GPU_ITERATIONS_BETWEEN_READS: usize = 25;
 
 /// Makes or finds the synthetic images of one branch.
 ///
@@ -87,7 +90,12 @@ fn recover_all(
         &weights,
         &opened.device,
     )?;
-    let recovery_teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
+    let network = match config.dtype {
+        Dtype::F32 => network,
+        Dtype::Bf16 => network.in_bf16(),
+    };
+    let recovery_teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device)
+        .reading_losses_every(if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS });
     let size = facts.size as usize;
     let start = |batch: &BatchSchedule| match config.init {
         Init::Noise => Ok(noise(&draws, batch, size)),

@@ -5,7 +5,7 @@ use delt_harness::config::synthesize::Synthesize;
 use delt_harness::progress::Progress;
 
 use crate::augmentation::Augmentation;
-use crate::checkpoint::{CHECKPOINT_ITERATIONS, CheckpointError, Checkpoints, FinishedBatch};
+use crate::checkpoint::{CHECKPOINT_ITERATIONS, Checkpoints, FinishedBatch};
 use crate::early_late::{BatchSchedule, EarlyLate};
 use crate::recover::{Recovery, RecoveryTeacher, lr_at};
 
@@ -83,8 +83,10 @@ impl Synthesis<'_> {
             if let Some(row) = recovery.trace.last() {
                 progress.message(format!("batch {} ce {:.3} bn {:.2}", batch.batch, row.ce, row.bn));
             }
-            let keep =
-                |r: &Recovery| -> Result<(), CheckpointError> { checkpoints.keep_state(batch.batch, r) };
+            let keep = |recovery: &mut Recovery| -> anyhow::Result<()> {
+                recovery.read_losses(self.config, self.classes)?;
+                Ok(checkpoints.keep_state(batch.batch, recovery)?)
+            };
             if recovery.iteration.is_multiple_of(CHECKPOINT_ITERATIONS) && !recovery.is_finished() {
                 keep(recovery)?;
             }
@@ -93,7 +95,7 @@ impl Synthesis<'_> {
                 return Err(interrupted.into());
             }
         }
-        Ok(())
+        Ok(recovery.read_losses(self.config, self.classes)?)
     }
 }
 

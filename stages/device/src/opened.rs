@@ -18,6 +18,16 @@ pub struct Opened {
     pub name: String,
 }
 
+impl Opened {
+    /// Whether it computes on the CPU, where reading a value costs nothing.
+    pub fn is_cpu(&self) -> bool {
+        self.name.ends_with(CPU)
+    }
+}
+
+/// How the name of a CPU device ends.
+const CPU: &str = "(CPU)";
+
 /// The backends that `auto` passed over are said once in a process, however many artifacts it makes.
 static SAY_SKIPPED: Once = Once::new();
 
@@ -65,7 +75,7 @@ fn passed_over(error: &DeviceError, taken: &str) -> String {
 }
 
 fn flex() -> Opened {
-    Opened { device: Device::flex(), name: "flex (CPU)".to_owned() }
+    Opened { device: Device::flex(), name: format!("flex {CPU}") }
 }
 
 fn open_gpu(backend: Backend, index: Option<usize>) -> Result<Opened, DeviceError> {

@@ -18,6 +18,7 @@ pub struct FrozenNetwork {
     network: Network,
     layers: Vec<BnLayer>,
     blocks: Option<Vec<Arc<FrozenConvNorm>>>,
+    is_bf16: bool,
 }
 
 impl FrozenNetwork {
@@ -31,13 +32,20 @@ impl FrozenNetwork {
             network.features_with(start, &mut pass);
             pass.blocks
         });
-        Self { network, layers, blocks: blocks.flatten() }
+        Self { network, layers, blocks: blocks.flatten(), is_bf16: false }
     }
 
     /// The same network, layer by layer on every backend.
     #[must_use]
     pub fn without_fusion(self) -> Self {
         Self { blocks: None, ..self }
+    }
+
+    /// The same network, layer by layer, its convolutions computed in bf16 (about 3 significant digits); batch
+    /// normalisation and its statistics stay in f32. For GPUs that are fast at it; on a CPU it is slower.
+    #[must_use]
+    pub fn in_bf16(self) -> Self {
+        Self { is_bf16: true, ..self.without_fusion() }
     }
 
     /// Logits of normalised pictures: `[n, 3, size, size]` → `[n, classes]`.
@@ -51,7 +59,7 @@ impl FrozenNetwork {
             Some(blocks) => {
                 self.network.features_with(x, &mut Frozen { blocks: blocks.iter(), distances: None })
             }
-            None => self.network.features_with(x, &mut Evaluation),
+            None => self.network.features_with(x, &mut Evaluation { is_bf16: self.is_bf16 }),
         }
     }
 
@@ -65,7 +73,7 @@ impl FrozenNetwork {
                 (self.network.classify(features), pass.distances.unwrap_or_default())
             }
             None => {
-                let mut pass = Recording::default();
+                let mut pass = Recording { is_bf16: self.is_bf16, inputs: Vec::new() };
                 let features = self.network.features_with(x, &mut pass);
                 (self.network.classify(features), bn_statistics_terms(&pass.inputs, &self.layers))
             }

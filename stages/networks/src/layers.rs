@@ -4,7 +4,7 @@
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::module::{batch_norm_train, conv2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use crate::error::NetworkError;
 use crate::formula::fnv1a64;
@@ -106,6 +106,13 @@ impl Conv {
     /// `[n, in, h, w]` → `[n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.options())
+    }
+
+    /// As [`Self::forward`] with the products taken in bf16, from f32 and to f32: what PyTorch's autocast does.
+    pub fn forward_bf16(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val().cast(FloatDType::BF16);
+        let bias = self.bias.as_ref().map(|bias| bias.val().cast(FloatDType::BF16));
+        conv2d(x.cast(FloatDType::BF16), weight, bias, self.options()).cast(FloatDType::F32)
     }
 
     /// How the filter moves, where all channels see each other.

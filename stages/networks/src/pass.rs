@@ -44,23 +44,31 @@ fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
 }
 
 /// Evaluation mode: running statistics.
-pub(crate) struct Evaluation;
+pub(crate) struct Evaluation {
+    /// Whether convolutions are computed in bf16.
+    pub(crate) is_bf16: bool,
+}
 
 impl Pass for Evaluation {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        activate(norm.forward(conv.forward(x)), activation)
+        activate(norm.forward(convolve(conv, x, self.is_bf16)), activation)
     }
 }
 
+fn convolve(conv: &Conv, x: Tensor<4>, is_bf16: bool) -> Tensor<4> {
+    if is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
+}
+
 /// Evaluation mode with the input of every batch normalisation layer.
-#[derive(Default)]
 pub(crate) struct Recording {
+    /// Whether convolutions are computed in bf16; what is recorded is f32.
+    pub(crate) is_bf16: bool,
     pub(crate) inputs: Vec<Tensor<4>>,
 }
 
 impl Pass for Recording {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let x = conv.forward(x);
+        let x = convolve(conv, x, self.is_bf16);
         self.inputs.push(x.clone());
         activate(norm.forward(x), activation)
     }

@@ -1,6 +1,6 @@
 //! The settings of the published recovery, for the golden files that give only some of them.
 
-use delt_harness::config::synthesize::{Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 
 /// The published settings at the weights that a golden file names.
 pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Synthesize {
@@ -23,5 +23,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         optimizer_state: OptimizerState::PerBatch,
         lr_schedule: LrSchedule::PerBatch,
         min_iterations: None,
+        dtype: Dtype::F32,
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
-use delt_formats::{NamedTensor, TensorValues, TraceRow, read_safetensors, write_safetensors};
+use delt_formats::{CropBox, NamedTensor, TensorValues, TraceRow, read_safetensors, write_safetensors};
 use delt_harness::config::synthesize::{OptimizerState, Synthesize};
 use delt_synthesize::augmentation::Augmentation;
 use delt_synthesize::checkpoint::{Checkpoints, FinishedBatch};
@@ -72,6 +72,45 @@ fn a_restored_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
             step_to(&mut second, 6, &config, batch, &teacher);
             assert_eq!(outcome(&second, &teacher), whole, "{optimizer_state:?}, stopped after {stopped}");
         }
+    }
+}
+
+#[test]
+fn losses_that_are_read_later_are_the_same() {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    let run = |teacher: &RecoveryTeacher| {
+        let mut recovery = start(&config, batch);
+        step_to(&mut recovery, 6, &config, batch, teacher);
+        let read_by_itself = recovery.trace.len();
+        recovery.read_losses(&config, &classes()).expect("read");
+        (read_by_itself, outcome(&recovery, teacher))
+    };
+    let (at_once, expected) = run(&teacher(&Device::flex()));
+    let (by_fours, found) = run(&teacher(&Device::flex()).reading_losses_every(4));
+    assert_eq!((at_once, by_fours), (6, 4));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_loss_that_is_no_number_is_named_by_its_iteration_whenever_it_is_read() {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    for every in [1, 4] {
+        let teacher = teacher(&Device::flex()).reading_losses_every(every);
+        let mut recovery = start(&config, batch);
+        step_to(&mut recovery, 2, &config, batch, &teacher);
+        recovery.active = recovery.active.mul_scalar(f32::NAN);
+        let whole = CropBox { top: 0, left: 0, height: SIZE as u32, width: SIZE as u32 };
+        let augmentation = Augmentation { crop: whole, flip: false, roll: (0, 0) };
+        let mut step = || recovery.step(&teacher, &config, &augmentation, &classes());
+        let error = step().and_then(|()| step()).expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "batch 0 (classes cat to dog), iteration 2: the loss is NaN; the last checkpoint is kept; lower synthesize.lr or \
+             synthesize.bn_matching_weight"
+        );
+        assert_eq!(recovery.trace.len(), 2);
     }
 }
 

@@ -6,7 +6,7 @@ mod options;
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
-use delt_harness::config::synthesize::{Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::early_late::{BatchSchedule, EarlyLate};
 use delt_synthesize::recover::RecoveryTeacher;
@@ -35,6 +35,7 @@ fn settings() -> Synthesize {
         optimizer_state: OptimizerState::PerBatch,
         lr_schedule: LrSchedule::PerBatch,
         min_iterations: None,
+        dtype: Dtype::F32,
     }
 }
 
@@ -43,9 +44,13 @@ fn batches(config: &Synthesize) -> Vec<BatchSchedule> {
     EarlyLate::new(&schedule_config(config, 4), 0..2, &Draws::new(0)).batches
 }
 
-fn teacher(device: &Device) -> RecoveryTeacher {
+fn network(device: &Device) -> FrozenNetwork {
     let architecture = Architecture::ConvNet { depth: 2, width: 4 };
     let network = Network::initialize(&architecture, 2, SIZE, 3, device).expect("the network is built");
+    FrozenNetwork::new(network, device)
+}
+
+fn teacher(device: &Device) -> RecoveryTeacher {
     let constants = Normalization { mean: [0.5; 3], std: [0.25; 3] };
-    RecoveryTeacher::new(FrozenNetwork::new(network, device), &constants, device)
+    RecoveryTeacher::new(network(device), &constants, device)
 }

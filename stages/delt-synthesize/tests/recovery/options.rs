@@ -2,14 +2,15 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
-use delt_formats::CropBox;
+use delt_formats::{CropBox, Normalization};
 use delt_harness::config::synthesize::{LrSchedule, OptimizerState, Synthesize};
+use delt_networks::FrozenNetwork;
 use delt_synthesize::adam::PixelAdam;
 use delt_synthesize::augmentation::Augmentation;
-use delt_synthesize::recover::{lr_at, values};
+use delt_synthesize::recover::{RecoveryTeacher, lr_at, values};
 use delt_synthesize::synthesize::noise;
 
-use crate::{SIZE, batches, settings};
+use crate::{SIZE, batches, network, settings};
 
 /// Changes of an image that is there from the first step and of one that joins at the third, under a gradient that is 0.5
 /// everywhere; `(first, late)`.
@@ -103,4 +104,27 @@ fn noise_is_drawn_for_each_class_and_slot_however_images_are_batched() {
         }
         assert_eq!(seen, 8);
     }
+}
+
+#[test]
+fn bf16_changes_loss_and_gradient_by_its_rounding_and_no_more() {
+    let (device, config) = (Device::flex(), settings());
+    let batch = &batches(&config)[0];
+    let images = TensorData::new(noise(&Draws::new(1), batch, SIZE), [8, 3, SIZE, SIZE]);
+    let run = |network: FrozenNetwork| {
+        let constants = Normalization { mean: [0.5; 3], std: [0.25; 3] };
+        let teacher = RecoveryTeacher::new(network, &constants, &device);
+        let leaf = Tensor::<4>::from_data(images.clone(), &device).autodiff().require_grad();
+        let loss = teacher.loss(leaf.clone(), &batch.labels, &config);
+        let gradient = leaf.grad(&loss.total.backward()).expect("a gradient");
+        let mut numbers = values(gradient).expect("readable");
+        numbers.extend(values(loss.total.inner()).expect("readable"));
+        numbers
+    };
+    let (full, half) = (run(network(&device)), run(network(&device).in_bf16()));
+    let norm =
+        |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let difference = norm(&mut full.iter().zip(&half).map(|(a, b)| a - b)) / norm(&mut full.iter().copied());
+    // 8 bits of mantissa: 2⁻⁹ a value
+    assert!(difference > 1e-4 && difference < 2e-2, "{difference}");
 }

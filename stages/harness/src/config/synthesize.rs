@@ -46,6 +46,9 @@ pub struct Synthesize {
     /// from `min_iterations / RI ..= MI / RI`. Absent: all classes have all rounds.
     #[serde(default)]
     pub min_iterations: Option<u32>,
+    /// The numbers that the teacher's convolutions are computed in.
+    #[serde(default, skip_serializing_if = "Dtype::is_default")]
+    pub dtype: Dtype,
 }
 
 /// What the images start from.
@@ -76,6 +79,23 @@ pub enum LrSchedule {
     PerBatch,
     /// Anew in each round (what `--round-lr-reset` of the published code was meant to do).
     PerRound,
+}
+
+/// The numbers that the teacher's convolutions are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32 bit.
+    #[default]
+    F32,
+    /// 16 bit with the range of 32, for GPUs; batch normalisation, its statistics, losses and pixels stay in 32.
+    Bf16,
+}
+
+impl Dtype {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Synthesize {
