@@ -33,7 +33,7 @@ stage  = @$(LAUNCH) $(BIN)/$(@F) --pipeline pipelines/$*.yaml --store '$(STORE)'
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer smoke verify-device bench bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer smoke verify-device check-cuda test-vulkan bench bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report,$(PIPELINES:=/$(name)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -118,6 +118,14 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 	rm -rf '$(TARGET)/verify-store'
 	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
+
+# DOCS_RS keeps the build scripts from downloading LLVM and asking for CUDA; what comes out cannot be linked
+check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
+	DOCS_RS=1 cargo check --workspace --all-targets --features delt-device/cuda
+
+# without a GPU: make test-vulkan VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json (Debian's chromium-common)
+test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_DRIVER_FILES=driver.json chooses the driver)
+	DELT_DEVICE=vulkan cargo test --workspace --features delt-device/vulkan --test golden -- --nocapture
 
 BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
 PYTHON ?= python3
