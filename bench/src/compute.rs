@@ -15,30 +15,35 @@ use delt_training::losses::{cross_entropy, kl_divergence};
 use delt_training::{PictureSet, module_optimizer, training_step};
 use relabel::soft_label::Labeller;
 
+use crate::scaling;
+
 /// What is run once and timed.
 pub(crate) type Job = Box<dyn FnMut() -> Result<()>>;
-
-const CLASSES: u32 = 100;
 
 const NORMALIZATION: Normalization =
     Normalization { mean: [0.507, 0.487, 0.441], std: [0.267, 0.256, 0.276] };
 
 /// A network at a size of picture, with the batch that it is measured with.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    name: &'static str,
-    size: u32,
-    batch: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Case {
+    /// `convnet3`, `resnet18` (small stem) or `resnet18-imagenet` (standard stem).
+    pub(crate) network: &'static str,
+    /// Side of the pictures, px.
+    pub(crate) size: u32,
+    /// Images.
+    pub(crate) batch: usize,
+    /// Classes.
+    pub(crate) classes: u32,
 }
 
 const CASES: [Case; 3] = [
-    Case { name: "convnet3-32", size: 32, batch: 100 },
-    Case { name: "resnet18-32", size: 32, batch: 50 },
-    Case { name: "resnet18-64", size: 64, batch: 25 },
+    Case { network: "convnet3", size: 32, batch: 100, classes: 100 },
+    Case { network: "resnet18", size: 32, batch: 50, classes: 100 },
+    Case { network: "resnet18", size: 64, batch: 25, classes: 100 },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Recovery,
     Student,
     Teacher,
@@ -59,7 +64,8 @@ const KINDS: [(Kind, &str); 5] = [
 pub(crate) struct Work {
     kind: Kind,
     kind_name: &'static str,
-    case: Case,
+    /// What it is done with.
+    pub(crate) case: Case,
 }
 
 /// Every work, by network.
@@ -73,13 +79,25 @@ pub(crate) fn all() -> Vec<Work> {
 /// # Errors
 /// Where there is none.
 pub(crate) fn find(name: &str) -> Result<Work> {
-    all().into_iter().find(|work| work.name() == name).with_context(|| format!("no work is called {name}"))
+    let named = |work: &Work| work.name() == name || work.full_name() == name;
+    all().into_iter().chain(scaling::all()).find(named).with_context(|| format!("no work is called {name}"))
 }
 
 impl Work {
+    /// Some work with a network of any size.
+    pub(crate) fn new(wanted: Kind, case: Case) -> Self {
+        let name = KINDS.iter().find(|(kind, _)| *kind == wanted).map_or("", |(_, name)| name);
+        Self { kind: wanted, kind_name: name, case }
+    }
+
     /// E.g. `recovery-convnet3-32`.
     pub(crate) fn name(&self) -> String {
-        format!("{}-{}", self.kind_name, self.case.name)
+        format!("{}-{}-{}", self.kind_name, self.case.network, self.case.size)
+    }
+
+    /// E.g. `recovery-convnet3-32-b100-c10`.
+    pub(crate) fn full_name(&self) -> String {
+        format!("{}-b{}-c{}", self.name(), self.case.batch, self.case.classes)
     }
 
     /// Whether it is a recovery iteration.
@@ -107,11 +125,18 @@ impl Work {
     }
 
     fn network(&self, device: &Device) -> Result<Network> {
-        let architecture = match self.case.name {
-            "convnet3-32" => Architecture::ConvNet { depth: 3, width: 128 },
+        let architecture = match self.case.network {
+            "convnet3" => Architecture::ConvNet { depth: 3, width: 128 },
+            "resnet18-imagenet" => Architecture::Resnet18 { stem: Stem::Standard },
             _ => Architecture::Resnet18 { stem: Stem::Small },
         };
-        Ok(Network::initialize(&architecture, CLASSES as usize, self.case.size as usize, 0, device)?)
+        Ok(Network::initialize(
+            &architecture,
+            self.case.classes as usize,
+            self.case.size as usize,
+            0,
+            device,
+        )?)
     }
 
     fn shape(&self) -> [usize; 4] {
@@ -126,7 +151,7 @@ impl Work {
     }
 
     fn labels(&self) -> Vec<u32> {
-        (0..self.case.batch as u32).map(|image| image % CLASSES).collect()
+        (0..self.case.batch as u32).map(|image| image % self.case.classes).collect()
     }
 
     /// A whole iteration: crop and flip, forward, statistics, backward, Adam, clip.
@@ -148,7 +173,7 @@ impl Work {
         let mut recovery = Recovery::start(batch, &self.pixels(), size as usize, &config, device);
         let crop = CropBox { top: 3, left: 2, height: size - 8, width: size - 6 };
         let augmentation = Augmentation { crop, flip: true, roll: (0, 0) };
-        let classes = vec![String::new(); CLASSES as usize];
+        let classes = vec![String::new(); self.case.classes as usize];
         Ok(Box::new(move || Ok(recovery.step(&teacher, &config, &augmentation, &classes)?)))
     }
 
@@ -156,9 +181,9 @@ impl Work {
     fn student(&self, device: &Device) -> Result<Job> {
         let adamw =
             Optimizer::Adamw { lr: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.01 };
-        let logits = formula_uniform("bench/", "logits", self.case.batch * CLASSES as usize);
+        let logits = formula_uniform("bench/", "logits", self.case.batch * self.case.classes as usize);
         let logits: Vec<f32> = logits.into_iter().map(|u| 5.0 * u as f32).collect();
-        let logits = TensorData::new(logits, [self.case.batch, CLASSES as usize]);
+        let logits = TensorData::new(logits, [self.case.batch, self.case.classes as usize]);
         let device = device.clone().autodiff();
         self.training(&device, adamw, move |ours, device| {
             kl_divergence(ours, Tensor::from_data(logits.clone(), device), 20.0)

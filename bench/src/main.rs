@@ -5,6 +5,7 @@
 
 mod compute;
 mod memory;
+mod scaling;
 mod storage;
 mod torch;
 
@@ -36,7 +37,10 @@ struct Args {
     /// A Python with PyTorch: compare with bench/torch_peer.py, run by run in alternation.
     #[arg(long)]
     torch: Option<PathBuf>,
-    /// Run one work in this process, print its peak memory and stop.
+    /// Measure how seconds and memory grow with batch, size of picture and classes: a table and charts in this folder.
+    #[arg(long)]
+    scaling: Option<PathBuf>,
+    /// Run one work in this process, print its median seconds and peak memory and stop.
     #[arg(long, hide = true)]
     alone: Option<String>,
 }
@@ -47,13 +51,17 @@ fn main() -> Result<()> {
     let opened = delt_device::open(&args.device)?;
     if let Some(name) = &args.alone {
         let mut job = compute::find(name)?.start(&opened.device)?;
-        for _ in 0..WARM_UP + args.runs {
+        for _ in 0..WARM_UP {
             job()?;
         }
-        println!("{}", memory::peak_bytes()?);
+        let mut seconds = (0..args.runs).map(|_| seconds_of(&mut job)).collect::<Result<Vec<_>>>()?;
+        println!("{:.6}\n{}", spread(&mut seconds).1, memory::peak_bytes()?);
         return Ok(());
     }
     println!("device {}, {} threads", opened.name, rayon::current_num_threads());
+    if let Some(folder) = &args.scaling {
+        return scaling::measure(folder, args.runs, &args.device, &args.only);
+    }
     let works: Vec<Work> =
         compute::all().into_iter().filter(|work| work.name().contains(&args.only)).collect();
     match &args.torch {

@@ -1,6 +1,6 @@
-//! Line charts as inline SVG, coloured by the page's style sheet.
+//! Line charts as SVG: inline, coloured by the page's style sheet, or as files of their own.
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 /// Size of the drawing in its own units; the page scales it.
 const WIDTH: f64 = 460.0;
@@ -19,6 +19,9 @@ const LOG_SPAN_WITH_FINE_TICKS: f64 = 300.0;
 
 /// Lines of at most so many points show each of them.
 const DOTTED_POINTS: usize = 30;
+
+/// Colours of a chart that stands alone, on white.
+const STANDALONE_STYLE: &str = include_str!("chart.css");
 
 /// A chart of several lines.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +61,42 @@ pub struct Line {
 impl Chart {
     /// The drawing, or a sentence where there is nothing to draw.
     pub fn markup(&self) -> Markup {
+        match self.drawing() {
+            Some(drawing) => html! {
+                svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) { (drawing) }
+            },
+            None => html! { p .note { (self.title) ": nothing was measured." } },
+        }
+    }
+
+    /// An SVG file with title and legend, for a page that has no style sheet of ours.
+    pub fn standalone(&self) -> String {
+        let (above, row) = (24.0, 14.0);
+        let height = HEIGHT + above + row * self.lines.len() as f64;
+        let legend = |index: usize| HEIGHT + above + row * (index as f64 + 0.3);
+        let chart = html! {
+            svg xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH * 1.4) role="img" {
+                style { (PreEscaped(STANDALONE_STYLE)) }
+                rect .page width="100%" height="100%" {}
+                text .title x=(LEFT) y="16" { (self.title) }
+                g transform=(format!("translate(0 {above})")) { @if let Some(drawing) = self.drawing() { (drawing) } }
+                @for (index, line) in self.lines.iter().enumerate() {
+                    g .{ "line " (line.class) } {
+                        line .key x1=(LEFT) x2=(LEFT + 18.0) y1=(legend(index)) y2=(legend(index)) {}
+                    }
+                    text x=(LEFT + 24.0) y=(legend(index)) dy="0.35em" { (line.name) }
+                }
+            }
+        };
+        chart.into_string()
+    }
+
+    /// Axes and lines; none where there is nothing to draw.
+    fn drawing(&self) -> Option<Markup> {
         let lines: Vec<(&Line, Vec<(f64, f64)>)> =
             self.lines.iter().map(|line| (line, self.drawable(line))).collect();
         let points = || lines.iter().flat_map(|(_, points)| points);
-        if points().next().is_none() {
-            return html! { p .note { (self.title) ": nothing was measured." } };
-        }
+        points().next()?;
         let xs = Axis::linear(points().map(|(x, _)| *x), 5);
         let ys = match self.scale {
             Scale::Linear => Axis::linear(points().map(|(_, y)| *y), 5),
@@ -71,8 +104,7 @@ impl Chart {
         };
         let right = |x: f64| LEFT + xs.share(x) * (WIDTH - LEFT - RIGHT);
         let down = |y: f64| HEIGHT - BOTTOM - ys.share(y) * (HEIGHT - TOP - BOTTOM);
-        html! {
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(self.title) {
+        Some(html! {
                 @for tick in &ys.ticks {
                     @let y = number(down(*tick));
                     line .grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(y) y2=(y) {}
@@ -101,8 +133,7 @@ impl Chart {
                         }
                     }
                 }
-            }
-        }
+        })
     }
 
     fn drawable(&self, line: &Line) -> Vec<(f64, f64)> {
@@ -243,5 +274,7 @@ mod tests {
         let chart =
             Chart { title: "loss".into(), x_label: "x", y_label: "y", scale: Scale::Log, lines: vec![line] };
         assert_eq!(chart.markup().into_string(), r#"<p class="note">loss: nothing was measured.</p>"#);
+        let alone = chart.standalone();
+        assert!(alone.starts_with("<svg xmlns=") && alone.contains(">ce</text>"), "{alone}");
     }
 }
