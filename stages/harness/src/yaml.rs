@@ -13,9 +13,22 @@ const VARIANT_KEYS: [&str; 2] = ["kind", "name"];
 #[derive(Debug, thiserror::Error)]
 pub enum YamlError {
     /// The file cannot be read.
-    #[error("{path}: cannot be read; check the path (--pipeline, or `extends` of the file that names it)", path = .path.display())]
+    #[error("{path}: cannot be read; check the path (--pipeline)", path = .path.display())]
     Read {
         /// The pipeline file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that another one extends cannot be read.
+    #[error(
+        "{child}: `extends` names {path}, which cannot be read; correct it there (names count from the folder of that file)",
+        child = .child.display(), path = .path.display()
+    )]
+    ReadExtended {
+        /// The file with the `extends`.
+        child: PathBuf,
+        /// The file that it names.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -67,14 +80,18 @@ pub enum YamlError {
 /// # Errors
 /// [`YamlError`], naming the file.
 pub fn load(path: &Path) -> Result<Mapping, YamlError> {
-    load_within(path, &mut Vec::new())
+    load_within(path, None, &mut Vec::new())
 }
 
-fn load_within(path: &Path, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlError> {
+/// `child` is the file that extends this one.
+fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlError> {
     let shown = path.to_path_buf();
-    let text =
-        std::fs::read_to_string(path).map_err(|source| YamlError::Read { path: shown.clone(), source })?;
-    let real = path.canonicalize().map_err(|source| YamlError::Read { path: shown.clone(), source })?;
+    let unreadable = |source| match child {
+        None => YamlError::Read { path: shown.clone(), source },
+        Some(child) => YamlError::ReadExtended { child: child.to_owned(), path: shown.clone(), source },
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let real = path.canonicalize().map_err(unreadable)?;
     if open.contains(&real) {
         let problem = "runs in a circle; remove one of the links".to_owned();
         return Err(YamlError::Extends { path: shown, problem });
@@ -100,7 +117,7 @@ fn load_within(path: &Path, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlErro
     let mut merged = Mapping::new();
     let folder = path.parent().unwrap_or(Path::new("."));
     for parent in parents {
-        merge(&mut merged, load_within(&folder.join(parent), open)?);
+        merge(&mut merged, load_within(&folder.join(parent), Some(path), open)?);
     }
     open.pop();
     merge(&mut merged, own);
@@ -246,12 +263,18 @@ mod tests {
             assert_eq!(message, format!("{}: {expected}", path.display()));
         }
         std::fs::write(&path, "seed: 0\nextends: absent.yaml\n").expect("write");
+        let absent = dir.path().join("absent.yaml");
         assert_eq!(
             load(&path).expect_err("refused").to_string(),
             format!(
-                "{}: cannot be read; check the path (--pipeline, or `extends` of the file that names it)",
-                dir.path().join("absent.yaml").display()
+                "{}: `extends` names {}, which cannot be read; correct it there (names count from the folder of that file)",
+                path.display(),
+                absent.display()
             )
+        );
+        assert_eq!(
+            load(&absent).expect_err("refused").to_string(),
+            format!("{}: cannot be read; check the path (--pipeline)", absent.display())
         );
     }
 
