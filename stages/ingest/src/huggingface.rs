@@ -57,7 +57,7 @@ impl Huggingface {
     /// Class names are those of the request, else those of the first training file's metadata.
     ///
     /// # Errors
-    /// No files, no test split and no settings for one, unusable columns, no class names.
+    /// No files, no test split and no settings for one, or both, unusable columns, no class names.
     pub fn open(request: &Request<'_>) -> Result<Self> {
         let files = parquet_files::find(request.path, request.train, request.test)?;
         let split = split_settings(request, &files)?;
@@ -197,7 +197,8 @@ fn open(path: &Path) -> Result<std::fs::File> {
 
 /// Share and seed of the split; `None` where test files are there and need none.
 fn split_settings(request: &Request<'_>, files: &SplitFiles) -> Result<Option<(f64, u64)>> {
-    if !files.test.is_empty() {
+    if let Some(test) = files.test.first() {
+        seeded_split::refuse_beside(test, request.test_fraction, request.split_seed)?;
         return Ok(None);
     }
     if let (Some(fraction), Some(seed)) = (request.test_fraction, request.split_seed) {

@@ -27,7 +27,8 @@ impl ImageFolder {
     /// may lie deeper in a class's folder.
     ///
     /// # Errors
-    /// A layout that is none of the two, or a split without the settings it needs.
+    /// A layout that is none of the two, a split without the settings it needs, or such settings beside a folder of test
+    /// images.
     pub fn open(root: &Path, test_fraction: Option<f64>, split_seed: Option<u64>) -> Result<Self> {
         expect_exists(root, "a folder with one folder per class, or with train/ and val/")?;
         if !root.is_dir() {
@@ -38,7 +39,10 @@ impl ImageFolder {
         let train = root.join(TRAIN);
         let test = TEST.into_iter().map(|name| root.join(name)).find(|path| path.is_dir());
         match test {
-            Some(test) if train.is_dir() => Self::with_both(root, &train, &test),
+            Some(test) if train.is_dir() => {
+                seeded_split::refuse_beside(&test, test_fraction, split_seed)?;
+                Self::with_both(root, &train, &test)
+            }
             _ => {
                 Self::with_split(root, if train.is_dir() { &train } else { root }, test_fraction, split_seed)
             }

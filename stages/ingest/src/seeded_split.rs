@@ -1,5 +1,26 @@
 //! A training and a test split for sources that have none.
 
+use std::path::Path;
+
+use crate::error::{IngestError, Result};
+
+/// Refuses the settings of a split beside test images that are there: they would change nothing.
+///
+/// # Errors
+/// Names the setting and `test`, the folder or the first file of test images.
+pub fn refuse_beside(test: &Path, fraction: Option<f64>, seed: Option<u64>) -> Result<()> {
+    let setting = match (fraction, seed) {
+        (Some(fraction), _) => format!("`ingest.source.test_fraction` {fraction}"),
+        (None, Some(seed)) => format!("`ingest.source.split_seed` {seed}"),
+        (None, None) => return Ok(()),
+    };
+    let problem = format!(
+        "holds the test images, and {setting} asks for a split beside them; leave test_fraction and split_seed out to test \
+         on these, or move these away"
+    );
+    Err(IngestError::layout(test, problem))
+}
+
 /// For each of a class's pictures, whether it becomes a test image.
 ///
 /// Pictures are ranked by BLAKE3 over seed and path, and the first `fraction` of them (rounded, but at least one and

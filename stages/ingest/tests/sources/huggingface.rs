@@ -116,6 +116,20 @@ fn given_files_other_types_and_given_names_are_read() {
 }
 
 #[test]
+fn a_split_beside_test_files_is_refused_with_both_named() {
+    let dir = tempfile::tempdir().unwrap();
+    files(dir.path());
+    assert_eq!(
+        refusal(&section(dir.path(), ", test_fraction: 0.5, split_seed: 0")),
+        format!(
+            "{}/test-00000-of-00001.parquet: holds the test images, and `ingest.source.test_fraction` 0.5 asks for a split \
+             beside them; leave test_fraction and split_seed out to test on these, or move these away",
+            dir.path().display()
+        )
+    );
+}
+
+#[test]
 fn refusals_name_file_and_column() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().display().to_string();

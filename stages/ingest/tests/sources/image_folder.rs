@@ -100,6 +100,22 @@ fn a_tree_without_a_test_folder_is_split_by_the_seed() {
 }
 
 #[test]
+fn a_split_beside_a_test_folder_is_refused_with_both_named() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path());
+    let root = dir.path().display();
+    let advice = "asks for a split beside them; leave test_fraction and split_seed out to test on these, or move these away";
+    assert_eq!(
+        refusal(&section(dir.path(), ", test_fraction: 0.2, split_seed: 0")),
+        format!("{root}/val: holds the test images, and `ingest.source.test_fraction` 0.2 {advice}")
+    );
+    assert_eq!(
+        refusal(&section(dir.path(), ", split_seed: 7")),
+        format!("{root}/val: holds the test images, and `ingest.source.split_seed` 7 {advice}")
+    );
+}
+
+#[test]
 fn classes_and_limits_choose_the_first_images() {
     let dir = tempfile::tempdir().unwrap();
     tree(dir.path());
