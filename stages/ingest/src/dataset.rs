@@ -198,6 +198,9 @@ impl<'a> SplitWriter<'a> {
                 (Some(_), Err(error)) if self.skip_broken && error.is_broken() => {
                     self.count_broken(&place, &error);
                 }
+                (Some(_), Err(PictureError::OtherFormat { found })) => {
+                    return Err(IngestError::OtherFormat { place, found });
+                }
                 (Some(_), Err(source)) => return Err(IngestError::Picture { place, source }),
             }
         }

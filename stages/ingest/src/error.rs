@@ -55,6 +55,18 @@ pub enum IngestError {
         source: io::Error,
     },
 
+    /// A picture is of a format that is not read.
+    #[error(
+        "{place}: found {found}, expected JPEG or PNG; convert it, or set `ingest.skip_broken: true` to count and leave out \
+         such pictures"
+    )]
+    OtherFormat {
+        /// File, or file and row.
+        place: String,
+        /// The format's name.
+        found: &'static str,
+    },
+
     /// A picture cannot be decoded.
     #[error(
         "{place}: is no readable picture; mend or remove it, or set `ingest.skip_broken: true` to count and leave out such pictures"

@@ -4,7 +4,7 @@ use std::io::{self, Cursor};
 
 use delt_formats::error::FormatError;
 use delt_formats::picture::Picture;
-use image::{ColorType, ImageDecoder, ImageReader};
+use image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 
 use crate::channel_statistics::ChannelSums;
 use crate::source::Content;
@@ -18,7 +18,13 @@ const PLAIN_PNG: [u8; 2] = [8, 2];
 /// What is wrong with a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// Neither JPEG nor PNG, or damaged.
+    /// A whole picture perhaps, but of a format that is not read.
+    #[error("found {found}, expected JPEG or PNG")]
+    OtherFormat {
+        /// The format's name.
+        found: &'static str,
+    },
+    /// No picture at all, or damaged.
     #[error(transparent)]
     Decode(FormatError),
     /// The file ends early. Decoders fill the rest with grey and say nothing.
@@ -62,6 +68,9 @@ pub fn prepare(content: Content) -> Result<StoredPicture, PictureError> {
     if bytes.starts_with(JPEG_SIGNATURE) && !jpeg(&bytes).has_end {
         return Err(PictureError::CutOff);
     }
+    if let Some(found) = other_format(&bytes) {
+        return Err(PictureError::OtherFormat { found });
+    }
     let picture = Picture::decode(&bytes).map_err(PictureError::Decode)?;
     if is_plain_rgb(&bytes) {
         let sums = ChannelSums::of(&picture);
@@ -73,6 +82,24 @@ pub fn prepare(content: Content) -> Result<StoredPicture, PictureError> {
 fn encoded(picture: &Picture) -> Result<StoredPicture, PictureError> {
     let bytes = picture.encode_png().map_err(PictureError::Decode)?;
     Ok(StoredPicture { bytes, sums: ChannelSums::of(picture) })
+}
+
+/// The name of a picture format other than JPEG and PNG, going by the first bytes.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    // ISO media files: the size of the first box, `ftyp`, the brand
+    if let Some(b"ftypheic" | b"ftypheix" | b"ftypmif1") = bytes.get(4..12) {
+        return Some("HEIC");
+    }
+    match image::guess_format(bytes).ok()? {
+        ImageFormat::Jpeg | ImageFormat::Png => None,
+        ImageFormat::Gif => Some("GIF"),
+        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Pnm => Some("PNM"),
+        ImageFormat::Tiff => Some("TIFF"),
+        ImageFormat::Bmp => Some("BMP"),
+        ImageFormat::Avif => Some("AVIF"),
+        _ => Some("another picture format"),
+    }
 }
 
 /// Whether the file holds 8-bit RGB pixels, going by its header.
@@ -159,6 +186,26 @@ mod tests {
             assert_eq!(error.to_string(), "the JPEG is cut off: it has no end marker");
             assert!(error.is_broken());
         }
+    }
+
+    #[test]
+    fn other_picture_formats_are_named_by_their_first_bytes() {
+        let begun: [(&[u8], &str); 8] = [
+            (b"RIFF\x24\0\0\0WEBPVP8 ", "WebP"),
+            (b"GIF89a\x01\0", "GIF"),
+            (b"BM\x3a\0\0\0", "BMP"),
+            (b"II*\0\x08\0\0\0", "TIFF"),
+            (b"P6 2 1 255\n", "PNM"),
+            (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+            (b"\0\0\x01\0\x01\0", "another picture format"),
+        ];
+        for (bytes, found) in begun {
+            let error = prepare(Content::Encoded(bytes.to_vec())).expect_err("not read");
+            assert_eq!(error.to_string(), format!("found {found}, expected JPEG or PNG"));
+            assert!(error.is_broken());
+        }
+        assert!(matches!(prepare(Content::Encoded(b"no picture".to_vec())), Err(PictureError::Decode(_))));
     }
 
     #[test]

@@ -157,6 +157,18 @@ fn a_broken_picture_is_named_or_counted() {
 }
 
 #[test]
+fn a_picture_of_another_format_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path());
+    put(dir.path(), "train/Ape/b.webp", b"RIFF\x24\0\0\0WEBPVP8 ");
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        "train/Ape/b.webp: found WebP, expected JPEG or PNG; convert it, or set `ingest.skip_broken: true` to count and \
+         leave out such pictures"
+    );
+}
+
+#[test]
 fn more_pictures_than_a_chunk_keep_their_order_and_numbers() {
     let dir = tempfile::tempdir().unwrap();
     for index in 0..600 {
