@@ -28,7 +28,7 @@ pub use claim::Holder;
 pub use entry::Entry;
 pub use error::StoreError;
 pub use gc::{Collection, Garbage, GarbageReason, GcReport};
-pub use pointer::{Pointer, SOURCES};
+pub use pointer::{Forgotten, Pointer, SOURCES};
 pub use workspace::Workspace;
 
 use crate::canonical::Digest;

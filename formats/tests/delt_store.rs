@@ -133,6 +133,43 @@ fn failures_say_what_to_do_and_exit_with_1() {
 }
 
 #[test]
+fn a_file_that_is_no_pointer_is_named_by_ls_stops_gc_and_can_be_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (one, two) = (make(&store, "one"), make(&store, "two"));
+    store.point("demo/delt/scores", ArtifactKind::Scores, &one.manifest.key).unwrap();
+    let file = dir.path().join("runs/demo/random/scores.json");
+    fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+    fs_err::write(&file, "my notes").unwrap();
+    let message = format!("delt-store: {}: is no pointer to an artifact, expected ", file.display());
+
+    let (code, listed, err) = delt_store(dir.path(), &["ls"]);
+    assert_eq!((code, listed.lines().count()), (1, 3), "{listed}");
+    assert!(listed.contains(" demo/delt/scores\n"), "{listed}");
+    assert!(err.starts_with(&message) && err.contains("; delete this file (rm)"), "{err}");
+    for arguments in [&["gc"][..], &["gc", "--delete"]] {
+        let (code, out, err) = delt_store(dir.path(), arguments);
+        assert_eq!((code, out.as_str()), (1, ""));
+        assert!(err.starts_with(&message), "{err}");
+    }
+    assert!(one.dir.exists() && two.dir.exists());
+    let (code, out, _) = delt_store(dir.path(), &["forget", "demo/random/scores"]);
+    assert_eq!((code, out.as_str()), (0, "demo/random/scores (was no pointer)\n"));
+    assert_eq!(delt_store(dir.path(), &["gc", "--delete"]).0, 0);
+    assert!(one.dir.exists() && !two.dir.exists());
+}
+
+#[test]
+fn a_store_in_the_home_folder_is_found_there() {
+    let home = tempfile::tempdir().unwrap();
+    let entry = make(&Store::open(&home.path().join("st")).unwrap(), "one");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_delt-store"));
+    let output = command.args(["--store", "~/st", "verify"]).env("HOME", home.path()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, format!("whole    {}\n", entry.dir.display()));
+}
+
+#[test]
 fn bad_usage_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(delt_store(dir.path(), &["frobnicate"]).0, 2);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::{Collection, Entry, Holder, KEY_DIGITS, Pointer, Store};
+use delt_formats::store::{Collection, Entry, Forgotten, Holder, KEY_DIGITS, Pointer, Store};
 
 /// Looks after a store of artifacts.
 #[derive(Parser)]
@@ -86,7 +86,9 @@ fn run(args: &Args) -> Result<bool> {
 }
 
 fn list(store: &Store) -> Result<bool> {
-    let pointers = store.pointers()?;
+    let (pointers, unreadable): (Vec<_>, Vec<_>) =
+        store.readable_pointers()?.into_iter().partition(|pointer| pointer.is_ok());
+    let pointers: Vec<Pointer> = pointers.into_iter().flatten().collect();
     println!(
         "{:<10} {:<width$} {:>14} {:<15} runs",
         "artifact",
@@ -108,7 +110,10 @@ fn list(store: &Store) -> Result<bool> {
             runs.join(" ")
         );
     }
-    Ok(true)
+    for error in unreadable.iter().filter_map(|pointer| pointer.as_ref().err()) {
+        eprintln!("delt-store: {error}");
+    }
+    Ok(unreadable.is_empty())
 }
 
 fn verify(store: &Store, key: &str) -> Result<bool> {
@@ -138,8 +143,11 @@ fn forget(store: &Store, run: &str) -> Result<bool> {
     if forgotten.is_empty() {
         bail!("no run `{run}` in this store; see `delt-store ls`");
     }
-    for Pointer { run, kind, key } in &forgotten {
-        println!("{run} ({kind} {})", key.prefix(KEY_DIGITS));
+    for Forgotten { run, pointer } in &forgotten {
+        match pointer {
+            Some(Pointer { kind, key, .. }) => println!("{run} ({kind} {})", key.prefix(KEY_DIGITS)),
+            None => println!("{run} (was no pointer)"),
+        }
     }
     eprintln!("forgot {} pointers; `delt-store gc` shows what nothing leads to now", forgotten.len());
     Ok(true)

@@ -151,6 +151,26 @@ pub enum StoreError {
         run: String,
     },
 
+    /// A file in the place of a pointer is none.
+    #[error(
+        "{}: is no pointer to an artifact, expected {{\"artifact\": .., \"key\": ..}}; delete this file (rm), no artifact is lost \
+         by it and the next run of its pipeline writes it again",
+        .path.display()
+    )]
+    Pointer {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+
+    /// The folder meant as a store is something else.
+    #[error("{}: is a file, expected the folder of a store", .path.display())]
+    NotAFolder {
+        /// What was given.
+        path: PathBuf,
+    },
+
     /// Garbage is not collected while artifacts are being made.
     #[error("{holder} is at work in {}; wait for it before `gc --delete`", .dir.display())]
     Busy {

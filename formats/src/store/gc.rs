@@ -92,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read, holds what a newer build wrote, or garbage is to be deleted while something is being
+    /// If the store cannot be read, a pointer among it, holds what a newer build wrote, or garbage is to be deleted while something is being
     /// made: its inputs may not be pointed to yet.
     pub fn gc(
         &self,

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Key, RUNS_DIR, Result, Store, StoreError, children, write_atomic};
 use crate::canonical::readable_json;
-use crate::error::FormatError;
 use crate::provenance::ArtifactKind;
 
 const EXTENSION: &str = ".json";
@@ -25,6 +24,15 @@ pub struct Pointer {
     pub kind: ArtifactKind,
     /// Its key.
     pub key: Key,
+}
+
+/// A pointer that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The run.
+    pub run: String,
+    /// What it pointed to; none where its file was no pointer.
+    pub pointer: Option<Pointer>,
 }
 
 impl Pointer {
@@ -57,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the name cannot be a run's, or the pointer cannot be read.
+    /// If the name cannot be a run's, or the pointer cannot be read; see [`StoreError::Pointer`].
     pub fn pointer(&self, run: &str) -> Result<Option<Pointer>> {
         let path = self.pointer_path(run)?;
         if path.exists() { read_pointer(&path, run.to_owned()).map(Some) } else { Ok(None) }
@@ -67,33 +75,42 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If one cannot be read.
+    /// If one cannot be read: nobody may conclude that no run points to an artifact.
     pub fn pointers(&self) -> Result<Vec<Pointer>> {
-        let mut pointers = Vec::new();
-        collect(&self.root.join(RUNS_DIR), "", &mut pointers)?;
-        pointers.sort_by(|a, b| a.run.cmp(&b.run));
-        Ok(pointers)
+        self.readable_pointers()?.into_iter().collect()
     }
 
-    /// Removes the pointers of a run, or of all runs below a name such as `demo` or `demo/delt`; gives those removed. Their
-    /// artifacts stay until garbage is collected.
+    /// All pointers, by run, and what is wrong with those that cannot be read.
     ///
     /// # Errors
     ///
-    /// If the name cannot be a run's, or a pointer cannot be read or removed.
-    pub fn forget(&self, run: &str) -> Result<Vec<Pointer>> {
+    /// If the folder of pointers cannot be read.
+    pub fn readable_pointers(&self) -> Result<Vec<Result<Pointer>>> {
+        let files = pointer_files(&self.root.join(RUNS_DIR))?;
+        Ok(files.into_iter().map(|(run, path)| read_pointer(&path, run)).collect())
+    }
+
+    /// Removes the pointers of a run, or of all runs below a name such as `demo` or `demo/delt`, and files in their places
+    /// that are none; gives those removed. Their artifacts stay until garbage is collected.
+    ///
+    /// # Errors
+    ///
+    /// If the name cannot be a run's, or a pointer cannot be removed.
+    pub fn forget(&self, run: &str) -> Result<Vec<Forgotten>> {
         self.pointer_path(run)?;
-        let mut forgotten = self.pointers()?;
         let is_below = |name: &str| name.strip_prefix(run).is_some_and(|rest| rest.starts_with('/'));
-        forgotten.retain(|pointer| pointer.run == run || is_below(&pointer.run));
-        for pointer in &forgotten {
-            let path = self.pointer_path(&pointer.run)?;
+        let mut files = pointer_files(&self.root.join(RUNS_DIR))?;
+        files.retain(|(name, _)| name == run || is_below(name));
+        let mut forgotten = Vec::new();
+        for (run, path) in files {
+            let pointer = read_pointer(&path, run.clone()).ok();
             fs_err::remove_file(&path)?;
             // Folders go as far as they are empty.
-            let folders = path.ancestors().skip(1).take(pointer.run.matches('/').count());
+            let folders = path.ancestors().skip(1).take(run.matches('/').count());
             for folder in folders {
                 let _ = fs_err::remove_dir(folder);
             }
+            forgotten.push(Forgotten { run, pointer });
         }
         Ok(forgotten)
     }
@@ -110,16 +127,24 @@ impl Store {
     }
 }
 
-fn collect(dir: &Path, prefix: &str, pointers: &mut Vec<Pointer>) -> Result<()> {
+/// Every file below `runs` that stands for a run, by run.
+fn pointer_files(runs: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    collect(runs, "", &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Result<()> {
     for path in children(dir)? {
         let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
         if name.starts_with('.') {
             continue;
         }
         if path.is_dir() {
-            collect(&path, &format!("{prefix}{name}/"), pointers)?;
+            collect(&path, &format!("{prefix}{name}/"), files)?;
         } else if let Some(stem) = name.strip_suffix(EXTENSION) {
-            pointers.push(read_pointer(&path, format!("{prefix}{stem}"))?);
+            files.push((format!("{prefix}{stem}"), path));
         }
     }
     Ok(())
@@ -127,6 +152,6 @@ fn collect(dir: &Path, prefix: &str, pointers: &mut Vec<Pointer>) -> Result<()> 
 
 fn read_pointer(path: &Path, run: String) -> Result<Pointer> {
     let target: Target = serde_json::from_slice(&fs_err::read(path)?)
-        .map_err(|source| FormatError::Json { path: path.to_owned(), source })?;
+        .map_err(|source| StoreError::Pointer { path: path.to_owned(), source })?;
     Ok(Pointer { run, kind: target.artifact, key: target.key })
 }

@@ -161,12 +161,40 @@ fn a_forgotten_run_leads_to_nothing() {
     for run in ["demo/delt/labels", "demo/delt/labels-1", "demo/other/labels", "demonstration/x/labels"] {
         store.point(run, KIND, &key("a")).unwrap();
     }
-    let runs = |pointers: Vec<delt_formats::store::Pointer>| -> Vec<String> {
-        pointers.into_iter().map(|pointer| pointer.run).collect()
+    let forget = |name: &str| -> Vec<String> {
+        store.forget(name).unwrap().into_iter().map(|forgotten| forgotten.run).collect()
     };
-    assert_eq!(runs(store.forget("demo/delt/labels").unwrap()), ["demo/delt/labels"]);
-    assert_eq!(runs(store.forget("demo").unwrap()), ["demo/delt/labels-1", "demo/other/labels"]);
-    assert_eq!(runs(store.pointers().unwrap()), ["demonstration/x/labels"]);
+    assert_eq!(forget("demo/delt/labels"), ["demo/delt/labels"]);
+    assert_eq!(forget("demo"), ["demo/delt/labels-1", "demo/other/labels"]);
+    let left: Vec<String> = store.pointers().unwrap().into_iter().map(|pointer| pointer.run).collect();
+    assert_eq!(left, ["demonstration/x/labels"]);
     assert!(!store.root().join("runs/demo").exists());
     assert_eq!(store.forget("demo").unwrap(), []);
+}
+
+#[test]
+fn a_file_that_is_no_pointer_is_named_and_keeps_all_from_being_garbage() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    let file = store.root().join("runs/demo/delt/labels.json");
+    fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+    for text in ["", "{\"artifact\": \"labels\"", "{\"my\": \"notes\"}", "\u{0}\u{0}\u{0}"] {
+        fs_err::write(&file, text).unwrap();
+        let expected = format!(
+            "{}: is no pointer to an artifact, expected {{\"artifact\": .., \"key\": ..}}; delete this file (rm), no artifact \
+             is lost by it and the next run of its pipeline writes it again",
+            file.display()
+        );
+        assert_eq!(store.pointer("demo/delt/labels").unwrap_err().to_string(), expected);
+        assert_eq!(store.pointers().unwrap_err().to_string(), expected);
+        for collection in [LOOK, DELETE] {
+            assert_eq!(store.gc(collection, &mut silent).unwrap_err().to_string(), expected);
+        }
+        entry.verify().unwrap();
+    }
+    store.point("demo/other/labels", KIND, &key("a")).unwrap();
+    assert_eq!(store.readable_pointers().unwrap().iter().filter(|pointer| pointer.is_ok()).count(), 1);
+    let [forgotten] = store.forget("demo/delt").unwrap().try_into().unwrap();
+    assert_eq!((forgotten.run.as_str(), forgotten.pointer), ("demo/delt/labels", None));
+    assert_eq!(store.gc(DELETE, &mut silent).unwrap().kept, 1);
 }
