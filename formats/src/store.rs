@@ -128,13 +128,17 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a store, creating its folder if needed.
+    /// Opens a store. Its folder need not be there: the first claim or pointer creates it.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be created.
+    /// If something other than a folder is there, or it cannot be looked at.
     pub fn open(root: &Path) -> Result<Self> {
-        fs_err::create_dir_all(root)?;
+        match fs_err::metadata(root) {
+            Ok(found) if !found.is_dir() => return Err(StoreError::NotAFolder { path: root.to_owned() }),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
         Ok(Self { root: root.to_owned(), timing: ClaimTiming::STANDARD })
     }
 

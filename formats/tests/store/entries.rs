@@ -4,7 +4,7 @@ use std::path::Path;
 
 use delt_formats::provenance::{ArtifactKind, Provenance};
 use delt_formats::store::{Collection, KEY_DIGITS};
-use delt_formats::{Digest, Manifest};
+use delt_formats::{Digest, Manifest, Store};
 use serde_json::json;
 
 use crate::{KIND, fresh, hit, key, make, no_wait, open, provenance, work, work_dir};
@@ -306,4 +306,22 @@ fn an_artifact_made_anew_stays_until_the_new_one_takes_its_place() {
     let found = store.lookup(KIND, &key("a")).unwrap().unwrap();
     assert_eq!(found.manifest.digest, new.manifest.digest);
     assert!(!checkpoint.exists());
+}
+
+#[test]
+fn opening_a_store_creates_nothing_and_refuses_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("a/store");
+    let store = open(&root);
+    assert_eq!(store.pointers().unwrap(), []);
+    assert_eq!(store.list().unwrap(), []);
+    assert!(!dir.path().join("a").exists(), "looking created a folder");
+    make(&store, KIND, "a", &[]);
+    assert_eq!(store.list().unwrap().len(), 1);
+    let file = dir.path().join("file");
+    fs_err::write(&file, "").unwrap();
+    assert_eq!(
+        Store::open(&file).unwrap_err().to_string(),
+        format!("{}: is a file, expected the folder of a store", file.display())
+    );
 }

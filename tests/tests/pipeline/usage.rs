@@ -77,6 +77,8 @@ fn too_few_images_of_a_class_name_class_size_and_ipc() {
     let output = run.output("teacher-train", &["--branch", "delt", "--set", "select.ipc=40"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(run.output("ingest", &["--dry-run"]).status.success());
+    assert!(!run.store().exists(), "a dry run created the store");
     assert!(
         said.contains(
             "class `0` has 40 training images, `medium` with 40 images per class needs at least 41"

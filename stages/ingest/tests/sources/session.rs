@@ -65,6 +65,32 @@ fn a_dry_run_writes_nothing_even_where_the_source_is_not_there() {
 fn a_missing_source_names_the_branch() {
     let work = tempfile::tempdir().unwrap();
     let missing = session(work.path(), "{kind: image_folder, path: no/such/folder}", false);
+    assert!(!work.path().join("store").exists(), "a dry run created the store");
+}
+
+#[test]
+fn a_source_read_again_by_force_gives_the_same_digests() {
+    let work = tempfile::tempdir().unwrap();
+    for index in 0..300 {
+        put(work.path(), &format!("images/a/{index}.png"), &png(index, 3, 2));
+        put(work.path(), &format!("images/b/{index}.png"), &png(index + 300, 2, 3));
+    }
+    let folder = format!(
+        "{{kind: image_folder, path: {}/images, test_fraction: 0.2, split_seed: 0}}",
+        work.path().display()
+    );
+    for source in ["{kind: embedded_digits, test_fraction: 0.3, split_seed: 0}", &folder] {
+        let read = |force| {
+            let session = session_with(work.path(), source, |args| args.force = force);
+            ingest::run(&session).unwrap();
+            session.dataset(&session.branches()[0]).unwrap()
+        };
+        let first = read(false);
+        let written = || std::fs::metadata(first.dir.join("train.parquet")).unwrap().modified().unwrap();
+        let before = written();
+        assert_eq!(read(true), first);
+        assert_ne!(written(), before, "it was not read again");
+    }
     let message = format!("{:#}", ingest::run(&missing).unwrap_err());
     assert!(message.starts_with("mine/random: no/such/folder: not found, expected a folder"), "{message}");
 }
