@@ -9,12 +9,17 @@ use delt_harness::session::Session;
 use crate::made_up::{png, put};
 
 fn session(work: &Path, source: &str, dry_run: bool) -> Session {
+    session_with(work, source, |args| args.dry_run = dry_run)
+}
+
+/// A session with some arguments changed.
+fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Session {
     let demo =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/demo.yaml").canonicalize().unwrap();
     let pipeline = work.join("mine.yaml");
     let text = format!("extends: {}\ningest:\n  source: {source}\n", demo.display());
     std::fs::write(&pipeline, text).unwrap();
-    let args = Args {
+    let mut args = Args {
         pipeline,
         set: Vec::new(),
         data: None,
@@ -22,9 +27,10 @@ fn session(work: &Path, source: &str, dry_run: bool) -> Session {
         device: "flex".to_owned(),
         branches: Vec::new(),
         force: false,
-        dry_run,
+        dry_run: false,
         output: None,
     };
+    change(&mut args);
     Session::open(INGEST, args).unwrap()
 }
 
@@ -59,12 +65,6 @@ fn a_dry_run_writes_nothing_even_where_the_source_is_not_there() {
     let digits = session(work.path(), "{kind: embedded_digits, test_fraction: 0.5, split_seed: 0}", true);
     ingest::run(&digits).unwrap();
     assert!(digits.dataset(&digits.branches()[0]).is_err());
-}
-
-#[test]
-fn a_missing_source_names_the_branch() {
-    let work = tempfile::tempdir().unwrap();
-    let missing = session(work.path(), "{kind: image_folder, path: no/such/folder}", false);
     assert!(!work.path().join("store").exists(), "a dry run created the store");
 }
 
@@ -91,6 +91,12 @@ fn a_source_read_again_by_force_gives_the_same_digests() {
         assert_eq!(read(true), first);
         assert_ne!(written(), before, "it was not read again");
     }
+}
+
+#[test]
+fn a_missing_source_names_the_branch() {
+    let work = tempfile::tempdir().unwrap();
+    let missing = session(work.path(), "{kind: image_folder, path: no/such/folder}", false);
     let message = format!("{:#}", ingest::run(&missing).unwrap_err());
     assert!(message.starts_with("mine/random: no/such/folder: not found, expected a folder"), "{message}");
 }
