@@ -14,7 +14,7 @@
 //! | [`evaluation`], [`history`] | students trained on them: `history.parquet`, `summary.json` |
 //!
 //! Below them lie [`canonical`] (stable JSON and digests), [`provenance`] (the metadata key `delt`), [`picture`] (8-bit
-//! RGB), [`tensors`] (safetensors) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
+//! RGB), [`tensors`] (safetensors), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
 //! and [`store`] caches artifacts by key on storage shared by many machines:
 //! `delt-store ls`, `delt-store verify`, `delt-store forget`, `delt-store gc`, `delt-store path`.
 
@@ -24,6 +24,7 @@ pub mod dataset;
 pub mod error;
 pub mod evaluation;
 pub mod history;
+pub mod home;
 pub mod initial;
 pub mod labels;
 pub mod manifest;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use delt_formats::home::expand_home;
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::store::{Collection, Entry, Forgotten, Holder, KEY_DIGITS, Pointer, Store};
 
@@ -18,7 +20,8 @@ use delt_formats::store::{Collection, Entry, Forgotten, Holder, KEY_DIGITS, Poin
 #[command(name = "delt-store", version)]
 struct Args {
     /// Folder of the store.
-    #[arg(long, global = true, env = "DELT_STORE", default_value = "data/store")]
+    #[arg(long, global = true, env = "DELT_STORE", default_value = "data/store",
+        value_parser = OsStringValueParser::new().try_map(expand_home))]
     store: PathBuf,
     #[command(subcommand)]
     command: Command,

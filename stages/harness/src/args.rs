@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use delt_formats::home::expand_home;
+
+/// Where artifacts go unless the user says otherwise; the Makefile has the same.
+pub const DEFAULT_STORE: &str = "data/store";
 
 /// Arguments shared by all stages.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Args {
     /// Pipeline to run: a YAML file of `pipelines/`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub pipeline: PathBuf,
 
     /// Override one value, e.g. `--set synthesize.batch=50`; may be repeated
@@ -17,11 +22,11 @@ pub struct Args {
     pub set: Vec<String>,
 
     /// Where the images are: replaces `ingest.source.path` of the pipeline
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub data: Option<PathBuf>,
 
     /// Artifact store, shared by all runs and machines that see it
-    #[arg(long, value_name = "FOLDER", env = "DELT_STORE", default_value = "data/store")]
+    #[arg(long, value_name = "FOLDER", env = "DELT_STORE", default_value = DEFAULT_STORE, value_parser = path())]
     pub store: PathBuf,
 
     /// auto, flex, or cuda, wgpu, vulkan with an index where there are several: cuda:1
@@ -41,8 +46,13 @@ pub struct Args {
     pub dry_run: bool,
 
     /// Where a stage that writes a page for people puts it (report)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub output: Option<PathBuf>,
+}
+
+/// Takes a path; a leading `~/`, which no shell expands inside the quotes of `STORE='~/store'`, is the home folder.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(expand_home)
 }
 
 /// Takes the form of a device; whether this build has it is known where it is opened.
@@ -57,5 +67,32 @@ fn device(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("expected auto, flex, cuda, wgpu, vulkan or e.g. cuda:1".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_leading_tilde_of_any_path_is_the_home_folder() {
+        let home = std::env::var_os("HOME").expect("HOME is set where tests run");
+        let given = [
+            "ingest",
+            "--pipeline",
+            "~/p.yaml",
+            "--store",
+            "~/st",
+            "--data",
+            "~/my images",
+            "--output",
+            "~/p.html",
+        ];
+        let args = Args::try_parse_from(given).expect("parses");
+        let below = |name: &str| Path::new(&home).join(name);
+        assert_eq!((args.pipeline, args.store), (below("p.yaml"), below("st")));
+        assert_eq!((args.data, args.output), (Some(below("my images")), Some(below("p.html"))));
     }
 }

@@ -45,6 +45,35 @@ fn an_unknown_device_is_refused_before_any_work() {
 }
 
 #[test]
+#[test]
+fn a_device_that_is_not_there_is_refused_even_where_all_work_is_in_the_store() {
+    let run = Run::new();
+    run.up_to("delt-synthesize", &["--branch", "delt"]);
+    // the first GPU backend that is not compiled; none is missing where all are
+    for stage in ["teacher-train", "init-select", "delt-synthesize"] {
+        let refusal = ["cuda", "vulkan", "wgpu"].into_iter().find_map(|backend| {
+            let error = delt_device::check(backend).err()?;
+            Some((backend, error.to_string()))
+        });
+        let Some((backend, expected)) = refusal else { return };
+        let output = run.command(stage, &["--branch", "delt"]).env("DEVICE", backend).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(said, format!("{stage}: {expected}\n"));
+    }
+    let output = run.command("ingest", &[]).env("DEVICE", "tpu").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "a stage that does not compute takes no unknown device either");
+}
+
+#[test]
+fn a_data_path_in_the_home_folder_is_meant_as_such() {
+    let output =
+        Run::new().command("ingest", &["--data", "~/pictures"]).env("HOME", "/home/me").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the images are at /home/me/pictures, but"), "{said}");
+}
+
 fn a_dry_run_prints_keys_and_writes_nothing() {
     let run = Run::new();
     run.stage("ingest", &["--branch", "delt"]);
