@@ -46,6 +46,44 @@ fn a_number_outside_its_range_is_refused_and_so_is_none() {
 }
 
 #[test]
+fn numbers_that_no_machine_has_memory_or_time_for_are_refused() {
+    let refusals = [
+        ("teacher.size", 100_000, 4096),
+        ("teacher.network.width", 100_000, 8192),
+        ("teacher.train.epochs", 1_000_000, 100_000),
+        ("teacher.train.batch", 1_000_000, 65_536),
+        ("teacher.train.pad", 5000, 4096),
+        ("select.ipc", 4_000_000_000_u32, 100_000),
+        ("synthesize.batch", 65_537, 65_536),
+        ("synthesize.jitter", 4097, 4096),
+        ("relabel.epochs", 100_001, 100_000),
+        ("relabel.batch", 100_000, 65_536),
+        ("evaluate.student.width", 8193, 8192),
+    ];
+    for (key, value, most) in refusals {
+        let setting = format!("{key}={value}");
+        assert_eq!(
+            said(&[&setting]),
+            format!("`{key}`: found {value}, expected at most {most}"),
+            "{setting}"
+        );
+    }
+    assert_eq!(
+        said(&["branches.delt.synthesize.max_iterations=20000000"]),
+        "`synthesize.max_iterations`: found 20000000, expected at most 10000000"
+    );
+    assert_eq!(
+        said(&["relabel.randaugment={magnitude: 5, layers: 1000, std: 1}"]),
+        "`relabel.randaugment.layers`: found 1000, expected at most 100"
+    );
+    let seeds: Vec<String> = (0..1001).map(|seed| seed.to_string()).collect();
+    assert_eq!(
+        said(&[&format!("relabel.seeds=[{}]", seeds.join(","))]),
+        "`relabel.seeds`: found 1001 seeds, expected at most 1000"
+    );
+}
+
+#[test]
 fn numbers_that_are_none_are_refused_everywhere() {
     let keys = [
         "evaluate.bn_momentum",

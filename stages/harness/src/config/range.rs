@@ -1,6 +1,34 @@
 //! Ranges that numbers of a section must lie in; what is no number lies in none.
+//!
+//! Numbers that memory or time is taken by have an upper end too, far above any use: a slip of the hand is named at load
+//! and not by a machine that runs out of memory.
 
 use super::Invalid;
+
+/// Side of a network's input, px.
+pub(super) const MOST_SIDE: u32 = 4096;
+/// Channels of a ConvNet's block.
+pub(super) const MOST_WIDTH: u32 = 8192;
+/// Images of a step.
+pub(super) const MOST_BATCH: u32 = 65_536;
+/// Passes over the images.
+pub(super) const MOST_EPOCHS: u32 = 100_000;
+/// Steps of a recovery.
+pub(super) const MOST_ITERATIONS: u32 = 10_000_000;
+/// Images of a class.
+pub(super) const MOST_IPC: u32 = 100_000;
+/// Students of a branch.
+pub(super) const MOST_SEEDS: usize = 1000;
+/// Operations on a picture.
+pub(super) const MOST_LAYERS: u32 = 100;
+
+/// A number that memory or time is taken by.
+pub(super) fn at_most(place: &str, value: u32, most: u32) -> Result<(), Invalid> {
+    if value <= most {
+        return Ok(());
+    }
+    Err(Invalid::new(place, format!("found {value}, expected at most {most}")))
+}
 
 /// A decay or a share that never reaches 1.
 pub(super) fn below_one(place: &str, value: f64) -> Result<(), Invalid> {

@@ -4,7 +4,7 @@ use delt_augment::randaugment::RandAugment;
 use delt_augment::view::{MixSpec, ViewSpec};
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, recipes};
+use super::{Invalid, range, recipes};
 
 /// Section `relabel`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,14 @@ impl Relabel {
             return Err(Invalid::new("relabel.batch", problem));
         }
         if self.seeds.is_empty() {
+        range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;
+        range::at_most("relabel.batch", self.batch.unwrap_or(0), range::MOST_BATCH)?;
+        let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
+        range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)?;
+        if self.seeds.len() > range::MOST_SEEDS {
+            let problem = format!("found {} seeds, expected at most {}", self.seeds.len(), range::MOST_SEEDS);
+            return Err(Invalid::new("relabel.seeds", problem));
+        }
             return Err(Invalid::new(
                 "relabel.seeds",
                 "found an empty list, expected at least one student seed",

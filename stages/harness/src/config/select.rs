@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, SourcePath, teacher::Teacher};
+use super::{Invalid, SourcePath, range, teacher::Teacher};
 
 /// Section `select`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,7 @@ impl Select {
         if self.ipc == 0 {
             return Err(Invalid::new("select.ipc", "found 0, expected at least 1 image per class"));
         }
+        range::at_most("select.ipc", self.ipc, range::MOST_IPC)?;
         if self.ranker.is_some() && self.scores.is_some() {
             let problem = "a ranking made elsewhere takes the place of the ranker, and select.ranker is set too; leave one out";
             return Err(Invalid::new("select.scores", problem));

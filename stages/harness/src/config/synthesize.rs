@@ -104,6 +104,9 @@ impl Synthesize {
         if self.batch == 0 {
             return Err(Invalid::new(&at("batch"), "found 0, expected at least 1 image"));
         }
+        range::at_most(&at("batch"), self.batch, range::MOST_BATCH)?;
+        range::at_most(&at("max_iterations"), self.max_iterations, range::MOST_ITERATIONS)?;
+        range::at_most(&at("jitter"), self.jitter, range::MOST_SIDE)?;
         if self.max_iterations > 0 && self.early_late && ipc > 1 {
             if self.round_iterations == 0 || !self.max_iterations.is_multiple_of(self.round_iterations) {
                 return Err(Invalid::new(

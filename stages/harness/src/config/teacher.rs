@@ -147,13 +147,14 @@ impl Teacher {
     }
 }
 
-/// Whether a network has anything left of a picture after its last pooling.
+/// Whether a network has anything left of a picture after its last pooling, and is of a width that can be meant.
 pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Result<(), Invalid> {
     match network {
         Architecture::ConvNet { depth, width }
             if *width == 0 || *depth == 0 || size.checked_shr(*depth).unwrap_or(0) == 0 =>
         {
             Err(Invalid::new(
+        range::at_most(&format!("{place}.size"), self.size, range::MOST_SIDE)?;
                 place,
                 format!(
                     "a ConvNet of depth {depth} and width {width} does not fit {size} px; expected a width of 1 or more, and \
@@ -167,6 +168,9 @@ pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Resul
 
 impl Import {
     fn validate(&self, place: &str) -> Result<(), Invalid> {
+    if let Architecture::ConvNet { width, .. } = network {
+        range::at_most(&format!("{place}.width"), *width, range::MOST_WIDTH)?;
+    }
         if let Some(expected) = self.expected_top1 {
             range::percent(&format!("{place}.expected_top1"), expected)?;
         }
@@ -234,3 +238,8 @@ impl TrainRecipe {
         Ok(())
     }
 }
+        let at_most =
+            |key: &str, value: u32, most: u32| range::at_most(&format!("{place}.{key}"), value, most);
+        at_most("epochs", self.epochs, range::MOST_EPOCHS)?;
+        at_most("batch", self.batch, range::MOST_BATCH)?;
+        at_most("pad", self.pad, range::MOST_SIDE)?;
