@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches};
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_formats::store::{Claim, Entry, Holder, RUN_RECORD, Store, Workspace};
+use delt_formats::store::{Claim, Entry, Holder, RUN_RECORD, SOURCES, Store, StoreError, Workspace};
 use serde_json::json;
 
 use crate::args::Args;
@@ -44,6 +45,8 @@ pub struct Session {
     device: RefCell<Option<String>>,
     /// Keys made by this run: several branches and roles may share one, and `--force` makes it once.
     made: RefCell<BTreeSet<Digest>>,
+    /// Keys of what this run has published.
+    published: RefCell<BTreeSet<Digest>>,
     /// What was found in the store, for the one line that says so.
     cached: RefCell<Vec<String>>,
     /// What has been said and is not said again.
@@ -118,6 +121,26 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
 }
 
+/// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
+/// that one is not there.
+fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), YamlError> {
+    for Branch { name, pipeline } in branches {
+        let Err(Invalid { place, problem }) = pipeline.check_files() else { continue };
+        let origin = format!("{} (branch {name})", args.pipeline.display());
+        let error = YamlError::Value { origin, place, problem };
+        if !args.dry_run {
+            return Err(error);
+        }
+        eprintln!("{}: {error}", stage.name);
+    }
+    Ok(())
+}
+
+/// Whether the system refused because nothing may be written there.
+fn is_read_only(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
 impl Session {
     /// Loads the pipeline and opens the store.
     ///
@@ -155,6 +178,7 @@ impl Session {
             said: RefCell::default(),
         })
     }
+            published: RefCell::default(),
 
     /// The branches to work on, in the order of the pipeline file.
     pub fn branches(&self) -> &[Branch] {
@@ -269,9 +293,9 @@ impl Session {
             if interrupt::is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let claim = if is_forced {
-            self.store.claim_anew(plan.kind, &key, &mut on_wait)?
+            self.store.claim_anew(plan.kind, &key, &mut on_wait)
         } else {
-            self.store.claim(plan.kind, &key, &mut on_wait)?
+            self.store.claim(plan.kind, &key, &mut on_wait)
         };
         let entry = match claim {
             Claim::Hit(entry) => {
@@ -282,14 +306,13 @@ impl Session {
                 if let Some(damage) = workspace.damage() {
                     eprintln!("{}: {} was damaged ({damage}) and is made again", self.stage.name, plan.run);
                 }
+        let claim = claim.map_err(|error| self.with_advice(error))?;
                 let is_resumed = fs_err::read_dir(workspace.checkpoint_dir())?.next().is_some();
                 if is_resumed {
                     eprintln!("{}: {} goes on from its checkpoint", self.stage.name, plan.run);
                 }
                 let config = format!("{}: configuration {}", self.stage.name, plan.config);
-                if self.said.borrow_mut().insert(config.clone()) {
-                    eprintln!("{config}");
-                }
+                self.say_once(config);
                 let started = Instant::now();
                 let made = make(&Work { workspace: &workspace, plan }).or_else(|error| {
                     // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
@@ -308,23 +331,58 @@ impl Session {
                 );
                 entry
             }
+                self.published.borrow_mut().insert(key.clone());
         };
         self.point(&plan.run, plan.kind, &key)?;
         Ok(Some(entry))
     }
 
     /// Points a run to an artifact, unless it does already: a run that finds everything writes nothing, so a store may
-    /// be read-only.
+    /// be read-only. Where such a store lacks the pointer of an artifact that was found, one line says so; only the
+    /// memory of a source must be written, since later stages find nothing without it.
     ///
     /// # Errors
     /// What the store reports.
     pub fn point(&self, run: &str, kind: ArtifactKind, key: &Digest) -> Result<()> {
         let points =
             self.store.pointer(run)?.is_some_and(|pointer| pointer.kind == kind && &pointer.key == key);
-        if !points {
-            self.store.point(run, kind, key)?;
+        if points {
+            return Ok(());
         }
-        Ok(())
+        let is_memory = run.split('/').next() == Some(SOURCES);
+        match self.store.point(run, kind, key) {
+            Err(StoreError::Io(error))
+                if is_read_only(&error) && !is_memory && !self.published.borrow().contains(key) =>
+            {
+                self.say_once(format!(
+                    "{}: the store is read-only, so {run} will not be found by this name: {error}",
+                    self.stage.name
+                ));
+                Ok(())
+            }
+            other => other.map_err(|error| self.with_advice(error)),
+        }
+    }
+
+    /// What to do about a store that the system refuses.
+    fn with_advice(&self, error: StoreError) -> anyhow::Error {
+        let is_io = matches!(error, StoreError::Io(_));
+        let error = anyhow::Error::from(error);
+        if !is_io {
+            return error;
+        }
+        error.context(format!(
+            "store {}: cannot be read or written; choose another with STORE= (--store)",
+            self.args.store.display()
+        ))
+    }
+
+    /// A line on stderr, unless it was said before.
+    pub(crate) fn say_once(&self, line: String) {
+        if !self.said.borrow().contains(&line) {
+            eprintln!("{line}");
+            self.said.borrow_mut().insert(line);
+        }
     }
 
     /// One line for all that was in the store already.

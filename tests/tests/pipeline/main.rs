@@ -6,6 +6,8 @@ mod makefile;
 mod normalisation;
 mod options;
 mod python;
+#[cfg(unix)]
+mod read_only;
 mod replay;
 mod reproducible;
 mod usage;
