@@ -4,6 +4,7 @@
 //! branches of the pipeline, builds a [`plan::Plan`] for each artifact it makes and hands the work to
 //! [`session::Session::produce`], which answers from the store where it can. No tensor library is known here.
 
+mod advice;
 pub mod args;
 pub mod config;
 pub mod cost;

@@ -9,6 +9,7 @@ use delt_formats::provenance::ArtifactKind;
 use delt_formats::store::{Entry, SOURCES};
 use serde_json::{Value, json};
 
+use crate::advice::make_target;
 use crate::config::select::Select;
 use crate::config::teacher::Teacher;
 use crate::config::{Branch, Pipeline};
@@ -17,12 +18,12 @@ use crate::session::Session;
 
 /// An input that is not in the store yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} is not in the store; make it with `make {target}`")]
+#[error("{what} is not in the store; make it with `{command}`")]
 pub struct Missing {
     /// Which artifact.
     pub what: String,
-    /// The Makefile target that makes it.
-    pub target: String,
+    /// The call of make that makes it, with the knobs in force.
+    pub command: String,
 }
 
 /// Which network of a branch is meant.
@@ -94,7 +95,8 @@ impl Session {
     }
 
     fn missing(&self, what: String, stage: Stage) -> Missing {
-        Missing { what, target: format!("{}/{}", self.pipeline_name(), stage.name) }
+        let target = format!("{}/{}", self.pipeline_name(), stage.name);
+        Missing { what, command: make_target(&target, &self.args) }
     }
 
     /// The name under which ingest remembers what it read for this section, whatever the branch.

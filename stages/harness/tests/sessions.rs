@@ -83,7 +83,13 @@ fn an_input_that_was_not_made_names_the_target_that_makes_it() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let session = Session::open(plan::RELABEL, args(folder.path())).expect("opens");
     let error = session.dataset(&session.branches()[0]).expect_err("refused");
-    assert_eq!(error.to_string(), "demo/delt/dataset is not in the store; make it with `make demo/ingest`");
+    let store = folder.path().display();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "demo/delt/dataset is not in the store; make it with `make demo/ingest STORE={store} BRANCH=delt`"
+        )
+    );
 }
 
 #[test]

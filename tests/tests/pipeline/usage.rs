@@ -26,7 +26,8 @@ fn an_unknown_branch_is_bad_usage_and_the_known_ones_are_listed() {
 
 #[test]
 fn a_missing_input_names_the_target_that_makes_it() {
-    refused(&[], 1, "is not in the store; make it with `make tiny/ingest`");
+    refused(&[], 1, "is not in the store; make it with `make tiny/ingest STORE=");
+    refused(&["--set", "select.ipc=2"], 1, " SET=select.ipc=2`");
 }
 
 #[test]
