@@ -284,6 +284,11 @@ impl Session {
         let (synthetic, teacher) = (self.synthetic(branch)?, self.network(branch, Role::Teacher)?);
         let relabel = &branch.pipeline.relabel;
         let classes = teacher.manifest.provenance.classes.len();
+        if self.stage() == plan::RELABEL
+            && let Some(line) = self.batch_is_all(branch)?
+        {
+            self.say_once(line);
+        }
         let config = json!({
             "epochs": relabel.epochs,
             "batch": branch.pipeline.student_batch(classes)?,
@@ -294,6 +299,19 @@ impl Session {
         plan.seed = seed;
         plan.run = format!("{}-{seed}", plan.run);
         Ok(plan)
+    }
+
+    /// What to say where `relabel.batch` asks for more images than there are.
+    ///
+    /// # Errors
+    /// [`Missing`], or a manifest that cannot be read.
+    pub fn batch_is_all(&self, branch: &Branch) -> Result<Option<String>> {
+        let in_use = self.dataset_facts(branch)?.train_per_class.iter().filter(|images| **images > 0).count();
+        let images = in_use as u64 * u64::from(branch.pipeline.select.ipc);
+        let batch = branch.pipeline.relabel.batch.filter(|batch| u64::from(*batch) > images);
+        Ok(batch.map(|batch| {
+            format!("relabel: relabel.batch is {batch}, but there are {images} synthetic images; a step takes them all")
+        }))
     }
 
     /// One student's soft labels.

@@ -178,7 +178,11 @@ impl Session {
             said: RefCell::default(),
         })
     }
-            published: RefCell::default(),
+
+    /// The stage that runs.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
 
     /// The branches to work on, in the order of the pipeline file.
     pub fn branches(&self) -> &[Branch] {

@@ -79,6 +79,60 @@ fn an_unknown_branch_is_refused_with_the_known_ones() {
 }
 
 #[test]
+fn files_of_stages_to_come_are_asked_for_before_the_first_one_works() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let weights = folder.path().join("w.pth");
+    std::fs::write(&weights, "weights").expect("written");
+    let weights = weights.display().to_string();
+    let import = |path: &str, classes: &str| format!("{{path: '{path}', classes: {classes}}}");
+    let network = "network: {name: convnet, depth: 2, width: 8}, size: 8";
+    let refusals = [
+        (
+            format!("teacher.import={}", import("absent.pth", "dataset")),
+            "`teacher.import.path`: absent.pth: no such file, expected a .safetensors or .pth file",
+        ),
+        (
+            format!("teacher.import={}", import(&weights, "absent.json")),
+            "`teacher.import.classes`: absent.json: no such file, expected `dataset`, a list of names or a file with them",
+        ),
+        (
+            format!("select.ranker={{{network}, import: {}}}", import("absent.pth", "dataset")),
+            "`select.ranker.import.path`: absent.pth: no such file, expected a .safetensors or .pth file",
+        ),
+        (
+            "select.scores=absent.csv".to_owned(),
+            "`select.scores`: absent.csv: no such file, expected a ranking in CSV",
+        ),
+    ];
+    for (setting, expected) in refusals {
+        let args = Args { set: vec![setting], ..args(&folder.path().join("store")) };
+        for stage in [plan::INGEST, plan::TEACHER_TRAIN] {
+            let error = Session::open(stage, args.clone()).expect_err("refused");
+            assert_eq!(error.to_string(), format!("{} (branch delt): at {expected}", demo().display()));
+        }
+        // a dry run reads nothing, and later stages find in the store what was made of the file
+        Session::open(plan::INGEST, Args { dry_run: true, ..args.clone() }).expect("opens");
+        Session::open(plan::EVALUATE, args).expect("opens");
+    }
+    let with_names =
+        Args { set: vec![format!("teacher.import={}", import(&weights, "[a, b]"))], ..args(folder.path()) };
+    Session::open(plan::INGEST, with_names).expect("opens");
+}
+
+#[test]
+fn a_batch_of_more_images_than_there_are_is_no_secret() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let session = with_dataset(folder.path(), "relabel.batch=200", 50);
+    let branch = &session.branches()[0];
+    assert_eq!(
+        session.batch_is_all(branch).expect("read").as_deref(),
+        Some("relabel: relabel.batch is 200, but there are 100 synthetic images; a step takes them all")
+    );
+    let session = with_dataset(folder.path(), "relabel.batch=100", 50);
+    assert_eq!(session.batch_is_all(&session.branches()[0]).expect("read"), None);
+}
+
+#[test]
 fn an_input_that_was_not_made_names_the_target_that_makes_it() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let session = Session::open(plan::RELABEL, args(folder.path())).expect("opens");

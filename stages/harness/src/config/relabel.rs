@@ -12,7 +12,8 @@ use super::{Invalid, range, recipes};
 pub struct Relabel {
     /// Passes over the synthetic images; a student trains for exactly these.
     pub epochs: u32,
-    /// Images per student step; absent: the published batch for this number of images per class.
+    /// Images per student step; absent: the published batch for this number of images per class. Where there are fewer
+    /// synthetic images, a step takes them all, and relabel says so.
     #[serde(default)]
     pub batch: Option<u32>,
     /// One student, with views of its own, for each seed.
@@ -73,7 +74,6 @@ impl Relabel {
             let problem = format!("found {batch}, expected at least 2 images: BatchNorm needs a batch");
             return Err(Invalid::new("relabel.batch", problem));
         }
-        if self.seeds.is_empty() {
         range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;
         range::at_most("relabel.batch", self.batch.unwrap_or(0), range::MOST_BATCH)?;
         let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
@@ -82,6 +82,7 @@ impl Relabel {
             let problem = format!("found {} seeds, expected at most {}", self.seeds.len(), range::MOST_SEEDS);
             return Err(Invalid::new("relabel.seeds", problem));
         }
+        if self.seeds.is_empty() {
             return Err(Invalid::new(
                 "relabel.seeds",
                 "found an empty list, expected at least one student seed",
