@@ -6,6 +6,7 @@ use delt_harness::{plan, session};
 
 fn main() -> ExitCode {
     session::main(plan::DELT_SYNTHESIZE, |session| {
+        delt_device::check(&session.args.device)?;
         session.each_branch(|branch| delt_synthesize::stage::run(session, branch))
     })
 }

@@ -13,7 +13,7 @@ mod choice;
 mod opened;
 
 pub use choice::{Backend, Choice};
-pub use opened::{Opened, open};
+pub use opened::{Opened, check, open};
 
 use thiserror::Error;
 

@@ -31,6 +31,16 @@ const CPU: &str = "(CPU)";
 /// The backends that `auto` passed over are said once in a process, however many artifacts it makes.
 static SAY_SKIPPED: Once = Once::new();
 
+/// Refuses a text that names no device of this build, without asking any: at the start of a stage, whose work may be in the
+/// store so that it opens none.
+///
+/// # Errors
+///
+/// [`DeviceError::Unknown`] or [`DeviceError::NotCompiled`].
+pub fn check(choice: &str) -> Result<(), DeviceError> {
+    choice.parse::<Choice>().map(drop)
+}
+
 /// Opens the device that `choice` names: `auto`, `flex`, `cuda[:N]`, `wgpu[:N]` or `vulkan[:N]`. `auto` says on stderr
 /// which backends of this build did not answer, and why.
 ///

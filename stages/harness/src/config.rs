@@ -149,6 +149,25 @@ pub fn pipeline_name(path: &Path) -> String {
 pub type SourcePath = PathBuf;
 
 impl Pipeline {
+    /// Refuses files of weights, class names and rankings that are not there: for the stages before the one that reads
+    /// them, so that nothing is computed for nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the key and the file.
+    pub(crate) fn check_files(&self) -> Result<(), Invalid> {
+        let ranker = self.select.ranker.as_ref();
+        for (network, place) in [(Some(&self.teacher), "teacher.import"), (ranker, "select.ranker.import")] {
+            if let Some(import) = network.and_then(|network| network.import.as_ref()) {
+                import.check_files(place)?;
+            }
+        }
+        if let Some(scores) = self.select.scores.as_ref().filter(|scores| !scores.is_file()) {
+            let problem = format!("{}: no such file, expected a ranking in CSV", scores.display());
+            return Err(Invalid::new("select.scores", problem));
+        }
+        Ok(())
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         self.ingest.validate()?;
         self.teacher.validate("teacher")?;

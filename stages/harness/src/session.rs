@@ -21,7 +21,7 @@ use crate::cost::{self, Sizes};
 use crate::interrupt;
 use crate::memory;
 use crate::panic;
-use crate::plan::{Plan, Stage};
+use crate::plan::{self, Plan, Stage};
 use crate::progress::{Progress, human_seconds};
 use crate::resolve::Missing;
 use crate::yaml::YamlError;
@@ -145,7 +145,8 @@ impl Session {
     /// Loads the pipeline and opens the store.
     ///
     /// # Errors
-    /// [`YamlError`] for a pipeline that does not fit; what the store reports.
+    /// [`YamlError`] for a pipeline that does not fit, or, where ingest or teacher-train runs, names a file that is not
+    /// there; what the store reports.
     pub fn open(stage: Stage, args: Args) -> Result<Self> {
         let all = config::load(&args.pipeline, &args.set, args.data.as_deref())?;
         let known = all.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -157,8 +158,11 @@ impl Session {
             }
             .into());
         }
-        let branches =
+        let branches: Vec<Branch> =
             all.into_iter().filter(|b| args.branches.is_empty() || args.branches.contains(&b.name)).collect();
+        if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
+            check_files(stage, &args, &branches)?;
+        }
         let store = Store::open(&args.store).with_context(|| {
             format!(
                 "store {}: is no folder that can be used; choose one with STORE= (--store)",
@@ -174,6 +178,7 @@ impl Session {
             store,
             device: RefCell::default(),
             made: RefCell::default(),
+            published: RefCell::default(),
             cached: RefCell::default(),
             said: RefCell::default(),
         })
@@ -301,6 +306,7 @@ impl Session {
         } else {
             self.store.claim(plan.kind, &key, &mut on_wait)
         };
+        let claim = claim.map_err(|error| self.with_advice(error))?;
         let entry = match claim {
             Claim::Hit(entry) => {
                 self.cached.borrow_mut().push(plan.run.clone());
@@ -310,7 +316,6 @@ impl Session {
                 if let Some(damage) = workspace.damage() {
                     eprintln!("{}: {} was damaged ({damage}) and is made again", self.stage.name, plan.run);
                 }
-        let claim = claim.map_err(|error| self.with_advice(error))?;
                 let is_resumed = fs_err::read_dir(workspace.checkpoint_dir())?.next().is_some();
                 if is_resumed {
                     eprintln!("{}: {} goes on from its checkpoint", self.stage.name, plan.run);
@@ -326,6 +331,7 @@ impl Session {
                 let seconds = started.elapsed().as_secs_f64();
                 self.write_run_record(workspace.out_dir(), seconds, is_resumed)?;
                 let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
+                self.published.borrow_mut().insert(key.clone());
                 let (name, summary) = (self.stage.name, made.summary);
                 eprintln!(
                     "{name}: {} {summary}, {} ({})",
@@ -335,7 +341,6 @@ impl Session {
                 );
                 entry
             }
-                self.published.borrow_mut().insert(key.clone());
         };
         self.point(&plan.run, plan.kind, &key)?;
         Ok(Some(entry))

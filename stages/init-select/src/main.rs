@@ -6,6 +6,7 @@ use delt_harness::{plan, session};
 
 fn main() -> ExitCode {
     session::main(plan::INIT_SELECT, |session| {
+        delt_device::check(&session.args.device)?;
         session.each_branch(|branch| init_select::stage::run(session, branch))
     })
 }

@@ -8,9 +8,6 @@ use delt_formats::tensors::{NamedTensor, TensorValues};
 use delt_harness::config::teacher::ClassOrder;
 use serde::Deserialize;
 
-/// The word for the dataset's own order.
-const DATASET: &str = "dataset";
-
 /// Names listed in a message before the rest is only counted.
 const NAMES_SHOWN: usize = 8;
 
@@ -71,8 +68,10 @@ fn listed(names: &[String]) -> String {
 /// [`ClassOrderError`].
 pub fn resolve(order: &ClassOrder, dataset: &[String]) -> Result<Vec<String>, ClassOrderError> {
     let (names, origin) = match order {
-        ClassOrder::Named(word) if word == DATASET => return Ok(dataset.to_vec()),
-        ClassOrder::Named(path) => (read(Path::new(path))?, path.clone()),
+        ClassOrder::Named(_) => match order.file() {
+            None => return Ok(dataset.to_vec()),
+            Some(path) => (read(path)?, path.display().to_string()),
+        },
         ClassOrder::List(names) => (names.clone(), "import.classes".to_owned()),
     };
     let mut seen = BTreeSet::new();

@@ -6,6 +6,7 @@ use delt_harness::{plan, session};
 
 fn main() -> ExitCode {
     session::main(plan::TEACHER_TRAIN, |session| {
+        delt_device::check(&session.args.device)?;
         session.each_branch(|branch| teacher_train::stage::run(session, branch))
     })
 }

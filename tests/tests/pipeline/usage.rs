@@ -46,7 +46,6 @@ fn an_unknown_device_is_refused_before_any_work() {
 }
 
 #[test]
-#[test]
 fn a_device_that_is_not_there_is_refused_even_where_all_work_is_in_the_store() {
     let run = Run::new();
     run.up_to("delt-synthesize", &["--branch", "delt"]);
@@ -75,8 +74,11 @@ fn a_data_path_in_the_home_folder_is_meant_as_such() {
     assert!(said.contains("the images are at /home/me/pictures, but"), "{said}");
 }
 
+#[test]
 fn a_dry_run_prints_keys_and_writes_nothing() {
     let run = Run::new();
+    assert!(run.output("ingest", &["--dry-run"]).status.success());
+    assert!(!run.store().exists(), "a dry run created the store");
     run.stage("ingest", &["--branch", "delt"]);
     let output = run.output("teacher-train", &["--branch", "delt", "--dry-run"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -107,8 +109,6 @@ fn too_few_images_of_a_class_name_class_size_and_ipc() {
     let output = run.output("teacher-train", &["--branch", "delt", "--set", "select.ipc=40"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(run.output("ingest", &["--dry-run"]).status.success());
-    assert!(!run.store().exists(), "a dry run created the store");
     assert!(
         said.contains(
             "class `0` has 40 training images, `medium` with 40 images per class needs at least 41"
@@ -122,12 +122,15 @@ fn a_forced_run_that_fails_leaves_what_was_there() {
     let run = Run::new();
     run.up_to("teacher-train", &["--branch", "delt"]);
     let (folder, before) = run.pointed("tiny/delt/teacher", "teacher");
-    let output = run
-        .command("teacher-train", &["--branch", "delt", "--force"])
-        .env("DEVICE", "cuda:99")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    // as many bytes, so that the dataset is found and fails where the teacher reads it
+    let images = run.pointed("tiny/delt/dataset", "dataset").0.join("train.parquet");
+    let whole = std::fs::read(&images).unwrap();
+    std::fs::write(&images, vec![0; whole.len()]).unwrap();
+    let output = run.output("teacher-train", &["--branch", "delt", "--force"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("train.parquet: its content has digest "), "{said}");
+    std::fs::write(&images, whole).unwrap();
     assert!(folder.join("weights.safetensors").exists());
     let said = run.stage("teacher-train", &["--branch", "delt", "--force"]);
     assert!(said.contains("after 4 epochs"), "{said}");

@@ -1,5 +1,7 @@
 //! Section `teacher`: the network whose BatchNorm statistics and labels guide everything after it.
 
+use std::path::Path;
+
 use delt_formats::teacher::{Architecture, Normalization};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +54,20 @@ pub enum ClassOrder {
 
 /// How a network is trained on hard labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The word for the data set's own order.
+const DATASET: &str = "dataset";
+
+impl ClassOrder {
+    /// The file that holds the names, where they stand in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Named(word) if word == DATASET => None,
+            Self::Named(path) => Some(Path::new(path)),
+            Self::List(_) => None,
+        }
+    }
+}
+
 #[serde(deny_unknown_fields)]
 pub struct TrainRecipe {
     /// Passes over the training images.
@@ -167,9 +183,24 @@ pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Resul
 }
 
 impl Import {
-    fn validate(&self, place: &str) -> Result<(), Invalid> {
-    if let Architecture::ConvNet { width, .. } = network {
-        range::at_most(&format!("{place}.width"), *width, range::MOST_WIDTH)?;
+    /// Refuses files that are not there, before anything is computed for nothing; `place` is the key of the import.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the key and the file.
+    pub(crate) fn check_files(&self, place: &str) -> Result<(), Invalid> {
+        if !self.path.is_file() {
+            let problem =
+                format!("{}: no such file, expected a .safetensors or .pth file", self.path.display());
+            return Err(Invalid::new(&format!("{place}.path"), problem));
+        }
+        if let Some(file) = self.classes.file().filter(|file| !file.is_file()) {
+            let problem = format!(
+                "{}: no such file, expected `dataset`, a list of names or a file with them",
+                file.display()
+            );
+            return Err(Invalid::new(&format!("{place}.classes"), problem));
+        }
+        Ok(())
     }
         if let Some(expected) = self.expected_top1 {
             range::percent(&format!("{place}.expected_top1"), expected)?;
