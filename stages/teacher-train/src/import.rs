@@ -22,8 +22,12 @@ pub const GATE_IMAGES: u64 = 1000;
 /// An imported network below this multiple of chance is refused.
 pub const GATE_OVER_CHANCE: f64 = 3.0;
 
-/// Points that an imported network may lie off the accuracy its makers state.
+/// Points that an imported network may lie off the accuracy its makers state, on the test images that they tested on.
 pub const EXPECTED_TOP1_TOLERANCE: f64 = 1.0;
+
+/// Standard errors that it may lie off on other or fewer test images, where that is more: about one sound
+/// network in 400 is refused by chance.
+pub const EXPECTED_TOP1_STANDARD_ERRORS: f64 = 3.0;
 
 /// What goes wrong while weights are imported.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +65,8 @@ pub enum ImportError {
     },
     /// The network is not as good as its makers state.
     #[error(
-        "{path}: top-1 is {top1:.2} % of {images} test images, expected_top1 says {expected}; check the class order \
-         (teacher.import.classes) and the constants (teacher.import.normalization)",
+        "{path}: top-1 is {top1:.2} % of {images} test images, expected_top1 says {expected}, more than {tolerance:.1} points \
+         away; check the class order (teacher.import.classes) and the constants (teacher.import.normalization)",
         path = .path.display()
     )]
     Stated {
@@ -72,6 +76,8 @@ pub enum ImportError {
         top1: f64,
         /// Percent stated.
         expected: f64,
+        /// Points allowed between them.
+        tolerance: f64,
         /// Images asked.
         images: usize,
     },
@@ -170,15 +176,39 @@ pub fn check_gate(path: &Path, top1: f64, images: usize, classes: usize) -> Resu
     Err(ImportError::Gate { path: path.to_path_buf(), top1, expected, images })
 }
 
-/// Refuses a network that is more than [`EXPECTED_TOP1_TOLERANCE`] points off the stated accuracy.
+/// The test images that a stated accuracy is compared on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tested {
+    /// How many there are.
+    pub images: usize,
+    /// Whether they are those that the data set is published with.
+    pub is_published: bool,
+}
+
+impl Tested {
+    /// Points that a network of `expected` percent may lie off: [`EXPECTED_TOP1_TOLERANCE`], and on a sample at least
+    /// [`EXPECTED_TOP1_STANDARD_ERRORS`] of a share of so many images.
+    pub fn tolerance(self, expected: f64) -> f64 {
+        if self.is_published {
+            return EXPECTED_TOP1_TOLERANCE;
+        }
+        let share = expected / 100.0;
+        let standard_error = 100.0 * (share * (1.0 - share) / self.images.max(1) as f64).sqrt();
+        EXPECTED_TOP1_TOLERANCE.max(EXPECTED_TOP1_STANDARD_ERRORS * standard_error)
+    }
+}
+
+/// Refuses a network that is further off the stated accuracy than [`Tested::tolerance`]. Accuracies are in percent.
 ///
 /// # Errors
 /// [`ImportError::Stated`].
-pub fn check_stated(path: &Path, top1: f64, images: usize, expected: f64) -> Result<(), ImportError> {
-    if (top1 - expected).abs() <= EXPECTED_TOP1_TOLERANCE {
+pub fn check_stated(path: &Path, top1: f64, tested: Tested, expected: f64) -> Result<(), ImportError> {
+    let tolerance = tested.tolerance(expected);
+    if (top1 - expected).abs() <= tolerance {
         return Ok(());
     }
-    Err(ImportError::Stated { path: path.to_path_buf(), top1, expected, images })
+    let images = tested.images;
+    Err(ImportError::Stated { path: path.to_path_buf(), top1, expected, tolerance, images })
 }
 
 #[cfg(test)]
@@ -197,16 +227,30 @@ mod tests {
 
     #[test]
     fn a_network_that_is_not_as_good_as_stated_is_refused() {
+        let tested = Tested { images: 500, is_published: true };
         for top1 in [60.0, 61.0, 62.0] {
-            check_stated(Path::new("w.pth"), top1, 500, 61.0).expect("passes");
+            check_stated(Path::new("w.pth"), top1, tested, 61.0).expect("passes");
         }
-        let message = check_stated(Path::new("w.pth"), 59.5, 500, 61.0).expect_err("refused").to_string();
+        let message = check_stated(Path::new("w.pth"), 59.5, tested, 61.0).expect_err("refused").to_string();
         assert_eq!(
             message,
-            "w.pth: top-1 is 59.50 % of 500 test images, expected_top1 says 61; check the class order (teacher.import.classes) \
-             and the constants (teacher.import.normalization)"
+            "w.pth: top-1 is 59.50 % of 500 test images, expected_top1 says 61, more than 1.0 points away; check the class \
+             order (teacher.import.classes) and the constants (teacher.import.normalization)"
         );
-        check_stated(Path::new("w.pth"), f64::NAN, 500, 61.0).expect_err("refused");
+        check_stated(Path::new("w.pth"), f64::NAN, tested, 61.0).expect_err("refused");
+    }
+
+    #[test]
+    fn on_a_sample_of_test_images_the_sampling_error_is_allowed_for() {
+        // 3 · 100 · sqrt(0.61 · 0.39 / 500) = 6.54
+        let sample = Tested { images: 500, is_published: false };
+        assert!((sample.tolerance(61.0) - 6.5437).abs() < 1e-3, "{}", sample.tolerance(61.0));
+        check_stated(Path::new("w.pth"), 55.0, sample, 61.0).expect("passes");
+        check_stated(Path::new("w.pth"), 54.0, sample, 61.0).expect_err("refused");
+        check_stated(Path::new("w.pth"), f64::NAN, sample, 61.0).expect_err("refused");
+        // never less than a point, and none at all is no division by zero
+        assert_eq!(sample.tolerance(100.0), EXPECTED_TOP1_TOLERANCE);
+        assert!(Tested { images: 0, is_published: false }.tolerance(50.0).is_finite());
     }
 
     #[test]

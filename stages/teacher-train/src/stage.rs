@@ -17,7 +17,7 @@ use delt_training::speed::flops_per_second;
 use delt_training::{PictureSet, test_accuracy};
 
 use crate::class_order;
-use crate::import::{self, GATE_IMAGES};
+use crate::import::{self, GATE_IMAGES, Tested};
 use crate::train::{TEST_BATCH, Trained, Training};
 
 /// Makes or finds every network of one branch.
@@ -57,6 +57,10 @@ impl Stage<'_> {
 
     fn pictures(&self, file: &str) -> Result<PictureSet> {
         Ok(PictureSet::load(&self.dataset.verified_file(file)?, self.teacher.size, self.classes())?)
+    }
+
+    fn tested(&self, images: usize) -> Tested {
+        Tested { images, is_published: self.branch.pipeline.ingest.has_published_test_set() }
     }
 
     fn forecast(&self, Opened { device, .. }: &Opened) -> Result<()> {
@@ -114,7 +118,8 @@ impl Stage<'_> {
         if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {
             let (facts, images): (TeacherFacts, DatasetFacts) =
                 (entry.manifest.facts_as()?, dataset.manifest.facts_as()?);
-            import::check_stated(&source.path, facts.test_top1, images.test_images as usize, expected)?;
+            let tested = self.tested(images.test_images as usize);
+            import::check_stated(&source.path, facts.test_top1, tested, expected)?;
         }
         if !session.args.dry_run {
             let pointer = session.import_pointer(teacher, dataset)?;
@@ -143,7 +148,7 @@ impl Stage<'_> {
         let accuracy = test_accuracy(&network, &test, &normalization, TEST_BATCH, device, &progress)?;
         progress.finish();
         if let Some(expected) = source.expected_top1 {
-            import::check_stated(&source.path, accuracy.top1, test.len(), expected)?;
+            import::check_stated(&source.path, accuracy.top1, self.tested(test.len()), expected)?;
         }
         let facts = TeacherFacts {
             architecture: teacher.network,

@@ -122,6 +122,18 @@ pub enum Source {
 }
 
 impl Ingest {
+    /// Whether the test images are all those that the data set is published with.
+    pub fn has_published_test_set(&self) -> bool {
+        let is_split_here = match &self.source {
+            Source::EmbeddedDigits { .. } => true,
+            Source::ImageFolder { test_fraction, .. } | Source::HuggingfaceParquet { test_fraction, .. } => {
+                test_fraction.is_some()
+            }
+            Source::Cifar10 { .. } | Source::Cifar100 { .. } | Source::TinyImagenet { .. } => false,
+        };
+        self.classes.is_none() && self.max_test_per_class.is_none() && !is_split_here
+    }
+
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         if let Some(classes) = &self.classes {
             if classes.len() < 2 {

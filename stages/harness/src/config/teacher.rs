@@ -34,7 +34,9 @@ pub struct Import {
     /// Where the weights lie inside a `.pth`; `model` and `state_dict` are found by themselves.
     #[serde(default)]
     pub top_level_key: Option<String>,
-    /// Top-1 on the whole test set as its makers state it, percent; more than one point away is an error.
+    /// Top-1 on the whole test set as its makers state it, percent. More than one point away is an error; where ingest
+    /// holds other or fewer test images (`classes`, `max_test_per_class`, `test_fraction`), more than three standard errors of
+    /// a share of so many images, if that is more than a point.
     #[serde(default)]
     pub expected_top1: Option<f64>,
     /// What the weights were trained with; the data set's own when absent.
@@ -52,8 +54,6 @@ pub enum ClassOrder {
     List(Vec<String>),
 }
 
-/// How a network is trained on hard labels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 /// The word for the data set's own order.
 const DATASET: &str = "dataset";
 
@@ -68,6 +68,8 @@ impl ClassOrder {
     }
 }
 
+/// How a network is trained on hard labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainRecipe {
     /// Passes over the training images.
@@ -152,6 +154,7 @@ impl Teacher {
                 format!("{} px is too small; expected 8 or more", self.size),
             ));
         }
+        range::at_most(&format!("{place}.size"), self.size, range::MOST_SIDE)?;
         check_fit(&self.network, self.size, &format!("{place}.network"))?;
         if let Some(train) = &self.train {
             train.validate(&format!("{place}.train"))?;
@@ -165,12 +168,14 @@ impl Teacher {
 
 /// Whether a network has anything left of a picture after its last pooling, and is of a width that can be meant.
 pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Result<(), Invalid> {
+    if let Architecture::ConvNet { width, .. } = network {
+        range::at_most(&format!("{place}.width"), *width, range::MOST_WIDTH)?;
+    }
     match network {
         Architecture::ConvNet { depth, width }
             if *width == 0 || *depth == 0 || size.checked_shr(*depth).unwrap_or(0) == 0 =>
         {
             Err(Invalid::new(
-        range::at_most(&format!("{place}.size"), self.size, range::MOST_SIDE)?;
                 place,
                 format!(
                     "a ConvNet of depth {depth} and width {width} does not fit {size} px; expected a width of 1 or more, and \
@@ -202,6 +207,8 @@ impl Import {
         }
         Ok(())
     }
+
+    fn validate(&self, place: &str) -> Result<(), Invalid> {
         if let Some(expected) = self.expected_top1 {
             range::percent(&format!("{place}.expected_top1"), expected)?;
         }
@@ -249,7 +256,12 @@ impl TrainRecipe {
                 Err(Invalid::new(&format!("{place}.{key}"), format!("found {found}, expected more than 0")))
             }
         };
+        let at_most =
+            |key: &str, value: u32, most: u32| range::at_most(&format!("{place}.{key}"), value, most);
         positive("epochs", self.epochs > 0, self.epochs.to_string())?;
+        at_most("epochs", self.epochs, range::MOST_EPOCHS)?;
+        at_most("batch", self.batch, range::MOST_BATCH)?;
+        at_most("pad", self.pad, range::MOST_SIDE)?;
         if self.batch < 2 {
             let problem =
                 format!("found {}, expected at least 2 images: BatchNorm needs a batch", self.batch);
@@ -269,8 +281,3 @@ impl TrainRecipe {
         Ok(())
     }
 }
-        let at_most =
-            |key: &str, value: u32, most: u32| range::at_most(&format!("{place}.{key}"), value, most);
-        at_most("epochs", self.epochs, range::MOST_EPOCHS)?;
-        at_most("batch", self.batch, range::MOST_BATCH)?;
-        at_most("pad", self.pad, range::MOST_SIDE)?;
