@@ -157,7 +157,8 @@ pub struct CropBox {
     pub width: u32,
 }
 
-/// What a view is mixed with.
+/// What a view is mixed with. The stored logits are the teacher's of the mixed view, so that only a loss on hard labels needs
+/// the shares.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Mix {
@@ -167,7 +168,8 @@ pub enum Mix {
     Cutmix {
         /// The partner's position in the batch.
         partner: u32,
-        /// λ as drawn, before the box was clipped.
+        /// λ as drawn, before the box of side `size · sqrt(1 - λ)` was clipped to the picture: the share of this view's
+        /// pixels that stay is `1 - (bottom - top) · (right - left) / size²`, which is λ or more.
         lambda: f32,
         /// First row of the box.
         top: u32,
@@ -182,7 +184,7 @@ pub enum Mix {
     Mixup {
         /// The partner's position in the batch.
         partner: u32,
-        /// λ.
+        /// λ, the weight of this view in every pixel.
         lambda: f32,
     },
 }
