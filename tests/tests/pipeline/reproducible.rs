@@ -1,5 +1,6 @@
 //! Same YAML, same seed, same device: same bytes, whatever happened on the way.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,43 @@ fn killed_and_interrupted_stages_go_on_and_give_the_same_bytes() {
         assert!(said.contains(expected), "{stage}: {said}");
     });
     assert!(whole == published(&interrupted.store(), &KINDS), "interrupted stages gave other bytes");
+}
+
+/// A ranker that takes a second for the training images of the digits, and no checkpoint before it is stopped.
+const SLOW_RANKER: &str = "select.ranker={size: 8, network: {name: convnet, depth: 2, width: 384}, train: {epochs: 1, \
+    batch: 100, optimizer: {name: adamw, lr: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1.0e-8, weight_decay: 0.01}, \
+    schedule: {name: cosine}, label_smoothing: 0, pad: 0, flip: false, bn_momentum: 0.1}}";
+
+#[test]
+fn an_interrupted_scoring_goes_on_where_it_stopped_and_gives_the_same_bytes() {
+    let settings = ["--branch", "delt", "--set", SLOW_RANKER, "--set", "ingest.max_train_per_class=null"];
+    let run = Run::new();
+    run.up_to("teacher-train", &settings);
+    let mut child = run.command("init-select", &settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains(" images ahead") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "ended before it could be stopped: {said}");
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(
+        said.contains("interrupted; finished work is kept, run the same command again to go on"),
+        "{said}"
+    );
+    assert!(walk(&run.store()).iter().any(|path| path.ends_with("scores.csv")), "no scores were kept");
+    assert!(!run.store().join("runs/tiny/delt/scores.json").exists());
+
+    let said = run.stage("init-select", &settings);
+    assert!(said.contains("tiny/delt/scores goes on from its checkpoint"), "{said}");
+    let resumed = published(&run.store(), &["scores", "initial"]);
+    let said = run.stage("init-select", &[&settings[..], &["--force"]].concat());
+    assert!(!said.contains("goes on"), "{said}");
+    assert!(
+        resumed == published(&run.store(), &["scores", "initial"]),
+        "an interrupted scoring gave other bytes"
+    );
 }
 
 #[test]
