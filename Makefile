@@ -119,9 +119,9 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
 
-# DOCS_RS keeps the build scripts from downloading LLVM and asking for CUDA; what comes out cannot be linked
+# DOCS_RS keeps build scripts from downloading LLVM and asking for CUDA; in a folder of its own, since it changes what they do
 check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
-	DOCS_RS=1 cargo check --workspace --all-targets --features delt-device/cuda
+	DOCS_RS=1 cargo check --workspace --bins --features delt-device/cuda --target-dir '$(TARGET)/check-cuda'
 
 # without a GPU: make test-vulkan VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json (Debian's chromium-common)
 test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_DRIVER_FILES=driver.json chooses the driver)

@@ -90,7 +90,7 @@ fn run(args: &Args) -> Result<bool> {
 
 fn list(store: &Store) -> Result<bool> {
     let (pointers, unreadable): (Vec<_>, Vec<_>) =
-        store.readable_pointers()?.into_iter().partition(|pointer| pointer.is_ok());
+        store.readable_pointers()?.into_iter().partition(Result::is_ok);
     let pointers: Vec<Pointer> = pointers.into_iter().flatten().collect();
     println!(
         "{:<10} {:<width$} {:>14} {:<15} runs",

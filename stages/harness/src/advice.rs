@@ -72,7 +72,7 @@ mod tests {
     fn values_with_spaces_become_json_without() {
         assert_eq!(
             advice(&["--set", "relabel.mix={kind: mixup, alpha: 0.8}"]),
-            r#"make demo/ingest SET='relabel.mix={"kind":"mixup","alpha":0.8}'"#
+            r#"make demo/ingest SET='relabel.mix={"alpha":0.8,"kind":"mixup"}'"#
         );
         assert_eq!(
             advice(&["--set", "select.scores='a/b.csv'"]),
