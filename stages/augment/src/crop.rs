@@ -21,10 +21,30 @@ pub fn random_resized_crop<R: Rng + ?Sized>(
     width: u32,
     scale: (f64, f64),
 ) -> CropBox {
+    draw_box(rng, height, width, scale, ASPECT)
+}
+
+/// As [`random_resized_crop`], all boxes square (RDED's patches).
+pub fn random_square_crop<R: Rng + ?Sized>(
+    rng: &mut R,
+    height: u32,
+    width: u32,
+    scale: (f64, f64),
+) -> CropBox {
+    draw_box(rng, height, width, scale, (1.0, 1.0))
+}
+
+fn draw_box<R: Rng + ?Sized>(
+    rng: &mut R,
+    height: u32,
+    width: u32,
+    scale: (f64, f64),
+    aspects: (f64, f64),
+) -> CropBox {
     let area = f64::from(height) * f64::from(width);
     for _ in 0..TRIES {
         let target_area = area * uniform(rng, scale.0, scale.1);
-        let aspect = uniform(rng, ASPECT.0.ln(), ASPECT.1.ln()).exp();
+        let aspect = uniform(rng, aspects.0.ln(), aspects.1.ln()).exp();
         let crop_width = (target_area * aspect).sqrt().round_ties_even() as u32;
         let crop_height = (target_area / aspect).sqrt().round_ties_even() as u32;
         if (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height) {
@@ -33,7 +53,7 @@ pub fn random_resized_crop<R: Rng + ?Sized>(
             return CropBox { top, left, height: crop_height, width: crop_width };
         }
     }
-    central_crop(height, width)
+    central_crop(height, width, aspects)
 }
 
 /// Returns the smallest crop scale at `iteration` of `total`: a cosine from 1 to `min_scale` that ends after the share
@@ -54,12 +74,12 @@ fn uniform<R: Rng + ?Sized>(rng: &mut R, low: f64, high: f64) -> f64 {
     low + (high - low) * rng.random::<f64>()
 }
 
-fn central_crop(height: u32, width: u32) -> CropBox {
+fn central_crop(height: u32, width: u32, aspects: (f64, f64)) -> CropBox {
     let aspect = f64::from(width) / f64::from(height);
-    let (crop_height, crop_width) = if aspect < ASPECT.0 {
-        ((f64::from(width) / ASPECT.0).round_ties_even() as u32, width)
-    } else if aspect > ASPECT.1 {
-        (height, (f64::from(height) * ASPECT.1).round_ties_even() as u32)
+    let (crop_height, crop_width) = if aspect < aspects.0 {
+        ((f64::from(width) / aspects.0).round_ties_even() as u32, width)
+    } else if aspect > aspects.1 {
+        (height, (f64::from(height) * aspects.1).round_ties_even() as u32)
     } else {
         (height, width)
     };
@@ -104,6 +124,18 @@ mod tests {
                 assert!(crop.width >= 1 && crop.left + crop.width <= width);
             }
         }
+    }
+
+    #[test]
+    fn square_boxes_are_square_and_fall_back_to_the_largest() {
+        let mut rng = Draws::new(1).stream("crop", 0, 0);
+        for _ in 0..1_000 {
+            let crop = random_square_crop(&mut rng, 40, 50, (0.08, 1.0));
+            assert_eq!(crop.height, crop.width);
+            assert!(crop.top + crop.height <= 40 && crop.left + crop.width <= 50);
+        }
+        let largest = CropBox { top: 0, left: 35, height: 30, width: 30 };
+        assert_eq!(random_square_crop(&mut rng, 30, 100, (1.0, 1.0)), largest);
     }
 
     #[test]

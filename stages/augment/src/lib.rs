@@ -31,7 +31,7 @@ pub mod resize;
 mod tone;
 pub mod view;
 
-pub use crop::{easy_to_hard, random_resized_crop};
+pub use crop::{easy_to_hard, random_resized_crop, random_square_crop};
 pub use draws::Draws;
 pub use error::AugmentError;
 pub use mix::{apply_mix, cutmix_box, draw_cutmix, draw_mixup};
@@ -39,5 +39,5 @@ pub use normalize::{pixel_range, to_normalized, to_picture};
 pub use pad_crop_flip::pad_crop_flip;
 pub use randaugment::{RandAugment, apply, argument};
 pub use resample::{bilinear_matrix, resized_crop};
-pub use resize::{fit, resize_pillow};
+pub use resize::{cut, fit, resize_pillow};
 pub use view::{MixSpec, ViewSpec, build_views, draw_views};

@@ -1,6 +1,6 @@
 //! Pillow's 8-bit bilinear resize with antialias, and the transform of scoring, initial images and testing.
 
-use delt_formats::Picture;
+use delt_formats::{CropBox, Picture};
 
 use crate::resample::{Taps, triangle_taps};
 
@@ -32,18 +32,17 @@ pub fn fit(picture: &Picture, size: u32) -> Picture {
 
 /// Cuts the central `size` x `size` out of a picture that is at least as large; torchvision rounds half to even.
 fn centre_crop(picture: &Picture, size: u32) -> Picture {
-    let margin = |side: u32| (f64::from(side - size) / 2.0).round_ties_even() as usize;
+    let margin = |side: u32| (f64::from(side - size) / 2.0).round_ties_even() as u32;
     let (top, left) = (margin(picture.height), margin(picture.width));
-    let (line, size_px) = (picture.width as usize * CHANNELS, size as usize);
-    let rgb = picture
-        .rgb
-        .chunks_exact(line)
-        .skip(top)
-        .take(size_px)
-        .flat_map(|row| &row[left * CHANNELS..(left + size_px) * CHANNELS])
-        .copied()
-        .collect();
-    Picture { width: size, height: size, rgb }
+    cut(picture, CropBox { top, left, height: size, width: size })
+}
+
+/// Cuts out a box that lies within the picture.
+pub fn cut(picture: &Picture, crop: CropBox) -> Picture {
+    let (line, left) = (picture.width as usize * CHANNELS, crop.left as usize * CHANNELS);
+    let rows = picture.rgb.chunks_exact(line).skip(crop.top as usize).take(crop.height as usize);
+    let rgb = rows.flat_map(|row| &row[left..left + crop.width as usize * CHANNELS]).copied().collect();
+    Picture { width: crop.width, height: crop.height, rgb }
 }
 
 fn resize_width(picture: &Picture, width: u32) -> Picture {

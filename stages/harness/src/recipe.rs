@@ -4,6 +4,7 @@ use anyhow::Result;
 use delt_augment::view::MixSpec;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
+use crate::config::select::Patches;
 use crate::config::synthesize::Init;
 use crate::config::{Invalid, Pipeline};
 use crate::session::Session;
@@ -67,7 +68,12 @@ fn images(pipeline: &Pipeline) -> String {
     let (select, synthesize, teacher) = (&pipeline.select, &pipeline.synthesize, &pipeline.teacher);
     let from = match (synthesize.init, select.strategy) {
         (Init::Noise, _) if synthesize.max_iterations > 0 => "from noise".to_owned(),
-        (_, strategy) => strategy.name().to_owned(),
+        (_, strategy) => match &select.patches {
+            Some(Patches { factor, .. }) => {
+                format!("{factor} x {factor} patches of {} images", strategy.name())
+            }
+            None => strategy.name().to_owned(),
+        },
     };
     let work = match synthesize.max_iterations {
         0 => "as they are".to_owned(),

@@ -237,9 +237,15 @@ impl Session {
     pub fn initial_plan(&self, branch: &Branch) -> Result<Plan> {
         let (dataset, scores) = (self.dataset(branch)?, self.scores(branch)?);
         let select = &branch.pipeline.select;
-        let config =
+        let mut config =
             json!({ "ipc": select.ipc, "strategy": select.strategy, "size": branch.pipeline.teacher.size });
-        let inputs = [("dataset", &dataset), ("scores", &scores)];
+        let mut inputs = vec![("dataset", &dataset), ("scores", &scores)];
+        let ranker;
+        if let Some(patches) = &select.patches {
+            config["patches"] = serde_json::to_value(patches)?;
+            ranker = self.network(branch, Role::Ranker)?;
+            inputs.push(("ranker", &ranker));
+        }
         Ok(self.plan(branch, ArtifactKind::Initial, plan::INIT_SELECT, config, &inputs))
     }
 
@@ -360,8 +366,9 @@ impl Session {
     pub fn check_ipc(&self, branch: &Branch) -> Result<()> {
         let dataset = self.dataset(branch)?;
         let facts = self.dataset_facts(branch)?;
-        let Select { ipc, strategy, .. } = branch.pipeline.select;
-        let (name, needed) = (strategy.name(), u64::from(ipc) + u64::from(strategy.spare()));
+        let Select { ipc, strategy, patches, .. } = &branch.pipeline.select;
+        let images = patches.map_or(*ipc, |patches| patches.of_class(*ipc));
+        let (name, needed) = (strategy.name(), u64::from(images) + u64::from(strategy.spare()));
         for (class, images) in dataset.manifest.provenance.classes.iter().zip(&facts.train_per_class) {
             anyhow::ensure!(
                 *images == 0 || *images >= needed,

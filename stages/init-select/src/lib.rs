@@ -5,9 +5,11 @@
 //! `scores.csv`, then `initial.parquet`. Run it with `make demo/init-select`.
 //!
 //! [`median_selection`] is the choice, a pure function of the scores; [`scoring`] asks the ranker; [`external_scores`]
-//! takes a ranking made elsewhere in its place; [`stage`] reads and writes the artifacts.
+//! takes a ranking made elsewhere in its place; [`patches`] cuts mosaics out of the images chosen, where they are wanted;
+//! [`stage`] reads and writes the artifacts.
 
 pub mod external_scores;
 pub mod median_selection;
+pub mod patches;
 pub mod scoring;
 pub mod stage;

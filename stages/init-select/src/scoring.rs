@@ -95,12 +95,12 @@ fn score_row(logits: &[f32], row: &ImageRow) -> Result<ScoreRow> {
     Ok(ScoreRow { image_id: row.image_id, label: row.label, probability, loss, rank: 0 })
 }
 
-fn image_name(row: &ImageRow) -> String {
+pub(crate) fn image_name(row: &ImageRow) -> String {
     format!("train.parquet: image {} ({})", row.image_id, row.path)
 }
 
 /// Softmax probability and cross-entropy of one class.
-fn true_class(logits: &[f32], label: usize) -> (f32, f32) {
+pub(crate) fn true_class(logits: &[f32], label: usize) -> (f32, f32) {
     let highest = logits.iter().copied().map(f64::from).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - highest).exp()).sum();
     let loss = sum.ln() + highest - f64::from(logits[label]);

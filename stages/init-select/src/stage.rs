@@ -13,7 +13,7 @@ use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresReader, ScoresWriter, wr
 use delt_formats::store::Entry;
 use delt_formats::teacher::{TeacherFacts, WEIGHTS_FILE};
 use delt_harness::config::Branch;
-use delt_harness::config::select::Select;
+use delt_harness::config::select::{Patches, Select};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::external_scores;
 use crate::median_selection::{Candidate, select, write_ranks};
+use crate::patches::Cutter;
 use crate::scoring::Ranker;
 
 /// The scores once more, for people and other programs.
@@ -35,7 +36,10 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     session.produce(&session.scores_plan(branch)?, |work| make_scores(session, branch, &dataset, work))?;
     let plan = session.initial_plan(branch)?;
     let scores = session.scores(branch)?;
-    session.produce(&plan, |work| select_initial(branch, &dataset, &scores, work))?;
+    session.produce(&plan, |work| match branch.pipeline.select.patches {
+        None => select_initial(branch, &dataset, &scores, work),
+        Some(patches) => cut_initial(session, branch, patches, &dataset, &scores, work),
+    })?;
     Ok(())
 }
 
@@ -71,6 +75,16 @@ fn score(
     classes: &[String],
     work: &Work<'_>,
 ) -> Result<(Vec<ScoreRow>, String)> {
+    let (ranker, name) = ranker(session, branch, classes)?;
+    let progress = session.progress("init-select", images.len(), "images", branch);
+    let mut scores = ranker.score_all(images, work.checkpoint_dir(), &progress)?;
+    progress.finish();
+    write_ranks(&mut scores, classes.len());
+    Ok((scores, name))
+}
+
+/// The network that scores, and what it is called.
+fn ranker(session: &Session, branch: &Branch, classes: &[String]) -> Result<(Ranker, String)> {
     let entry = session.network(branch, Role::Ranker)?;
     let facts: TeacherFacts = entry.manifest.facts_as()?;
     let path = entry.verified_file(WEIGHTS_FILE)?;
@@ -81,11 +95,61 @@ fn score(
         FrozenNetwork::load(&facts.architecture, classes.len(), facts.size as usize, &path, &opened.device)?;
     let ranker =
         Ranker { network, device: opened.device, size: facts.size, normalization: facts.normalization };
-    let progress = session.progress("init-select", images.len(), "images", branch);
-    let mut scores = ranker.score_all(images, work.checkpoint_dir(), &progress)?;
+    Ok((ranker, facts.architecture.to_string()))
+}
+
+/// Mosaics of patches as initial images.
+fn cut_initial(
+    session: &Session,
+    branch: &Branch,
+    patches: Patches,
+    dataset: &Entry,
+    scores: &Entry,
+    work: &Work<'_>,
+) -> Result<Made> {
+    let classes = &dataset.manifest.provenance.classes;
+    let select = &branch.pipeline.select;
+    let (ranker, name) = ranker(session, branch, classes)?;
+    ensure!(
+        ranker.size == branch.pipeline.teacher.size,
+        "select.patches: the ranker sees {} px, expected {} as teacher.size: patches fill its input; leave select.ranker out or \
+         give one of that size",
+        ranker.size,
+        branch.pipeline.teacher.size
+    );
+    let reader = ScoresReader::open(scores.verified_file(SCORES_FILE)?)?;
+    reader.expect_classes(classes)?;
+    let rows = reader.rows().collect::<Result<Vec<_>, _>>()?;
+    let draws = Draws::new(branch.pipeline.seed);
+    let candidates: BTreeMap<u64, u32> = pick(select, rows, classes, &draws)?
+        .into_iter()
+        .map(|slot| (slot.image.image_id, slot.label))
+        .collect();
+    let cutter = Cutter { ranker: &ranker, patches, ipc: select.ipc, draws };
+    let crops = candidates.len() as u64 * u64::from(patches.crops);
+    let progress = session.progress("init-select", crops, "crops", branch);
+    let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
+    let mosaics = cutter.mosaics(&images, &candidates, &progress)?;
     progress.finish();
-    write_ranks(&mut scores, classes.len());
-    Ok((scores, facts.architecture.to_string()))
+    let summary = format!("{} images joined of patches that {name} is surest of", mosaics.len());
+    write_initial(mosaics, summary, classes, work)
+}
+
+fn write_initial(
+    rows: Vec<InitialRow>,
+    summary: String,
+    classes: &[String],
+    work: &Work<'_>,
+) -> Result<Made> {
+    let provenance = work.provenance(classes);
+    let mut writer = InitialWriter::create(work.out_dir().join(INITIAL_FILE), &provenance)?;
+    for row in &rows {
+        writer.write(row)?;
+    }
+    writer.finish()?;
+    let mean = mean(rows.iter().map(|row| row.probability));
+    let facts = json!({ "images": rows.len(), "mean_probability": mean });
+    Ok(Made { provenance, facts, summary: format!("{summary}, mean probability {mean:.3}") })
 }
 
 fn select_initial(branch: &Branch, dataset: &Entry, scores: &Entry, work: &Work<'_>) -> Result<Made> {
@@ -96,27 +160,17 @@ fn select_initial(branch: &Branch, dataset: &Entry, scores: &Entry, work: &Work<
     let picked = pick(&branch.pipeline.select, rows, classes, &Draws::new(branch.pipeline.seed))?;
     let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
     let mut pngs = pictures(&images, &picked, branch.pipeline.teacher.size)?;
-    let provenance = work.provenance(classes);
-    let mut writer = InitialWriter::create(work.out_dir().join(INITIAL_FILE), &provenance)?;
-    for Slot { label, slot, image: Candidate { image_id, probability } } in &picked {
-        let png = pngs.remove(image_id).with_context(|| {
+    let rows = picked.into_iter().map(|Slot { label, slot, image: Candidate { image_id, probability } }| {
+        let png = pngs.remove(&image_id).with_context(|| {
             format!(
                 "train.parquet has no image {image_id}, which the scores name; run init-select again (FORCE=1)"
             )
         })?;
-        writer.write(&InitialRow {
-            png,
-            label: *label,
-            slot: *slot,
-            image_id: *image_id,
-            probability: *probability,
-        })?;
-    }
-    writer.finish()?;
-    let mean = mean(picked.iter().map(|slot| slot.image.probability));
-    let facts = json!({ "images": picked.len(), "mean_probability": mean });
-    let summary = format!("{} initial images selected, mean probability {mean:.3}", picked.len());
-    Ok(Made { provenance, facts, summary })
+        Ok(InitialRow { png, label, slot, image_id, probability })
+    });
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    let summary = format!("{} initial images selected", rows.len());
+    write_initial(rows, summary, classes, work)
 }
 
 /// One selected image and its place.
@@ -139,11 +193,19 @@ fn pick(config: &Select, mut rows: Vec<ScoreRow>, classes: &[String], draws: &Dr
             .map(|row| Candidate { image_id: row.image_id, probability: row.probability })
             .collect();
         let name = classes.get(label as usize).map_or("?", String::as_str);
-        let images = select(config.strategy, &ranked, config.ipc as usize, draws, (label, name))?;
+        let images =
+            select(config.strategy, &ranked, images_wanted(config, ranked.len()), draws, (label, name))?;
         picked.extend((0..).zip(images).map(|(slot, image)| Slot { label, slot, image }));
     }
     ensure!(!picked.is_empty(), "there are no training images to select from; check ingest.classes");
     Ok(picked)
+}
+
+/// Images of a class that are selected: those that become initial images, or those that patches are cut from.
+fn images_wanted(config: &Select, of_class: usize) -> usize {
+    let Some(patches) = &config.patches else { return config.ipc as usize };
+    let to_spare = of_class.saturating_sub(config.strategy.spare() as usize);
+    (patches.candidates as usize).min(to_spare).max(patches.of_class(config.ipc) as usize)
 }
 
 /// The selected pictures, brought to size and encoded, by image id.
@@ -176,7 +238,7 @@ mod tests {
 
     #[test]
     fn nothing_to_select_from_is_refused() {
-        let select = Select { ipc: 1, strategy: Strategy::Top, ranker: None, scores: None };
+        let select = Select { ipc: 1, strategy: Strategy::Top, ranker: None, scores: None, patches: None };
         let error = pick(&select, Vec::new(), &["cat".to_owned()], &Draws::new(0)).expect_err("refused");
         assert_eq!(error.to_string(), "there are no training images to select from; check ingest.classes");
     }

@@ -46,7 +46,7 @@ fn mixup_shared_labels_and_another_ranker_go_through_all_stages() {
     assert!(output.status.success(), "{said}");
     // 30 images in two rounds: each class has two from the first on, 40 iterations, and one with 20
     assert!(table.contains("image-iterations") && table.contains(" 1000 "), "{table}");
-    let recipe = "\ndelt: convnet2-w8, KL at T 4, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 3 epochs, batch 10, \
+    let recipe = "\ndelt: teacher convnet2-w8; ipc 3, medium, EarlyLate MI 40 RI 20, lr 0.1; convnet2-w8, KL at T 4, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 3 epochs, batch 10, \
         bn_momentum 0.1, no RandAugment, crop 0.5 to 1, no flip, MixUp alpha 0.8\n";
     assert!(table.ends_with(recipe), "{table}");
     let (_, evaluation) = run.pointed("tiny/delt/evaluation", "evaluation");
@@ -56,6 +56,34 @@ fn mixup_shared_labels_and_another_ranker_go_through_all_stages() {
     assert!(said.contains("evaluate: configuration {") && said.contains("evaluate seed 3407: "), "{said}");
     let again = run.stage("evaluate", &settings);
     assert_eq!(again, "evaluate: cached: tiny/delt/evaluation\n");
+}
+
+#[test]
+fn mosaics_of_patches_become_initial_images_that_students_learn_from() {
+    let settings = [
+        "--branch",
+        "random",
+        "--set",
+        "select.patches={factor: 2, crops: 3, candidates: 20, min_crop_scale: 0.08}",
+        "--set",
+        "relabel.seeds=[3407]",
+    ];
+    let made = || {
+        let run = Run::new();
+        run.up_to("evaluate", &settings);
+        let (folder, manifest) = run.pointed("tiny/random/initial", "initial");
+        let (_, teacher) = run.pointed("tiny/random/teacher", "teacher");
+        assert_eq!(manifest.provenance.inputs["ranker"], teacher.digest);
+        let rows = InitialReader::open(folder.join("initial.parquet")).unwrap().rows().map(Result::unwrap);
+        (manifest.digest, rows.collect::<Vec<_>>())
+    };
+    let (digest, rows) = made();
+    let slots: Vec<(u32, u32)> = rows.iter().map(|row| (row.label, row.slot)).collect();
+    assert_eq!(slots, (0..10).flat_map(|label| (0..3).map(move |slot| (label, slot))).collect::<Vec<_>>());
+    // slot 0 has the surest patch of its class in the first place, slot 2 a less sure one
+    assert!(rows.iter().all(|row| (0.0..=1.0).contains(&row.probability)));
+    assert!(rows[0].probability >= rows[2].probability, "{} {}", rows[0].probability, rows[2].probability);
+    assert_eq!(made().0, digest, "the same settings make the same mosaics");
 }
 
 /// Image ids of the initial images of a run, by class and slot, with the pictures.

@@ -66,3 +66,8 @@ fn within(place: &str, value: f64, is_within: bool, expected: &str) -> Result<()
     }
     Err(Invalid::new(place, format!("found {value}, expected {expected}")))
 }
+
+/// A share of an area that is not empty.
+pub(super) fn area(place: &str, value: f64) -> Result<(), Invalid> {
+    within(place, value, value > 0.0 && value <= 1.0, "a share of the area, more than 0, at most 1")
+}

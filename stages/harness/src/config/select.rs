@@ -18,7 +18,58 @@ pub struct Select {
     /// A ranking made elsewhere in place of scoring: CSV with `image_id,label,probability,loss,rank`, or `image_id,rank`.
     #[serde(default)]
     pub scores: Option<SourcePath>,
+    /// Mosaics of realistic patches in place of whole images. `strategy` then chooses the images that patches come from.
+    #[serde(default)]
+    pub patches: Option<Patches>,
 }
+
+/// Patches that the ranker finds realistic, as RDED cuts and joins them (CVPR 2024, algorithm 1).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patches {
+    /// An image is a mosaic of `factor` x `factor` patches; published: 1 up to 64 px, 2 at 224 px.
+    pub factor: u32,
+    /// Random square crops of an image, of which the one with the lowest cross-entropy is kept; published: 5.
+    pub crops: u32,
+    /// Images of a class that patches are looked for in, or all where it has fewer; published: 300.
+    pub candidates: u32,
+    /// Smallest share of an image's area that a crop has; published: torchvision's 0.08.
+    pub min_crop_scale: f64,
+}
+
+impl Patches {
+    /// Patches that the images of one class are made of.
+    pub fn of_class(&self, ipc: u32) -> u32 {
+        ipc.saturating_mul(self.factor.saturating_mul(self.factor))
+    }
+
+    fn validate(&self, ipc: u32) -> Result<(), Invalid> {
+        let at = |key: &str| format!("select.patches.{key}");
+        if !(1..=MOST_FACTOR).contains(&self.factor) {
+            let problem = format!("found {}, expected 1 to {MOST_FACTOR} patches a side", self.factor);
+            return Err(Invalid::new(&at("factor"), problem));
+        }
+        if !(1..=MOST_CROPS).contains(&self.crops) {
+            let problem = format!("found {}, expected 1 to {MOST_CROPS} crops of an image", self.crops);
+            return Err(Invalid::new(&at("crops"), problem));
+        }
+        if self.candidates < self.of_class(ipc) {
+            let problem = format!(
+                "found {}, but {ipc} images of {1} x {1} patches need {2} images of a class; raise it",
+                self.candidates,
+                self.factor,
+                self.of_class(ipc)
+            );
+            return Err(Invalid::new(&at("candidates"), problem));
+        }
+        range::area(&at("min_crop_scale"), self.min_crop_scale)
+    }
+}
+
+/// Larger mosaics show nothing any more.
+const MOST_FACTOR: u32 = 8;
+/// More crops of one image are all alike.
+const MOST_CROPS: u32 = 1000;
 
 /// Which images of a class, by the ranker's probability of the true class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +118,14 @@ impl Select {
         }
         if let Some(ranker) = &self.ranker {
             ranker.validate("select.ranker")?;
+        }
+        if let Some(patches) = &self.patches {
+            if self.scores.is_some() {
+                let problem =
+                    "a ranking made elsewhere knows no patches, and select.patches is set too; leave one out";
+                return Err(Invalid::new("select.scores", problem));
+            }
+            patches.validate(self.ipc)?;
         }
         Ok(())
     }

@@ -132,13 +132,7 @@ impl Synthesize {
         self.refuse_ignored(ipc)?;
         range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
         range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
-        if !(self.min_crop_scale > 0.0 && self.min_crop_scale <= 1.0) {
-            let problem = format!(
-                "found {}, expected a share of the area, more than 0, at most 1",
-                self.min_crop_scale
-            );
-            return Err(Invalid::new(&at("min_crop_scale"), problem));
-        }
+        range::area(&at("min_crop_scale"), self.min_crop_scale)?;
         if !(0.0..=1.0).contains(&self.milestone) {
             let problem = format!("found {}, expected a share of the iterations, 0 to 1", self.milestone);
             return Err(Invalid::new(&at("milestone"), problem));

@@ -1,0 +1,258 @@
+//! Mosaics of realistic patches (RDED, CVPR 2024, algorithm 1): of several random crops of an image the one that the ranker
+//! is surest of is kept, the best of a class are joined to images.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Tensor, TensorData};
+use delt_augment::normalize::to_normalized;
+use delt_augment::{Draws, cut, random_square_crop, resize_pillow};
+use delt_formats::dataset::{DatasetReader, ImageRow};
+use delt_formats::initial::InitialRow;
+use delt_formats::picture::Picture;
+use delt_harness::config::select::Patches;
+use delt_harness::progress::Progress;
+use rayon::prelude::*;
+
+use crate::scoring::{Ranker, image_name, true_class};
+
+/// Images whose crops pass through the ranker at once.
+const IMAGES: usize = 40;
+
+/// The best crop of one image.
+#[derive(Debug, Clone)]
+struct Patch {
+    image_id: u64,
+    loss: f32,
+    picture: Picture,
+}
+
+/// Cuts, scores and joins patches.
+#[derive(Debug)]
+pub struct Cutter<'a> {
+    /// Scores the crops. Its input has the size of the mosaics.
+    pub ranker: &'a Ranker,
+    /// How.
+    pub patches: Patches,
+    /// Images per class.
+    pub ipc: u32,
+    /// Seed of the crops.
+    pub draws: Draws,
+}
+
+impl Cutter<'_> {
+    /// The mosaics of all classes in class order. `candidates` are the images to cut from, with their classes; `progress`
+    /// advances by crops.
+    ///
+    /// A mosaic's `image_id` is the image of its first patch, its `probability` the mean over its patches.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, a loss that is no number, a class with too few candidates, or an interrupt.
+    pub fn mosaics(
+        &self,
+        images: &DatasetReader,
+        candidates: &BTreeMap<u64, u32>,
+        progress: &Progress,
+    ) -> Result<Vec<InitialRow>> {
+        let needed = self.patches.of_class(self.ipc) as usize;
+        let mut best: BTreeMap<u32, Vec<Patch>> = BTreeMap::new();
+        let mut rows = images.rows().filter(|row| match row {
+            Ok(row) => candidates.contains_key(&row.image_id),
+            Err(_) => true,
+        });
+        loop {
+            let batch = rows.by_ref().take(IMAGES).collect::<Result<Vec<_>, _>>()?;
+            if batch.is_empty() {
+                break;
+            }
+            for (row, patch) in batch.iter().zip(self.best_crops(&batch)?) {
+                let class = best.entry(row.label).or_default();
+                let place =
+                    class.partition_point(|kept| (kept.loss, kept.image_id) <= (patch.loss, patch.image_id));
+                class.insert(place, patch);
+                class.truncate(needed);
+            }
+            progress.advance((batch.len() * self.patches.crops as usize) as u64)?;
+        }
+        let mut mosaics = Vec::new();
+        for (label, patches) in best {
+            ensure!(
+                patches.len() == needed,
+                "class {label} has {} images to cut patches from, expected {needed}; lower select.ipc",
+                patches.len()
+            );
+            for slot in 0..self.ipc {
+                mosaics.push(self.mosaic(&patches, label, slot)?);
+            }
+        }
+        Ok(mosaics)
+    }
+
+    /// The crop with the lowest cross-entropy of each image; of equal ones the first.
+    fn best_crops(&self, rows: &[ImageRow]) -> Result<Vec<Patch>> {
+        let (side, size) = (self.side(), self.ranker.size as usize);
+        let crops = rows.par_iter().map(|row| self.crops(row, side)).collect::<Result<Vec<_>>>()?;
+        let mut pixels = vec![0.0; rows.len() * self.patches.crops as usize * 3 * size * size];
+        let of_image = self.patches.crops as usize * 3 * size * size;
+        pixels.par_chunks_mut(of_image).zip(&crops).for_each(|(out, crops)| {
+            for (out, crop) in out.chunks_mut(3 * size * size).zip(crops) {
+                self.pad(crop, out);
+            }
+        });
+        let n = rows.len() * self.patches.crops as usize;
+        let images = TensorData::new(pixels, [n, 3, size, size]);
+        let logits = self.ranker.network.forward(Tensor::from_data(images, &self.ranker.device));
+        let [_, classes] = logits.dims();
+        let logits = logits.try_into_data()?.try_into_vec::<f32>()?;
+        let of_images = logits.chunks(classes * self.patches.crops as usize);
+        of_images
+            .zip(rows)
+            .zip(crops)
+            .map(|((logits, row), crops)| best_of(logits.chunks(classes), row, crops))
+            .collect()
+    }
+
+    /// Side of a crop, px.
+    fn side(&self) -> u32 {
+        (self.ranker.size / self.patches.factor).max(1)
+    }
+
+    fn crops(&self, row: &ImageRow, side: u32) -> Result<Vec<Picture>> {
+        let picture = Picture::decode(&row.bytes).with_context(|| image_name(row))?;
+        let mut rng = self.draws.stream("patches", row.image_id, 0);
+        let scale = (self.patches.min_crop_scale, 1.0);
+        let crops = (0..self.patches.crops).map(|_| {
+            let crop = random_square_crop(&mut rng, picture.height, picture.width, scale);
+            resize_pillow(&cut(&picture, crop), side, side)
+        });
+        Ok(crops.collect())
+    }
+
+    /// A crop in the middle of the ranker's input, normalised; around it zeros, as published.
+    fn pad(&self, crop: &Picture, out: &mut [f32]) {
+        let (size, side) = (self.ranker.size as usize, crop.width as usize);
+        let mut pixels = vec![0.0; 3 * side * side];
+        to_normalized(crop, &self.ranker.normalization, &mut pixels);
+        let margin = (size - side) / 2;
+        for (at, row) in pixels.chunks(side).enumerate() {
+            let (channel, line) = (at / side, at % side);
+            let start = (channel * size + margin + line) * size + margin;
+            out[start..start + side].copy_from_slice(row);
+        }
+    }
+
+    /// Tile k of mosaic j is patch k · ipc + j of the class, from the surest.
+    fn mosaic(&self, patches: &[Patch], label: u32, slot: u32) -> Result<InitialRow> {
+        let (factor, size) = (self.patches.factor, self.ranker.size);
+        let tiles: Vec<&Patch> = patches.iter().skip(slot as usize).step_by(self.ipc as usize).collect();
+        let mut rgb = vec![0; 3 * (size * size) as usize];
+        let mut top = 0;
+        for tile_row in 0..factor {
+            let height = size / factor + u32::from(tile_row < size % factor);
+            let mut left = 0;
+            for tile_column in 0..factor {
+                let width = size / factor + u32::from(tile_column < size % factor);
+                let tile = &tiles[(tile_row * factor + tile_column) as usize].picture;
+                for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                    // nearest, where the tile is a pixel larger than the crop
+                    let from =
+                        3 * ((y * tile.height / height) * tile.width + x * tile.width / width) as usize;
+                    let to = 3 * ((top + y) * size + left + x) as usize;
+                    rgb[to..to + 3].copy_from_slice(&tile.rgb[from..from + 3]);
+                }
+                left += width;
+            }
+            top += height;
+        }
+        let probability = tiles.iter().map(|tile| (-tile.loss).exp()).sum::<f32>() / tiles.len() as f32;
+        let png = Picture { width: size, height: size, rgb }.encode_png()?;
+        let image_id = tiles.first().map_or(0, |tile| tile.image_id);
+        Ok(InitialRow { png, label, slot, image_id, probability })
+    }
+}
+
+fn best_of<'a>(
+    logits: impl Iterator<Item = &'a [f32]>,
+    row: &ImageRow,
+    crops: Vec<Picture>,
+) -> Result<Patch> {
+    let mut best: Option<Patch> = None;
+    for (logits, picture) in logits.zip(crops) {
+        let loss = true_class(logits, row.label as usize).1;
+        ensure!(
+            loss.is_finite(),
+            "{}: the ranker's loss on a crop is {loss}; its weights are broken, make the network again",
+            image_name(row)
+        );
+        if best.as_ref().is_none_or(|best| loss < best.loss) {
+            best = Some(Patch { image_id: row.image_id, loss, picture });
+        }
+    }
+    best.context("no crop of an image")
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use delt_formats::teacher::{Architecture, Normalization};
+    use delt_networks::{FrozenNetwork, Network};
+
+    use super::*;
+
+    fn ranker(size: u32) -> Ranker {
+        let (device, architecture) = (Device::flex(), Architecture::ConvNet { depth: 1, width: 2 });
+        let network = Network::initialize(&architecture, 2, size as usize, 0, &device).expect("built");
+        let normalization = Normalization { mean: [0.5; 3], std: [0.5; 3] };
+        Ranker { network: FrozenNetwork::new(network, &device), device, size, normalization }
+    }
+
+    fn cutter(ranker: &Ranker, factor: u32, ipc: u32) -> Cutter<'_> {
+        let patches = Patches { factor, crops: 3, candidates: 8, min_crop_scale: 0.08 };
+        Cutter { ranker, patches, ipc, draws: Draws::new(0) }
+    }
+
+    fn plain(side: u32, value: u8) -> Picture {
+        Picture { width: side, height: side, rgb: vec![value; 3 * (side * side) as usize] }
+    }
+
+    #[test]
+    fn the_surest_patches_of_a_class_come_first_in_every_mosaic() {
+        let ranker = ranker(5);
+        let cutter = cutter(&ranker, 2, 2);
+        let patches: Vec<Patch> =
+            (0..8).map(|at| Patch { image_id: u64::from(at), loss: 0.0, picture: plain(2, at) }).collect();
+        let mosaic = cutter.mosaic(&patches, 1, 1).expect("joined");
+        assert_eq!((mosaic.label, mosaic.slot, mosaic.image_id, mosaic.probability), (1, 1, 1, 1.0));
+        let picture = Picture::decode(&mosaic.png).expect("PNG");
+        let row = |y: usize| picture.rgb[y * 15..(y + 1) * 15].iter().step_by(3).copied().collect::<Vec<_>>();
+        // 5 = 3 + 2: the first row and column of tiles are a pixel larger
+        assert_eq!((row(0), row(2)), (vec![1, 1, 1, 3, 3], vec![1, 1, 1, 3, 3]));
+        assert_eq!((row(3), row(4)), (vec![5, 5, 5, 7, 7], vec![5, 5, 5, 7, 7]));
+    }
+
+    #[test]
+    fn a_crop_lies_in_the_middle_of_zeros() {
+        let ranker = ranker(6);
+        let mut out = vec![0.0; 3 * 36];
+        cutter(&ranker, 2, 1).pad(&plain(3, 255), &mut out);
+        let lit: Vec<usize> =
+            out[36..72].iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(at, _)| at).collect();
+        assert_eq!(lit, [7, 8, 9, 13, 14, 15, 19, 20, 21]);
+        assert!((out[36 + 7] - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn of_the_crops_the_one_with_the_lowest_loss_is_kept() {
+        let row = ImageRow { bytes: Vec::new(), path: "cat/7.png".to_owned(), label: 1, image_id: 7 };
+        let logits: [&[f32]; 3] = [&[1.0, 0.0], &[0.0, 3.0], &[0.0, 3.0]];
+        let crops = (0..3).map(|value| plain(1, value)).collect();
+        let best = best_of(logits.into_iter(), &row, crops).expect("one");
+        assert_eq!((best.image_id, best.picture), (7, plain(1, 1)));
+        let broken = best_of([[f32::NAN, 0.0].as_slice()].into_iter(), &row, vec![plain(1, 0)]);
+        assert_eq!(
+            broken.expect_err("refused").to_string(),
+            "train.parquet: image 7 (cat/7.png): the ranker's loss on a crop is NaN; its weights are broken, make the network \
+             again"
+        );
+    }
+}
