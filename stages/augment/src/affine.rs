@@ -1,6 +1,7 @@
 //! Affine transforms of 8-bit pictures with Pillow's bilinear and bicubic filters.
 
 use delt_formats::{Interpolation, Picture};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Colour of pixels that come from outside the picture: ImageNet's mean in 8 bits, as the published evaluation passes it.
 pub(crate) const FILL: [u8; CHANNELS] = [124, 116, 104];
@@ -22,62 +23,141 @@ pub(crate) fn rotation(width: u32, height: u32, degrees: f64) -> Matrix {
 
 /// Transforms a picture; its size stays, and what lies outside the source becomes [`FILL`].
 pub(crate) fn transform(picture: &Picture, matrix: &Matrix, interpolation: Interpolation) -> Picture {
-    let (width, height) = (picture.width as usize, picture.height as usize);
-    let (right, bottom) = (f64::from(picture.width), f64::from(picture.height));
-    let mut rgb = Vec::with_capacity(picture.rgb.len());
-    for y in 0..height {
-        for x in 0..width {
-            let (from_x, from_y) = (x as f64 + 0.5, y as f64 + 0.5);
-            let source_x = matrix[0] * from_x + matrix[1] * from_y + matrix[2];
-            let source_y = matrix[3] * from_x + matrix[4] * from_y + matrix[5];
-            let inside = (0.0..right).contains(&source_x) && (0.0..bottom).contains(&source_y);
-            rgb.extend(match interpolation {
-                _ if !inside => FILL,
-                Interpolation::Bilinear => bilinear(picture, source_x - 0.5, source_y - 0.5),
-                Interpolation::Bicubic => bicubic(picture, source_x - 0.5, source_y - 0.5),
-            });
+    Arch::new().dispatch(Transformation { picture, matrix, interpolation })
+}
+
+/// A transformation, for [`Arch::dispatch`] to run with the widest vectors of the machine.
+struct Transformation<'a> {
+    picture: &'a Picture,
+    matrix: &'a Matrix,
+    interpolation: Interpolation,
+}
+
+impl WithSimd for Transformation<'_> {
+    type Output = Picture;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Picture {
+        let Self { picture, matrix, interpolation } = self;
+        let source = Source::new(picture);
+        let (right, bottom) = (f64::from(picture.width), f64::from(picture.height));
+        let mut rgb = vec![0; picture.rgb.len()];
+        for (y, row) in (0..picture.height).zip(rgb.chunks_exact_mut(picture.width as usize * CHANNELS)) {
+            let from_y = f64::from(y) + 0.5;
+            let (along_x, along_y) = (matrix[1] * from_y, matrix[4] * from_y);
+            for (x, pixel) in (0..picture.width).zip(row.chunks_exact_mut(CHANNELS)) {
+                let from_x = f64::from(x) + 0.5;
+                let source_x = matrix[0] * from_x + along_x + matrix[2];
+                let source_y = matrix[3] * from_x + along_y + matrix[5];
+                let is_inside = (0.0..right).contains(&source_x) && (0.0..bottom).contains(&source_y);
+                if is_inside {
+                    let ((column, dx), (line, dy)) = (split(source_x - 0.5), split(source_y - 0.5));
+                    let at = source.at(column, line);
+                    let value = match interpolation {
+                        Interpolation::Bilinear => bilinear(&source, at, dx, dy),
+                        Interpolation::Bicubic => bicubic(&source, at, dx, dy),
+                    };
+                    // saturates, then truncates, as Pillow does
+                    let bytes = value.map(|value| value.clamp(0.0, 255.0) as i32 as u8);
+                    pixel.copy_from_slice(&bytes[..CHANNELS]);
+                } else {
+                    pixel.copy_from_slice(&FILL);
+                }
+            }
         }
+        Picture { width: picture.width, height: picture.height, rgb }
     }
-    Picture { width: picture.width, height: picture.height, rgb }
 }
 
-/// Byte offsets of `N` neighbours along one axis, the first at `first`; beyond the border the border repeats.
-fn neighbours<const N: usize>(first: isize, length: u32, stride: usize) -> [usize; N] {
-    let last = length as isize - 1;
-    std::array::from_fn(|step| (first + step as isize).clamp(0, last) as usize * stride)
+/// Whole part (rounded down) and rest of a coordinate; `floor` is a function call on processors of the lowest common kind.
+#[inline(always)]
+fn split(coordinate: f64) -> (i32, f64) {
+    let towards_zero = coordinate as i32;
+    let whole = towards_zero - i32::from(coordinate < f64::from(towards_zero));
+    (whole, coordinate - f64::from(whole))
 }
 
-fn bilinear(picture: &Picture, x: f64, y: f64) -> [u8; CHANNELS] {
-    let (dx, dy) = (x - x.floor(), y - y.floor());
-    let [left, right] = neighbours(x.floor() as isize, picture.width, CHANNELS);
-    let [above, below] = neighbours(y.floor() as isize, picture.height, picture.width as usize * CHANNELS);
-    std::array::from_fn(|channel| {
-        let value = |row: usize, column: usize| f64::from(picture.rgb[row + column + channel]);
-        let between = |a: f64, b: f64, share: f64| a + (b - a) * share;
-        let first = between(value(above, left), value(above, right), dx);
-        let second = between(value(below, left), value(below, right), dx);
-        between(first, second, dy) as u8 // Pillow truncates
-    })
+/// Red, green and blue in the precision that Pillow computes with; the fourth value fills the vector.
+type Pixel = [f64; LANES];
+
+const LANES: usize = 4;
+
+/// Pixels that repeat beyond the border of the picture, as far as bicubic interpolation reaches.
+const BORDER: usize = 2;
+
+/// A picture with its [`BORDER`].
+struct Source {
+    line: usize,
+    pixels: Vec<[u8; LANES]>,
 }
 
-fn bicubic(picture: &Picture, x: f64, y: f64) -> [u8; CHANNELS] {
-    let (dx, dy) = (x - x.floor(), y - y.floor());
-    let columns: [usize; 4] = neighbours(x.floor() as isize - 1, picture.width, CHANNELS);
-    let rows: [usize; 4] =
-        neighbours(y.floor() as isize - 1, picture.height, picture.width as usize * CHANNELS);
-    std::array::from_fn(|channel| {
-        let lines =
-            rows.map(|row| cubic(columns.map(|column| f64::from(picture.rgb[row + column + channel])), dx));
-        cubic(lines, dy) as u8 // saturates, then truncates, as Pillow does
-    })
+impl Source {
+    fn new(picture: &Picture) -> Self {
+        let (width, height) = (picture.width as usize, picture.height as usize);
+        let line = width + 2 * BORDER;
+        let mut pixels = Vec::with_capacity(line * (height + 2 * BORDER));
+        for y in 0..height + 2 * BORDER {
+            let row = y.saturating_sub(BORDER).min(height - 1) * width * CHANNELS;
+            let row = &picture.rgb[row..row + width * CHANNELS];
+            let wide = |rgb: &[u8]| [u8::from(rgb[0]), u8::from(rgb[1]), u8::from(rgb[2]), u8::default()];
+            let (first, last) = (wide(&row[..CHANNELS]), wide(&row[row.len() - CHANNELS..]));
+            pixels.extend([first; BORDER]);
+            pixels.extend(row.chunks_exact(CHANNELS).map(wide));
+            pixels.extend([last; BORDER]);
+        }
+        Self { line, pixels }
+    }
+
+    /// Index of a pixel; column and row count from -[`BORDER`].
+    #[inline(always)]
+    fn at(&self, column: i32, row: i32) -> usize {
+        let shifted = |place: i32| (place + BORDER as i32) as usize;
+        shifted(row) * self.line + shifted(column)
+    }
+
+    /// Pixels side by side.
+    #[inline(always)]
+    fn pixels<const N: usize>(&self, at: usize) -> [Pixel; N] {
+        let pixels = &self.pixels[at..at + N];
+        std::array::from_fn(|place| pixels[place].map(f64::from))
+    }
+}
+
+#[inline(always)]
+fn bilinear(source: &Source, at: usize, dx: f64, dy: f64) -> Pixel {
+    let [a, b] = source.pixels(at);
+    let [c, d] = source.pixels(at + source.line);
+    between(between(a, b, dx), between(c, d, dx), dy)
+}
+
+#[inline(always)]
+fn between(a: Pixel, b: Pixel, share: f64) -> Pixel {
+    std::array::from_fn(|lane| a[lane] + (b[lane] - a[lane]) * share)
+}
+
+#[inline(always)]
+fn bicubic(source: &Source, at: usize, dx: f64, dy: f64) -> Pixel {
+    let same = cubic(source.pixels(at - 1), dx);
+    // shears and translations along x leave the lines
+    if dy == 0.0 {
+        return same;
+    }
+    let above = cubic(source.pixels(at - 1 - source.line), dx);
+    let below = cubic(source.pixels(at - 1 + source.line), dx);
+    let last = cubic(source.pixels(at - 1 + 2 * source.line), dx);
+    cubic([above, same, below, last], dy)
 }
 
 /// Cubic convolution with a = -1 between the second and the third value.
-fn cubic(v: [f64; 4], share: f64) -> f64 {
-    let slope = v[2] - v[0];
-    let square = 2.0 * (v[0] - v[1]) + v[2] - v[3];
-    let cube = -v[0] + v[1] - v[2] + v[3];
-    v[1] + share * (slope + share * (square + share * cube))
+#[inline(always)]
+fn cubic([a, b, c, d]: [Pixel; 4], share: f64) -> Pixel {
+    std::array::from_fn(|lane| {
+        let (a, b, c, d) = (a[lane], b[lane], c[lane], d[lane]);
+        let slope = c - a;
+        let square = 2.0 * (a - b) + c - d;
+        let cube = -a + b - c + d;
+        b + share * (slope + share * (square + share * cube))
+    })
 }
 
 #[cfg(test)]

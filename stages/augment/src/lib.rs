@@ -38,6 +38,6 @@ pub use mix::{apply_mix, cutmix_box, draw_cutmix, draw_mixup};
 pub use normalize::{pixel_range, to_normalized, to_picture};
 pub use pad_crop_flip::pad_crop_flip;
 pub use randaugment::{RandAugment, apply, argument};
-pub use resample::{bilinear_matrix, resized_crop};
+pub use resample::{Pixel, bilinear_matrix, resized_crop};
 pub use resize::{cut, fit, resize_pillow};
 pub use view::{MixSpec, ViewSpec, build_views, draw_views};

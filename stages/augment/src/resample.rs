@@ -1,35 +1,51 @@
 //! Antialiased bilinear resampling of floats, as torchvision's `resized_crop` does it.
 
+use std::ops::Range;
+
 use delt_formats::CropBox;
 
-/// The inputs that one output value is a weighted mean of.
-pub(crate) struct Taps {
-    pub(crate) first: usize,
-    pub(crate) weights: Vec<f64>,
+/// For each output value the inputs that it is a weighted mean of.
+pub(crate) struct Taps<T> {
+    /// First input of an output, and the place of its weights.
+    spans: Vec<(usize, Range<usize>)>,
+    weights: Vec<T>,
+}
+
+impl<T> Taps<T> {
+    /// First input and weights of each output.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &[T])> {
+        self.spans.iter().map(|(first, place)| (*first, &self.weights[place.clone()]))
+    }
+
+    /// The same with weights of another type.
+    pub(crate) fn map<U>(self, change: impl FnMut(T) -> U) -> Taps<U> {
+        Taps { spans: self.spans, weights: self.weights.into_iter().map(change).collect() }
+    }
 }
 
 /// Computes for each of `output` values the triangle-filter taps over `input` values.
 ///
 /// The rule is Pillow's; PyTorch's antialiased interpolation follows it. The filter is as wide as one output step when the
 /// picture shrinks, and one input step when it grows.
-pub(crate) fn triangle_taps(input: usize, output: usize) -> Vec<Taps> {
+pub(crate) fn triangle_taps(input: usize, output: usize) -> Taps<f64> {
     let scale = input as f64 / output as f64;
     let support = scale.max(1.0);
-    (0..output)
-        .map(|index| {
-            let centre = (index as f64 + 0.5) * scale;
-            let first = (centre - support + 0.5).max(0.0) as usize;
-            let end = ((centre + support + 0.5) as usize).min(input);
-            let mut weights: Vec<f64> = (first..end)
-                .map(|at| (1.0 - ((at as f64 + 0.5 - centre) / support).abs()).max(0.0))
-                .collect();
-            let sum: f64 = weights.iter().sum();
-            if sum > 0.0 {
-                weights.iter_mut().for_each(|weight| *weight /= sum);
-            }
-            Taps { first, weights }
-        })
-        .collect()
+    let mut taps = Taps { spans: Vec::with_capacity(output), weights: Vec::new() };
+    for index in 0..output {
+        let centre = (index as f64 + 0.5) * scale;
+        let first = (centre - support + 0.5).max(0.0) as usize;
+        let end = ((centre + support + 0.5) as usize).min(input);
+        let start = taps.weights.len();
+        taps.weights
+            .extend((first..end).map(|at| (1.0 - ((at as f64 + 0.5 - centre) / support).abs()).max(0.0)));
+        let weights = &mut taps.weights[start..];
+        let sum: f64 = weights.iter().sum();
+        if sum > 0.0 {
+            weights.iter_mut().for_each(|weight| *weight /= sum);
+        }
+        taps.spans.push((first, start..taps.weights.len()));
+    }
+    taps
 }
 
 /// Returns the matrix that crops `start..start + len` out of `input` values and resizes the crop to `output` values.
@@ -45,72 +61,67 @@ pub(crate) fn triangle_taps(input: usize, output: usize) -> Vec<Taps> {
 pub fn bilinear_matrix(input: usize, output: usize, start: usize, len: usize) -> Vec<f32> {
     assert!(start + len <= input, "crop {start}..{} leaves {input} values", start + len);
     let mut matrix = vec![0.0; output * input];
-    for (row, taps) in matrix.chunks_exact_mut(input.max(1)).zip(triangle_taps(len, output)) {
-        for (cell, weight) in row[start + taps.first..].iter_mut().zip(&taps.weights) {
+    for (row, (first, weights)) in
+        matrix.chunks_exact_mut(input.max(1)).zip(triangle_taps(len, output).iter())
+    {
+        for (cell, weight) in row[start + first..].iter_mut().zip(weights) {
             *cell = *weight as f32;
         }
     }
     matrix
 }
 
+/// Red, green and blue; the fourth value fills the vector.
+pub type Pixel = [f32; 4];
+
 /// Crops a picture, resizes the crop to `out` x `out` with antialiased bilinear filtering and mirrors it when `flip`.
 ///
 /// # Shapes
-/// `chw` is `[channels, height, width]`; the result is `[channels, out, out]`.
+/// `pixels` is `[height, width]`; the result is `[out, out]`.
 ///
 /// # Panics
-/// If `chw` has another number of values or the box leaves the picture.
-pub fn resized_crop(
-    chw: &[f32],
-    channels: usize,
-    height: usize,
-    width: usize,
-    crop: CropBox,
-    out: usize,
-    flip: bool,
-) -> Vec<f32> {
-    assert_eq!(chw.len(), channels * height * width, "values of a [{channels}, {height}, {width}] picture");
-    let mut resized = vec![0.0; channels * out * out];
+/// If the box leaves the picture.
+pub fn resized_crop(pixels: &[Pixel], width: usize, crop: CropBox, out: usize, flip: bool) -> Vec<Pixel> {
     let (top, left) = (crop.top as usize, crop.left as usize);
     let (crop_height, crop_width) = (crop.height as usize, crop.width as usize);
-    let mut columns = triangle_taps(crop_width, out);
+    let mut columns = triangle_taps(crop_width, out).map(|weight| weight as f32);
     if flip {
-        columns.reverse();
+        columns.spans.reverse();
     }
-    let columns = single_precision(&columns);
-    let rows = single_precision(&triangle_taps(crop_height, out));
-    let mut narrowed = vec![0.0_f32; crop_height * out]; // [crop_height, out]: width resized, height not yet
-    for (plane, target) in chw.chunks_exact(height * width).zip(resized.chunks_exact_mut(out * out)) {
-        for (line, source) in narrowed
-            .chunks_exact_mut(out)
-            .zip(plane[top * width..(top + crop_height) * width].chunks_exact(width))
-        {
-            let source = &source[left..left + crop_width];
-            for (value, (first, weights)) in line.iter_mut().zip(&columns) {
-                *value = source[*first..].iter().zip(weights).map(|(v, weight)| v * weight).sum();
-            }
-        }
-        for (line, (first, weights)) in target.chunks_exact_mut(out).zip(&rows) {
-            for (source, weight) in narrowed[first * out..].chunks_exact(out).zip(weights) {
-                for (value, v) in line.iter_mut().zip(source) {
-                    *value += weight * v;
-                }
+    let rows = triangle_taps(crop_height, out).map(|weight| weight as f32);
+    let mut narrowed = Vec::with_capacity(crop_height * out); // [crop_height, out]: width resized, height not yet
+    for source in pixels[top * width..(top + crop_height) * width].chunks_exact(width) {
+        let source = &source[left..left + crop_width];
+        narrowed.extend(columns.iter().map(|(first, weights)| weighted_sum(&source[first..], weights)));
+    }
+    let mut resized = vec![Pixel::default(); out * out];
+    for (line, (first, weights)) in resized.chunks_exact_mut(out).zip(rows.iter()) {
+        for (source, weight) in narrowed[first * out..].chunks_exact(out).zip(weights) {
+            for (value, v) in line.as_flattened_mut().iter_mut().zip(source.as_flattened()) {
+                *value += weight * v;
             }
         }
     }
     resized
 }
 
-fn single_precision(taps: &[Taps]) -> Vec<(usize, Vec<f32>)> {
-    taps.iter().map(|taps| (taps.first, taps.weights.iter().map(|weight| *weight as f32).collect())).collect()
+fn weighted_sum(pixels: &[Pixel], weights: &[f32]) -> Pixel {
+    let mut sum = Pixel::default();
+    for (pixel, weight) in pixels.iter().zip(weights) {
+        for (sum, value) in sum.iter_mut().zip(pixel) {
+            *sum += value * weight;
+        }
+    }
+    sum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn picture(height: usize, width: usize) -> Vec<f32> {
-        (0..3 * height * width).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect()
+    fn picture(height: usize, width: usize) -> Vec<Pixel> {
+        let value = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0;
+        (0..height * width).map(|i| std::array::from_fn(|channel| value(4 * i + channel))).collect()
     }
 
     #[test]
@@ -127,10 +138,10 @@ mod tests {
     fn the_whole_picture_is_left_as_it_is() {
         let image = picture(9, 9);
         let whole = CropBox { top: 0, left: 0, height: 9, width: 9 };
-        assert_eq!(resized_crop(&image, 3, 9, 9, whole, 9, false), image);
-        let mirrored = resized_crop(&image, 3, 9, 9, whole, 9, true);
+        assert_eq!(resized_crop(&image, 9, whole, 9, false), image);
+        let mirrored = resized_crop(&image, 9, whole, 9, true);
         assert_ne!(mirrored, image);
-        assert_eq!(resized_crop(&mirrored, 3, 9, 9, whole, 9, true), image);
+        assert_eq!(resized_crop(&mirrored, 9, whole, 9, true), image);
     }
 
     #[test]
@@ -140,7 +151,7 @@ mod tests {
         let crop = CropBox { top: 2, left: 5, height: 9, width: 4 };
         let rows = bilinear_matrix(height, out, 2, 9);
         let columns = bilinear_matrix(width, out, 5, 4);
-        let expected = resized_crop(&image, 3, height, width, crop, out, true);
+        let expected = resized_crop(&image, width, crop, out, true);
         for channel in 0..3 {
             for i in 0..out {
                 for j in 0..out {
@@ -148,10 +159,10 @@ mod tests {
                     for y in 0..height {
                         for x in 0..width {
                             let column = columns[(out - 1 - j) * width + x];
-                            sum += rows[i * height + y] * image[(channel * height + y) * width + x] * column;
+                            sum += rows[i * height + y] * image[y * width + x][channel] * column;
                         }
                     }
-                    assert!((sum - expected[(channel * out + i) * out + j]).abs() < 1e-5);
+                    assert!((sum - expected[i * out + j][channel]).abs() < 1e-5);
                 }
             }
         }

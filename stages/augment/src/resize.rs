@@ -46,14 +46,14 @@ pub fn cut(picture: &Picture, crop: CropBox) -> Picture {
 }
 
 fn resize_width(picture: &Picture, width: u32) -> Picture {
-    let taps = fixed_point(&triangle_taps(picture.width as usize, width as usize));
+    let taps = fixed_point(triangle_taps(picture.width as usize, width as usize));
     let mut rgb = Vec::with_capacity(width as usize * picture.height as usize * CHANNELS);
     for row in picture.rgb.chunks_exact(picture.width as usize * CHANNELS) {
-        for (first, weights) in &taps {
-            let mut sums = [0_i64; CHANNELS];
+        for (first, weights) in taps.iter() {
+            let mut sums = [0; CHANNELS];
             for (pixel, weight) in row[first * CHANNELS..].chunks_exact(CHANNELS).zip(weights) {
                 for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += i64::from(*value) * weight;
+                    *sum += i32::from(*value) * weight;
                 }
             }
             rgb.extend(sums.map(round_to_byte));
@@ -63,15 +63,15 @@ fn resize_width(picture: &Picture, width: u32) -> Picture {
 }
 
 fn resize_height(picture: &Picture, height: u32) -> Picture {
-    let taps = fixed_point(&triangle_taps(picture.height as usize, height as usize));
+    let taps = fixed_point(triangle_taps(picture.height as usize, height as usize));
     let line = picture.width as usize * CHANNELS;
     let mut rgb = Vec::with_capacity(line * height as usize);
-    let mut sums = vec![0_i64; line];
-    for (first, weights) in &taps {
+    let mut sums = vec![0; line];
+    for (first, weights) in taps.iter() {
         sums.fill(0);
         for (row, weight) in picture.rgb[first * line..].chunks_exact(line).zip(weights) {
             for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += i64::from(*value) * weight;
+                *sum += i32::from(*value) * weight;
             }
         }
         rgb.extend(sums.iter().map(|sum| round_to_byte(*sum)));
@@ -79,14 +79,13 @@ fn resize_height(picture: &Picture, height: u32) -> Picture {
     Picture { width: picture.width, height, rgb }
 }
 
-fn fixed_point(taps: &[Taps]) -> Vec<(usize, Vec<i64>)> {
+/// Weights sum to one but for rounding, so that sums of 8-bit values times weights stay below 2^31.
+fn fixed_point(taps: Taps<f64>) -> Taps<i32> {
     let one = f64::from(1 << PRECISION_BITS);
-    taps.iter()
-        .map(|taps| (taps.first, taps.weights.iter().map(|weight| (weight * one).round() as i64).collect()))
-        .collect()
+    taps.map(|weight| (weight * one).round() as i32)
 }
 
-fn round_to_byte(sum: i64) -> u8 {
+fn round_to_byte(sum: i32) -> u8 {
     ((sum + (1 << (PRECISION_BITS - 1))) >> PRECISION_BITS).clamp(0, 255) as u8
 }
 

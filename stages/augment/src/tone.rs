@@ -66,19 +66,20 @@ pub(crate) fn brightness(picture: &mut Picture, factor: f32) {
 
 /// Blends with the smoothed picture: a 3x3 mean whose centre counts five times; border pixels are not smoothed.
 pub(crate) fn sharpness(picture: &mut Picture, factor: f32) {
-    const WEIGHTS: u32 = 13;
+    const WEIGHTS: u16 = 13;
     let line = picture.width as usize * CHANNELS;
     let source = picture.rgb.clone();
-    for y in 1..(picture.height as usize).saturating_sub(1) {
-        for at in y * line + CHANNELS..(y + 1) * line - CHANNELS {
-            let three = |centre: usize| {
-                u32::from(source[centre - CHANNELS])
-                    + u32::from(source[centre])
-                    + u32::from(source[centre + CHANNELS])
-            };
-            let sum = three(at - line) + three(at) + three(at + line) + 4 * u32::from(source[at]);
+    let inside = picture.rgb.chunks_exact_mut(line.max(1)).skip(1);
+    for (row, three) in inside.zip(source.windows(3 * line).step_by(line.max(1))) {
+        // the nine neighbours of a value lie a pixel and a line apart
+        let inner = line.saturating_sub(2 * CHANNELS);
+        let neighbour = |place: usize| &three[(place / 3) * line + (place % 3) * CHANNELS..][..inner];
+        let around: [&[u8]; 9] = std::array::from_fn(neighbour);
+        let values = &mut row[CHANNELS.min(line)..][..inner];
+        for (at, value) in values.iter_mut().enumerate() {
+            let sum = around.iter().map(|values| u16::from(values[at])).sum::<u16>() + 4 * u16::from(*value);
             let smooth = (2 * sum + WEIGHTS) / (2 * WEIGHTS); // rounded to nearest
-            picture.rgb[at] = blend(smooth as u8, source[at], factor);
+            *value = blend(smooth as u8, *value, factor);
         }
     }
 }

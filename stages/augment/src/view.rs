@@ -11,14 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::mix::validate_alpha;
 use crate::{
-    AugmentError, Draws, RandAugment, apply, apply_mix, draw_cutmix, draw_mixup, random_resized_crop,
-    resized_crop, to_normalized,
+    AugmentError, Draws, Pixel, RandAugment, apply, apply_mix, draw_cutmix, draw_mixup, random_resized_crop,
+    resized_crop,
 };
 
 const CHANNELS: usize = 3;
 
-/// Normalization that only divides by 255, for pictures that are still to be cropped.
-const INTENSITY: Normalization = Normalization { mean: [0.0; CHANNELS], std: [1.0; CHANNELS] };
+/// Each 8-bit value as a share of full intensity.
+static INTENSITIES: [f32; 256] = {
+    let mut table = [0.0; 256];
+    let mut value = 0;
+    while value < 256 {
+        table[value] = value as f32 / 255.0;
+        value += 1;
+    }
+    table
+};
 
 /// What is drawn for every view.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,14 +166,17 @@ pub fn build_views(
 fn build_view(picture: &Picture, row: &ViewRow, normalization: &Normalization, out: &mut [f32]) {
     let augmented = apply(picture, &row.randaugment);
     let side = augmented.width as usize;
-    let mut intensities = vec![0.0; augmented.rgb.len()];
-    to_normalized(&augmented, &INTENSITY, &mut intensities);
-    let cropped = resized_crop(&intensities, CHANNELS, side, side, row.crop, side, row.flip);
-    let area = side * side;
-    for (channel, (plane, source)) in out.chunks_exact_mut(area).zip(cropped.chunks_exact(area)).enumerate() {
+    let intensity = |value: u8| INTENSITIES[usize::from(value)];
+    let pixels: Vec<Pixel> = augmented
+        .rgb
+        .chunks_exact(CHANNELS)
+        .map(|rgb| [intensity(rgb[0]), intensity(rgb[1]), intensity(rgb[2]), 0.0])
+        .collect();
+    let cropped = resized_crop(&pixels, side, row.crop, side, row.flip);
+    for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
         let (mean, std) = (normalization.mean[channel], normalization.std[channel]);
-        for (value, intensity) in plane.iter_mut().zip(source) {
-            *value = (intensity - mean) / std;
+        for (value, pixel) in plane.iter_mut().zip(&cropped) {
+            *value = (pixel[channel] - mean) / std;
         }
     }
 }
@@ -209,6 +220,7 @@ fn check(index: usize, row: &ViewRow, pictures: &[Picture], size: u32) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::to_normalized;
 
     const SPEC: ViewSpec = ViewSpec {
         randaugment: Some(RandAugment { magnitude: 5.0, layers: 4, std: 1.0 }),
