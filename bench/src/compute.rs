@@ -20,7 +20,7 @@ use crate::scaling;
 /// What is run once and timed.
 pub(crate) type Job = Box<dyn FnMut() -> Result<()>>;
 
-const NORMALIZATION: Normalization =
+pub(crate) const NORMALIZATION: Normalization =
     Normalization { mean: [0.507, 0.487, 0.441], std: [0.267, 0.256, 0.276] };
 
 /// A network at a size of picture, with the batch that it is measured with.
@@ -244,7 +244,8 @@ impl Work {
         let indices: Vec<usize> = (0..batch).collect();
         let device = device.clone();
         Ok(Box::new(move || {
-            let logits = network.forward(images.batch(&indices, &NORMALIZATION, &device));
+            let logits =
+                network.forward(images.on_device(images.normalized(&indices, &NORMALIZATION), &device));
             logits.try_into_vec_as::<f32>()?;
             Ok(())
         }))

@@ -12,6 +12,7 @@ use delt_formats::scores::{ScoreRow, read_csv, write_csv};
 use delt_formats::teacher::Normalization;
 use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
+use delt_training::ahead;
 use rayon::prelude::*;
 
 /// Images of one forward pass.
@@ -53,36 +54,51 @@ impl Ranker {
         let mut scores = kept(&unfinished);
         progress.resume_at(scores.len() as u64);
         let mut rows = reader.rows().skip(scores.len());
-        for pass in 1.. {
+        let (size, normalization) = (self.size, self.normalization);
+        let mut next = move || -> Result<Option<(Vec<ImageRow>, Vec<f32>)>> {
             let batch = rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?;
             if batch.is_empty() {
-                break;
+                return Ok(None);
             }
-            scores.extend(self.score(&batch)?);
-            let advanced = progress.advance(batch.len() as u64);
-            if pass % CHECKPOINT_BATCHES == 0 || advanced.is_err() {
-                keep(&unfinished, &scores)?;
+            let pixels = decode(&batch, size, &normalization)?;
+            Ok(Some((batch, pixels)))
+        };
+        let batches = std::iter::from_fn(|| next().transpose());
+        ahead(batches, |batches| {
+            for (pass, batch) in (1..).zip(batches) {
+                let (batch, pixels) = batch?;
+                scores.extend(self.score(&batch, pixels)?);
+                let advanced = progress.advance(batch.len() as u64);
+                if pass % CHECKPOINT_BATCHES == 0 || advanced.is_err() {
+                    keep(&unfinished, &scores)?;
+                }
+                advanced?;
             }
-            advanced?;
-        }
-        Ok(scores)
+            Ok(scores)
+        })
     }
 
-    /// Scores the images of one batch.
-    fn score(&self, batch: &[ImageRow]) -> Result<Vec<ScoreRow>> {
+    /// Scores the images of one batch, whose pixels are `[n, 3, size, size]`.
+    fn score(&self, batch: &[ImageRow], pixels: Vec<f32>) -> Result<Vec<ScoreRow>> {
         let size = self.size as usize;
-        let mut pixels = vec![0.0; batch.len() * 3 * size * size];
-        pixels.par_chunks_mut(3 * size * size).zip(batch).try_for_each(|(out, row)| -> Result<()> {
-            let picture = Picture::decode(&row.bytes).with_context(|| image_name(row))?;
-            to_normalized(&fit(&picture, self.size), &self.normalization, out);
-            Ok(())
-        })?;
         let images = TensorData::new(pixels, [batch.len(), 3, size, size]);
         let logits = self.network.forward(Tensor::from_data(images, &self.device));
         let [_, classes] = logits.dims();
         let logits = logits.try_into_data()?.try_into_vec::<f32>()?;
         logits.chunks(classes).zip(batch).map(|(logits, row)| score_row(logits, row)).collect()
     }
+}
+
+/// Normalised pixels of pictures, `[n, 3, size, size]`.
+fn decode(batch: &[ImageRow], size: u32, normalization: &Normalization) -> Result<Vec<f32>> {
+    let values = 3 * size as usize * size as usize;
+    let mut pixels = vec![0.0; batch.len() * values];
+    pixels.par_chunks_mut(values).zip(batch).try_for_each(|(out, row)| -> Result<()> {
+        let picture = Picture::decode(&row.bytes).with_context(|| image_name(row))?;
+        to_normalized(&fit(&picture, size), normalization, out);
+        Ok(())
+    })?;
+    Ok(pixels)
 }
 
 fn score_row(logits: &[f32], row: &ImageRow) -> Result<ScoreRow> {

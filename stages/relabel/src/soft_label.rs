@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_augment::{Draws, ViewSpec, build_views, draw_views};
+use delt_augment::{AugmentError, Draws, ViewSpec, build_views, draw_views};
 use delt_formats::{Normalization, Picture, ViewRow};
 use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
+use delt_training::ahead;
 use half::f16;
 
-/// Views that the teacher sees at once. Its statistics are fixed, so the number changes no label.
+/// Views that the teacher sees at once, at least. Its statistics are fixed, so the number changes no label.
 const TEACHER_BATCH: usize = 128;
 
 /// A frozen teacher with what its views are made with.
@@ -40,22 +41,28 @@ impl Labeller {
         progress: &Progress,
     ) -> Result<Vec<ViewRow>> {
         let mut rows = draw_views(draws, epoch, pictures.len(), batch, spec, self.size)?;
-        let mut views = Vec::new();
-        let mut labelled = 0;
-        let mut built = 0;
-        while built < rows.len() {
-            let end = built + rows[built..].iter().take_while(|row| row.batch == rows[built].batch).count();
-            views.extend(build_views(pictures, &rows[built..end], self.size, &self.normalization)?);
-            built = end;
-            if built - labelled >= TEACHER_BATCH || built == rows.len() {
-                let logits = self.logits(std::mem::take(&mut views), built - labelled)?;
-                let classes = logits.len() / (built - labelled);
-                for (row, logits) in rows[labelled..built].iter_mut().zip(logits.chunks(classes)) {
-                    row.logits = logits.iter().map(|value| f16::from_f32(*value)).collect();
-                }
-                progress.advance((built - labelled) as u64)?;
-                labelled = built;
-            }
+        // whole batches, because images of a batch are mixed
+        let together = TEACHER_BATCH.div_ceil(batch) * batch;
+        let (size, normalization) = (self.size, self.normalization);
+        let views = rows.chunks(together).map(|rows| {
+            let batches = rows.chunk_by(|a, b| a.batch == b.batch);
+            let views = batches.map(|rows| build_views(pictures, rows, size, &normalization));
+            Ok::<_, AugmentError>(views.collect::<Result<Vec<_>, _>>()?.concat())
+        });
+        let logits = ahead(views, |views| {
+            rows.chunks(together)
+                .zip(views)
+                .map(|(rows, views)| {
+                    let logits = self.logits(views?, rows.len())?;
+                    progress.advance(rows.len() as u64)?;
+                    Ok(logits)
+                })
+                .collect::<Result<Vec<_>>>()
+        })?
+        .concat();
+        let classes = logits.len() / rows.len().max(1);
+        for (row, logits) in rows.iter_mut().zip(logits.chunks(classes.max(1))) {
+            row.logits = logits.iter().map(|value| f16::from_f32(*value)).collect();
         }
         Ok(rows)
     }

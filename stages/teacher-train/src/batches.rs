@@ -53,18 +53,17 @@ impl Batches<'_> {
         order.chunks(self.recipe.batch as usize).take(self.steps()).map(<[usize]>::to_vec).collect()
     }
 
-    /// Builds a batch on a device; each image is padded, cropped and flipped by draws of its own.
-    pub fn batch(&self, epoch: u32, indices: &[usize], device: &Device) -> Batch {
-        let size = self.images.size as usize;
+    /// Brings a batch, as [`Self::augmented`] makes it, to a device.
+    pub fn on_device(&self, augmented: Vec<f32>, indices: &[usize], device: &Device) -> Batch {
         let labels: Vec<i32> = indices.iter().map(|index| self.images.labels[*index] as i32).collect();
-        let pixels = TensorData::new(self.augmented(epoch, indices), [indices.len(), 3, size, size]);
         Batch {
-            images: Tensor::from_data(pixels, device),
+            images: self.images.on_device(augmented, device),
             labels: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
         }
     }
 
-    fn augmented(&self, epoch: u32, indices: &[usize]) -> Vec<f32> {
+    /// The images of a step, normalised; each is padded, cropped and flipped by draws of its own.
+    pub fn augmented(&self, epoch: u32, indices: &[usize]) -> Vec<f32> {
         let mut pixels = self.images.normalized(indices, self.normalization);
         let TrainRecipe { pad, flip, .. } = *self.recipe;
         if pad == 0 && !flip {

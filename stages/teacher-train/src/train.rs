@@ -15,7 +15,7 @@ use delt_training::checkpoint::kept;
 use delt_training::losses::cross_entropy;
 use delt_training::schedule::train_factor;
 use delt_training::{
-    Accuracy, Checkpoint, PictureSet, TrainingError, module_optimizer, test_accuracy, training_step,
+    Accuracy, Checkpoint, PictureSet, TrainingError, ahead, module_optimizer, test_accuracy, training_step,
 };
 
 use crate::batches::{Batch, Batches};
@@ -176,20 +176,24 @@ impl Training<'_> {
         let device = self.device.clone().autodiff();
         let batches = self.batches();
         let mut loss_sum = 0.0;
-        for (step, indices) in batches.order(epoch).iter().enumerate() {
-            let lr = self.lr(epoch, step);
-            let Batch { images, labels } = batches.batch(epoch, indices, &device);
-            let loss_of = |logits| cross_entropy(logits, labels, self.recipe.label_smoothing);
-            let (moved, loss) =
-                training_step(network, &mut optimizer, lr, self.recipe.bn_momentum, images, loss_of)?;
-            network = moved;
-            if !loss.is_finite() {
-                return Err(self.not_finite(epoch, step, "the loss".to_owned(), loss));
+        let order = batches.order(epoch);
+        let network = ahead(order.iter().map(|indices| batches.augmented(epoch, indices)), |augmented| {
+            for (step, (indices, augmented)) in order.iter().zip(augmented).enumerate() {
+                let lr = self.lr(epoch, step);
+                let Batch { images, labels } = batches.on_device(augmented, indices, &device);
+                let loss_of = |logits| cross_entropy(logits, labels, self.recipe.label_smoothing);
+                let (moved, loss) =
+                    training_step(network, &mut optimizer, lr, self.recipe.bn_momentum, images, loss_of)?;
+                network = moved;
+                if !loss.is_finite() {
+                    return Err(self.not_finite(epoch, step, "the loss".to_owned(), loss));
+                }
+                loss_sum += loss * indices.len() as f64;
+                progress.message(format!("epoch {}/{} loss {loss:.3}", epoch + 1, self.recipe.epochs));
+                progress.advance(indices.len() as u64).map_err(TrainingError::from)?;
             }
-            loss_sum += loss * indices.len() as f64;
-            progress.message(format!("epoch {}/{} loss {loss:.3}", epoch + 1, self.recipe.epochs));
-            progress.advance(indices.len() as u64).map_err(TrainingError::from)?;
-        }
+            Ok(network)
+        })?;
         self.check_weights(&network, epoch)?;
         let accuracy = if self.is_tested(epoch) { Some(self.test(&network, progress)?) } else { None };
         history.push(HistoryRow {

@@ -6,6 +6,7 @@ use delt_harness::progress::Progress;
 use delt_networks::{FrozenNetwork, Network};
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::ahead;
 use crate::error::TrainingError;
 use crate::pictures::PictureSet;
 
@@ -36,18 +37,21 @@ pub fn test_accuracy(
     let network = FrozenNetwork::new(network.clone(), device);
     let mut sums = Sums::default();
     let indices: Vec<usize> = (0..images.len()).collect();
-    for batch in indices.chunks(batch.max(1)) {
-        let logits = network.forward(images.batch(batch, normalization, device));
-        let [_, classes] = logits.dims();
-        let logits = logits
-            .try_into_vec_as::<f32>()
-            .map_err(|source| TrainingError::Read { what: "the logits of a test batch", source })?;
-        for (row, index) in logits.chunks_exact(classes).zip(batch) {
-            sums.add(row, images.labels[*index] as usize);
+    let batches = indices.chunks(batch.max(1));
+    ahead(batches.clone().map(|batch| images.normalized(batch, normalization)), |pixels| {
+        for (batch, pixels) in batches.zip(pixels) {
+            let logits = network.forward(images.on_device(pixels, device));
+            let [_, classes] = logits.dims();
+            let logits = logits
+                .try_into_vec_as::<f32>()
+                .map_err(|source| TrainingError::Read { what: "the logits of a test batch", source })?;
+            for (row, index) in logits.chunks_exact(classes).zip(batch) {
+                sums.add(row, images.labels[*index] as usize);
+            }
+            progress.advance(batch.len() as u64)?;
         }
-        progress.advance(batch.len() as u64)?;
-    }
-    Ok(sums.mean())
+        Ok(sums.mean())
+    })
 }
 
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! What `teacher-train` and `evaluate` share: training a network and measuring it.
 //!
+//! - [`mod@ahead`]: the next batch is made while the network works;
 //! - [`schedule`]: learning rates as pure functions of the step;
 //! - [`optimizer`]: Burn's AdamW and SGD with every value written out;
 //! - [`losses`]: KL divergence at a temperature, cross-entropy;
@@ -10,6 +11,7 @@
 //! - [`checkpoint`]: network, optimizer and counters, saved together or not at all.
 
 pub mod accuracy;
+pub mod ahead;
 pub mod checkpoint;
 mod error;
 pub mod losses;
@@ -20,6 +22,7 @@ pub mod speed;
 pub mod step;
 
 pub use accuracy::{Accuracy, test_accuracy};
+pub use ahead::ahead;
 pub use checkpoint::Checkpoint;
 pub use error::TrainingError;
 pub use optimizer::module_optimizer;

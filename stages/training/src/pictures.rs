@@ -78,10 +78,10 @@ impl PictureSet {
         pixels
     }
 
-    /// The pictures at `indices`, normalised, on a device: `[n, 3, size, size]`.
-    pub fn batch(&self, indices: &[usize], normalization: &Normalization, device: &Device) -> Tensor<4> {
+    /// Values of such pictures on a device: `[n, 3, size, size]`.
+    pub fn on_device(&self, pixels: Vec<f32>, device: &Device) -> Tensor<4> {
         let size = self.size as usize;
-        let pixels = self.normalized(indices, normalization);
-        Tensor::from_data(TensorData::new(pixels, [indices.len(), 3, size, size]), device)
+        let n = pixels.len() / (3 * size * size);
+        Tensor::from_data(TensorData::new(pixels, [n, 3, size, size]), device)
     }
 }
