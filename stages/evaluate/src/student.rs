@@ -12,10 +12,10 @@ use delt_harness::config::evaluate::{Evaluate, Loss};
 use delt_harness::config::teacher::Optimizer;
 use delt_harness::progress::Progress;
 use delt_networks::Network;
-use delt_training::checkpoint::kept;
+use delt_training::checkpoint::{Keeper, kept};
 use delt_training::losses::{cross_entropy_to_distribution, kl_divergence};
 use delt_training::schedule::student_factor;
-use delt_training::{Checkpoint, PictureSet, module_optimizer, test_accuracy, training_step};
+use delt_training::{Checkpoint, PictureSet, ahead, module_optimizer, test_accuracy, training_step};
 
 /// Images of the test set that the student sees at once.
 const TEST_BATCH: usize = 200;
@@ -75,13 +75,40 @@ pub fn train(
     };
     let tests_done = history.iter().filter(|row| row.top1.is_some()).count();
     progress.resume_at((history.len() * lesson.pictures.len() + tests_done * test.len()) as u64);
-    for epoch in history.len() as u32..lesson.epochs {
-        let lr = lesson.lr * student_factor(&config.schedule, epoch, lesson.epochs);
-        let rows = lesson.labels.epoch(epoch)?;
-        let (mut loss_sum, mut seen) = (0.0, 0);
-        let steps = rows.last().map_or(0, |row| row.batch as usize + 1);
-        for (index, batch) in rows.chunk_by(|a, b| a.batch == b.batch).enumerate() {
-            let (next, loss) = learn(student, &mut optimizer, batch, lesson, lr)?;
+    let mut keeper = Keeper::new(checkpoint);
+    let learn_all = || -> Result<()> {
+        for epoch in history.len() as u32..lesson.epochs {
+            let (next, row) = learn_epoch(student, &mut optimizer, epoch, lesson, test, progress)?;
+            student = next;
+            history.push(row);
+            keeper.keep(&student, &optimizer, &history)?;
+        }
+        Ok(())
+    };
+    let learned = learn_all();
+    keeper.flush(&history)?;
+    learned.map(|()| history)
+}
+
+/// One epoch, and the test where one is due.
+fn learn_epoch(
+    mut student: Network,
+    optimizer: &mut ModuleOptimizer,
+    epoch: u32,
+    lesson: &Lesson<'_>,
+    test: &PictureSet,
+    progress: &Progress,
+) -> Result<(Network, HistoryRow)> {
+    let config = lesson.config;
+    let lr = lesson.lr * student_factor(&config.schedule, epoch, lesson.epochs);
+    let rows = lesson.labels.epoch(epoch)?;
+    let batches: Vec<&[ViewRow]> = rows.chunk_by(|a, b| a.batch == b.batch).collect();
+    let Lesson { pictures, size, normalization, .. } = *lesson;
+    let views = batches.iter().map(|rows| build_views(pictures, rows, size, normalization));
+    let (mut loss_sum, steps) = (0.0, batches.len());
+    student = ahead(views, |views| {
+        for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
+            let (next, loss) = learn(student, optimizer, batch, views?, lesson, lr)?;
             student = next;
             ensure!(
                 loss.is_finite(),
@@ -91,41 +118,32 @@ pub fn train(
                 kept(epoch)
             );
             loss_sum += loss * batch.len() as f64;
-            seen += batch.len();
             progress.message(format!("epoch {epoch} loss {loss:.4}"));
             progress.advance(batch.len() as u64)?;
         }
-        ensure!(
-            seen == lesson.pictures.len(),
-            "labels.parquet: epoch {epoch} has {seen} views, expected one of each of {} images; run relabel again (FORCE=1)",
-            lesson.pictures.len()
+        Ok(student)
+    })?;
+    ensure!(
+        rows.len() == pictures.len(),
+        "labels.parquet: epoch {epoch} has {} views, expected one of each of {} images; run relabel again (FORCE=1)",
+        rows.len(),
+        pictures.len()
+    );
+    let accuracy = is_tested(config, epoch, lesson.epochs)
+        .then(|| test_accuracy(&student.valid(), test, normalization, TEST_BATCH, lesson.device, progress))
+        .transpose()?;
+    if let Some((tensor, value)) = student.first_not_finite()? {
+        bail!(
+            "student seed {}, epoch {epoch}, after batch {}, iteration {}: `{tensor}` holds {value}; {}; lower evaluate.lr",
+            lesson.seed,
+            steps.saturating_sub(1),
+            (epoch as usize + 1) * steps - 1,
+            kept(epoch)
         );
-        let accuracy = is_tested(config, epoch, lesson.epochs)
-            .then(|| {
-                test_accuracy(
-                    &student.valid(),
-                    test,
-                    lesson.normalization,
-                    TEST_BATCH,
-                    lesson.device,
-                    progress,
-                )
-            })
-            .transpose()?;
-        if let Some((tensor, value)) = student.first_not_finite()? {
-            bail!(
-                "student seed {}, epoch {epoch}, after batch {}, iteration {}: `{tensor}` holds {value}; {}; lower evaluate.lr",
-                lesson.seed,
-                steps.saturating_sub(1),
-                (epoch as usize + 1) * steps - 1,
-                kept(epoch)
-            );
-        }
-        let (top1, top5) = (accuracy.map(|a| a.top1), accuracy.map(|a| a.top5));
-        history.push(HistoryRow { seed: lesson.seed, epoch, lr, loss: loss_sum / seen as f64, top1, top5 });
-        checkpoint.save(&student, &optimizer, &history)?;
     }
-    Ok(history)
+    let (top1, top5) = (accuracy.map(|a| a.top1), accuracy.map(|a| a.top5));
+    let row = HistoryRow { seed: lesson.seed, epoch, lr, loss: loss_sum / rows.len() as f64, top1, top5 };
+    Ok((student, row))
 }
 
 /// Whether the student is tested after an epoch: 0, n, 2n, … and the last.
@@ -148,11 +166,11 @@ fn learn(
     student: Network,
     optimizer: &mut ModuleOptimizer,
     rows: &[ViewRow],
+    views: Vec<f32>,
     lesson: &Lesson<'_>,
     lr: f64,
 ) -> Result<(Network, f64)> {
     let (n, side) = (rows.len(), lesson.size as usize);
-    let views = build_views(lesson.pictures, rows, lesson.size, lesson.normalization)?;
     let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), lesson.device).autodiff();
     let momentum = lesson.config.bn_momentum;
     Ok(match lesson.config.loss {

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
@@ -24,6 +25,9 @@ const NETWORK_FILE: &str = "network.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.bpk";
 /// YAML, because serde_json reads some f64 back with another last bit (unless built with `float_roundtrip`).
 const COUNTERS_FILE: &str = "counters.yaml";
+
+/// Time between two states that [`Keeper`] saves: a short epoch is over in less than it takes until a state is on disk.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// What is left of training whose `epoch` failed.
 pub fn kept(epoch: u32) -> String {
@@ -109,6 +113,52 @@ impl Checkpoint {
         let counters = serde_yaml::from_slice(&fs::read(&path)?)
             .map_err(|source| TrainingError::Counters { path, source })?;
         Ok(Some((network, optimizer, counters)))
+    }
+}
+
+/// Saves the first state and then one every few seconds; the last one is held until [`Self::flush`].
+pub struct Keeper {
+    checkpoint: Checkpoint,
+    saved: Option<Instant>,
+    held: Option<(Network, ModuleOptimizer)>,
+}
+
+impl Keeper {
+    /// Saves in place of `checkpoint`.
+    pub fn new(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, saved: None, held: None }
+    }
+
+    /// Takes the state after an epoch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::save`].
+    pub fn keep(
+        &mut self,
+        network: &Network,
+        optimizer: &ModuleOptimizer,
+        counters: &impl Serialize,
+    ) -> Result<(), TrainingError> {
+        self.held = Some((network.clone(), optimizer.clone()));
+        if self.saved.is_some_and(|saved| saved.elapsed() < SAVE_EVERY) {
+            return Ok(());
+        }
+        self.flush(counters)
+    }
+
+    /// Saves the state that was taken last, if it is not saved yet; `counters` are those that it came with. Whoever ends
+    /// training, for whatever reason, calls it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::save`].
+    pub fn flush(&mut self, counters: &impl Serialize) -> Result<(), TrainingError> {
+        if let Some((network, optimizer)) = self.held.take() {
+            self.checkpoint.save(&network, &optimizer, counters)?;
+            self.saved = Some(Instant::now());
+        }
+        Ok(())
     }
 }
 
