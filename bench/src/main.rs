@@ -8,6 +8,7 @@ mod memory;
 mod scaling;
 mod storage;
 mod torch;
+mod views;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Parser;
 
-use crate::compute::{Job, Work};
+use crate::compute::Work;
 use crate::torch::Peer;
 
 /// Runs that are not counted, before the others.
@@ -70,26 +71,38 @@ fn main() -> Result<()> {
     }
 }
 
-/// Seconds of every work, and MB/s of files.
+/// Seconds and peak memory of every work, views per second, and MB/s of files.
 fn measure(args: &Args, works: &[Work], device: &burn::tensor::Device) -> Result<()> {
     for work in works {
         let mut job = work.start(device)?;
         let mut seconds = timed(&mut job, args.runs)?;
         let (low, median, high) = spread(&mut seconds);
         let per_second = work.images() as f64 / median;
-        println!("{} {median:.4} s ({low:.4} to {high:.4}), {per_second:.0} images/s", work.name());
+        let peak = peak_bytes(args, &work.name(), 1)? >> 20;
+        println!(
+            "{} {median:.4} s ({low:.4} to {high:.4}), {per_second:.0} images/s, peak memory {peak} MiB",
+            work.name()
+        );
     }
+    views::measure(args.runs, &args.only)?;
     storage::measure(args.runs, &args.only)
 }
 
-fn timed(job: &mut Job, runs: usize) -> Result<Vec<f64>> {
+/// Peak memory of a process that does nothing but this work, so many times after the runs that are not counted.
+fn peak_bytes(args: &Args, name: &str, runs: usize) -> Result<u64> {
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.args(["--alone", name, "--runs", &runs.to_string(), "--device", &args.device]);
+    memory::of_command(&mut command)
+}
+
+fn timed(job: &mut dyn FnMut() -> Result<()>, runs: usize) -> Result<Vec<f64>> {
     for _ in 0..WARM_UP {
         job()?;
     }
     (0..runs).map(|_| seconds_of(job)).collect()
 }
 
-fn seconds_of(job: &mut Job) -> Result<f64> {
+fn seconds_of(job: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
     let started = Instant::now();
     job()?;
     Ok(started.elapsed().as_secs_f64())
@@ -125,14 +138,7 @@ fn compare(
     }
     for work in works.iter().filter(|work| work.is_recovery()) {
         let name = work.name();
-        let ours = memory::of_command(std::process::Command::new(std::env::current_exe()?).args([
-            "--alone",
-            &name,
-            "--runs",
-            &args.runs.to_string(),
-            "--device",
-            &args.device,
-        ]))?;
+        let ours = peak_bytes(args, &name, args.runs)?;
         let theirs = torch::peak_bytes(python, &name, WARM_UP + args.runs)?;
         let mib = |bytes: u64| bytes >> 20;
         println!("peak memory of {name}: {} MiB, PyTorch {} MiB", mib(ours), mib(theirs));

@@ -1,7 +1,7 @@
-//! MB/s of files: ingest from a folder of pictures, a dataset written and read.
+//! MB/s of files: ingest from a folder of pictures and from Parquet, a dataset written and read.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -11,6 +11,7 @@ use delt_formats::{DatasetReader, DatasetWriter, ImageRow, Picture, Provenance};
 use delt_harness::args::Args;
 use delt_harness::plan::INGEST;
 use delt_harness::session::Session;
+use tempfile::TempDir;
 
 use crate::spread;
 
@@ -18,45 +19,81 @@ const SIDE: u32 = 64;
 const CLASSES: u32 = 10;
 const PER_CLASS: u32 = 300;
 
+/// What is measured, by name; the number of the run gives it a place of its own.
+type Bench = (&'static str, fn(&Files, usize) -> Result<()>);
+
+const BENCHES: [Bench; 4] = [
+    ("ingest-folder", |files, at| {
+        let source = format!("image_folder, path: {}", files.images().display());
+        ingest(files, "folder", &source, at)
+    }),
+    ("ingest-parquet", |files, at| {
+        let source = format!(
+            "huggingface_parquet, path: {}, image_column: image, label_column: label",
+            files.table().display()
+        );
+        ingest(files, "parquet", &source, at)
+    }),
+    ("parquet-write", |files, _| write(&files.folder.path().join("written.parquet"), &files.rows)),
+    ("parquet-read", |files, _| {
+        DatasetReader::open(files.table())?.rows().try_for_each(|row| row.map(drop))?;
+        Ok(())
+    }),
+];
+
 /// Prints megabytes of picture files per second.
 ///
 /// # Errors
 /// Where the temporary folder cannot be used.
 pub(crate) fn measure(runs: usize, only: &str) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let rows = pictures()?;
-    let megabytes = rows.iter().map(|row| row.bytes.len()).sum::<usize>() as f64 / 1e6;
-    let print = |name: &str, run: &mut dyn FnMut(usize) -> Result<()>| -> Result<()> {
-        if !name.contains(only) {
-            return Ok(());
-        }
+    let benches: Vec<&Bench> = BENCHES.iter().filter(|(name, _)| name.contains(only)).collect();
+    if benches.is_empty() {
+        return Ok(());
+    }
+    let files = Files::make()?;
+    let megabytes = files.rows.iter().map(|row| row.bytes.len()).sum::<usize>() as f64 / 1e6;
+    for (name, run) in benches {
         let mut rates = Vec::new();
         for at in 0..=runs {
             let started = Instant::now();
-            run(at)?;
+            run(&files, at)?;
             // the first run warms the file system's cache up
             if at > 0 {
                 rates.push(megabytes / started.elapsed().as_secs_f64());
             }
         }
         let (low, median, high) = spread(&mut rates);
-        println!("{name} {median:.0} MB/s ({low:.0} to {high:.0}), {} pictures of {SIDE} px", rows.len());
-        Ok(())
-    };
-
-    let images = folder.path().join("images");
-    for row in &rows {
-        let class = images.join(format!("class{:02}", row.label));
-        std::fs::create_dir_all(&class)?;
-        std::fs::write(class.join(format!("{:05}.png", row.image_id)), &row.bytes)?;
+        let count = files.rows.len();
+        println!("{name} {median:.0} MB/s ({low:.0} to {high:.0}), {count} pictures of {SIDE} px");
     }
-    print("ingest-folder", &mut |at| ingest(folder.path(), &images, at))?;
-    let file = folder.path().join("train.parquet");
-    print("parquet-write", &mut |_| write(&file, &rows))?;
-    print("parquet-read", &mut |_| {
-        DatasetReader::open(&file)?.rows().try_for_each(|row| row.map(drop))?;
-        Ok(())
-    })
+    Ok(())
+}
+
+/// The same pictures in memory, in a folder and in a Parquet file.
+struct Files {
+    folder: TempDir,
+    rows: Vec<ImageRow>,
+}
+
+impl Files {
+    fn make() -> Result<Self> {
+        let files = Self { folder: tempfile::tempdir()?, rows: pictures()? };
+        for row in &files.rows {
+            let class = files.images().join(format!("class{:02}", row.label));
+            std::fs::create_dir_all(&class)?;
+            std::fs::write(class.join(format!("{:05}.png", row.image_id)), &row.bytes)?;
+        }
+        write(&files.table(), &files.rows)?;
+        Ok(files)
+    }
+
+    fn images(&self) -> PathBuf {
+        self.folder.path().join("images")
+    }
+
+    fn table(&self) -> PathBuf {
+        self.folder.path().join("train.parquet")
+    }
 }
 
 /// Noise as PNG: it does not compress, as photographs hardly do.
@@ -95,18 +132,17 @@ fn write(file: &Path, rows: &[ImageRow]) -> Result<()> {
 }
 
 /// The whole stage, into a new store.
-fn ingest(folder: &Path, images: &Path, at: usize) -> Result<()> {
+fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
     let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines").canonicalize()?;
-    let pipeline = folder.join("bench.yaml");
-    let source =
-        format!("{{kind: image_folder, path: {}, test_fraction: 0.1, split_seed: 0}}", images.display());
+    let pipeline = files.folder.path().join(format!("{name}.yaml"));
     let extends = pipelines.join("trashnet-ipc10.yaml");
+    let source = format!("{{kind: {source}, test_fraction: 0.1, split_seed: 0}}");
     std::fs::write(&pipeline, format!("extends: {}\ningest: {{source: {source}}}\n", extends.display()))?;
     let args = Args {
         pipeline,
         set: Vec::new(),
         data: None,
-        store: folder.join(format!("store-{at}")),
+        store: files.folder.path().join(format!("store-{name}-{at}")),
         device: "flex".to_owned(),
         branches: Vec::new(),
         force: false,
