@@ -99,7 +99,7 @@ impl Source {
         for y in 0..height + 2 * BORDER {
             let row = y.saturating_sub(BORDER).min(height - 1) * width * CHANNELS;
             let row = &picture.rgb[row..row + width * CHANNELS];
-            let wide = |rgb: &[u8]| [u8::from(rgb[0]), u8::from(rgb[1]), u8::from(rgb[2]), u8::default()];
+            let wide = |rgb: &[u8]| [rgb[0], rgb[1], rgb[2], 0];
             let (first, last) = (wide(&row[..CHANNELS]), wide(&row[row.len() - CHANNELS..]));
             pixels.extend([first; BORDER]);
             pixels.extend(row.chunks_exact(CHANNELS).map(wide));

@@ -108,7 +108,8 @@ impl Shared {
     fn predictions(&self, network: &Network, images: &PictureSet) -> Vec<usize> {
         let all: Vec<usize> = (0..images.len()).collect();
         let network = FrozenNetwork::new(network.clone(), &Device::flex());
-        let logits = network.forward(images.batch(&all, &self.normalization, &Device::flex()));
+        let pixels = images.normalized(&all, &self.normalization);
+        let logits = network.forward(images.on_device(pixels, &Device::flex()));
         let classes = logits.dims()[1];
         let logits = logits.try_into_vec_as::<f32>().expect("logits");
         let best = |row: &[f32]| (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("classes");
