@@ -214,8 +214,9 @@ impl Work {
         Ok(Box::new(move || {
             let images = Tensor::from_data(TensorData::new(pixels.clone(), shape), &device);
             let before = network.take().context("the step before failed")?;
-            let (after, _) =
-                training_step(before, &mut optimizer, 1e-3, 0.1, images, |logits| loss(logits, &device))?;
+            let (after, value) =
+                training_step(before, &mut optimizer, 1e-3, 0.1, images, |logits| loss(logits, &device));
+            value.read()?;
             network = Some(after);
             Ok(())
         }))

@@ -15,7 +15,9 @@ use delt_networks::Network;
 use delt_training::checkpoint::{Keeper, kept};
 use delt_training::losses::{cross_entropy_to_distribution, kl_divergence};
 use delt_training::schedule::student_factor;
-use delt_training::{Checkpoint, PictureSet, ahead, module_optimizer, test_accuracy, training_step};
+use delt_training::{
+    Checkpoint, PictureSet, StepLoss, ahead, module_optimizer, test_accuracy, training_step,
+};
 
 /// Images of the test set that the student sees at once.
 const TEST_BATCH: usize = 200;
@@ -107,9 +109,8 @@ fn learn_epoch(
     let views = batches.iter().map(|rows| build_views(pictures, rows, size, normalization));
     let (mut loss_sum, steps) = (0.0, batches.len());
     student = ahead(views, |views| {
-        for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
-            let (next, loss) = learn(student, optimizer, batch, views?, lesson, lr)?;
-            student = next;
+        let mut account = |index: usize, loss: StepLoss| -> Result<()> {
+            let loss = loss.read()?;
             ensure!(
                 loss.is_finite(),
                 "student seed {}, epoch {epoch}, batch {index}, iteration {}: the loss is {loss}; {}; lower evaluate.lr",
@@ -117,11 +118,21 @@ fn learn_epoch(
                 epoch as usize * steps + index,
                 kept(epoch)
             );
-            loss_sum += loss * batch.len() as f64;
+            loss_sum += loss * batches[index].len() as f64;
             progress.message(format!("epoch {epoch} loss {loss:.4}"));
+            Ok(())
+        };
+        let mut before = None;
+        for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
+            let (next, loss) = learn(student, optimizer, batch, views?, lesson, lr)?;
+            student = next;
+            if let Some((index, loss)) = before.replace((index, loss)) {
+                account(index, loss)?;
+            }
             progress.advance(batch.len() as u64)?;
         }
-        Ok(student)
+        before.map_or(Ok(()), |(index, loss)| account(index, loss))?;
+        anyhow::Ok(student)
     })?;
     ensure!(
         rows.len() == pictures.len(),
@@ -169,7 +180,7 @@ fn learn(
     views: Vec<f32>,
     lesson: &Lesson<'_>,
     lr: f64,
-) -> Result<(Network, f64)> {
+) -> Result<(Network, StepLoss)> {
     let (n, side) = (rows.len(), lesson.size as usize);
     let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), lesson.device).autodiff();
     let momentum = lesson.config.bn_momentum;
@@ -177,14 +188,14 @@ fn learn(
         Loss::Kl { temperature } => {
             let labels = stored_logits(rows, lesson)?.autodiff();
             let loss = |logits| kl_divergence(logits, labels, temperature);
-            training_step(student, optimizer, lr, momentum, views, loss)?
+            training_step(student, optimizer, lr, momentum, views, loss)
         }
         Loss::HardLabel {} => {
             let targets = hard_targets(rows, lesson.picture_labels, lesson.classes, lesson.size);
             let targets =
                 Tensor::from_data(TensorData::new(targets, [n, lesson.classes]), lesson.device).autodiff();
             let loss = |logits| cross_entropy_to_distribution(logits, targets);
-            training_step(student, optimizer, lr, momentum, views, loss)?
+            training_step(student, optimizer, lr, momentum, views, loss)
         }
     })
 }

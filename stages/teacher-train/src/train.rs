@@ -15,7 +15,8 @@ use delt_training::checkpoint::kept;
 use delt_training::losses::cross_entropy;
 use delt_training::schedule::train_factor;
 use delt_training::{
-    Accuracy, Checkpoint, PictureSet, TrainingError, ahead, module_optimizer, test_accuracy, training_step,
+    Accuracy, Checkpoint, PictureSet, StepLoss, TrainingError, ahead, module_optimizer, test_accuracy,
+    training_step,
 };
 
 use crate::batches::{Batch, Batches};
@@ -178,21 +179,30 @@ impl Training<'_> {
         let mut loss_sum = 0.0;
         let order = batches.order(epoch);
         let network = ahead(order.iter().map(|indices| batches.augmented(epoch, indices)), |augmented| {
+            let mut account = |step: usize, loss: StepLoss| -> Result<(), TrainError> {
+                let loss = loss.read()?;
+                if !loss.is_finite() {
+                    return Err(self.not_finite(epoch, step, "the loss".to_owned(), loss));
+                }
+                loss_sum += loss * order[step].len() as f64;
+                progress.message(format!("epoch {}/{} loss {loss:.3}", epoch + 1, self.recipe.epochs));
+                Ok(())
+            };
+            let mut before = None;
             for (step, (indices, augmented)) in order.iter().zip(augmented).enumerate() {
                 let lr = self.lr(epoch, step);
                 let Batch { images, labels } = batches.on_device(augmented, indices, &device);
                 let loss_of = |logits| cross_entropy(logits, labels, self.recipe.label_smoothing);
                 let (moved, loss) =
-                    training_step(network, &mut optimizer, lr, self.recipe.bn_momentum, images, loss_of)?;
+                    training_step(network, &mut optimizer, lr, self.recipe.bn_momentum, images, loss_of);
                 network = moved;
-                if !loss.is_finite() {
-                    return Err(self.not_finite(epoch, step, "the loss".to_owned(), loss));
+                if let Some((step, loss)) = before.replace((step, loss)) {
+                    account(step, loss)?;
                 }
-                loss_sum += loss * indices.len() as f64;
-                progress.message(format!("epoch {}/{} loss {loss:.3}", epoch + 1, self.recipe.epochs));
                 progress.advance(indices.len() as u64).map_err(TrainingError::from)?;
             }
-            Ok(network)
+            before.map_or(Ok(()), |(step, loss)| account(step, loss))?;
+            Ok::<_, TrainError>(network)
         })?;
         self.check_weights(&network, epoch)?;
         let accuracy = if self.is_tested(epoch) { Some(self.test(&network, progress)?) } else { None };

@@ -30,6 +30,10 @@ mod tests {
 
     use super::*;
 
+    fn add_one(counter: &AtomicUsize) {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+
     #[test]
     fn items_come_in_order_and_never_more_than_two_ahead() {
         let (made, used) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -38,15 +42,14 @@ mod tests {
             let used = used.load(Ordering::SeqCst);
             assert!(*at <= used + WAITING + 1, "item {at} is made when {used} are used");
         });
-        let found: Vec<usize> =
-            ahead(items, |items| items.inspect(|_| drop(used.fetch_add(1, Ordering::SeqCst))).collect());
+        let found: Vec<usize> = ahead(items, |items| items.inspect(|_| add_one(&used)).collect());
         assert_eq!(found, (0..200).collect::<Vec<_>>());
     }
 
     #[test]
     fn whoever_stops_early_stops_the_making() {
         let made = AtomicUsize::new(0);
-        let items = (0..).inspect(|_| drop(made.fetch_add(1, Ordering::SeqCst)));
+        let items = (0..).inspect(|_| add_one(&made));
         let result: Result<(), i32> = ahead(items, |mut items| items.find(|at| *at == 3).map_or(Ok(()), Err));
         assert_eq!(result, Err(3));
         assert!(made.into_inner() <= 4 + WAITING + 1);
@@ -55,6 +58,6 @@ mod tests {
     #[test]
     #[should_panic = "a scoped thread panicked"]
     fn a_panic_while_an_item_is_made_is_not_the_end_of_the_items() {
-        ahead((0..3).map(|at| assert!(at < 1, "broken")), |items| items.count());
+        ahead((0..3).map(|at| assert!(at < 1, "broken")), Iterator::count);
     }
 }

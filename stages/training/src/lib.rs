@@ -27,4 +27,4 @@ pub use checkpoint::Checkpoint;
 pub use error::TrainingError;
 pub use optimizer::module_optimizer;
 pub use pictures::PictureSet;
-pub use step::training_step;
+pub use step::{StepLoss, training_step};
