@@ -67,16 +67,18 @@ pub(crate) fn brightness(picture: &mut Picture, factor: f32) {
 /// Blends with the smoothed picture: a 3x3 mean whose centre counts five times; border pixels are not smoothed.
 pub(crate) fn sharpness(picture: &mut Picture, factor: f32) {
     const WEIGHTS: u16 = 13;
+    if picture.width < 3 || picture.height < 3 {
+        return;
+    }
     let line = picture.width as usize * CHANNELS;
+    let inner = line - 2 * CHANNELS;
     let source = picture.rgb.clone();
-    let inside = picture.rgb.chunks_exact_mut(line.max(1)).skip(1);
-    for (row, three) in inside.zip(source.windows(3 * line).step_by(line.max(1))) {
+    let inside = picture.rgb.chunks_exact_mut(line).skip(1);
+    for (row, three) in inside.zip(source.windows(3 * line).step_by(line)) {
         // the nine neighbours of a value lie a pixel and a line apart
-        let inner = line.saturating_sub(2 * CHANNELS);
         let neighbour = |place: usize| &three[(place / 3) * line + (place % 3) * CHANNELS..][..inner];
         let around: [&[u8]; 9] = std::array::from_fn(neighbour);
-        let values = &mut row[CHANNELS.min(line)..][..inner];
-        for (at, value) in values.iter_mut().enumerate() {
+        for (at, value) in row[CHANNELS..][..inner].iter_mut().enumerate() {
             let sum = around.iter().map(|values| u16::from(values[at])).sum::<u16>() + 4 * u16::from(*value);
             let smooth = (2 * sum + WEIGHTS) / (2 * WEIGHTS); // rounded to nearest
             *value = blend(smooth as u8, *value, factor);
