@@ -10,6 +10,7 @@ use delt_harness::progress::human_bytes;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
+use delt_training::behind;
 use serde_json::to_value;
 
 use crate::soft_label::Labeller;
@@ -58,23 +59,31 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     let views = u64::from(relabel.epochs) * pictures.len() as u64;
     let progress = session.progress(&format!("relabel seed {seed}"), views, "views", branch);
     let provenance = work.provenance(&classes);
-    let part = |epoch: u32| work.checkpoint_dir().join(format!("epoch-{epoch:05}.parquet"));
-    let mut done = 0;
-    for epoch in 0..relabel.epochs {
-        if !part(epoch).exists() {
-            let (draws, spec) = (Draws::new(seed), relabel.view_spec());
+    let checkpoints = work.checkpoint_dir();
+    let part = |epoch: u32| checkpoints.join(format!("epoch-{epoch:05}.parquet"));
+    let keep = |(epoch, rows): (u32, Vec<ViewRow>)| -> Result<()> {
+        let beside = part(epoch).with_extension("writing");
+        let mut writer = LabelsWriter::create(&beside, &provenance)?;
+        writer.write_epoch(&rows)?;
+        writer.finish()?;
+        Ok(fs_err::rename(&beside, part(epoch))?)
+    };
+    behind(keep, |hand_over| {
+        let (draws, spec, mut done) = (Draws::new(seed), relabel.view_spec(), 0);
+        for epoch in 0..relabel.epochs {
+            if part(epoch).exists() {
+                done += pictures.len() as u64;
+                progress.resume_at(done);
+                continue;
+            }
             let rows = labeller.epoch(&pictures, &draws, epoch, batch as usize, &spec, &progress)?;
             check_finite(&rows)?;
-            let beside = part(epoch).with_extension("writing");
-            let mut writer = LabelsWriter::create(&beside, &provenance)?;
-            writer.write_epoch(&rows)?;
-            writer.finish()?;
-            fs_err::rename(&beside, part(epoch))?;
-        } else {
-            done += pictures.len() as u64;
-            progress.resume_at(done);
+            if !hand_over((epoch, rows)) {
+                break;
+            }
         }
-    }
+        Ok(())
+    })?;
     progress.finish();
 
     let path = work.out_dir().join("labels.parquet");

@@ -1,6 +1,6 @@
 //! What `teacher-train` and `evaluate` share: training a network and measuring it.
 //!
-//! - [`mod@ahead`]: the next batch is made while the network works;
+//! - [`mod@ahead`]: batches are made and results are stored while the network works;
 //! - [`schedule`]: learning rates as pure functions of the step;
 //! - [`optimizer`]: Burn's AdamW and SGD with every value written out;
 //! - [`losses`]: KL divergence at a temperature, cross-entropy;
@@ -22,7 +22,7 @@ pub mod speed;
 pub mod step;
 
 pub use accuracy::{Accuracy, test_accuracy};
-pub use ahead::ahead;
+pub use ahead::{ahead, behind};
 pub use checkpoint::Checkpoint;
 pub use error::TrainingError;
 pub use optimizer::module_optimizer;
