@@ -111,6 +111,6 @@ mod tests {
     #[test]
     #[should_panic = "a scoped thread panicked"]
     fn a_panic_while_an_item_is_made_is_not_the_end_of_the_items() {
-        ahead((0..3).map(|at| assert!(at < 1, "broken")), |items| items.count());
+        ahead((0..3).map(|at| assert!(at < 1, "broken")), Iterator::count);
     }
 }
