@@ -114,18 +114,11 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
                 format!("found {} as the name of a branch, expected text; quote it", yaml::in_a_word(name));
             return Err(YamlError::Value { origin, place: "branches".into(), problem });
         };
-        let Value::Mapping(change) = change else {
-            return Err(YamlError::Value {
-                origin,
-                place: format!("branches.{name}"),
-                problem: format!(
-                    "found {}, expected a map of overrides, e.g. `random: {{select: {{strategy: random}}}}`",
-                    yaml::in_a_word(change)
-                ),
-            });
-        };
+        let change = changes_of(&whole.branches, name, change, &mut Vec::new()).map_err(|problem| {
+            YamlError::Value { origin: origin.clone(), place: format!("branches.{name}"), problem }
+        })?;
         let mut sections = root.clone();
-        yaml::merge(&mut sections, change.clone());
+        yaml::merge(&mut sections, change);
         let origin = format!("{origin} (branch {name})");
         let pipeline: Pipeline = yaml::typed(&sections, &origin)?;
         if let Err(Invalid { place, problem }) = pipeline.validate() {
@@ -139,6 +132,39 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
     }
     Ok(branches)
 }
+
+/// What a branch changes: the changes of the branch that it is `like`, then its own. `open` are the branches whose changes
+/// are being read.
+fn changes_of(
+    branches: &Mapping,
+    name: &str,
+    change: &Value,
+    open: &mut Vec<String>,
+) -> Result<Mapping, String> {
+    let Value::Mapping(change) = change else {
+        return Err(format!(
+            "found {}, expected a map of overrides, e.g. `random: {{select: {{strategy: random}}}}`",
+            yaml::in_a_word(change)
+        ));
+    };
+    let mut own = change.clone();
+    let Some(like) = own.remove(LIKE) else { return Ok(own) };
+    open.push(name.to_owned());
+    let known = || branches.keys().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let parent = like.as_str().and_then(|like| Some((like, branches.get(like)?)));
+    let Some((like, parent)) = parent else {
+        return Err(format!("`like` names no branch; there are: {}", known()));
+    };
+    if open.iter().any(|name| name == like) {
+        return Err(format!("`like` runs in a circle: {} like {like}", open.join(" like ")));
+    }
+    let mut merged = changes_of(branches, like, parent, open)?;
+    yaml::merge(&mut merged, own);
+    Ok(merged)
+}
+
+/// Key of a branch that changes what another one changes, and more.
+const LIKE: &str = "like";
 
 /// The name of a pipeline: its file name without `.yaml`.
 pub fn pipeline_name(path: &Path) -> String {
@@ -363,6 +389,11 @@ mod tests {
                 "`branches.delt`: found a number, expected a map of overrides, e.g. `random: {select: {strategy: random}}`",
             ),
             ("{7: {}}", "`branches`: found a number as the name of a branch, expected text; quote it"),
+            ("{delt: {like: dent}}", "`branches.delt`: `like` names no branch; there are: delt"),
+            (
+                "{a: {like: b}, b: {like: c}, c: {like: a}}",
+                "`branches.a`: `like` runs in a circle: a like b like c like a",
+            ),
         ];
         for (branches, expected) in refusals {
             let path = repository_file("demo.yaml");
@@ -374,6 +405,23 @@ mod tests {
             let message = load(&path, &[], None).expect_err("refused").to_string();
             assert_eq!(message, format!("{}: at {expected}", path.display()));
         }
+    }
+
+    #[test]
+    fn a_branch_like_another_changes_what_that_one_changes_and_more() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut root = yaml::load(&repository_file("demo.yaml")).expect("loads");
+        let branches = "{hard: {like: random, evaluate: {loss: {kind: hard_label}}}, \
+            random: {select: {strategy: random}, synthesize: {max_iterations: 0}}}";
+        root.insert("branches".into(), serde_yaml::from_str(branches).expect("test YAML"));
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, serde_yaml::to_string(&root).expect("YAML")).expect("written");
+        let loaded = load(&path, &[], None).expect("loads");
+        let [hard, random] = loaded.as_slice() else { panic!("{loaded:?}") };
+        assert_eq!((hard.name.as_str(), &hard.pipeline.select), ("hard", &random.pipeline.select));
+        assert_eq!(hard.pipeline.synthesize.max_iterations, 0);
+        assert_eq!(hard.pipeline.evaluate.loss, evaluate::Loss::HardLabel {});
+        assert_ne!(random.pipeline.evaluate.loss, hard.pipeline.evaluate.loss);
     }
 
     #[test]
