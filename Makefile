@@ -33,7 +33,7 @@ stage  = @$(LAUNCH) $(BIN)/$(@F) --pipeline pipelines/$*.yaml --store '$(STORE)'
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer smoke verify-device check-cuda test-vulkan bench bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer smoke verify-device check-cuda test-vulkan bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report,$(PIPELINES:=/$(name)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -130,8 +130,11 @@ test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_
 BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
 PYTHON ?= python3
 
-bench: ## seconds of each kind of work, MB/s of files (ONLY=part of a name)
+bench: ## seconds and peak memory of each kind of work, views/s, MB/s of files (ONLY=part of a name)
 	$(BENCH)
+
+bench-scaling: ## how seconds and memory grow with batch, image size and classes: docs/scaling (ONLY=batch, size or classes)
+	$(BENCH) --scaling docs/scaling --runs 3
 
 bench-torch: $(TARGET)/torch-venv/made ## the same in turns with PyTorch on this machine: ratio NAME MEDIAN MIN MAX (fetches PyTorch from PyPI)
 	$(BENCH) --torch '$(TARGET)/torch-venv/bin/python'
