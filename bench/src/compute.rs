@@ -165,7 +165,7 @@ impl Work {
             early_late: false,
             min_iterations: None,
         };
-        let schedule = EarlyLate::new(&schedule, 0..self.case.batch as u32, &Draws::new(0));
+        let schedule = EarlyLate::new(&schedule, self.labels(), &Draws::new(0));
         let batch = schedule.batches.first().context("no batch")?;
         let teacher =
             RecoveryTeacher::new(FrozenNetwork::new(self.network(device)?, device), &NORMALIZATION, device);
