@@ -7,7 +7,7 @@ const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 270.0;
 /// Room for labels at the left, right, top and bottom.
 const LEFT: f64 = 48.0;
-const RIGHT: f64 = 10.0;
+const RIGHT: f64 = 18.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 38.0;
 
