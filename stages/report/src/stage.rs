@@ -15,8 +15,8 @@ const REPORTS: &str = "reports";
 /// Writes the page of the session's pipeline.
 ///
 /// # Errors
-/// An artifact that cannot be read, a page that cannot be written, or a page of an evaluated run that one without results
-/// would replace.
+/// An artifact that cannot be read, a run of which the store has nothing, a page that cannot be written, or a page of an
+/// evaluated run that one without results would replace.
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
     let path = page_path(session);
@@ -25,6 +25,11 @@ pub fn run(session: &Session) -> Result<()> {
         return Ok(());
     }
     let findings = Findings::collect(session)?;
+    ensure!(
+        findings.dataset.is_some(),
+        "nothing of {name} as it stands is in the store {}; run `make {name}` first, with the same SET, DATA and STORE",
+        session.store().root().display()
+    );
     ensure!(
         findings.is_evaluated() || !path.exists(),
         "{}: there is a page already, and nothing of {name} as it stands now is evaluated in {}; run `make {name}` first, with \

@@ -297,6 +297,7 @@ fn a_page_that_cannot_be_written_is_refused_by_its_place() {
     let file = dir.path().join("file");
     std::fs::write(&file, "no folder").expect("written");
     let session = session(&dir.path().join("store"), Some(file.join("page.html")));
+    publish_inputs(&session, &session.branches()[0]);
     assert_eq!(
         report::stage::run(&session).expect_err("refused").to_string(),
         format!(
@@ -304,6 +305,20 @@ fn a_page_that_cannot_be_written_is_refused_by_its_place() {
             file.join("page.html").display()
         )
     );
+}
+
+#[test]
+fn a_run_of_which_the_store_has_nothing_has_no_page() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let session = session(dir.path(), None);
+    assert_eq!(
+        report::stage::run(&session).expect_err("refused").to_string(),
+        format!(
+            "nothing of demo as it stands is in the store {}; run `make demo` first, with the same SET, DATA and STORE",
+            dir.path().display()
+        )
+    );
+    assert!(!dir.path().join("reports").exists());
 }
 
 #[test]
