@@ -123,7 +123,7 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
 	DOCS_RS=1 cargo check --workspace --bins --features delt-device/cuda --target-dir '$(TARGET)/check-cuda'
 
-# without a GPU: make test-vulkan VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json (Debian's chromium-common)
+# without a GPU: make test-vulkan VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json (Debian's chromium-common, libvulkan1)
 test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_DRIVER_FILES=driver.json chooses the driver)
 	DELT_DEVICE=vulkan cargo test --workspace --features delt-device/vulkan --test golden -- --nocapture
 

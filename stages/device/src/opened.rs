@@ -98,15 +98,30 @@ fn open_gpu(backend: Backend, index: Option<usize>) -> Result<Opened, DeviceErro
     }
 }
 
-/// Adds four ones on the device.
+/// Computes what has a known result: a sum, and a matrix product with a bias in one chain. Burn 0.22 may fuse the latter into a
+/// kernel that loses the product (tracel-ai/burn issues 5122 and 5257); a network would then give wrong logits in silence.
 fn probe(device: Option<Device>) -> Result<Device, String> {
     let device = device.ok_or("the backend is not in this build")?;
     match Tensor::<1>::ones([4], &device).sum().try_into_scalar::<f32>() {
-        Ok(4.0) => Ok(device),
-        Ok(sum) => Err(format!("1 + 1 + 1 + 1 came out as {sum}")),
-        Err(error) => Err(error.to_string()),
+        Ok(4.0) => {}
+        Ok(sum) => return Err(format!("1 + 1 + 1 + 1 came out as {sum}")),
+        Err(error) => return Err(error.to_string()),
+    }
+    let ones = |rows| Tensor::<2>::ones([rows, INNER], &device);
+    let layer = ones(4).matmul(ones(10).transpose()) + Tensor::<1>::ones([10], &device).unsqueeze();
+    let expected = INNER as f32 + 1.0;
+    let values = layer.try_into_vec_as::<f32>().map_err(|error| error.to_string())?;
+    match values.iter().find(|value| **value != expected) {
+        None => Ok(device),
+        Some(found) => Err(format!(
+            "a matrix product with a bias came out as {found}, expected {expected} (tracel-ai/burn issue 5122), so every result \
+             would be wrong"
+        )),
     }
 }
+
+/// Inner side of the product that is probed.
+const INNER: usize = 256;
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text =
