@@ -15,6 +15,7 @@ DRY_RUN ?=
 LAUNCH  ?=
 OUTPUT  ?=
 ONLY    ?=
+SWEEP   ?= cifar100-conv3
 # knobs reach the binaries as arguments, never by the environment
 unexport STORE DEVICE BACKEND SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT
 
@@ -33,7 +34,7 @@ stage  = @$(LAUNCH) $(BIN)/$(@F) --pipeline pipelines/$*.yaml --store '$(STORE)'
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer smoke verify-device check-cuda test-vulkan bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer smoke verify-device check-cuda test-vulkan compare bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report,$(PIPELINES:=/$(name)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -52,6 +53,14 @@ $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
 $(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage) $(if $(OUTPUT),--output '$(OUTPUT)')
 $(PIPELINES):                   %:                 %/evaluate
+
+COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store '$(STORE)' --device '$(DEVICE)' \
+	$(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)')
+
+compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
+	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
+		$(MAKE) --no-print-directory $$pipeline/evaluate || exit; done
+	@$(COMPARE) $(if $(OUTPUT),--output '$(OUTPUT)')
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -76,7 +85,8 @@ help: ## list every target
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
-	@echo "  OUTPUT=page.html               where P/report writes"
+	@echo "  OUTPUT=page.html               where P/report and compare write"
+	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
 build: ## compile all binaries (pipelines do this first)
 	@cargo build --workspace --bins $(FEATURES)

@@ -17,6 +17,7 @@ const PICTURES: usize = 200;
 const BATCH: usize = 100;
 
 const SPEC: ViewSpec = ViewSpec {
+    shuffle_patches: None,
     randaugment: Some(RandAugment { magnitude: 5.0, layers: 4, std: 1.0 }),
     min_crop_scale: 0.25,
     flip: true,

@@ -1,5 +1,8 @@
 //! Soft labels: `labels.parquet`, made by `relabel`. One row per view, one row group per epoch, so that a student reads any
 //! epoch without reading those before it.
+//!
+//! Two layouts: logits of all classes in half precision, in the column `logits`; or packed as [`LabelPacking`] says, in columns
+//! of their own, which also keep the order of patches. A reader takes either and gives whole logits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::Digest;
 use crate::columns::WrongValue;
 use crate::error::{FormatError, Result};
+use crate::label_packing::LabelPacking;
+use crate::packed_views::PackedView;
 use crate::provenance::Provenance;
-use crate::table::{Row, Rows, TableReader, TableWriter};
+use crate::table::{Row, TableReader, TableWriter};
 pub use crate::view::{AugmentOp, CropBox, Interpolation, Mix, Op, ViewRow};
 use crate::view_columns::check_partners;
 
@@ -42,20 +47,45 @@ pub struct LabelsFacts {
 /// Writes views, an epoch at a time.
 #[derive(Debug)]
 pub struct LabelsWriter {
-    table: TableWriter<ViewRow>,
+    table: WriterTable,
     path: PathBuf,
     last_epoch: Option<u32>,
 }
 
+#[derive(Debug)]
+enum WriterTable {
+    Whole(TableWriter<ViewRow>),
+    Packed(TableWriter<PackedView>, LabelPacking),
+}
+
 impl LabelsWriter {
-    /// Creates the file, over any that is there.
+    /// Creates the file with whole logits, over any that is there.
     ///
     /// # Errors
     ///
     /// If the provenance is not of labels, or the file cannot be created.
     pub fn create(path: impl AsRef<Path>, provenance: &Provenance) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        Ok(Self { table: TableWriter::create(&path, provenance)?, path, last_epoch: None })
+        Ok(Self {
+            table: WriterTable::Whole(TableWriter::create(&path, provenance)?),
+            path,
+            last_epoch: None,
+        })
+    }
+
+    /// Creates the file in the packed layout, over any that is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn create_packed(
+        path: impl AsRef<Path>,
+        provenance: &Provenance,
+        packing: LabelPacking,
+    ) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let table = WriterTable::Packed(TableWriter::create(&path, provenance)?, packing);
+        Ok(Self { table, path, last_epoch: None })
     }
 
     /// Adds the views of one epoch, which become one row group. Epochs come in ascending order and may begin anywhere, so
@@ -69,9 +99,8 @@ impl LabelsWriter {
         if let Some(last) = self.last_epoch.filter(|last| first.epoch <= *last) {
             return Err(FormatError::EpochOrder { path: self.path.clone(), found: first.epoch, last });
         }
-        check_partners(views).map_err(|(index, wrong)| {
-            wrong.at(&self.path, self.table.rows() + index as u64, ViewRow::KINDS)
-        })?;
+        check_partners(views)
+            .map_err(|(index, wrong)| wrong.at(&self.path, self.rows() + index as u64, ViewRow::KINDS))?;
         for view in views {
             if view.epoch != first.epoch {
                 let wrong = WrongValue::new(
@@ -79,12 +108,25 @@ impl LabelsWriter {
                     view.epoch,
                     format!("{}, the epoch of its row group", first.epoch),
                 );
-                return Err(wrong.at(&self.path, self.table.rows(), ViewRow::KINDS));
+                return Err(wrong.at(&self.path, self.rows(), ViewRow::KINDS));
             }
-            self.table.write(view)?;
+            match &mut self.table {
+                WriterTable::Whole(table) => table.write(view)?,
+                WriterTable::Packed(table, packing) => table.write(&PackedView::pack(view, *packing))?,
+            }
         }
         self.last_epoch = Some(first.epoch);
-        self.table.end_group()
+        match &mut self.table {
+            WriterTable::Whole(table) => table.end_group(),
+            WriterTable::Packed(table, _) => table.end_group(),
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        match &self.table {
+            WriterTable::Whole(table) => table.rows(),
+            WriterTable::Packed(table, _) => table.rows(),
+        }
     }
 
     /// Writes the footer, waits until the file is on disk and reads the footer again.
@@ -93,15 +135,34 @@ impl LabelsWriter {
     ///
     /// If the file cannot be written, or cannot be read back.
     pub fn finish(self) -> Result<()> {
-        self.table.finish()
+        match self.table {
+            WriterTable::Whole(table) => table.finish(),
+            WriterTable::Packed(table, _) => table.finish(),
+        }
     }
 }
 
 /// Reads views, an epoch at a time, in any order.
 #[derive(Debug)]
 pub struct LabelsReader {
-    table: TableReader<ViewRow>,
+    table: ReaderTable,
     groups: BTreeMap<u32, usize>,
+}
+
+#[derive(Debug)]
+enum ReaderTable {
+    Whole(TableReader<ViewRow>),
+    Packed(TableReader<PackedView>),
+}
+
+/// What both layouts answer alike.
+macro_rules! either {
+    ($table:expr, $inner:ident => $answer:expr) => {
+        match $table {
+            ReaderTable::Whole($inner) => $answer,
+            ReaderTable::Packed($inner) => $answer,
+        }
+    };
 }
 
 impl LabelsReader {
@@ -111,17 +172,27 @@ impl LabelsReader {
     ///
     /// Whatever the file is instead of a file of labels.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let table = TableReader::<ViewRow>::open(path)?;
+        let path = path.as_ref();
+        let table = match TableReader::<ViewRow>::open(path) {
+            Ok(table) => ReaderTable::Whole(table),
+            Err(FormatError::MissingColumn { column, found, .. })
+                if column == "logits" && found.iter().any(|name| name == "kept_logits") =>
+            {
+                ReaderTable::Packed(TableReader::open(path)?)
+            }
+            Err(error) => return Err(error),
+        };
         let mut groups = BTreeMap::new();
         let mut first_row = 0;
-        for (index, group) in table.footer().row_groups().iter().enumerate() {
+        let footer = either!(&table, table => table.footer());
+        for (index, group) in footer.row_groups().iter().enumerate() {
             let epoch = group_epoch(group).filter(|epoch| !groups.contains_key(epoch)).ok_or_else(|| {
                 let wrong = WrongValue::new(
                     "epoch",
                     format!("row group {index}"),
                     "one epoch per row group".to_owned(),
                 );
-                wrong.at(table.path(), first_row, ViewRow::KINDS)
+                wrong.at(path, first_row, ViewRow::KINDS)
             })?;
             groups.insert(epoch, index);
             first_row += u64::try_from(group.num_rows()).unwrap_or(0);
@@ -131,17 +202,17 @@ impl LabelsReader {
 
     /// What made the file.
     pub fn provenance(&self) -> &Provenance {
-        self.table.provenance()
+        either!(&self.table, table => table.provenance())
     }
 
     /// How many views there are.
     pub fn len(&self) -> u64 {
-        self.table.len()
+        either!(&self.table, table => table.len())
     }
 
     /// Whether there are no views.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        either!(&self.table, table => table.is_empty())
     }
 
     /// The epochs stored, ascending.
@@ -155,7 +226,7 @@ impl LabelsReader {
     ///
     /// Names the first class that differs.
     pub fn expect_classes(&self, classes: &[String]) -> Result<()> {
-        self.table.expect_classes(classes)
+        either!(&self.table, table => table.expect_classes(classes))
     }
 
     /// Refuses the file if it was not made from the given content of the input called `input`.
@@ -164,7 +235,7 @@ impl LabelsReader {
     ///
     /// Names the digests found and expected.
     pub fn expect_input(&self, input: &str, content: &Digest) -> Result<()> {
-        self.table.expect_input(input, content)
+        either!(&self.table, table => table.expect_input(input, content))
     }
 
     /// The views of one epoch, in the order written.
@@ -173,23 +244,25 @@ impl LabelsReader {
     ///
     /// If the epoch is not stored, or its rows cannot be read.
     pub fn epoch(&self, epoch: u32) -> Result<Vec<ViewRow>> {
+        let path = either!(&self.table, table => table.path());
         let group = self.groups.get(&epoch).ok_or_else(|| FormatError::NoEpoch {
-            path: self.table.path().to_owned(),
+            path: path.to_owned(),
             epoch,
             found: self.groups.len(),
         })?;
-        let rows = self.table.group(*group);
-        let first_row = rows.next_row();
-        let views = rows.collect::<Result<Vec<_>>>()?;
-        check_partners(&views).map_err(|(index, wrong)| {
-            wrong.at(self.table.path(), first_row + index as u64, ViewRow::KINDS)
-        })?;
+        let (first_row, views) = match &self.table {
+            ReaderTable::Whole(table) => {
+                let rows = table.group(*group);
+                (rows.next_row(), rows.collect::<Result<Vec<_>>>()?)
+            }
+            ReaderTable::Packed(table) => {
+                let (rows, classes) = (table.group(*group), table.provenance().classes.len());
+                (rows.next_row(), rows.map(|row| Ok(row?.unpack(classes))).collect::<Result<Vec<_>>>()?)
+            }
+        };
+        check_partners(&views)
+            .map_err(|(index, wrong)| wrong.at(path, first_row + index as u64, ViewRow::KINDS))?;
         Ok(views)
-    }
-
-    /// All views, from the first.
-    pub fn rows(&self) -> Rows<ViewRow> {
-        self.table.rows()
     }
 }
 

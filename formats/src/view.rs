@@ -211,7 +211,9 @@ pub struct ViewRow {
     pub position: u32,
     /// The row of `synthetic.parquet`.
     pub image_id: u32,
-    /// Operations on the stored 8-bit image, in order.
+    /// The patch of the stored image that each place of the view's mosaic shows, row by row; empty: the image as it is.
+    pub patch_order: Vec<u8>,
+    /// Operations on that 8-bit image, in order.
     pub randaugment: Vec<AugmentOp>,
     /// The part kept after them.
     pub crop: CropBox,

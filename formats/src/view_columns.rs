@@ -10,6 +10,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
+use half::f16;
 use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
@@ -27,7 +28,7 @@ fn op_fields() -> Fields {
     ])
 }
 
-fn element(data_type: DataType) -> FieldRef {
+pub(crate) fn element(data_type: DataType) -> FieldRef {
     Arc::new(required("element", data_type))
 }
 
@@ -37,99 +38,32 @@ impl Row for ViewRow {
     const GROUP_ROWS: usize = usize::MAX;
 
     fn schema() -> Schema {
-        let number = |name| required(name, DataType::UInt32);
-        let mixing = |name| Field::new(name, DataType::UInt32, true);
-        Schema::new(vec![
-            number("epoch"),
-            number("batch"),
-            number("position"),
-            number("image_id"),
-            required("randaugment", DataType::List(element(DataType::Struct(op_fields())))),
-            number("crop_top"),
-            number("crop_left"),
-            number("crop_height"),
-            number("crop_width"),
-            required("flip", DataType::Boolean),
-            required("mix_kind", DataType::Utf8),
-            mixing("mix_partner"),
-            Field::new("mix_lambda", DataType::Float32, true),
-            mixing("mix_top"),
-            mixing("mix_left"),
-            mixing("mix_bottom"),
-            mixing("mix_right"),
-            required("logits", DataType::List(element(DataType::Float16))),
-        ])
+        let logits = required("logits", DataType::List(element(DataType::Float16)));
+        Schema::new(view_fields().into_iter().chain([logits]).collect::<Vec<_>>())
     }
 
     fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
-        let number = |value: fn(&ViewRow) -> u32| -> ArrayRef {
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(value)))
-        };
-        let mixing = |value: fn(&Mix) -> Option<u32>| -> ArrayRef {
-            Arc::new(rows.iter().map(|row| value(&row.mix)).collect::<UInt32Array>())
-        };
-        vec![
-            number(|row| row.epoch),
-            number(|row| row.batch),
-            number(|row| row.position),
-            number(|row| row.image_id),
-            randaugment_array(rows),
-            number(|row| row.crop.top),
-            number(|row| row.crop.left),
-            number(|row| row.crop.height),
-            number(|row| row.crop.width),
-            Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.flip)))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.mix.kind()))),
-            mixing(|mix| match mix {
-                Mix::None => None,
-                Mix::Cutmix { partner, .. } | Mix::Mixup { partner, .. } => Some(*partner),
-            }),
-            Arc::new(rows.iter().map(|row| mix_lambda(&row.mix)).collect::<Float32Array>()),
-            mixing(|mix| if let Mix::Cutmix { top, .. } = mix { Some(*top) } else { None }),
-            mixing(|mix| if let Mix::Cutmix { left, .. } = mix { Some(*left) } else { None }),
-            mixing(|mix| if let Mix::Cutmix { bottom, .. } = mix { Some(*bottom) } else { None }),
-            mixing(|mix| if let Mix::Cutmix { right, .. } = mix { Some(*right) } else { None }),
-            logits_array(rows),
-        ]
+        let logits = float16_lists(rows.iter().map(|row| row.logits.as_slice()));
+        let mut columns = view_arrays(&rows.iter().collect::<Vec<_>>());
+        columns.push(logits);
+        columns
     }
 
     fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let number = |column| columns.required::<UInt32Array>(column);
-        let (epoch, batch) = (number("epoch")?, number("batch")?);
-        let (position, image_id) = (number("position")?, number("image_id")?);
-        let (crop_top, crop_left) = (number("crop_top")?, number("crop_left")?);
-        let (crop_height, crop_width) = (number("crop_height")?, number("crop_width")?);
-        let flip: &BooleanArray = columns.required("flip")?;
-        let mixes = Mixes::of(columns)?;
-        let ops = read_randaugment(columns)?;
-        let logits: &ListArray = columns.required("logits")?;
-        let mut rows = Vec::with_capacity(columns.rows());
-        for (index, randaugment) in ops.into_iter().enumerate() {
-            let logits = logits.value(index);
-            let Some(values) = logits.as_any().downcast_ref::<Float16Array>() else {
-                return Err(columns.wrong_type("logits", logits.data_type(), &DataType::Float16));
-            };
-            rows.push(ViewRow {
-                epoch: epoch.value(index),
-                batch: batch.value(index),
-                position: position.value(index),
-                image_id: image_id.value(index),
-                randaugment,
-                crop: CropBox {
-                    top: crop_top.value(index),
-                    left: crop_left.value(index),
-                    height: crop_height.value(index),
-                    width: crop_width.value(index),
-                },
-                flip: flip.value(index),
-                mix: mixes.at(columns, index)?,
-                logits: values.values().to_vec(),
-            });
-        }
-        Ok(rows)
+        let logits = read_float16_lists(columns, "logits")?;
+        let views = views_without_logits(columns)?;
+        Ok(views.into_iter().zip(logits).map(|(view, logits)| Self { logits, ..view }).collect())
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
+        if !self.patch_order.is_empty() {
+            let found = format!("{} patches", self.patch_order.len());
+            return Err(WrongValue::new(
+                "patch_order",
+                found,
+                "none in this layout, which has no such column",
+            ));
+        }
         if self.logits.len() != classes {
             let expected = format!("{classes}, one per class");
             return Err(WrongValue::new("logits", format!("{} values", self.logits.len()), expected));
@@ -137,16 +71,116 @@ impl Row for ViewRow {
         if let Some(logit) = self.logits.iter().find(|logit| !logit.is_finite()) {
             return Err(WrongValue::new("logits", logit, "finite numbers"));
         }
-        check_crop(&self.crop)?;
-        check_mix(&self.mix)
+        check_view(self)
     }
 
     fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        let logits = ColumnPath::new(["logits", "list", "element"].map(str::to_owned).to_vec());
-        builder
-            .set_column_dictionary_enabled(logits.clone(), false)
-            .set_column_statistics_enabled(logits, EnabledStatistics::None)
+        plain_float16_list(builder, "logits")
     }
+}
+
+/// A list of numbers that repeat too seldom for a dictionary, and whose bounds nobody asks for.
+pub(crate) fn plain_float16_list(builder: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
+    let elements = ColumnPath::new([column, "list", "element"].map(str::to_owned).to_vec());
+    builder
+        .set_column_dictionary_enabled(elements.clone(), false)
+        .set_column_statistics_enabled(elements, EnabledStatistics::None)
+}
+
+/// Everything of a view but its logits.
+pub(crate) fn view_fields() -> Vec<Field> {
+    let number = |name| required(name, DataType::UInt32);
+    let mixing = |name| Field::new(name, DataType::UInt32, true);
+    vec![
+        number("epoch"),
+        number("batch"),
+        number("position"),
+        number("image_id"),
+        required("randaugment", DataType::List(element(DataType::Struct(op_fields())))),
+        number("crop_top"),
+        number("crop_left"),
+        number("crop_height"),
+        number("crop_width"),
+        required("flip", DataType::Boolean),
+        required("mix_kind", DataType::Utf8),
+        mixing("mix_partner"),
+        Field::new("mix_lambda", DataType::Float32, true),
+        mixing("mix_top"),
+        mixing("mix_left"),
+        mixing("mix_bottom"),
+        mixing("mix_right"),
+    ]
+}
+
+/// The columns of [`view_fields`].
+pub(crate) fn view_arrays(rows: &[&ViewRow]) -> Vec<ArrayRef> {
+    let number = |value: fn(&ViewRow) -> u32| -> ArrayRef {
+        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| value(row))))
+    };
+    let mixing = |value: fn(&Mix) -> Option<u32>| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| value(&row.mix)).collect::<UInt32Array>())
+    };
+    vec![
+        number(|row| row.epoch),
+        number(|row| row.batch),
+        number(|row| row.position),
+        number(|row| row.image_id),
+        randaugment_array(rows),
+        number(|row| row.crop.top),
+        number(|row| row.crop.left),
+        number(|row| row.crop.height),
+        number(|row| row.crop.width),
+        Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.flip)))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.mix.kind()))),
+        mixing(|mix| match mix {
+            Mix::None => None,
+            Mix::Cutmix { partner, .. } | Mix::Mixup { partner, .. } => Some(*partner),
+        }),
+        Arc::new(rows.iter().map(|row| mix_lambda(&row.mix)).collect::<Float32Array>()),
+        mixing(|mix| if let Mix::Cutmix { top, .. } = mix { Some(*top) } else { None }),
+        mixing(|mix| if let Mix::Cutmix { left, .. } = mix { Some(*left) } else { None }),
+        mixing(|mix| if let Mix::Cutmix { bottom, .. } = mix { Some(*bottom) } else { None }),
+        mixing(|mix| if let Mix::Cutmix { right, .. } = mix { Some(*right) } else { None }),
+    ]
+}
+
+/// The views that [`view_arrays`] made, with neither logits nor the order of patches.
+pub(crate) fn views_without_logits(columns: &Columns<'_>) -> Result<Vec<ViewRow>> {
+    let number = |column| columns.required::<UInt32Array>(column);
+    let (epoch, batch) = (number("epoch")?, number("batch")?);
+    let (position, image_id) = (number("position")?, number("image_id")?);
+    let (crop_top, crop_left) = (number("crop_top")?, number("crop_left")?);
+    let (crop_height, crop_width) = (number("crop_height")?, number("crop_width")?);
+    let flip: &BooleanArray = columns.required("flip")?;
+    let mixes = Mixes::of(columns)?;
+    let ops = read_randaugment(columns)?;
+    let mut rows = Vec::with_capacity(columns.rows());
+    for (index, randaugment) in ops.into_iter().enumerate() {
+        rows.push(ViewRow {
+            epoch: epoch.value(index),
+            batch: batch.value(index),
+            position: position.value(index),
+            image_id: image_id.value(index),
+            patch_order: Vec::new(),
+            randaugment,
+            crop: CropBox {
+                top: crop_top.value(index),
+                left: crop_left.value(index),
+                height: crop_height.value(index),
+                width: crop_width.value(index),
+            },
+            flip: flip.value(index),
+            mix: mixes.at(columns, index)?,
+            logits: Vec::new(),
+        });
+    }
+    Ok(rows)
+}
+
+/// Checks everything of a view but its logits.
+pub(crate) fn check_view(view: &ViewRow) -> Result<(), WrongValue> {
+    check_crop(&view.crop)?;
+    check_mix(&view.mix)
 }
 
 fn check_crop(crop: &CropBox) -> Result<(), WrongValue> {
@@ -189,7 +223,7 @@ pub(crate) fn check_partners(views: &[ViewRow]) -> Result<(), (usize, WrongValue
     Ok(())
 }
 
-fn randaugment_array(rows: &[ViewRow]) -> ArrayRef {
+fn randaugment_array(rows: &[&ViewRow]) -> ArrayRef {
     let ops = || rows.iter().flat_map(|row| &row.randaugment);
     let names: ArrayRef = Arc::new(StringArray::from_iter_values(ops().map(|op| op.op.name())));
     let arguments: ArrayRef = Arc::new(Float32Array::from_iter_values(ops().map(|op| op.argument)));
@@ -199,10 +233,22 @@ fn randaugment_array(rows: &[ViewRow]) -> ArrayRef {
     Arc::new(ListArray::new(element(DataType::Struct(op_fields())), offsets, Arc::new(items), None))
 }
 
-fn logits_array(rows: &[ViewRow]) -> ArrayRef {
-    let values = Float16Array::from_iter_values(rows.iter().flat_map(|row| row.logits.iter().copied()));
-    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.logits.len()));
+/// Builds a column of lists of half-precision numbers.
+pub(crate) fn float16_lists<'a>(lists: impl Iterator<Item = &'a [f16]> + Clone) -> ArrayRef {
+    let offsets = OffsetBuffer::from_lengths(lists.clone().map(<[f16]>::len));
+    let values = Float16Array::from_iter_values(lists.flatten().copied());
     Arc::new(ListArray::new(element(DataType::Float16), offsets, Arc::new(values), None))
+}
+
+/// Reads a column of lists of half-precision numbers.
+pub(crate) fn read_float16_lists(columns: &Columns<'_>, column: &'static str) -> Result<Vec<Vec<f16>>> {
+    let lists: &ListArray = columns.required(column)?;
+    let values = lists.values();
+    let numbers = values.as_any().downcast_ref::<Float16Array>();
+    let numbers =
+        numbers.ok_or_else(|| columns.wrong_type(column, values.data_type(), &DataType::Float16))?;
+    let bounds = lists.value_offsets().windows(2);
+    Ok(bounds.map(|ends| numbers.values()[ends[0] as usize..ends[1] as usize].to_vec()).collect())
 }
 
 fn mix_lambda(mix: &Mix) -> Option<f32> {

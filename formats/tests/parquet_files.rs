@@ -137,6 +137,7 @@ fn view(epoch: u32, position: u32) -> ViewRow {
         batch: position / 10,
         position: position % 10,
         image_id: position * 2,
+        patch_order: Vec::new(),
         randaugment,
         crop: CropBox { top: 1, left: 2, height: 20 + epoch, width: 31 },
         flip: position % 2 == 1,
@@ -172,8 +173,64 @@ fn any_epoch_of_the_labels_can_be_read_by_itself() {
         reader.epoch(3).unwrap_err().to_string(),
         format!("{}: has no epoch 3, it holds 3 epochs; re-run relabel with more epochs", path.display())
     );
-    let all: Vec<ViewRow> = reader.rows().collect::<Result<_>>().unwrap();
-    assert_eq!(all, [epoch(0), epoch(1), epoch(2)].concat());
+}
+
+#[test]
+fn packed_labels_give_whole_logits_and_the_order_of_patches() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("labels.parquet");
+    let shuffled = |mut views: Vec<ViewRow>| {
+        views.iter_mut().for_each(|view| view.patch_order = vec![2, 0, 3, 1]);
+        views
+    };
+    // the logits of each view are -1.5, 0.25 and 100, plus the epoch
+    for (keep, bits, expected) in [
+        (Keep::Full, 16, [-1.5, 0.25, 100.0]),
+        (Keep::TopK(1), 16, [-0.625, -0.625, 100.0]),
+        (Keep::TopK(2), 8, [-1.5, 0.25, 100.0]),
+        (Keep::Full, 8, [-1.5, 0.092_163_086, 100.0]),
+    ] {
+        let packing = LabelPacking { keep, bits };
+        let mut writer =
+            LabelsWriter::create_packed(&path, &provenance(ArtifactKind::Labels), packing).unwrap();
+        let views = shuffled(epoch(0));
+        writer.write_epoch(&views).unwrap();
+        writer.finish().unwrap();
+        let reader = LabelsReader::open(&path).unwrap();
+        let found = reader.epoch(0).unwrap();
+        assert_eq!(found[7].logits, expected.map(f16::from_f32), "{packing:?}");
+        let without = |view: &ViewRow| ViewRow { logits: Vec::new(), ..view.clone() };
+        assert!(found.iter().map(without).eq(views.iter().map(without)));
+        assert_eq!((reader.len(), reader.epochs().count()), (25, 1));
+    }
+}
+
+#[test]
+fn patches_in_another_order_need_the_packed_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("labels.parquet");
+    let mut views = epoch(0);
+    views[3].patch_order = vec![1, 0, 2, 3];
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels)).unwrap();
+    assert_eq!(
+        writer.write_epoch(&views).unwrap_err().to_string(),
+        format!(
+            "{}: row 3, column `patch_order`: found 4 patches, expected none in this layout, which has no such column; re-run \
+             relabel",
+            path.display()
+        )
+    );
+    views[3].patch_order = vec![1, 0, 2, 2];
+    let packing = LabelPacking::FULL;
+    let mut writer = LabelsWriter::create_packed(&path, &provenance(ArtifactKind::Labels), packing).unwrap();
+    assert_eq!(
+        writer.write_epoch(&views).unwrap_err().to_string(),
+        format!(
+            "{}: row 3, column `patch_order`: found [1, 0, 2, 2], expected each patch of a square mosaic once, from 0; re-run \
+             relabel",
+            path.display()
+        )
+    );
 }
 
 #[test]

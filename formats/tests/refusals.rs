@@ -325,6 +325,7 @@ fn view() -> ViewRow {
         batch: 0,
         position: 0,
         image_id: 0,
+        patch_order: Vec::new(),
         randaugment: Vec::new(),
         crop: CropBox { top: 0, left: 0, height: 1, width: 1 },
         flip: false,

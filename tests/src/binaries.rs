@@ -51,11 +51,8 @@ impl Run {
 
     /// A stage of the pipeline with more arguments, not yet started.
     pub fn command(&self, stage: &str, arguments: &[&str]) -> Command {
-        let binary = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(stage);
-        assert!(binary.exists(), "{} is not built; run the tests through `make test`", binary.display());
-        let mut command = Command::new(binary);
+        let mut command = program(stage);
         command
-            .current_dir(workspace())
             .env_remove("DATA")
             .arg("--pipeline")
             .arg(&self.pipeline)
@@ -118,6 +115,15 @@ impl Run {
         assert_eq!(matching.len(), 1, "runs/{run}.json: {pointer}");
         matching.remove(0)
     }
+}
+
+/// A program built beside the running test, to be run from the root of the workspace.
+pub fn program(name: &str) -> Command {
+    let binary = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
+    assert!(binary.exists(), "{} is not built; run the tests through `make test`", binary.display());
+    let mut command = Command::new(binary);
+    command.current_dir(workspace());
+    command
 }
 
 /// Bytes of all published files of a store by path, without what is true of one run only.

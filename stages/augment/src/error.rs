@@ -67,6 +67,16 @@ pub enum AugmentError {
         /// Side of the picture in px.
         size: u32,
     },
+    /// Patches that do not divide a picture.
+    #[error(
+        "{patches} x {patches} patches do not divide {size} px; choose `shuffle_patches` so that they do"
+    )]
+    Patches {
+        /// Patches a side.
+        patches: u32,
+        /// Side of the picture in px.
+        size: u32,
+    },
     /// The mixes do not fit the batch.
     #[error(
         "{mixes} mixes and {values} values for a batch of {batch} images of {image_values} values; pass one mix per image"

@@ -12,6 +12,7 @@
 //! | [`resize`] | Pillow's 8-bit resize and the test transform (short side, centre crop) |
 //! | [`randaugment`] | timm's 15 operations and the policy `rand-m{m}-n{n}-mstd{s}` |
 //! | [`mix`] | CutMix and MixUp |
+//! | [`mod@shuffle_patches`] | patches of a mosaic in another order |
 //! | [`normalize`] | pixels to normalized values and back |
 //! | [`mod@pad_crop_flip`] | the teacher's training transform |
 //! | [`view`] | all of the above in the order of one augmented view |
@@ -28,6 +29,7 @@ pub mod pad_crop_flip;
 pub mod randaugment;
 pub mod resample;
 pub mod resize;
+pub mod shuffle_patches;
 mod tone;
 pub mod view;
 
@@ -40,4 +42,5 @@ pub use pad_crop_flip::pad_crop_flip;
 pub use randaugment::{RandAugment, apply, argument};
 pub use resample::{Pixel, bilinear_matrix, resized_crop};
 pub use resize::{cut, fit, resize_pillow};
+pub use shuffle_patches::shuffle_patches;
 pub use view::{MixSpec, ViewSpec, build_views, draw_views};

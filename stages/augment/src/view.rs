@@ -10,12 +10,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::mix::validate_alpha;
+use crate::shuffle_patches::{draw_patch_order, shuffle_patches};
 use crate::{
     AugmentError, Draws, Pixel, RandAugment, apply, apply_mix, draw_cutmix, draw_mixup, random_resized_crop,
     resized_crop,
 };
 
 const CHANNELS: usize = 3;
+
+/// Patches a side, at most: more show nothing any more.
+const MOST_PATCHES: u32 = 8;
 
 /// Each 8-bit value as a share of full intensity.
 static INTENSITIES: [f32; 256] = {
@@ -32,6 +36,9 @@ static INTENSITIES: [f32; 256] = {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ViewSpec {
+    /// ShufflePatches (RDED): the image is taken as a mosaic of so many patches a side, which change places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle_patches: Option<u32>,
     /// RandAugment policy, if any.
     pub randaugment: Option<RandAugment>,
     /// Smallest share of the picture that RandomResizedCrop keeps; 1 means no crop.
@@ -74,6 +81,12 @@ impl ViewSpec {
                 expected,
             });
         }
+        if let Some(side) = self.shuffle_patches
+            && !(2..=MOST_PATCHES).contains(&side)
+        {
+            let expected = "2 to 8 patches a side";
+            return Err(AugmentError::Setting { name: "shuffle_patches", found: f64::from(side), expected });
+        }
         if let Some(randaugment) = &self.randaugment {
             randaugment.validate()?;
         }
@@ -115,6 +128,9 @@ pub fn draw_views(
                 batch: index as u32,
                 position: position as u32,
                 image_id: *image_id,
+                patch_order: spec
+                    .shuffle_patches
+                    .map_or_else(Vec::new, |side| draw_patch_order(&mut stream("shuffle-patches"), side)),
                 randaugment: spec
                     .randaugment
                     .map_or_else(Vec::new, |policy| policy.draw(&mut stream("randaugment"))),
@@ -164,8 +180,11 @@ pub fn build_views(
 }
 
 fn build_view(picture: &Picture, row: &ViewRow, normalization: &Normalization, out: &mut [f32]) {
-    let augmented = apply(picture, &row.randaugment);
-    let side = augmented.width as usize;
+    let side = picture.width as usize;
+    let augmented = match row.patch_order.as_slice() {
+        [] => apply(picture, &row.randaugment),
+        order => apply(&shuffle_patches(picture, order), &row.randaugment),
+    };
     let intensity = |value: u8| INTENSITIES[usize::from(value)];
     let pixels: Vec<Pixel> = augmented
         .rgb
@@ -214,6 +233,10 @@ fn check(index: usize, row: &ViewRow, pictures: &[Picture], size: u32) -> Result
     if !(fits(crop.top, crop.height) && fits(crop.left, crop.width)) {
         return Err(AugmentError::Crop { position: index, crop, size });
     }
+    let patches = row.patch_order.len().isqrt() as u32;
+    if patches > 0 && !size.is_multiple_of(patches) {
+        return Err(AugmentError::Patches { patches, size });
+    }
     Ok(())
 }
 
@@ -223,6 +246,7 @@ mod tests {
     use crate::to_normalized;
 
     const SPEC: ViewSpec = ViewSpec {
+        shuffle_patches: None,
         randaugment: Some(RandAugment { magnitude: 5.0, layers: 4, std: 1.0 }),
         min_crop_scale: 0.25,
         flip: true,
@@ -265,8 +289,44 @@ mod tests {
     }
 
     #[test]
+    fn shuffled_patches_leave_the_other_draws_as_they_were_and_need_whole_patches() {
+        let spec = ViewSpec { shuffle_patches: Some(3), ..SPEC };
+        let draw = |spec, size| draw_views(&Draws::new(1), 0, 10, 4, &spec, size).unwrap();
+        let (with, without) = (draw(spec, 32), draw(SPEC, 32));
+        assert!(with.iter().any(|row| row.patch_order != with[0].patch_order));
+        let unshuffled = |row: &ViewRow| ViewRow { patch_order: Vec::new(), ..row.clone() };
+        assert_eq!(with.iter().map(unshuffled).collect::<Vec<_>>(), without);
+        assert_eq!(
+            build_views(&pictures(10, 32), &with[..4], 32, &PLAIN).unwrap_err().to_string(),
+            "3 x 3 patches do not divide 32 px; choose `shuffle_patches` so that they do"
+        );
+        let plain = ViewSpec {
+            randaugment: None,
+            min_crop_scale: 1.0,
+            flip: false,
+            mix: MixSpec::None {},
+            shuffle_patches: Some(2),
+        };
+        let rows = draw(plain, 8);
+        let pictures = pictures(10, 8);
+        let values = build_views(&pictures, &rows[..4], 8, &PLAIN).unwrap();
+        for (row, view) in rows.iter().zip(values.chunks_exact(192)) {
+            let mut expected = vec![0.0; 192];
+            let shuffled = shuffle_patches(&pictures[row.image_id as usize], &row.patch_order);
+            to_normalized(&shuffled, &PLAIN, &mut expected);
+            assert_eq!(view, expected);
+        }
+    }
+
+    #[test]
     fn nothing_drawn_is_the_normalized_picture() {
-        let spec = ViewSpec { randaugment: None, min_crop_scale: 1.0, flip: false, mix: MixSpec::None {} };
+        let spec = ViewSpec {
+            shuffle_patches: None,
+            randaugment: None,
+            min_crop_scale: 1.0,
+            flip: false,
+            mix: MixSpec::None {},
+        };
         let pictures = pictures(3, 8);
         let rows = draw_views(&Draws::new(1), 0, 3, 3, &spec, 8).unwrap();
         let values = build_views(&pictures, &rows, 8, &PLAIN).unwrap();
@@ -333,6 +393,10 @@ mod tests {
             (
                 ViewSpec { mix: MixSpec::Mixup { alpha: -1.0 }, ..SPEC },
                 "`mix.alpha` is -1, expected a finite number above 0",
+            ),
+            (
+                ViewSpec { shuffle_patches: Some(1), ..SPEC },
+                "`shuffle_patches` is 1, expected 2 to 8 patches a side",
             ),
             (
                 ViewSpec { randaugment: Some(randaugment), ..SPEC },

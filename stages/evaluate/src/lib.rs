@@ -3,8 +3,6 @@
 //! Takes the synthetic images, the labels and the data set, makes `history.parquet` and `summary.json`. It replays
 //! views and never augments by itself. Run it with `make demo/evaluate`.
 
-pub mod diversity;
-pub mod robust_score;
 pub mod stage;
 pub mod student;
 pub mod summary;

@@ -3,23 +3,18 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Device, Tensor, TensorData};
-use delt_augment::to_normalized;
 use delt_formats::{HistoryWriter, LabelsReader, Picture, Summary, SyntheticReader, TeacherFacts};
 use delt_harness::config::Branch;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_harness::table::Score;
 use delt_networks::FrozenNetwork;
+use delt_networks::diversity::{Diversity, of_classes};
 use delt_training::PictureSet;
 use serde_json::json;
 
-use crate::diversity::{Diversity, of_images};
 use crate::student::{Lesson, is_tested, train};
 use crate::summary::{mean_and_std, student_result};
-
-/// Synthetic images whose features are computed at once.
-const FEATURE_BATCH: usize = 100;
 
 /// Makes or finds the evaluation of one branch.
 ///
@@ -72,6 +67,7 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
             lr: pipeline.student_lr(classes.len()),
             seed: *seed,
             epochs: relabel.epochs,
+            stored_epochs: relabel.stored_epochs(),
             pictures: &pictures,
             picture_labels: &picture_labels,
             labels: &labels,
@@ -97,7 +93,8 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         &weights,
         &opened.device,
     )?;
-    let diversity = diversity_of(&teacher, &pictures, &picture_labels, &facts, &opened.device)?;
+    let diversity =
+        Diversity::mean(&of_classes(&teacher, &pictures, &picture_labels, &facts, &opened.device)?);
     let provenance = work.provenance(&classes);
     let mut writer = HistoryWriter::create(work.out_dir().join("history.parquet"), &provenance)?;
     for row in &histories {
@@ -154,29 +151,4 @@ pub fn test_pictures(path: &Path, size: u32, classes: &[String]) -> Result<Pictu
         path.display()
     );
     Ok(test)
-}
-
-/// Diversity of the synthetic images in the teacher's penultimate features.
-fn diversity_of(
-    teacher: &FrozenNetwork,
-    pictures: &[Picture],
-    labels: &[u32],
-    facts: &TeacherFacts,
-    device: &Device,
-) -> Result<Diversity> {
-    let side = facts.size as usize;
-    let pixels = 3 * side * side;
-    let (mut features, mut length) = (Vec::new(), 0);
-    for chunk in pictures.chunks(FEATURE_BATCH) {
-        let mut images = vec![0.0; chunk.len() * pixels];
-        for (picture, out) in chunk.iter().zip(images.chunks_mut(pixels)) {
-            to_normalized(picture, &facts.normalization, out);
-        }
-        let images = Tensor::<4>::from_data(TensorData::new(images, [chunk.len(), 3, side, side]), device);
-        let batch = teacher.features(images);
-        length = batch.dims()[1];
-        let values = batch.try_into_vec_as::<f32>().map_err(|e| anyhow::anyhow!("device: {e:?}"))?;
-        features.extend(values);
-    }
-    Ok(of_images(&features, length, labels))
 }

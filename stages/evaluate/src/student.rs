@@ -31,8 +31,10 @@ pub struct Lesson<'a> {
     pub lr: f64,
     /// Seed of the student's initial weights.
     pub seed: u64,
-    /// Epochs, all of them stored in the labels.
+    /// Epochs of training; where the labels store fewer, those come again.
     pub epochs: u32,
+    /// Epochs that the labels store.
+    pub stored_epochs: u32,
     /// All synthetic images.
     pub pictures: &'a [Picture],
     /// Class of each synthetic image.
@@ -103,7 +105,7 @@ fn learn_epoch(
 ) -> Result<(Network, HistoryRow)> {
     let config = lesson.config;
     let lr = lesson.lr * student_factor(&config.schedule, epoch, lesson.epochs);
-    let rows = lesson.labels.epoch(epoch)?;
+    let rows = lesson.labels.epoch(epoch % lesson.stored_epochs.max(1))?;
     let batches: Vec<&[ViewRow]> = rows.chunk_by(|a, b| a.batch == b.batch).collect();
     let Lesson { pictures, size, normalization, .. } = *lesson;
     let views = batches.iter().map(|rows| build_views(pictures, rows, size, normalization));
@@ -244,6 +246,7 @@ mod tests {
             image_id,
             crop: CropBox { top: 0, left: 0, height: 8, width: 8 },
             flip: false,
+            patch_order: Vec::new(),
             randaugment: Vec::new(),
             mix,
             logits: Vec::new(),

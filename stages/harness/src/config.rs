@@ -199,7 +199,7 @@ impl Pipeline {
         self.teacher.validate("teacher")?;
         self.select.validate()?;
         self.synthesize.validate(self.select.ipc)?;
-        self.relabel.validate(self.select.ipc)?;
+        self.relabel.validate(self.select.ipc, self.teacher.size)?;
         self.evaluate.validate(self.teacher.size)?;
         if self.full_data && self.network_of(Role::FullData).is_none() {
             let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train \
@@ -254,6 +254,27 @@ mod tests {
             ("relabel.seeds=[1,1]", "`relabel.seeds`: a seed is named twice; name each once"),
             ("relabel.seeds=[]", "`relabel.seeds`: found an empty list, expected at least one student seed"),
             ("relabel.epochs=0", "`relabel.epochs`: found 0, expected at least 1"),
+            (
+                "select.facility_location={candidates: 10}",
+                "`select.facility_location.candidates`: found 10, expected more than select.ipc (10), at most 10000",
+            ),
+            ("relabel.labels.bits=4", "`relabel.labels.bits`: found 4, expected 16 or 8 bits a logit"),
+            (
+                "relabel.labels={keep: {top_k: 0}, bits: 8}",
+                "`relabel.labels.keep.top_k`: found 0, expected at least 1 logit of a view, or keep: full",
+            ),
+            (
+                "relabel.labels.keep=some",
+                "`relabel.labels.keep`: unknown variant `some`, expected `full` or `top_k`",
+            ),
+            (
+                "relabel.labels.epochs=0",
+                "`relabel.labels.epochs`: found 0, expected 1 to 100 (relabel.epochs), or null to store them all",
+            ),
+            (
+                "relabel.shuffle_patches=3",
+                "`relabel.shuffle_patches`: 3 x 3 patches do not divide 8 px (teacher.size)",
+            ),
             ("relabel.mix.alpha=-1", "`relabel`: "),
             ("relabel.mix={kind: none, alpha: 1}", "unknown field `alpha`"),
             ("teacher.train.schedule={name: cosine, warmup: 0.2}", "unknown field `warmup`"),

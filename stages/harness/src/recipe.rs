@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use delt_augment::view::MixSpec;
+use delt_formats::Keep;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
-use crate::config::select::Patches;
+use crate::config::relabel::{Labels, Relabel};
+use crate::config::select::{FacilityLocation, Patches};
 use crate::config::synthesize::Init;
 use crate::config::{Invalid, Pipeline};
 use crate::session::Session;
@@ -52,15 +54,35 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
     };
     Ok(format!(
         "{}; {}, {loss}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
-         {flip}, {mix}",
+         {flip}, {mix}{}{}",
         images(pipeline),
         evaluate.student,
         pipeline.student_lr(classes),
         evaluate.weight_decay,
         relabel.epochs,
         pipeline.student_batch(classes)?,
-        evaluate.bn_momentum
+        evaluate.bn_momentum,
+        relabel
+            .shuffle_patches
+            .map_or_else(String::new, |side| format!(", {side} x {side} patches shuffled")),
+        stored_labels(relabel),
     ))
+}
+
+/// What the students do not see of the soft labels, where that is anything.
+fn stored_labels(relabel: &Relabel) -> String {
+    let Labels { keep, bits, epochs } = relabel.labels;
+    let mut said = Vec::new();
+    if let Keep::TopK(k) = keep {
+        said.push(format!("the {k} largest logits"));
+    }
+    if bits != 16 {
+        said.push(format!("{bits} bits a logit"));
+    }
+    if let Some(epochs) = epochs {
+        said.push(format!("{epochs} epochs stored"));
+    }
+    if said.is_empty() { String::new() } else { format!(", labels: {}", said.join(", ")) }
 }
 
 /// How the images are made, with the network whose labels and statistics they have.
@@ -72,7 +94,12 @@ fn images(pipeline: &Pipeline) -> String {
             Some(Patches { factor, .. }) => {
                 format!("{factor} x {factor} patches of {} images", strategy.name())
             }
-            None => strategy.name().to_owned(),
+            None => match select.facility_location {
+                Some(FacilityLocation { candidates }) => {
+                    format!("those that cover {candidates} {} images", strategy.name())
+                }
+                None => strategy.name().to_owned(),
+            },
         },
     };
     let work = match synthesize.max_iterations {
@@ -112,11 +139,13 @@ mod tests {
             "relabel.randaugment=null",
             "relabel.min_crop_scale=1",
             "relabel.mix={kind: mixup, alpha: 0.8}",
+            "relabel.shuffle_patches=2",
+            "relabel.labels={keep: {top_k: 5}, bits: 8, epochs: 30}",
         ];
         assert_eq!(
             said(&plain),
             "teacher resnet18 (small stem); ipc 10, medium, as they are; resnet18 (small stem), hard labels, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
-             bn_momentum 0.1, no RandAugment, no crop, flip, MixUp alpha 0.8"
+             bn_momentum 0.1, no RandAugment, no crop, flip, MixUp alpha 0.8, 2 x 2 patches shuffled, labels: the 5 largest logits, 8 bits a logit, 30 epochs stored"
         );
     }
 }

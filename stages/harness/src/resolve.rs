@@ -7,6 +7,7 @@ use delt_formats::canonical::Digest;
 use delt_formats::dataset::DatasetFacts;
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::store::{Entry, SOURCES};
+use delt_formats::{Keep, LabelPacking};
 use serde_json::{Value, json};
 
 use crate::advice::make_target;
@@ -246,6 +247,12 @@ impl Session {
             ranker = self.network(branch, Role::Ranker)?;
             inputs.push(("ranker", &ranker));
         }
+        let coverer;
+        if let Some(facility_location) = &select.facility_location {
+            config["facility_location"] = serde_json::to_value(facility_location)?;
+            coverer = self.network(branch, Role::Ranker)?;
+            inputs.push(("ranker", &coverer));
+        }
         Ok(self.plan(branch, ArtifactKind::Initial, plan::INIT_SELECT, config, &inputs))
     }
 
@@ -295,11 +302,21 @@ impl Session {
         {
             self.say_once(line);
         }
-        let config = json!({
-            "epochs": relabel.epochs,
+        let mut config = json!({
+            "epochs": relabel.stored_epochs(),
             "batch": branch.pipeline.student_batch(classes)?,
             "views": relabel.view_spec(),
         });
+        let packing = relabel.labels.packing();
+        if packing != LabelPacking::FULL {
+            config["packing"] = serde_json::to_value(packing)?;
+        }
+        if let Keep::TopK(k) = packing.keep {
+            anyhow::ensure!(
+                (k as usize) < classes,
+                "`relabel.labels.keep.top_k`: found {k} of {classes} classes, which is all of them; take keep: full"
+            );
+        }
         let inputs = [("synthetic", &synthetic), ("teacher", &teacher)];
         let mut plan = self.plan(branch, ArtifactKind::Labels, plan::RELABEL, config, &inputs);
         plan.seed = seed;
@@ -338,6 +355,9 @@ impl Session {
         let synthetic = self.synthetic(branch)?;
         let mut config = serde_json::to_value(&branch.pipeline.evaluate)?;
         config["seeds"] = json!(relabel.seeds);
+        if relabel.stored_epochs() != relabel.epochs {
+            config["epochs"] = json!(relabel.epochs);
+        }
         config["lr"] = json!(branch.pipeline.student_lr(teacher.manifest.provenance.classes.len()));
         let inputs = [("dataset", &dataset), ("synthetic", &synthetic), ("teacher", &teacher)];
         let mut plan = self.plan(branch, ArtifactKind::Evaluation, plan::EVALUATE, config, &inputs);

@@ -6,7 +6,6 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches};
@@ -19,11 +18,12 @@ use crate::args::Args;
 use crate::config::{self, Branch, Invalid};
 use crate::cost::{self, Sizes};
 use crate::interrupt;
-use crate::memory;
 use crate::panic;
 use crate::plan::{self, Plan, Stage};
 use crate::progress::{Progress, human_seconds};
 use crate::resolve::Missing;
+use crate::spent::{Meter, Spent, has_checkpoints};
+use crate::usage;
 use crate::yaml::YamlError;
 
 /// Exit code of a run that failed.
@@ -316,27 +316,29 @@ impl Session {
                 if let Some(damage) = workspace.damage() {
                     eprintln!("{}: {} was damaged ({damage}) and is made again", self.stage.name, plan.run);
                 }
-                let is_resumed = fs_err::read_dir(workspace.checkpoint_dir())?.next().is_some();
-                if is_resumed {
+                let checkpoints = workspace.checkpoint_dir();
+                if has_checkpoints(checkpoints)? {
                     eprintln!("{}: {} goes on from its checkpoint", self.stage.name, plan.run);
                 }
                 let config = format!("{}: configuration {}", self.stage.name, plan.config);
                 self.say_once(config);
-                let started = Instant::now();
+                let meter = Meter::start(checkpoints)?;
                 let made = make(&Work { workspace: &workspace, plan }).or_else(|error| {
                     // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
                     workspace.ensure_held()?;
+                    // a disk that is full is told of by the error itself
+                    meter.keep().ok();
                     Err(error)
                 })?;
-                let seconds = started.elapsed().as_secs_f64();
-                self.write_run_record(workspace.out_dir(), seconds, is_resumed)?;
+                let spent = meter.spent();
+                self.write_run_record(workspace.out_dir(), &spent)?;
                 let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
                 self.published.borrow_mut().insert(key.clone());
                 let (name, summary) = (self.stage.name, made.summary);
                 eprintln!(
                     "{name}: {} {summary}, {} ({})",
                     plan.run,
-                    human_seconds(seconds),
+                    human_seconds(spent.seconds),
                     entry.dir.display()
                 );
                 entry
@@ -403,16 +405,17 @@ impl Session {
     }
 
     /// Seconds, host, device: true of this run only, so no digest covers the file.
-    fn write_run_record(&self, dir: &Path, seconds: f64, is_resumed: bool) -> Result<()> {
+    fn write_run_record(&self, dir: &Path, spent: &Spent) -> Result<()> {
         let unix_seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         let record = json!({
             "stage": self.stage.name,
-            "seconds": seconds,
-            "resumed": is_resumed,
+            "seconds": spent.seconds,
+            "cpu_seconds": spent.cpu_seconds,
+            "resumed": spent.is_lower_bound,
             "finished_unix_seconds": unix_seconds,
             "host": gethostname::gethostname().to_string_lossy(),
             "device": *self.device.borrow(),
-            "peak_memory_bytes": memory::peak_bytes(),
+            "peak_memory_bytes": usage::peak_bytes(),
             "threads": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             "version": env!("CARGO_PKG_VERSION"),
         });

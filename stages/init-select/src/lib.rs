@@ -5,10 +5,12 @@
 //! `scores.csv`, then `initial.parquet`. Run it with `make demo/init-select`.
 //!
 //! [`median_selection`] is the choice, a pure function of the scores; [`scoring`] asks the ranker; [`external_scores`]
-//! takes a ranking made elsewhere in its place; [`patches`] cuts mosaics out of the images chosen, where they are wanted;
+//! takes a ranking made elsewhere in its place; [`facility_location`] chooses for coverage among more images, and [`patches`] cuts
+//! mosaics out of the images chosen, where they are wanted;
 //! [`stage`] reads and writes the artifacts.
 
 pub mod external_scores;
+pub mod facility_location;
 pub mod median_selection;
 pub mod patches;
 pub mod scoring;

@@ -16,7 +16,7 @@ use delt_training::ahead;
 use rayon::prelude::*;
 
 /// Images of one forward pass.
-const BATCH: usize = 100;
+pub(crate) const BATCH: usize = 100;
 
 /// Forward passes between two checkpoints.
 const CHECKPOINT_BATCHES: usize = 100;
@@ -90,7 +90,7 @@ impl Ranker {
 }
 
 /// Normalised pixels of pictures, `[n, 3, size, size]`.
-fn decode(batch: &[ImageRow], size: u32, normalization: &Normalization) -> Result<Vec<f32>> {
+pub(crate) fn decode(batch: &[ImageRow], size: u32, normalization: &Normalization) -> Result<Vec<f32>> {
     let values = 3 * size as usize * size as usize;
     let mut pixels = vec![0.0; batch.len() * values];
     pixels.par_chunks_mut(values).zip(batch).try_for_each(|(out, row)| -> Result<()> {

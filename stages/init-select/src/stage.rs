@@ -20,6 +20,7 @@ use delt_networks::FrozenNetwork;
 use serde_json::json;
 
 use crate::external_scores;
+use crate::facility_location::{cover, unit_features};
 use crate::median_selection::{Candidate, select, write_ranks};
 use crate::patches::Cutter;
 use crate::scoring::Ranker;
@@ -37,7 +38,7 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     let plan = session.initial_plan(branch)?;
     let scores = session.scores(branch)?;
     session.produce(&plan, |work| match branch.pipeline.select.patches {
-        None => select_initial(branch, &dataset, &scores, work),
+        None => select_initial(session, branch, &dataset, &scores, work),
         Some(patches) => cut_initial(session, branch, patches, &dataset, &scores, work),
     })?;
     Ok(())
@@ -152,13 +153,23 @@ fn write_initial(
     Ok(Made { provenance, facts, summary: format!("{summary}, mean probability {mean:.3}") })
 }
 
-fn select_initial(branch: &Branch, dataset: &Entry, scores: &Entry, work: &Work<'_>) -> Result<Made> {
+fn select_initial(
+    session: &Session,
+    branch: &Branch,
+    dataset: &Entry,
+    scores: &Entry,
+    work: &Work<'_>,
+) -> Result<Made> {
     let classes = &dataset.manifest.provenance.classes;
     let reader = ScoresReader::open(scores.verified_file(SCORES_FILE)?)?;
     reader.expect_classes(classes)?;
     let rows = reader.rows().collect::<Result<Vec<_>, _>>()?;
-    let picked = pick(&branch.pipeline.select, rows, classes, &Draws::new(branch.pipeline.seed))?;
+    let mut picked = pick(&branch.pipeline.select, rows, classes, &Draws::new(branch.pipeline.seed))?;
     let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
+    if branch.pipeline.select.facility_location.is_some() {
+        let (ranker, _) = ranker(session, branch, classes)?;
+        picked = cover_classes(&ranker, &images, &picked, branch.pipeline.select.ipc)?;
+    }
     let mut pngs = pictures(&images, &picked, branch.pipeline.teacher.size)?;
     let rows = picked.into_iter().map(|Slot { label, slot, image: Candidate { image_id, probability } }| {
         let png = pngs.remove(&image_id).with_context(|| {
@@ -171,6 +182,22 @@ fn select_initial(branch: &Branch, dataset: &Entry, scores: &Entry, work: &Work<
     let rows = rows.collect::<Result<Vec<_>>>()?;
     let summary = format!("{} initial images selected", rows.len());
     write_initial(rows, summary, classes, work)
+}
+
+/// Of the candidates of each class, the `ipc` that cover them best.
+fn cover_classes(ranker: &Ranker, images: &DatasetReader, picked: &[Slot], ipc: u32) -> Result<Vec<Slot>> {
+    let wanted = picked.iter().map(|slot| (slot.image.image_id, slot.label)).collect();
+    let features = unit_features(ranker, images, &wanted)?;
+    let mut covering = Vec::new();
+    for class in picked.chunk_by(|a, b| a.label == b.label) {
+        let of_class = class.iter().map(|slot| features.get(&slot.image.image_id).map(Vec::as_slice));
+        let of_class: Vec<&[f32]> = of_class
+            .collect::<Option<_>>()
+            .context("train.parquet lacks an image that the scores name; run init-select again (FORCE=1)")?;
+        let places = cover(&of_class, ipc as usize);
+        covering.extend((0..).zip(places).map(|(slot, place)| Slot { slot, ..class[place] }));
+    }
+    Ok(covering)
 }
 
 /// One selected image and its place.
@@ -201,11 +228,16 @@ fn pick(config: &Select, mut rows: Vec<ScoreRow>, classes: &[String], draws: &Dr
     Ok(picked)
 }
 
-/// Images of a class that are selected: those that become initial images, or those that patches are cut from.
+/// Images of a class that are selected: those that become initial images, or those that patches are cut from or the initial
+/// images are chosen among.
 fn images_wanted(config: &Select, of_class: usize) -> usize {
-    let Some(patches) = &config.patches else { return config.ipc as usize };
+    let (candidates, least) = match (&config.patches, &config.facility_location) {
+        (Some(patches), _) => (patches.candidates, patches.of_class(config.ipc)),
+        (None, Some(covered)) => (covered.candidates, config.ipc),
+        (None, None) => return config.ipc as usize,
+    };
     let to_spare = of_class.saturating_sub(config.strategy.spare() as usize);
-    (patches.candidates as usize).min(to_spare).max(patches.of_class(config.ipc) as usize)
+    (candidates as usize).min(to_spare).max(least as usize)
 }
 
 /// The selected pictures, brought to size and encoded, by image id.
@@ -238,7 +270,14 @@ mod tests {
 
     #[test]
     fn nothing_to_select_from_is_refused() {
-        let select = Select { ipc: 1, strategy: Strategy::Top, ranker: None, scores: None, patches: None };
+        let select = Select {
+            ipc: 1,
+            strategy: Strategy::Top,
+            ranker: None,
+            scores: None,
+            patches: None,
+            facility_location: None,
+        };
         let error = pick(&select, Vec::new(), &["cat".to_owned()], &Draws::new(0)).expect_err("refused");
         assert_eq!(error.to_string(), "there are no training images to select from; check ingest.classes");
     }

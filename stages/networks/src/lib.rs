@@ -16,6 +16,7 @@
 
 pub mod bn_statistics;
 pub mod convnet;
+pub mod diversity;
 mod error;
 pub mod formula;
 mod frozen;

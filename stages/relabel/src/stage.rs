@@ -1,9 +1,11 @@
 //! The stage: synthetic images and teacher in, `labels.parquet` out; an epoch is the unit of resuming.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use delt_augment::Draws;
 use delt_formats::{
-    LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts, ViewRow,
+    LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts, ViewRow,
 };
 use delt_harness::config::Branch;
 use delt_harness::progress::human_bytes;
@@ -56,21 +58,27 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         Labeller { teacher, normalization: facts.normalization, size: facts.size, device: opened.device };
 
     let batch = branch.pipeline.student_batch(classes.len())?;
-    let views = u64::from(relabel.epochs) * pictures.len() as u64;
+    let epochs = relabel.stored_epochs();
+    let views = u64::from(epochs) * pictures.len() as u64;
     let progress = session.progress(&format!("relabel seed {seed}"), views, "views", branch);
     let provenance = work.provenance(&classes);
     let checkpoints = work.checkpoint_dir();
+    // checkpoints keep whole logits, so that they are packed once
+    let create = |path: &Path, packing| match relabel.is_packed() {
+        true => LabelsWriter::create_packed(path, &provenance, packing),
+        false => LabelsWriter::create(path, &provenance),
+    };
     let part = |epoch: u32| checkpoints.join(format!("epoch-{epoch:05}.parquet"));
     let keep = |(epoch, rows): (u32, Vec<ViewRow>)| -> Result<()> {
         let beside = part(epoch).with_extension("writing");
-        let mut writer = LabelsWriter::create(&beside, &provenance)?;
+        let mut writer = create(&beside, LabelPacking::FULL)?;
         writer.write_epoch(&rows)?;
         writer.finish()?;
         Ok(fs_err::rename(&beside, part(epoch))?)
     };
     behind(keep, |hand_over| {
         let (draws, spec, mut done) = (Draws::new(seed), relabel.view_spec(), 0);
-        for epoch in 0..relabel.epochs {
+        for epoch in 0..epochs {
             if part(epoch).exists() {
                 done += pictures.len() as u64;
                 progress.resume_at(done);
@@ -87,24 +95,17 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     progress.finish();
 
     let path = work.out_dir().join("labels.parquet");
-    let mut writer = LabelsWriter::create(&path, &provenance)?;
-    for epoch in 0..relabel.epochs {
+    let mut writer = create(&path, relabel.labels.packing())?;
+    for epoch in 0..epochs {
         writer.write_epoch(&LabelsReader::open(part(epoch))?.epoch(epoch)?)?;
     }
     writer.finish()?;
     let bytes = fs_err::metadata(&path)?.len();
     let bytes_per_image = bytes as f64 / pictures.len() as f64;
-    let facts = LabelsFacts {
-        epochs: relabel.epochs,
-        batch,
-        images: pictures.len() as u32,
-        views,
-        bytes,
-        bytes_per_image,
-        seed,
-    };
+    let facts =
+        LabelsFacts { epochs, batch, images: pictures.len() as u32, views, bytes, bytes_per_image, seed };
     let summary = format!(
-        "{views} views of {} images labelled, {} per image, {} in all",
+        "{views} views of {} images labelled, {} per image, {} in all ({bytes} bytes)",
         pictures.len(),
         human_bytes(bytes_per_image as u64),
         human_bytes(bytes)
@@ -143,6 +144,7 @@ mod tests {
             image_id: 7,
             crop: CropBox { top: 0, left: 0, height: 8, width: 8 },
             flip: false,
+            patch_order: Vec::new(),
             randaugment: Vec::new(),
             mix: Mix::None,
             logits: logits.iter().copied().map(f16::from_f32).collect(),

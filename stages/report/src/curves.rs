@@ -9,7 +9,7 @@ use crate::chart::{Chart, Line, Scale};
 use crate::findings::{BranchFindings, Findings};
 
 /// Colours of the style sheet, `c0`, `c1`, …
-const COLOURS: usize = 6;
+const COLOURS: usize = 12;
 
 /// Up to so many batches have a line of their own behind the mean.
 const BATCH_LINES: usize = 12;

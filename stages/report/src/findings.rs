@@ -67,19 +67,29 @@ pub struct Timing {
     pub device: Option<String>,
     /// Most memory that the stage's process held, bytes.
     pub peak_memory_bytes: Option<u64>,
-    /// Whether a checkpoint of an earlier process was gone on from, whose time is not counted.
+    /// Whether a process that was killed had begun, whose time is not counted.
     pub resumed: bool,
 }
 
-/// The part of `run.json` that the page shows.
+/// The part of `run.json` that pages show.
 #[derive(Debug, Deserialize)]
-struct RunRecord {
+pub(crate) struct RunRecord {
     stage: String,
-    seconds: f64,
-    device: Option<String>,
-    peak_memory_bytes: Option<u64>,
+    pub(crate) seconds: f64,
     #[serde(default)]
-    resumed: bool,
+    pub(crate) cpu_seconds: Option<f64>,
+    device: Option<String>,
+    pub(crate) peak_memory_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) resumed: bool,
+}
+
+impl RunRecord {
+    /// None where the store has lost the record: it belongs to no digest, and may go.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        let text = fs_err::read(entry.dir.join("run.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
 }
 
 impl Findings {
@@ -244,12 +254,11 @@ impl Timings {
 }
 
 impl Made {
-    /// None where the store has lost the record: it belongs to no digest, and may go.
+    /// None where the record is lost.
     fn timing(self) -> Option<Timing> {
-        let text = fs_err::read(self.entry.dir.join("run.json")).ok()?;
-        let record: RunRecord = serde_json::from_slice(&text).ok()?;
+        let RunRecord { stage, seconds, device, peak_memory_bytes, resumed, .. } =
+            RunRecord::of(&self.entry)?;
         let what = format!("{} ({})", self.what, self.branches.join(", "));
-        let RunRecord { stage, seconds, device, peak_memory_bytes, resumed } = record;
         Some(Timing { what, stage, seconds, device, peak_memory_bytes, resumed })
     }
 }

@@ -124,6 +124,7 @@ impl Slot {
     }
 }
 
-fn picture(png: &[u8], description: &str) -> Markup {
+/// A picture of the page, in the page.
+pub(crate) fn picture(png: &[u8], description: &str) -> Markup {
     html! { img src={ "data:image/png;base64," (STANDARD.encode(png)) } alt=(description) title=(description); }
 }

@@ -211,7 +211,7 @@ fn seconds(findings: &Findings) -> Markup {
                 p .note {
                     (human_seconds(total)) " in all, when the artifacts were made; a run that finds them in the store takes none."
                     @if findings.timings.iter().any(|timing| timing.resumed) {
-                        " *: went on from a checkpoint; the time before that is not counted."
+                        " *: went on from the checkpoint of a process that was killed; what that one had spent is not counted."
                     }
                 }
                 dl .facts { @for (stage, seconds) in stages { div { dt { (stage) } dd { (short_seconds(seconds)) } } } }
@@ -260,7 +260,7 @@ fn recipes(findings: &Findings) -> Markup {
 }
 
 /// A count with a comma between thousands.
-fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let comma = |index: usize| index > 0 && (digits.len() - index).is_multiple_of(3);
     digits

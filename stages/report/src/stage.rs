@@ -10,7 +10,7 @@ use crate::findings::Findings;
 use crate::page;
 
 /// Folder of the store for pages.
-const REPORTS: &str = "reports";
+pub(crate) const REPORTS: &str = "reports";
 
 /// Writes the page of the session's pipeline.
 ///

@@ -256,7 +256,7 @@ fn a_whole_run_is_on_one_page_without_anything_from_elsewhere() {
     for expected in [
         "<th>synthetic (delt)</th><td class=\"text\">delt-synthesize</td><td class=\"text\">flex (CPU)</td><td>1.0 GiB</td>\
          <td>1 min 15 s *</td>",
-        "went on from a checkpoint",
+        "went on from the checkpoint of a process that was killed",
         "<div><dt>delt-synthesize</dt><dd>1 min 15 s</dd></div>",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");

@@ -1,8 +1,8 @@
 //! `diversity`, `evaluation.json`: cosine similarities, DD-Ranking's scores.
 
+use delt_networks::diversity::of_class;
 use delt_tests::{json, number, tensors};
-use evaluate::diversity::of_class;
-use evaluate::robust_score::{augmentation_robust_score, label_robust_score};
+use report::robust_score::{augmentation_robust_score, label_robust_score};
 
 #[test]
 fn cosine_similarities_are_the_golden_ones() {

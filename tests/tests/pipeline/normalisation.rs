@@ -126,6 +126,7 @@ impl Imported {
             lr: pipeline.student_lr(self.classes.len()),
             seed: 4663,
             epochs: pipeline.relabel.epochs,
+            stored_epochs: pipeline.relabel.epochs,
             pictures: &pictures,
             picture_labels: &picture_labels,
             labels: &labels,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use delt_formats::{InitialReader, LabelsReader, Mix};
+use delt_formats::{HistoryReader, InitialReader, LabelsReader, Mix, ViewRow};
 use delt_tests::binaries::Run;
 
 /// A ranker that is not the teacher: half as wide, trained for less time.
@@ -84,6 +84,89 @@ fn mosaics_of_patches_become_initial_images_that_students_learn_from() {
     assert!(rows.iter().all(|row| (0.0..=1.0).contains(&row.probability)));
     assert!(rows[0].probability >= rows[2].probability, "{} {}", rows[0].probability, rows[2].probability);
     assert_eq!(made().0, digest, "the same settings make the same mosaics");
+}
+
+#[test]
+fn packed_labels_are_smaller_and_students_see_the_stored_epochs_again() {
+    let labels = |packing: &str| {
+        let run = Run::new();
+        let packing = format!("relabel.labels={packing}");
+        let settings = ["--branch", "random", "--set", "relabel.seeds=[3407]", "--set", &packing];
+        run.up_to("relabel", &settings);
+        let said = run.stage("evaluate", &settings);
+        let (folder, manifest) = run.pointed("tiny/random/labels-3407", "labels");
+        let reader = LabelsReader::open(folder.join("labels.parquet")).unwrap();
+        let rows: Vec<_> = reader.epochs().map(|epoch| reader.epoch(epoch).unwrap()).collect();
+        let (evaluated, evaluation) = run.pointed("tiny/random/evaluation", "evaluation");
+        let history = HistoryReader::open(evaluated.join("history.parquet")).unwrap().rows().count();
+        assert!(said.contains("top-1"), "{said}");
+        (rows, manifest.facts["bytes"].as_u64().unwrap(), history, evaluation.facts["students"].clone())
+    };
+    let (whole, whole_bytes, ..) = labels("{keep: full, bits: 16}");
+    let (packed, packed_bytes, history, students) = labels("{keep: {top_k: 2}, bits: 8}");
+    assert!(packed_bytes < whole_bytes, "{packed_bytes} of {whole_bytes} bytes");
+    assert_eq!((packed.len(), history), (3, 3));
+    let logits = |row: &ViewRow| row.logits.iter().map(|logit| logit.to_f32()).collect::<Vec<_>>();
+    for (packed, whole) in packed.iter().flatten().zip(whole.iter().flatten()) {
+        let (packed, mut whole) = (logits(packed), logits(whole));
+        let mut largest = whole.clone();
+        largest.sort_by(|a, b| b.total_cmp(a));
+        let rest = largest[2..].iter().sum::<f32>() / 8.0;
+        whole.iter_mut().filter(|logit| **logit < largest[1]).for_each(|logit| *logit = rest);
+        for (packed, expected) in packed.iter().zip(&whole) {
+            assert!((packed - expected).abs() < 2e-2, "{packed} for {expected}");
+        }
+    }
+    let (stored, _, history, other_students) = labels("{keep: full, bits: 16, epochs: 1}");
+    assert_eq!((stored.len(), history), (1, 3));
+    assert_ne!(other_students, students, "three epochs of one set of views, and of three");
+}
+
+#[test]
+fn shuffled_patches_are_stored_with_the_views() {
+    let run = Run::new();
+    let settings =
+        ["--branch", "random", "--set", "relabel.seeds=[3407]", "--set", "relabel.shuffle_patches=2"];
+    run.up_to("evaluate", &settings);
+    let (folder, _) = run.pointed("tiny/random/labels-3407", "labels");
+    let rows = LabelsReader::open(folder.join("labels.parquet")).unwrap().epoch(0).unwrap();
+    assert!(rows.iter().all(|row| row.patch_order.len() == 4));
+    assert!(rows.iter().any(|row| row.patch_order != [0, 1, 2, 3]));
+}
+
+#[test]
+fn more_logits_than_classes_are_refused() {
+    let run = Run::new();
+    let settings = ["--branch", "random", "--set", "relabel.labels={keep: {top_k: 10}, bits: 16}"];
+    run.up_to("delt-synthesize", &settings);
+    let output = run.output("relabel", &settings);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let expected =
+        "`relabel.labels.keep.top_k`: found 10 of 10 classes, which is all of them; take keep: full";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_selection_that_covers_its_candidates_is_less_alike() {
+    let cosine = |more: &[&str]| {
+        let run = Run::new();
+        let settings = [&["--branch", "delt", "--set", "synthesize.max_iterations=0"], more].concat();
+        run.up_to("evaluate", &settings);
+        let (_, evaluation) = run.pointed("tiny/delt/evaluation", "evaluation");
+        let (_, manifest) = run.pointed("tiny/delt/initial", "initial");
+        (
+            evaluation.facts["pairwise_cosine"].as_f64().unwrap(),
+            manifest.provenance.inputs.len(),
+            initial(&run),
+        )
+    };
+    let seeds = ["--set", "relabel.seeds=[3407]"];
+    let (medium, inputs, _) = cosine(&seeds);
+    let covering = [&seeds[..], &["--set", "select.facility_location={candidates: 30}"]].concat();
+    let (covered, more_inputs, images) = cosine(&covering);
+    assert!(covered < medium, "{covered} of those that cover, {medium} of the medium ones");
+    assert_eq!((images.len(), more_inputs), (30, inputs + 1));
 }
 
 /// Image ids of the initial images of a run, by class and slot, with the pictures.

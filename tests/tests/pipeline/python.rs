@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use delt_formats::LabelsReader;
 use delt_tests::binaries::Run;
+use delt_tests::workspace;
 
 const SCRIPT: &str = r#"
 import sys, json, datasets, pyarrow.parquet as pq
@@ -75,4 +77,63 @@ fn pyarrow_and_datasets_see_pictures_and_class_names() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 3);
+}
+
+/// The function of README.md that unpacks labels.
+fn unpacking() -> String {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+    let start = readme.find("def logits(row, classes):").unwrap();
+    let end = readme[start..].find("return whole").unwrap();
+    readme[start..start + end].to_owned() + "return whole\n"
+}
+
+#[test]
+fn the_python_of_the_readme_unpacks_labels_as_evaluate_does() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(reason) => {
+            let _ = writeln!(std::io::stderr(), "skipped: no Python with pyarrow: {reason}");
+            return;
+        }
+    };
+    for packing in ["{keep: {top_k: 3}, bits: 8}", "{keep: full, bits: 8}", "{keep: {top_k: 4}, bits: 16}"] {
+        let run = Run::new();
+        let set = format!("relabel.labels={packing}");
+        run.up_to(
+            "relabel",
+            &[
+                "--branch",
+                "random",
+                "--set",
+                "relabel.seeds=[3407]",
+                "--set",
+                &set,
+                "--set",
+                "relabel.epochs=1",
+            ],
+        );
+        let (labels, _) = run.pointed("tiny/random/labels-3407", "labels");
+        let file = labels.join("labels.parquet");
+        let script = format!(
+            "import sys, numpy as np, pyarrow.parquet as pq\n{}\nfor row in pq.read_table(sys.argv[1]).to_pylist():\n    \
+             print(*logits(row, 10))\n",
+            unpacking()
+        );
+        let output = Command::new(&python).arg("-c").arg(script).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let rows = LabelsReader::open(&file).unwrap().epoch(0).unwrap();
+        assert_eq!(said.lines().count(), rows.len());
+        for (line, row) in said.lines().zip(rows) {
+            let values: Vec<f32> = line.split(' ').map(|value| value.parse().unwrap()).collect();
+            assert_eq!(values.len(), row.logits.len());
+            for (python, ours) in values.iter().zip(&row.logits) {
+                // ours are rounded to half precision
+                assert!(
+                    (python - ours.to_f32()).abs() <= 1e-3 * (1.0 + python.abs()),
+                    "{packing}: {python}, {ours}"
+                );
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use delt_augment::randaugment::RandAugment;
 use delt_augment::view::{MixSpec, ViewSpec};
+use delt_formats::{Keep, LabelPacking};
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, range, recipes};
@@ -28,6 +29,52 @@ pub struct Relabel {
     pub flip: bool,
     /// CutMix, MixUp or none.
     pub mix: MixSpec,
+    /// ShufflePatches (RDED): every view takes its image as a mosaic of so many patches a side, which change places.
+    #[serde(default)]
+    pub shuffle_patches: Option<u32>,
+    /// What is stored of the soft labels.
+    pub labels: Labels,
+}
+
+/// What is stored of the soft labels: less than everything costs accuracy and saves bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// `full`, or `{top_k: k}`: the k largest logits of a view, and the mean of the others for each of those.
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    pub keep: Keep,
+    /// Bits of a logit: 16 or 8.
+    pub bits: u32,
+    /// Epochs that are stored; a student sees them again and again until its `relabel.epochs` are over. Absent: all.
+    #[serde(default)]
+    pub epochs: Option<u32>,
+}
+
+impl Labels {
+    /// How the logits of a view are packed.
+    pub fn packing(&self) -> LabelPacking {
+        LabelPacking { keep: self.keep, bits: self.bits }
+    }
+
+    fn validate(&self, epochs: u32) -> Result<(), Invalid> {
+        if ![8, 16].contains(&self.bits) {
+            let problem = format!("found {}, expected 16 or 8 bits a logit", self.bits);
+            return Err(Invalid::new("relabel.labels.bits", problem));
+        }
+        if self.keep == Keep::TopK(0) {
+            let problem = "found 0, expected at least 1 logit of a view, or keep: full";
+            return Err(Invalid::new("relabel.labels.keep.top_k", problem));
+        }
+        match self.epochs {
+            Some(stored) if stored == 0 || stored > epochs => {
+                let problem = format!(
+                    "found {stored}, expected 1 to {epochs} (relabel.epochs), or null to store them all"
+                );
+                Err(Invalid::new("relabel.labels.epochs", problem))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Relabel {
@@ -38,7 +85,18 @@ impl Relabel {
             min_crop_scale: self.min_crop_scale,
             flip: self.flip,
             mix: self.mix,
+            shuffle_patches: self.shuffle_patches,
         }
+    }
+
+    /// Epochs whose views are stored.
+    pub fn stored_epochs(&self) -> u32 {
+        self.labels.epochs.unwrap_or(self.epochs)
+    }
+
+    /// Whether the labels need the packed layout of their file.
+    pub fn is_packed(&self) -> bool {
+        self.labels.packing() != LabelPacking::FULL || self.shuffle_patches.is_some()
     }
 
     /// Images per step: as configured, else the published rule, never more than there are.
@@ -64,9 +122,13 @@ impl Relabel {
         if self.share_labels { &self.seeds[..1] } else { &self.seeds }
     }
 
-    pub(super) fn validate(&self, ipc: u32) -> Result<(), Invalid> {
+    pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
         self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
         self.batch_for(ipc, 2)?;
+        if let Some(patches) = self.shuffle_patches.filter(|patches| !size.is_multiple_of(*patches)) {
+            let problem = format!("{patches} x {patches} patches do not divide {size} px (teacher.size)");
+            return Err(Invalid::new("relabel.shuffle_patches", problem));
+        }
         if self.epochs == 0 {
             return Err(Invalid::new("relabel.epochs", "found 0, expected at least 1"));
         }
@@ -75,6 +137,7 @@ impl Relabel {
             return Err(Invalid::new("relabel.batch", problem));
         }
         range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;
+        self.labels.validate(self.epochs)?;
         range::at_most("relabel.batch", self.batch.unwrap_or(0), range::MOST_BATCH)?;
         let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
         range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)?;

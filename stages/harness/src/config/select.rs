@@ -21,6 +21,17 @@ pub struct Select {
     /// Mosaics of realistic patches in place of whole images. `strategy` then chooses the images that patches come from.
     #[serde(default)]
     pub patches: Option<Patches>,
+    /// Of more images than `ipc` that `strategy` chooses, those that cover the others best.
+    #[serde(default)]
+    pub facility_location: Option<FacilityLocation>,
+}
+
+/// Greedy facility location by the cosine of the ranker's features: a selection that is diverse by construction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FacilityLocation {
+    /// Images of a class that `strategy` chooses to select from, or all where it has fewer.
+    pub candidates: u32,
 }
 
 /// Patches that the ranker finds realistic, as RDED cuts and joins them (CVPR 2024, algorithm 1).
@@ -68,6 +79,8 @@ impl Patches {
 
 /// Larger mosaics show nothing any more.
 const MOST_FACTOR: u32 = 8;
+/// The cosine of each pair of a class's candidates is kept.
+const MOST_CANDIDATES: u32 = 10_000;
 /// More crops of one image are all alike.
 const MOST_CROPS: u32 = 1000;
 
@@ -118,6 +131,19 @@ impl Select {
         }
         if let Some(ranker) = &self.ranker {
             ranker.validate("select.ranker")?;
+        }
+        if let Some(FacilityLocation { candidates }) = self.facility_location {
+            if candidates <= self.ipc || candidates > MOST_CANDIDATES {
+                let problem = format!(
+                    "found {candidates}, expected more than select.ipc ({}), at most {MOST_CANDIDATES}",
+                    self.ipc
+                );
+                return Err(Invalid::new("select.facility_location.candidates", problem));
+            }
+            if self.patches.is_some() {
+                let problem = "mosaics choose their own images, and select.patches is set too; leave one out";
+                return Err(Invalid::new("select.facility_location", problem));
+            }
         }
         if let Some(patches) = &self.patches {
             if self.scores.is_some() {

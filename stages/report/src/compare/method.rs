@@ -1,0 +1,242 @@
+//! One row: what a branch came to, with the branches that measure the same images in another way folded into it.
+
+use anyhow::{Context, Result};
+use delt_device::Opened;
+use delt_formats::canonical::Digest;
+use delt_formats::evaluation::{SUMMARY_FILE, Summary};
+use delt_formats::store::Entry;
+use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
+use delt_formats::{Picture, TeacherFacts};
+use delt_harness::config::evaluate::Loss;
+use delt_harness::config::select::Strategy;
+use delt_harness::config::{Branch, Pipeline};
+use delt_harness::resolve::Role;
+use delt_harness::session::Session;
+use delt_harness::table::{Score, if_made};
+use delt_networks::FrozenNetwork;
+use delt_networks::diversity::of_classes;
+
+use crate::findings::RunRecord;
+use crate::robust_score::{augmentation_robust_score, label_robust_score};
+
+/// One row of the comparison. Accuracies are percent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Method {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The branch.
+    pub name: String,
+    /// Images per class.
+    pub ipc: u32,
+    /// The network that labels.
+    pub teacher: String,
+    /// The network that learns.
+    pub student: String,
+    /// What has been measured; none before the branch was evaluated.
+    pub measures: Option<Measures>,
+}
+
+/// What was measured of a method.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measures {
+    /// Top-1 after the last epoch.
+    pub last: Score,
+    /// Best top-1 of the tested epochs.
+    pub best: Score,
+    /// Top-1 after the last epoch of students that learn the images' classes in place of soft labels.
+    pub hard: Option<Score>,
+    /// Label-robust score (DD-Ranking).
+    pub lrs: Option<f64>,
+    /// Augmentation-robust score (DD-Ranking).
+    pub ars: Option<f64>,
+    /// Mean cosine of an image's teacher features to the centroid of its class.
+    pub cosine_to_centroid: f64,
+    /// Mean cosine over pairs of images of a class.
+    pub pairwise_cosine: f64,
+    /// The first of these by class.
+    pub cosine_by_class: Vec<f64>,
+    /// Images.
+    pub images: u64,
+    /// Sum over the images of their iterations.
+    pub image_iterations: u64,
+    /// Making the images, selection and synthesis, on all processes that worked on it; none where the store lost the record.
+    pub cost: Option<Cost>,
+    /// Bytes of the images.
+    pub image_bytes: u64,
+    /// Bytes of one student's soft labels.
+    pub label_bytes: u64,
+}
+
+/// What making the images took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// By the clock on the wall.
+    pub seconds: f64,
+    /// Of all processors.
+    pub cpu_seconds: Option<f64>,
+    /// Whether a process was killed whose time is not counted.
+    pub is_lower_bound: bool,
+    /// Most memory that a process held.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// What the students of a branch are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A method by itself.
+    Method,
+    /// The images of a method, learnt with hard labels.
+    Hard,
+    /// The images of a method, learnt without augmentation.
+    Plain,
+}
+
+struct Evaluated<'a> {
+    branch: &'a Branch,
+    kind: Kind,
+    /// Images and teacher: the same for all branches that measure the same.
+    subject: (Digest, Digest),
+    summary: Summary,
+}
+
+impl Evaluated<'_> {
+    fn last(&self) -> Score {
+        let Summary { last_mean: mean, last_std: std, students, .. } = &self.summary;
+        Score { mean: *mean, std: *std, n: students.len() }
+    }
+
+    fn share(&self) -> f64 {
+        self.summary.last_mean / 100.0
+    }
+}
+
+/// The rows of one pipeline, in the order of its branches. A branch with hard labels or without augmentation, whose images are
+/// those of another one, becomes a number in that one's row.
+///
+/// # Errors
+/// An artifact that is there and cannot be read.
+pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
+    let mut evaluated = Vec::new();
+    for branch in session.branches() {
+        if let Some(entry) = if_made(session.evaluation(branch))? {
+            let images = session.synthetic(branch)?.manifest.digest;
+            let teacher = session.network(branch, Role::Teacher)?.manifest.digest;
+            let summary = Summary::read(entry.file(SUMMARY_FILE)?)?;
+            let kind = kind_of(&branch.pipeline);
+            evaluated.push(Evaluated { branch, kind, subject: (images, teacher), summary });
+        }
+    }
+    let mut methods = Vec::new();
+    for branch in session.branches() {
+        let own = evaluated.iter().find(|other| other.branch.name == branch.name);
+        if let Some(own) = own
+            && own.kind != Kind::Method
+            && evaluated.iter().any(|other| other.kind == Kind::Method && other.subject == own.subject)
+        {
+            continue;
+        }
+        let Pipeline { select, teacher, evaluate, .. } = &branch.pipeline;
+        methods.push(Method {
+            pipeline: session.pipeline_name().to_owned(),
+            name: branch.name.clone(),
+            ipc: select.ipc,
+            teacher: teacher.network.to_string(),
+            student: evaluate.student.to_string(),
+            measures: own.map(|own| measure(session, own, &evaluated, device)).transpose()?,
+        });
+    }
+    Ok(methods)
+}
+
+fn kind_of(pipeline: &Pipeline) -> Kind {
+    let views = pipeline.relabel.view_spec();
+    let mixes = !matches!(views.mix, delt_augment::MixSpec::None {});
+    if matches!(pipeline.evaluate.loss, Loss::HardLabel {}) {
+        Kind::Hard
+    } else if views.randaugment.is_none() && views.min_crop_scale >= 1.0 && !views.flip && !mixes {
+        Kind::Plain
+    } else {
+        Kind::Method
+    }
+}
+
+/// Whether the images are real ones, drawn at random: what the scores of DD-Ranking compare with.
+fn is_random(pipeline: &Pipeline) -> bool {
+    let Pipeline { select, synthesize, .. } = pipeline;
+    select.strategy == Strategy::Random && select.patches.is_none() && synthesize.max_iterations == 0
+}
+
+fn measure(
+    session: &Session,
+    own: &Evaluated<'_>,
+    evaluated: &[Evaluated<'_>],
+    device: &Opened,
+) -> Result<Measures> {
+    let branch = own.branch;
+    let of_subject = |kind| evaluated.iter().find(|other| other.kind == kind && other.subject == own.subject);
+    let random =
+        |kind| evaluated.iter().find(|other| other.kind == kind && is_random(&other.branch.pipeline));
+    let (hard, plain) = (of_subject(Kind::Hard), of_subject(Kind::Plain));
+    let real = branch.pipeline.network_of(Role::FullData).map(|_| session.network(branch, Role::FullData));
+    let real = real.map(if_made).transpose()?.flatten();
+    let real = real.map(|entry| entry.manifest.facts_as::<TeacherFacts>()).transpose()?;
+    let lrs = real.zip(hard).zip(random(Kind::Method)).map(|((real, hard), random)| {
+        label_robust_score(real.test_top1 / 100.0, hard.share(), own.share(), random.share())
+    });
+    let ars = plain.zip(random(Kind::Method)).zip(random(Kind::Plain)).map(|((plain, random), bare)| {
+        augmentation_robust_score(own.share(), random.share(), plain.share(), bare.share())
+    });
+    let synthetic = session.synthetic(branch)?;
+    let seeds = branch.pipeline.relabel.label_seeds().len().max(1) as u64;
+    let Summary { best_mean, best_std, .. } = own.summary;
+    Ok(Measures {
+        last: own.last(),
+        best: Score { mean: best_mean, std: best_std, n: own.summary.students.len() },
+        hard: hard.map(Evaluated::last),
+        lrs,
+        ars,
+        cosine_to_centroid: own.summary.cosine_to_centroid,
+        pairwise_cosine: own.summary.pairwise_cosine,
+        cosine_by_class: cosine_by_class(session, branch, &synthetic, device)?,
+        images: own.summary.images,
+        image_iterations: synthetic.manifest.facts["image_iterations"].as_u64().unwrap_or(0),
+        cost: cost_of(&[&session.initial(branch)?, &synthetic]),
+        image_bytes: own.summary.image_bytes,
+        label_bytes: own.summary.label_bytes / seeds,
+    })
+}
+
+fn cosine_by_class(
+    session: &Session,
+    branch: &Branch,
+    synthetic: &Entry,
+    device: &Opened,
+) -> Result<Vec<f64>> {
+    let teacher = session.network(branch, Role::Teacher)?;
+    let facts: TeacherFacts = teacher.manifest.facts_as()?;
+    let classes = teacher.manifest.provenance.classes.len();
+    let weights = teacher.verified_file("weights.safetensors")?;
+    let network =
+        FrozenNetwork::load(&facts.architecture, classes, facts.size as usize, &weights, &device.device)?;
+    let (mut pictures, mut labels) = (Vec::new(), Vec::new());
+    for row in SyntheticReader::open(synthetic.file(SYNTHETIC_FILE)?)?.rows() {
+        let row = row?;
+        let picture = Picture::decode(&row.png);
+        pictures.push(picture.with_context(|| format!("{SYNTHETIC_FILE}, row {}", pictures.len()))?);
+        labels.push(row.label);
+    }
+    let classes = of_classes(&network, &pictures, &labels, &facts, &device.device)?;
+    Ok(classes.iter().map(|class| class.cosine_to_centroid).collect())
+}
+
+/// None where a record is lost.
+fn cost_of(made: &[&Entry]) -> Option<Cost> {
+    let records = made.iter().map(|entry| RunRecord::of(entry)).collect::<Option<Vec<_>>>()?;
+    let start = Cost { cpu_seconds: Some(0.0), ..Cost::default() };
+    Some(records.iter().fold(start, |cost, record| Cost {
+        seconds: cost.seconds + record.seconds,
+        cpu_seconds: cost.cpu_seconds.zip(record.cpu_seconds).map(|(sum, seconds)| sum + seconds),
+        is_lower_bound: cost.is_lower_bound || record.resumed,
+        peak_memory_bytes: cost.peak_memory_bytes.max(record.peak_memory_bytes),
+    }))
+}

@@ -1,0 +1,102 @@
+//! The program: command line, table to stdout, page and files to the store.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use delt_formats::home::expand_home;
+use delt_harness::args::{Args, DEFAULT_STORE};
+use delt_harness::plan;
+use delt_harness::session::Session;
+
+use crate::compare::files::{batch, write_csv, write_parquet};
+use crate::compare::method::{Method, methods_of};
+use crate::compare::page;
+use crate::compare::sweep::{Sweep, pipeline_file};
+use crate::findings::Findings;
+use crate::stage::REPORTS;
+
+/// Compares the methods of a sweep
+#[derive(Debug, Parser)]
+#[command(name = "compare", version)]
+struct Command {
+    /// Sweep file: which pipelines are compared
+    #[arg(long, value_name = "FILE")]
+    sweep: PathBuf,
+    /// Override one value in all of them, as the stages were told; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where the images are, as the stages were told
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Artifact store
+    #[arg(long, value_name = "FOLDER", env = "DELT_STORE", default_value = DEFAULT_STORE)]
+    store: PathBuf,
+    /// Where features for the diversity are computed
+    #[arg(long, value_name = "DEVICE", env = "DEVICE", default_value = "auto")]
+    device: String,
+    /// The page; the table goes beside it as .csv and .parquet
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only print the names of the pipelines
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+fn run(command: Command) -> Result<()> {
+    let sweep = Sweep::read(&command.sweep)?;
+    if command.list {
+        sweep.pipelines.iter().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    let store = expand_home(command.store.as_os_str().to_owned())?;
+    let device = delt_device::open(&command.device)?;
+    let (mut methods, mut findings) = (Vec::new(), Vec::new());
+    for name in &sweep.pipelines {
+        let args = Args {
+            pipeline: pipeline_file(&command.sweep, name),
+            set: command.set.clone(),
+            data: command.data.clone(),
+            store: store.clone(),
+            device: command.device.clone(),
+            branches: Vec::new(),
+            force: false,
+            dry_run: false,
+            output: None,
+        };
+        let session = Session::open(plan::REPORT, args)?;
+        methods.extend(methods_of(&session, &device)?);
+        findings.push(Findings::collect(&session)?);
+    }
+    print!("{}", page::text(&methods));
+    let name = command.sweep.file_stem().unwrap_or_default().to_string_lossy();
+    let path = command.output.unwrap_or_else(|| store.join(REPORTS).join(format!("compare-{name}.html")));
+    write(&path, &name, &sweep, &methods, &findings)
+        .with_context(|| format!("{}: choose another place with OUTPUT= (--output)", path.display()))?;
+    eprintln!("compare: {name} written ({}, and .csv and .parquet beside it)", path.display());
+    Ok(())
+}
+
+fn write(path: &Path, name: &str, sweep: &Sweep, methods: &[Method], findings: &[Findings]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    let table = batch(methods)?;
+    write_csv(&path.with_extension("csv"), &table)?;
+    write_parquet(&path.with_extension("parquet"), &table)?;
+    let html = page::render(name, &sweep.description, methods, findings).into_string();
+    Ok(fs_err::write(path, html)?)
+}

@@ -1,0 +1,79 @@
+//! Methods side by side, through the binaries.
+
+use std::collections::BTreeMap;
+
+use delt_tests::binaries::{Run, program};
+
+/// Random and DELT, each also with hard labels and without augmentation, and one method that is not run.
+const BRANCHES: &str = "branches={random: {select: {strategy: random}, synthesize: {max_iterations: 0}}, delt: {}, \
+    random-hard: {like: random, evaluate: {loss: {kind: hard_label}}}, delt-hard: {evaluate: {loss: {kind: hard_label}}}, \
+    random-plain: {like: random, relabel: {randaugment: null, min_crop_scale: 1, flip: false, mix: {kind: none}}}, \
+    delt-plain: {relabel: {randaugment: null, min_crop_scale: 1, flip: false, mix: {kind: none}}}, \
+    later: {synthesize: {early_late: false}}}";
+
+/// The rows of a CSV file by method and column.
+fn csv(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let head = lines.next().unwrap();
+    let row = |cells: Vec<String>| (cells[1].clone(), head.iter().cloned().zip(cells).collect());
+    lines.map(row).collect()
+}
+
+#[test]
+fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
+    let run = Run::new();
+    let mut settings = vec!["--set", BRANCHES, "--set", "relabel.seeds=[3407]"];
+    for name in ["random", "delt", "random-hard", "delt-hard", "random-plain", "delt-plain"] {
+        settings.extend(["--branch", name]);
+    }
+    run.up_to("evaluate", &settings);
+
+    let page = run.store().join("page.html");
+    let output = program("compare")
+        .args(["--sweep", "tests/pipelines/sweeps/tiny.yaml", "--device", "flex", "--set", BRANCHES])
+        .args(["--set", "relabel.seeds=[3407]", "--output"])
+        .arg(&page)
+        .arg("--store")
+        .arg(run.store())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> =
+        table.lines().skip(2).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names, ["random", "delt", "later"], "{table}");
+
+    let rows = csv(&std::fs::read_to_string(page.with_extension("csv")).unwrap());
+    let number = |method: &str, column: &str| rows[method][column].parse::<f64>();
+    let facts = |branch: &str| {
+        let (_, manifest) = run.pointed(&format!("tiny/{branch}/evaluation"), "evaluation");
+        move |key: &str| manifest.facts[key].as_f64().unwrap()
+    };
+    let (random, delt) = (facts("random"), facts("delt"));
+    assert_eq!(number("delt", "last_top1"), Ok(delt("last_mean")));
+    assert_eq!(number("delt", "hard_label_top1"), Ok(facts("delt-hard")("last_mean")));
+    assert_eq!(number("delt", "image_iterations"), Ok(1000.0));
+    let e = std::f64::consts::E;
+    let scaled = |exponent: f64| (exponent.exp() - 1.0 / e) / (e - 1.0 / e);
+    let (_, real) = run.pointed("tiny/delt/full-data", "teacher");
+    let lead = (delt("last_mean") - random("last_mean")) / 100.0;
+    let hard = (real.facts["test_top1"].as_f64().unwrap() - facts("delt-hard")("last_mean")) / 100.0;
+    let lrs = number("delt", "label_robust_score").unwrap();
+    assert!((lrs - scaled(0.5 * lead - 0.5 * hard)).abs() < 1e-9, "{lrs}");
+    let plain = (facts("delt-plain")("last_mean") - facts("random-plain")("last_mean")) / 100.0;
+    let ars = number("delt", "augmentation_robust_score").unwrap();
+    assert!((ars - scaled(0.5 * lead + 0.5 * plain)).abs() < 1e-9, "{ars}");
+    assert!(number("delt", "cpu_seconds").unwrap() >= 0.0 && number("delt", "seconds").unwrap() > 0.0);
+    assert_eq!(rows["later"]["last_top1"], "", "nothing is known of what was not run");
+
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("diversity by class") && html.contains("data:image/png;base64,"));
+    assert!(page.with_extension("parquet").exists());
+}
+
+#[test]
+fn the_pipelines_of_a_sweep_can_be_listed() {
+    let output =
+        program("compare").args(["--list", "--sweep", "tests/pipelines/sweeps/tiny.yaml"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "tiny\n");
+}
