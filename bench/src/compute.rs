@@ -275,5 +275,6 @@ fn recipe(batch: u32) -> Synthesize {
         lr_schedule: LrSchedule::PerBatch,
         min_iterations: None,
         dtype: Dtype::F32,
+        residual: None,
     }
 }

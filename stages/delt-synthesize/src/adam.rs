@@ -45,6 +45,13 @@ impl PixelAdam {
         self.steps.extend(std::iter::repeat_n(0, images));
     }
 
+    /// Forgets the history of all images.
+    pub fn restart(&mut self) {
+        self.first = self.first.zeros_like();
+        self.second = self.second.zeros_like();
+        self.steps.fill(0);
+    }
+
     /// The change that this step makes to the pixels: subtract it. `batch_step` counts the batch's steps from 1.
     ///
     /// # Shapes

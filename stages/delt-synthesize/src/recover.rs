@@ -143,6 +143,8 @@ pub struct Recovery {
     pub active: Tensor<4>,
     /// Images that wait, in joining order, CHW each.
     waiting: Vec<f32>,
+    /// What all images start from, in joining order, where they are blended with it again.
+    initial: Option<Vec<f32>>,
     /// Moments of the active images.
     pub adam: PixelAdam,
     /// Iterations done.
@@ -189,6 +191,7 @@ impl Recovery {
             schedule: schedule.clone(),
             active: Tensor::from_data(active, device),
             waiting: sorted[joined * pixels..].to_vec(),
+            initial: config.residual.is_some().then_some(sorted),
             adam: PixelAdam::new(config, joined, size, device),
             iteration: 0,
             trace: Vec::new(),
@@ -229,7 +232,9 @@ impl Recovery {
         let gradient =
             leaf.grad(&gradients).ok_or_else(|| RecoverError::Device("no gradient on the images".into()))?;
         let lr = lr_at(config, &self.schedule, self.iteration);
-        let change = self.adam.step(gradient, lr, self.iteration + 1);
+        let steps_before = config.residual.filter(|residual| residual.restart_adam);
+        let steps_before = steps_before.map_or(self.iteration, |r| r.within_block(self.iteration));
+        let change = self.adam.step(gradient, lr, steps_before + 1);
         self.active = teacher.clip(self.active.clone() - change);
         self.unread.push(Unread {
             lr,
@@ -237,10 +242,27 @@ impl Recovery {
             bn_statistics: loss.bn_statistics.inner(),
         });
         self.iteration += 1;
+        self.blend_with_initial(config);
         if self.unread.len() >= teacher.losses_read_every {
             self.read_losses(config, class_names)?;
         }
         Ok(())
+    }
+
+    /// At the end of a block, blends the active images with what they started from (FADRM's data residual).
+    fn blend_with_initial(&mut self, config: &Synthesize) {
+        let (Some(residual), Some(initial)) = (&config.residual, &self.initial) else { return };
+        if !residual.is_due(self.iteration, self.schedule.iterations) {
+            return;
+        }
+        let shape = self.active.dims();
+        let initial = initial[..shape.iter().product()].to_vec();
+        let initial = Tensor::<4>::from_data(TensorData::new(initial, shape), &self.active.device());
+        self.active =
+            self.active.clone().mul_scalar(residual.share) + initial.mul_scalar(1.0 - residual.share);
+        if residual.restart_adam {
+            self.adam.restart();
+        }
     }
 
     /// Reads the losses that are still on the device into the trace, all at once.

@@ -7,6 +7,7 @@ pub mod ingest;
 mod range;
 pub mod recipes;
 pub mod relabel;
+pub mod residual;
 pub mod select;
 pub mod synthesize;
 pub mod teacher;
@@ -357,6 +358,10 @@ mod tests {
                 "synthesize.milestone=2",
                 "synthesize.milestone`: found 2, expected a share of the iterations, 0 to 1",
             ),
+            (
+                "synthesize.residual={share: 1, every: 5, restart_adam: true}",
+                "synthesize.residual.share`: found 1, expected more than 0, less than 1",
+            ),
             ("synthesize.beta_2=-1", "synthesize.beta_2`: found -1, expected 0 or more, less than 1"),
             ("synthesize.lr=0", "synthesize.lr`: found 0, expected a finite number of more than 0"),
             (
@@ -390,6 +395,21 @@ mod tests {
             let expected = format!(" (branch {branch}): at `{expected}");
             assert_eq!(said("demo.yaml", &[setting], None), expected, "{setting}");
         }
+    }
+
+    #[test]
+    fn a_residual_that_would_change_nothing_is_refused() {
+        let residual = |every: u32| format!("synthesize.residual={{share: 0.5, every: {every}, restart_adam: true}}");
+        assert_eq!(
+            said("demo.yaml", &[&residual(200)], None),
+            " (branch delt): at `synthesize.residual.every`: found 200, which no image reaches before its last iteration; \
+             expected less than max_iterations (200)"
+        );
+        assert_eq!(
+            said("demo.yaml", &[&residual(50), "synthesize.init=noise"], None),
+            " (branch delt): at `synthesize.residual`: found with init: noise, which has no real picture to blend with; set \
+             init: selected"
+        );
     }
 
     #[test]

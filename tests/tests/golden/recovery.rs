@@ -24,5 +24,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         lr_schedule: LrSchedule::PerBatch,
         min_iterations: None,
         dtype: Dtype::F32,
+        residual: None,
     }
 }

@@ -14,17 +14,17 @@ use delt_synthesize::synthesize::noise;
 
 use crate::{SIZE, batches, settings, teacher};
 
-fn classes() -> [String; 2] {
+pub(crate) fn classes() -> [String; 2] {
     ["cat".to_owned(), "dog".to_owned()]
 }
 
-fn start(config: &Synthesize, batch: &BatchSchedule) -> Recovery {
+pub(crate) fn start(config: &Synthesize, batch: &BatchSchedule) -> Recovery {
     let images = noise(&Draws::new(1), batch, SIZE);
     Recovery::start(batch, &images, SIZE, config, &Device::flex())
 }
 
 /// Goes on until so many iterations are done.
-fn step_to(
+pub(crate) fn step_to(
     recovery: &mut Recovery,
     iterations: u32,
     config: &Synthesize,
@@ -40,7 +40,7 @@ fn step_to(
 }
 
 /// All that a recovery has come to.
-fn outcome(recovery: &Recovery, teacher: &RecoveryTeacher) -> (Vec<f32>, u32, Vec<u32>, Vec<TraceRow>) {
+pub(crate) fn outcome(recovery: &Recovery, teacher: &RecoveryTeacher) -> (Vec<f32>, u32, Vec<u32>, Vec<TraceRow>) {
     let images = recovery.images(teacher).expect("readable");
     (images, recovery.iteration, recovery.adam.steps.clone(), recovery.trace.clone())
 }

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod options;
+mod residual;
 
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
@@ -36,6 +37,7 @@ fn settings() -> Synthesize {
         lr_schedule: LrSchedule::PerBatch,
         min_iterations: None,
         dtype: Dtype::F32,
+        residual: None,
     }
 }
 

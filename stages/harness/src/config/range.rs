@@ -40,6 +40,11 @@ pub(super) fn share(place: &str, value: f64) -> Result<(), Invalid> {
     within(place, value, value > 0.0 && value <= 1.0, "more than 0, at most 1")
 }
 
+/// A share that is neither nothing nor all.
+pub(super) fn between(place: &str, value: f64) -> Result<(), Invalid> {
+    within(place, value, value > 0.0 && value < 1.0, "more than 0, less than 1")
+}
+
 /// A weight that may be turned off.
 pub(super) fn not_negative(place: &str, value: f64) -> Result<(), Invalid> {
     within(place, value, value >= 0.0 && value.is_finite(), "a finite number of 0 or more")

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::residual::Residual;
 use super::{Invalid, range};
 
 /// Section `synthesize`.
@@ -49,6 +50,9 @@ pub struct Synthesize {
     /// The numbers that the teacher's convolutions are computed in.
     #[serde(default, skip_serializing_if = "Dtype::is_default")]
     pub dtype: Dtype,
+    /// Blend the images again and again with those that they started from (FADRM). Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
 }
 
 /// What the images start from.
@@ -130,6 +134,9 @@ impl Synthesize {
             }
         }
         self.refuse_ignored(ipc)?;
+        if let Some(residual) = &self.residual {
+            residual.validate(self)?;
+        }
         range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
         range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
         range::area(&at("min_crop_scale"), self.min_crop_scale)?;
