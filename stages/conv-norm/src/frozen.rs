@@ -1,6 +1,7 @@
 //! A convolution and batch normalisation whose weights do not change, prepared once.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::activation::Activation;
 use crate::backward::StatisticsGradient;
@@ -15,14 +16,20 @@ pub struct FrozenConvNorm {
     geometry: Geometry,
     activation: Activation,
     channels: [usize; 2],
-    weight: Vec<f32>,
-    forward: PackedOnce,
-    input_gradient: PackedOnce,
+    filters: Arc<SharedFilters>,
     bias: Vec<f32>,
     scale: Vec<f32>,
     shift: Vec<f32>,
-    running_mean: Vec<f32>,
-    running_var: Vec<f32>,
+    /// What the statistics of a batch are measured against; the running ones unless they were replaced.
+    target_mean: Vec<f32>,
+    target_var: Vec<f32>,
+}
+
+/// What blocks of the same weights share.
+struct SharedFilters {
+    weight: Vec<f32>,
+    forward: PackedOnce,
+    input_gradient: PackedOnce,
 }
 
 impl fmt::Debug for FrozenConvNorm {
@@ -56,14 +63,41 @@ impl FrozenConvNorm {
             geometry,
             activation,
             channels,
-            weight,
-            forward: PackedOnce::default(),
-            input_gradient: PackedOnce::default(),
+            filters: Arc::new(SharedFilters {
+                weight,
+                forward: PackedOnce::default(),
+                input_gradient: PackedOnce::default(),
+            }),
             bias,
             shift: shift.collect(),
             scale,
-            running_mean,
-            running_var,
+            target_mean: running_mean,
+            target_var: running_var,
+        }
+    }
+
+    /// The same block, which normalises by the same running statistics and shares the filters, but measures the statistics
+    /// of a batch against these.
+    ///
+    /// # Shapes
+    /// Mean and biased variance, `[outputs]` each.
+    ///
+    /// # Panics
+    /// Where their number is not that of the outputs.
+    #[must_use]
+    pub fn with_targets(&self, mean: Vec<f32>, variance: Vec<f32>) -> Self {
+        let outputs = self.channels[0];
+        assert_eq!([mean.len(), variance.len()], [outputs; 2], "targets of a frozen convolution");
+        Self {
+            geometry: self.geometry,
+            activation: self.activation,
+            channels: self.channels,
+            filters: Arc::clone(&self.filters),
+            bias: self.bias.clone(),
+            scale: self.scale.clone(),
+            shift: self.shift.clone(),
+            target_mean: mean,
+            target_var: variance,
         }
     }
 
@@ -91,7 +125,7 @@ impl FrozenConvNorm {
     pub(crate) fn run(&self, input: [usize; 4], x: &[f32], keep: bool, measure: bool) -> (Vec<f32>, Saved) {
         let shape = self.shape(input);
         let shape = if keep || measure { shape.precise() } else { shape };
-        let filters = self.forward.get(&shape, || Packed::forward(&shape, &self.weight));
+        let filters = self.filters.forward.get(&shape, || Packed::forward(&shape, &self.filters.weight));
         let convolution = Convolution { shape: &shape, filters, bias: &self.bias };
         let (y, z, parts) = convolution.with_affine(x, self.affine(), keep, measure);
         let moments = measure.then(|| Moments::join(&parts, shape.outputs));
@@ -105,7 +139,7 @@ impl FrozenConvNorm {
     }
 
     fn distances(&self, moments: &Moments) -> (f64, f64) {
-        (norm(&moments.mean, &self.running_mean), norm(&moments.variance, &self.running_var))
+        (norm(&moments.mean, &self.target_mean), norm(&moments.variance, &self.target_var))
     }
 
     /// Gradient of the input, from that of the output and that of [`Self::distance`].
@@ -120,15 +154,16 @@ impl FrozenConvNorm {
             let mut gradient = StatisticsGradient { constant: Vec::new(), slope: Vec::new() };
             for channel in 0..saved.shape.outputs {
                 let mean = f64::from(moments.mean[channel]);
-                let slope = of_variance * f64::from(moments.variance[channel] - self.running_var[channel]);
-                let constant = of_mean * f64::from(moments.mean[channel] - self.running_mean[channel]);
+                let slope = of_variance * f64::from(moments.variance[channel] - self.target_var[channel]);
+                let constant = of_mean * f64::from(moments.mean[channel] - self.target_mean[channel]);
                 gradient.slope.push(slope as f32);
                 gradient.constant.push((constant - slope * mean) as f32);
             }
             gradient
         });
         let shape = &saved.shape;
-        let filters = self.input_gradient.get(shape, || Packed::input_gradient(shape, &self.weight));
+        let filters = &self.filters;
+        let filters = filters.input_gradient.get(shape, || Packed::input_gradient(shape, &filters.weight));
         backward::frozen(shape, filters, self.affine(), statistics.as_ref(), &saved.z, dy)
     }
 }

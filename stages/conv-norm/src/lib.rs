@@ -31,7 +31,9 @@ use burn::tensor::Tensor;
 
 pub use activation::Activation;
 pub use frozen::FrozenConvNorm;
-pub use operation::{TrainWeights, conv_norm_frozen, conv_norm_train, is_supported};
+pub use operation::{
+    TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
+};
 pub use shape::Geometry;
 
 /// The weights of a frozen block, as plain values.

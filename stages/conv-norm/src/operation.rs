@@ -87,6 +87,23 @@ pub fn conv_norm_frozen(
     }
 }
 
+/// As [`conv_norm_frozen`] outside any graph, with the batch's statistics of `conv(x)` themselves: mean and biased variance
+/// by channel, `[outputs]` each.
+///
+/// # Panics
+/// Where `x` is on a device with autodiff.
+pub fn conv_norm_frozen_statistics(
+    x: Tensor<4>,
+    block: &Arc<FrozenConvNorm>,
+) -> (Tensor<4>, Vec<f32>, Vec<f32>) {
+    let Input::Plain(x) = Input::of(x) else { panic!("statistics are read outside any graph") };
+    let x = contiguous(x);
+    let (y, saved) = block.run(shape4(&x), slice(&x), false, true);
+    let y = from_values(y, block.out_shape(shape4(&x)));
+    let moments = saved.moments.expect("measured");
+    (Tensor::from_primitive::<Flex>(y), moments.mean, moments.variance)
+}
+
 /// The gradient of the distance, on its way from the distance's backward step to that of `y`, which runs later.
 type DistanceGradient = Arc<Mutex<f32>>;
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{FrozenConvNorm, is_supported};
 
-use crate::bn_statistics::bn_statistics_terms;
+use crate::bn_statistics::{LayerStatistics, batch_statistics, bn_statistics_terms};
+use crate::error::NetworkError;
 use crate::network::{BnLayer, Network};
-use crate::pass::{Evaluation, Frozen, Preparation, Recording};
+use crate::pass::{Evaluation, Frozen, Measuring, Preparation, Recording};
 
 /// A network in evaluation mode for good: the teacher, the ranker, a student under test.
 ///
@@ -64,23 +65,91 @@ impl FrozenNetwork {
     }
 
     /// Logits, and for every batch normalisation layer in forward order the distance of the batch's statistics from the
-    /// running ones, see [`bn_statistics_terms`]; each `[1]`. A loss that takes in the distances must take in the logits.
+    /// running ones, or from those that took their place, see [`bn_statistics_terms`]; each `[1]`. A loss that takes in the
+    /// distances must take in the logits.
     pub fn forward_with_bn_terms(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<1>>) {
+        let (features, terms) = self.features_with_bn_terms(x);
+        (self.classify(features), terms)
+    }
+
+    /// As [`Self::forward_with_bn_terms`] with features in place of logits: a loss that takes in the distances must take in
+    /// the features.
+    pub fn features_with_bn_terms(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<1>>) {
         match &self.blocks {
             Some(blocks) => {
                 let mut pass = Frozen { blocks: blocks.iter(), distances: Some(Vec::new()) };
                 let features = self.network.features_with(x, &mut pass);
-                (self.network.classify(features), pass.distances.unwrap_or_default())
+                (features, pass.distances.unwrap_or_default())
             }
             None => {
                 let mut pass = Recording { is_bf16: self.is_bf16, inputs: Vec::new() };
                 let features = self.network.features_with(x, &mut pass);
-                (self.network.classify(features), bn_statistics_terms(&pass.inputs, &self.layers))
+                (features, bn_statistics_terms(&pass.inputs, &self.layers))
             }
         }
     }
 
-    /// The batch normalisation layers in forward order.
+    /// The last linear layer: `[n, features]` → `[n, classes]`.
+    pub fn classify(&self, features: Tensor<2>) -> Tensor<2> {
+        self.network.classify(features)
+    }
+
+    /// Features, and the batch's own statistics at the input of every batch normalisation layer in forward order.
+    ///
+    /// # Shapes
+    /// `[n, 3, size, size]`, outside any graph → `[n, features]`.
+    ///
+    /// # Errors
+    /// Where the device does not give the statistics back.
+    pub fn features_with_statistics(
+        &self,
+        x: Tensor<4>,
+    ) -> Result<(Tensor<2>, Vec<LayerStatistics>), NetworkError> {
+        if let Some(blocks) = &self.blocks {
+            let mut pass = Measuring { blocks: blocks.iter(), statistics: Vec::new() };
+            let features = self.network.features_with(x, &mut pass);
+            return Ok((features, pass.statistics));
+        }
+        let mut pass = Recording { is_bf16: self.is_bf16, inputs: Vec::new() };
+        let features = self.network.features_with(x, &mut pass);
+        let statistics = pass.inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
+            let host = |tensor: Tensor<1>| {
+                let name = || format!("statistics of {}", layer.name);
+                tensor.try_into_vec_as().map_err(|source| NetworkError::Read { name: name(), source })
+            };
+            let (mean, variance) = batch_statistics(input);
+            Ok(LayerStatistics { mean: host(mean)?, variance: host(variance)? })
+        });
+        Ok((features, statistics.collect::<Result<_, NetworkError>>()?))
+    }
+
+    /// The same network, which normalises by the same running statistics, but measures the statistics of a batch against
+    /// these, one for every batch normalisation layer in forward order. Packed weights are shared.
+    ///
+    /// # Panics
+    /// Where `targets` are not those of this network's layers.
+    #[must_use]
+    pub fn with_bn_targets(&self, targets: &[LayerStatistics]) -> Self {
+        assert_eq!(targets.len(), self.layers.len(), "one target for each batch normalisation layer");
+        let layers = self.layers.iter().zip(targets).map(|(layer, target)| {
+            let device = layer.running_mean.device();
+            let tensor = |values: &[f32]| {
+                Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
+            };
+            BnLayer {
+                name: layer.name.clone(),
+                running_mean: tensor(&target.mean),
+                running_var: tensor(&target.variance),
+            }
+        });
+        let with_target = |(block, target): (&Arc<FrozenConvNorm>, &LayerStatistics)| {
+            Arc::new(block.with_targets(target.mean.clone(), target.variance.clone()))
+        };
+        let blocks = self.blocks.as_ref().map(|blocks| blocks.iter().zip(targets).map(with_target).collect());
+        Self { network: self.network.clone(), layers: layers.collect(), blocks, is_bf16: self.is_bf16 }
+    }
+
+    /// The batch normalisation layers in forward order, with what the statistics of a batch are measured against.
     pub fn bn_layers(&self) -> &[BnLayer] {
         &self.layers
     }

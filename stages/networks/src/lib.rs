@@ -30,7 +30,7 @@ pub mod network;
 mod pass;
 pub mod resnet;
 
-pub use bn_statistics::bn_statistics_terms;
+pub use bn_statistics::{JoinedStatistics, LayerStatistics, bn_statistics_terms};
 pub use error::NetworkError;
 pub use frozen::FrozenNetwork;
 pub use import::read_checkpoint;

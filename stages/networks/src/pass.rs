@@ -8,9 +8,10 @@ use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor};
 use delt_conv_norm::{
     Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, channels_last, conv_norm_frozen,
-    conv_norm_train,
+    conv_norm_frozen_statistics, conv_norm_train,
 };
 
+use crate::bn_statistics::LayerStatistics;
 use crate::layers::{BN_EPSILON, BatchNorm, Conv};
 use crate::network::BatchStatistics;
 
@@ -133,6 +134,25 @@ impl Pass for Frozen<'_> {
         if let Some(distances) = &mut self.distances {
             distances.extend(distance);
         }
+        y
+    }
+
+    fn is_channels_last(&self) -> bool {
+        true
+    }
+}
+
+/// As [`Frozen`] outside any graph, with the batch's own statistics.
+pub(crate) struct Measuring<'a> {
+    pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
+    pub(crate) statistics: Vec<LayerStatistics>,
+}
+
+impl Pass for Measuring<'_> {
+    fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
+        let Some(block) = self.blocks.next() else { return x };
+        let (y, mean, variance) = conv_norm_frozen_statistics(x, block);
+        self.statistics.push(LayerStatistics { mean, variance });
         y
     }
 

@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::{Architecture, Stem};
 use delt_networks::formula::formula_uniform;
-use delt_networks::{BatchStatistics, FrozenNetwork, Network};
+use delt_networks::{BatchStatistics, FrozenNetwork, JoinedStatistics, Network};
 
 const CLASSES: usize = 7;
 const IMAGES: usize = 6;
@@ -83,6 +83,39 @@ fn frozen_networks_agree_with_their_layers() {
         assert_close(&format!("{architecture:?} BN terms"), &ours.1, &plain.1);
         assert_close(&format!("{architecture:?} gradient"), &ours.2, &plain.2);
         assert_close(&format!("{architecture:?} features"), &ours.3, &plain.3);
+    }
+}
+
+#[test]
+fn statistics_of_a_whole_are_those_of_its_joined_batches_and_make_the_distance_nothing() {
+    let device = device();
+    for (architecture, size) in networks() {
+        let fused = FrozenNetwork::new(build(&architecture, size, &device), &device);
+        let all = pictures(size, &device);
+        let (features, whole) = fused.features_with_statistics(all.clone()).expect("measured");
+        assert_close(&format!("{architecture:?} features"), &host(features), &host(fused.features(all.clone())));
+        let mut joined = JoinedStatistics::default();
+        for (from, to) in [(0, 2), (2, 5), (5, IMAGES)] {
+            let part = all.clone().narrow(0, from, to - from);
+            joined.add(to - from, &fused.features_with_statistics(part).expect("measured").1);
+        }
+        let plain = FrozenNetwork::new(build(&architecture, size, &device), &device).without_fusion();
+        let of_plain = plain.features_with_statistics(all.clone()).expect("measured").1;
+        for ((whole, joined), plain) in whole.iter().zip(joined.layers()).zip(of_plain) {
+            for other in [joined, plain] {
+                assert_close(&format!("{architecture:?} means"), &other.mean, &whole.mean);
+                assert_close(&format!("{architecture:?} variances"), &other.variance, &whole.variance);
+            }
+        }
+        for network in [fused, plain] {
+            let (logits, running) = network.forward_with_bn_terms(all.clone());
+            let (same, own) = network.with_bn_targets(&whole).forward_with_bn_terms(all.clone());
+            assert_close(&format!("{architecture:?} logits"), &host(same), &host(logits));
+            for (own, running) in own.into_iter().zip(running) {
+                let (own, running) = (host(own)[0], host(running)[0]);
+                assert!(own < 1e-3 * running, "{architecture:?}: {own} of {running}");
+            }
+        }
     }
 }
 
