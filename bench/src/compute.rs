@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::target::Target;
 use delt_harness::config::teacher::Optimizer;
 use delt_networks::formula::formula_uniform;
 use delt_networks::{FrozenNetwork, Network};
@@ -276,5 +277,6 @@ fn recipe(batch: u32) -> Synthesize {
         min_iterations: None,
         dtype: Dtype::F32,
         residual: None,
+        target: Target::default(),
     }
 }

@@ -6,10 +6,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_formats::Normalization;
 use delt_formats::TraceRow;
 use delt_harness::config::synthesize::{LrSchedule, Synthesize};
+use delt_harness::config::target::Target;
 use delt_networks::FrozenNetwork;
 
 use crate::adam::PixelAdam;
 use crate::augmentation::Augmentation;
+use crate::class_target::ClassTarget;
 use crate::early_late::BatchSchedule;
 
 /// What goes wrong while pixels are optimised.
@@ -43,6 +45,8 @@ pub struct RecoveryTeacher {
     pixel_range: [(f32, f32); 3],
     device: Device,
     losses_read_every: usize,
+    /// What the features of each slot are pulled to in place of the label, `[ipc, features]`.
+    points: Option<Tensor<2>>,
 }
 
 /// Loss of one batch of images, with its parts.
@@ -50,7 +54,7 @@ pub struct RecoveryTeacher {
 pub struct RecoveryLoss {
     /// What is minimised.
     pub total: Tensor<1>,
-    /// Cross-entropy to the hard labels.
+    /// Cross-entropy to the hard labels, or the weighted squared distance of features that takes its place.
     pub cross_entropy: Tensor<1>,
     /// Weighted sum of the BatchNorm terms, before alpha_BN.
     pub bn_statistics: Tensor<1>,
@@ -60,7 +64,7 @@ impl RecoveryTeacher {
     /// Takes a network on a device without autodiff: its weights are constants of the graph.
     pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
         let pixel_range = delt_augment::normalize::pixel_range(normalization);
-        Self { network, pixel_range, device: device.clone(), losses_read_every: 1 }
+        Self { network, pixel_range, device: device.clone(), losses_read_every: 1, points: None }
     }
 
     /// The losses go to the host once in so many iterations: a GPU need not wait for each. A loss that is no number is
@@ -70,13 +74,32 @@ impl RecoveryTeacher {
         Self { losses_read_every: iterations.max(1), ..self }
     }
 
+    /// The network.
+    pub fn network(&self) -> &FrozenNetwork {
+        &self.network
+    }
+
+    /// The same teacher, which pulls features and statistics to those of a class in place of labels and running statistics.
+    #[must_use]
+    pub fn pulling_to(&self, target: ClassTarget) -> Self {
+        Self {
+            network: target.network,
+            pixel_range: self.pixel_range,
+            device: self.device.clone(),
+            losses_read_every: self.losses_read_every,
+            points: Some(target.points),
+        }
+    }
+
     /// `CE(teacher(x), y) + alpha_BN Σ_l w_l (‖mean_l − μ_l‖₂ + ‖var_l − σ²_l‖₂)`, w = `first_bn_multiplier` for the
     /// first BatchNorm in forward order, 1 for the others.
+    ///
+    /// With a barycenter's points b, `weight / n Σ_i ‖features(x_i) − b_i‖²` takes the place of CE (WMDD, section 3.3).
     ///
     /// # Shapes
     /// `images`: `[n, 3, size, size]`, normalised, augmented; `labels`: n class indices.
     pub fn loss(&self, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> RecoveryLoss {
-        let (logits, terms) = self.network.forward_with_bn_terms(images);
+        let (features, terms) = self.network.features_with_bn_terms(images);
         let mut weighted = terms
             .into_iter()
             .enumerate()
@@ -84,7 +107,14 @@ impl RecoveryTeacher {
         let zero = Tensor::zeros([1], &self.device);
         let first = weighted.next().unwrap_or(zero);
         let bn_statistics = weighted.fold(first, |sum, term| sum + term);
-        let cross_entropy = cross_entropy(logits, labels);
+        let cross_entropy = match (config.target, &self.points) {
+            (Target::Barycenter { weight }, Some(points)) => {
+                let [active, _] = features.dims();
+                let apart = features - points.clone().narrow(0, 0, active);
+                apart.square().sum_dim(1).mean().mul_scalar(weight)
+            }
+            _ => cross_entropy(self.network.classify(features), labels),
+        };
         let total = cross_entropy.clone() + bn_statistics.clone().mul_scalar(config.bn_matching_weight);
         RecoveryLoss { total, cross_entropy, bn_statistics }
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use delt_augment::draws::Draws;
 use delt_augment::normalize::{to_normalized, to_picture};
+use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
     TraceWriter,
@@ -12,10 +13,12 @@ use delt_harness::config::{Branch, Pipeline};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
+use delt_training::PictureSet;
 use delt_training::speed::flops_per_second;
 use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
+use crate::class_target::RealClasses;
 use crate::early_late::{BatchSchedule, EarlyLate, EarlyLateConfig};
 use crate::recover::{RecoveryTeacher, lr_at};
 use crate::synthesize::{Synthesis, noise};
@@ -97,6 +100,13 @@ fn recover_all(
     let recovery_teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device)
         .reading_losses_every(if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS });
     let size = facts.size as usize;
+    let real = if config.target.is_barycenter() {
+        let train = session.dataset(branch)?.verified_file(TRAIN_FILE)?;
+        let images = PictureSet::load(&train, facts.size, &classes)?;
+        Some(RealClasses::new(images, classes.len(), facts.normalization, &opened.device))
+    } else {
+        None
+    };
     let start = |batch: &BatchSchedule| match config.init {
         Init::Noise => Ok(noise(&draws, batch, size)),
         Init::Selected => initial_pixels(&rows, batch, size, &facts.normalization),
@@ -109,6 +119,7 @@ fn recover_all(
         classes: &classes,
         size,
         draws: Draws::new(pipeline.seed),
+        real,
     };
     let checkpoints = Checkpoints::new(work.checkpoint_dir());
     synthesis.run(&schedule, start, &checkpoints, &progress)?;

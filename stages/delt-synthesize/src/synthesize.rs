@@ -6,6 +6,7 @@ use delt_harness::progress::Progress;
 
 use crate::augmentation::Augmentation;
 use crate::checkpoint::{CHECKPOINT_ITERATIONS, Checkpoints, FinishedBatch};
+use crate::class_target::RealClasses;
 use crate::early_late::{BatchSchedule, EarlyLate};
 use crate::recover::{Recovery, RecoveryTeacher, lr_at};
 
@@ -22,6 +23,8 @@ pub struct Synthesis<'a> {
     pub size: usize,
     /// Seed of every draw.
     pub draws: Draws,
+    /// The real images, where each batch is pulled to those of its class.
+    pub real: Option<RealClasses>,
 }
 
 impl Synthesis<'_> {
@@ -48,7 +51,8 @@ impl Synthesis<'_> {
                 progress.resume_at(done);
                 continue;
             }
-            let mut recovery = Recovery::start(batch, &start(batch)?, self.size, self.config, device);
+            let start = start(batch)?;
+            let mut recovery = Recovery::start(batch, &start, self.size, self.config, device);
             checkpoints.restore(batch.batch, &mut recovery, &lr_of, device)?;
             let resumed: u64 = (0..recovery.iteration)
                 .map(|i| batch.rounds[(i / batch.round_iterations()) as usize].len() as u64)
@@ -56,9 +60,17 @@ impl Synthesis<'_> {
             if resumed > 0 {
                 progress.resume_at(done + resumed);
             }
-            self.recover_batch(batch, &mut recovery, checkpoints, progress)?;
+            let of_class = match &self.real {
+                Some(real) => {
+                    let target = real.target(self.teacher.network(), batch.labels[0], &start)?;
+                    Some(self.teacher.pulling_to(target))
+                }
+                None => None,
+            };
+            let teacher = of_class.as_ref().unwrap_or(self.teacher);
+            self.recover_batch(teacher, batch, &mut recovery, checkpoints, progress)?;
             let finished = FinishedBatch {
-                images: recovery.images(self.teacher)?,
+                images: recovery.images(teacher)?,
                 trace: std::mem::take(&mut recovery.trace),
             };
             checkpoints.keep_finished(batch.batch, &finished)?;
@@ -69,6 +81,7 @@ impl Synthesis<'_> {
 
     fn recover_batch(
         &self,
+        teacher: &RecoveryTeacher,
         batch: &BatchSchedule,
         recovery: &mut Recovery,
         checkpoints: &Checkpoints<'_>,
@@ -79,7 +92,7 @@ impl Synthesis<'_> {
             let (index, size) = (recovery.iteration, self.size as u32);
             let augmentation =
                 Augmentation::draw(self.config, &self.draws, batch.batch, index, batch.iterations, size);
-            recovery.step(self.teacher, self.config, &augmentation, self.classes)?;
+            recovery.step(teacher, self.config, &augmentation, self.classes)?;
             if let Some(row) = recovery.trace.last() {
                 progress.message(format!("batch {} ce {:.3} bn {:.2}", batch.batch, row.ce, row.bn));
             }

@@ -10,6 +10,7 @@ pub mod relabel;
 pub mod residual;
 pub mod select;
 pub mod synthesize;
+pub mod target;
 pub mod teacher;
 
 use std::path::{Path, PathBuf};
@@ -399,7 +400,8 @@ mod tests {
 
     #[test]
     fn a_residual_that_would_change_nothing_is_refused() {
-        let residual = |every: u32| format!("synthesize.residual={{share: 0.5, every: {every}, restart_adam: true}}");
+        let residual =
+            |every: u32| format!("synthesize.residual={{share: 0.5, every: {every}, restart_adam: true}}");
         assert_eq!(
             said("demo.yaml", &[&residual(200)], None),
             " (branch delt): at `synthesize.residual.every`: found 200, which no image reaches before its last iteration; \
@@ -409,6 +411,25 @@ mod tests {
             said("demo.yaml", &[&residual(50), "synthesize.init=noise"], None),
             " (branch delt): at `synthesize.residual`: found with init: noise, which has no real picture to blend with; set \
              init: selected"
+        );
+    }
+
+    #[test]
+    fn a_barycenter_wants_batches_of_one_class_that_start_from_real_images() {
+        let target = "synthesize.target={kind: barycenter, weight: 1}";
+        assert_eq!(
+            said("demo.yaml", &[target, "synthesize.batch=7"], None),
+            " (branch delt): at `synthesize.batch`: found 7 with target.kind barycenter, whose statistics are those of one \
+             class; expected select.ipc (10), so that each batch is a class"
+        );
+        assert_eq!(
+            said("demo.yaml", &[target, "synthesize.batch=10", "synthesize.init=noise"], None),
+            " (branch delt): at `synthesize.init`: found noise with target.kind barycenter, whose points start from the \
+             features of the selected images; set init: selected"
+        );
+        assert_eq!(
+            said("demo.yaml", &["synthesize.target={kind: barycenter, weight: 0}"], None),
+            " (branch random): at `synthesize.target.weight`: found 0, expected a finite number of more than 0"
         );
     }
 

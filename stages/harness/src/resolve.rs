@@ -277,8 +277,14 @@ impl Session {
             return Ok(Plan { seed: 0, ..plan });
         }
         let teacher = self.network(branch, Role::Teacher)?;
-        let config = serde_json::to_value(&branch.pipeline.synthesize)?;
-        Ok(self.plan(branch, kind, stage, config, &[("initial", &initial), ("teacher", &teacher)]))
+        let synthesize = &branch.pipeline.synthesize;
+        let config = serde_json::to_value(synthesize)?;
+        let mut inputs = vec![("initial", &initial), ("teacher", &teacher)];
+        let dataset = self.dataset(branch)?;
+        if synthesize.needs_real_images() {
+            inputs.push(("dataset", &dataset));
+        }
+        Ok(self.plan(branch, kind, stage, config, &inputs))
     }
 
     /// The synthetic images.

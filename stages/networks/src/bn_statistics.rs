@@ -37,7 +37,8 @@ impl JoinedStatistics {
             {
                 let distance = f64::from(*new) - *mean;
                 *mean += distance * added / joined;
-                *squares += f64::from(*variance) * added + distance * distance * self.pictures * added / joined;
+                *squares +=
+                    f64::from(*variance) * added + distance * distance * self.pictures * added / joined;
             }
         }
         self.pictures = joined;

@@ -133,9 +133,8 @@ impl FrozenNetwork {
         assert_eq!(targets.len(), self.layers.len(), "one target for each batch normalisation layer");
         let layers = self.layers.iter().zip(targets).map(|(layer, target)| {
             let device = layer.running_mean.device();
-            let tensor = |values: &[f32]| {
-                Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
-            };
+            let tensor =
+                |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device);
             BnLayer {
                 name: layer.name.clone(),
                 running_mean: tensor(&target.mean),

@@ -93,7 +93,11 @@ fn statistics_of_a_whole_are_those_of_its_joined_batches_and_make_the_distance_n
         let fused = FrozenNetwork::new(build(&architecture, size, &device), &device);
         let all = pictures(size, &device);
         let (features, whole) = fused.features_with_statistics(all.clone()).expect("measured");
-        assert_close(&format!("{architecture:?} features"), &host(features), &host(fused.features(all.clone())));
+        assert_close(
+            &format!("{architecture:?} features"),
+            &host(features),
+            &host(fused.features(all.clone())),
+        );
         let mut joined = JoinedStatistics::default();
         for (from, to) in [(0, 2), (2, 5), (5, IMAGES)] {
             let part = all.clone().narrow(0, from, to - from);

@@ -1,6 +1,7 @@
 //! The settings of the published recovery, for the golden files that give only some of them.
 
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::target::Target;
 
 /// The published settings at the weights that a golden file names.
 pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Synthesize {
@@ -25,5 +26,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         min_iterations: None,
         dtype: Dtype::F32,
         residual: None,
+        target: Target::default(),
     }
 }

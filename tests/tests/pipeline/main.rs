@@ -4,6 +4,7 @@
 
 mod compare;
 mod makefile;
+mod methods;
 mod normalisation;
 mod options;
 mod python;

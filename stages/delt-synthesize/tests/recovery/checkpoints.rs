@@ -40,7 +40,10 @@ pub(crate) fn step_to(
 }
 
 /// All that a recovery has come to.
-pub(crate) fn outcome(recovery: &Recovery, teacher: &RecoveryTeacher) -> (Vec<f32>, u32, Vec<u32>, Vec<TraceRow>) {
+pub(crate) fn outcome(
+    recovery: &Recovery,
+    teacher: &RecoveryTeacher,
+) -> (Vec<f32>, u32, Vec<u32>, Vec<TraceRow>) {
     let images = recovery.images(teacher).expect("readable");
     (images, recovery.iteration, recovery.adam.steps.clone(), recovery.trace.clone())
 }

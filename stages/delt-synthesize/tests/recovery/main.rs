@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::target::Target;
 use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::early_late::{BatchSchedule, EarlyLate};
 use delt_synthesize::recover::RecoveryTeacher;
@@ -38,6 +39,7 @@ fn settings() -> Synthesize {
         min_iterations: None,
         dtype: Dtype::F32,
         residual: None,
+        target: Target::default(),
     }
 }
 

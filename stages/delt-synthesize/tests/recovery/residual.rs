@@ -59,9 +59,11 @@ fn adam_forgets_at_the_end_of_a_block_where_it_is_told_to() {
 
 #[test]
 fn a_blended_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
-    for (restart_adam, optimizer_state) in
-        [(true, OptimizerState::PerBatch), (true, OptimizerState::PerImage), (false, OptimizerState::PerBatch)]
-    {
+    for (restart_adam, optimizer_state) in [
+        (true, OptimizerState::PerBatch),
+        (true, OptimizerState::PerImage),
+        (false, OptimizerState::PerBatch),
+    ] {
         let config = Synthesize { optimizer_state, ..blended(restart_adam) };
         let batch = &batches(&config)[0];
         let (device, teacher) = (Device::flex(), teacher(&Device::flex()));

@@ -49,7 +49,8 @@ impl Residual {
             return Err(Invalid::new(&at("every"), problem));
         }
         if synthesize.init == Init::Noise {
-            let problem = "found with init: noise, which has no real picture to blend with; set init: selected";
+            let problem =
+                "found with init: noise, which has no real picture to blend with; set init: selected";
             return Err(Invalid::new("synthesize.residual", problem));
         }
         Ok(())

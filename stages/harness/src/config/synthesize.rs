@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::residual::Residual;
+use super::target::Target;
 use super::{Invalid, range};
 
 /// Section `synthesize`.
@@ -53,6 +54,9 @@ pub struct Synthesize {
     /// Blend the images again and again with those that they started from (FADRM). Absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<Residual>,
+    /// What the images are pulled to: their class, or the barycenter of its real features (WMDD).
+    #[serde(default, skip_serializing_if = "Target::is_default")]
+    pub target: Target,
 }
 
 /// What the images start from.
@@ -137,6 +141,7 @@ impl Synthesize {
         if let Some(residual) = &self.residual {
             residual.validate(self)?;
         }
+        self.target.validate(self, ipc)?;
         range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
         range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
         range::area(&at("min_crop_scale"), self.min_crop_scale)?;
@@ -172,6 +177,11 @@ impl Synthesize {
             return Err(Invalid::new("synthesize.min_iterations", problem));
         }
         Ok(())
+    }
+
+    /// Whether the synthesis looks at the real training images, and not only at what the teacher has learnt from them.
+    pub fn needs_real_images(&self) -> bool {
+        self.target.is_barycenter()
     }
 
     /// Sum over all images of their iterations, what the synthesis costs, for `classes` classes of `ipc` images; with
