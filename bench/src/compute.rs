@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
+use delt_harness::config::committee::Guides;
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 use delt_harness::config::teacher::Optimizer;
@@ -278,5 +279,6 @@ fn recipe(batch: u32) -> Synthesize {
         dtype: Dtype::F32,
         residual: None,
         target: Target::default(),
+        teachers: Guides::Teacher,
     }
 }

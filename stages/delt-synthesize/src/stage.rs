@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use delt_augment::draws::Draws;
 use delt_augment::normalize::{to_normalized, to_picture};
+use delt_device::Opened;
 use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
@@ -85,20 +86,10 @@ fn recover_all(
     session.forecast(branch, |classes| {
         Ok(flops_per_second(&facts.architecture, facts.size, classes, &opened.device)?)
     })?;
-    let weights = teacher.verified_file("weights.safetensors")?;
-    let network = FrozenNetwork::load(
-        &facts.architecture,
-        classes.len(),
-        facts.size as usize,
-        &weights,
-        &opened.device,
-    )?;
-    let network = match config.dtype {
-        Dtype::F32 => network,
-        Dtype::Bf16 => network.in_bf16(),
-    };
-    let recovery_teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device)
-        .reading_losses_every(if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS });
+    let recovery_teacher = load(teacher, config, &opened)?;
+    let committee = if pipeline.recovers_by_committee() { session.committee(branch)? } else { Vec::new() };
+    let committee: Vec<RecoveryTeacher> =
+        committee.iter().map(|member| load(member, config, &opened)).collect::<Result<_>>()?;
     let size = facts.size as usize;
     let real = if config.target.is_barycenter() {
         let train = session.dataset(branch)?.verified_file(TRAIN_FILE)?;
@@ -115,6 +106,7 @@ fn recover_all(
         session.progress("delt-synthesize", schedule.image_iterations(), "image-iterations", branch);
     let synthesis = Synthesis {
         teacher: &recovery_teacher,
+        committee: &committee,
         config,
         classes: &classes,
         size,
@@ -125,6 +117,25 @@ fn recover_all(
     synthesis.run(&schedule, start, &checkpoints, &progress)?;
     progress.finish();
     write(&schedule, &checkpoints, config, &facts, &classes, work)
+}
+
+/// A network, ready to recover from.
+fn load(entry: &Entry, config: &Synthesize, opened: &Opened) -> Result<RecoveryTeacher> {
+    let facts: TeacherFacts = entry.manifest.facts_as()?;
+    let weights = entry.verified_file("weights.safetensors")?;
+    let network = FrozenNetwork::load(
+        &facts.architecture,
+        entry.manifest.provenance.classes.len(),
+        facts.size as usize,
+        &weights,
+        &opened.device,
+    )?;
+    let network = match config.dtype {
+        Dtype::F32 => network,
+        Dtype::Bf16 => network.in_bf16(),
+    };
+    let teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
+    Ok(teacher.reading_losses_every(if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS }))
 }
 
 /// The schedule of the classes that have initial images.

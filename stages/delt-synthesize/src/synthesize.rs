@@ -3,6 +3,7 @@
 use delt_augment::draws::Draws;
 use delt_harness::config::synthesize::Synthesize;
 use delt_harness::progress::Progress;
+use rand::RngExt;
 
 use crate::augmentation::Augmentation;
 use crate::checkpoint::{CHECKPOINT_ITERATIONS, Checkpoints, FinishedBatch};
@@ -15,6 +16,8 @@ use crate::recover::{Recovery, RecoveryTeacher, lr_at};
 pub struct Synthesis<'a> {
     /// The frozen teacher.
     pub teacher: &'a RecoveryTeacher,
+    /// Networks beside it, of which or the teacher each iteration takes one.
+    pub committee: &'a [RecoveryTeacher],
     /// Hyperparameters.
     pub config: &'a Synthesize,
     /// Class names by label.
@@ -79,6 +82,18 @@ impl Synthesis<'_> {
         Ok(())
     }
 
+    /// The network of one iteration of one batch: the teacher, or one of the committee, drawn alike.
+    fn member<'t>(&'t self, teacher: &'t RecoveryTeacher, batch: u32, iteration: u32) -> &'t RecoveryTeacher {
+        if self.committee.is_empty() {
+            return teacher;
+        }
+        let mut rng = self.draws.stream("committee-member", u64::from(batch), u64::from(iteration));
+        match rng.random_range(0..=self.committee.len()) {
+            0 => teacher,
+            member => &self.committee[member - 1],
+        }
+    }
+
     fn recover_batch(
         &self,
         teacher: &RecoveryTeacher,
@@ -92,6 +107,7 @@ impl Synthesis<'_> {
             let (index, size) = (recovery.iteration, self.size as u32);
             let augmentation =
                 Augmentation::draw(self.config, &self.draws, batch.batch, index, batch.iterations, size);
+            let teacher = self.member(teacher, batch.batch, index);
             recovery.step(teacher, self.config, &augmentation, self.classes)?;
             if let Some(row) = recovery.trace.last() {
                 progress.message(format!("batch {} ce {:.3} bn {:.2}", batch.batch, row.ce, row.bn));

@@ -2,6 +2,7 @@
 //!
 //! Nothing that changes a result has a hidden default here: the defaults a run inherits stand in `pipelines/base/`.
 
+pub mod committee;
 pub mod evaluate;
 pub mod ingest;
 mod range;
@@ -33,6 +34,9 @@ pub struct Pipeline {
     pub ingest: ingest::Ingest,
     /// Stage teacher-train.
     pub teacher: teacher::Teacher,
+    /// Networks beside the teacher that recover and label with it, where `synthesize.teachers` or `relabel.voters` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub committee: Vec<teacher::Teacher>,
     /// Stage init-select.
     pub select: select::Select,
     /// Stage delt-synthesize.
@@ -183,10 +187,14 @@ impl Pipeline {
     /// # Errors
     /// [`Invalid`] naming the key and the file.
     pub(crate) fn check_files(&self) -> Result<(), Invalid> {
-        let ranker = self.select.ranker.as_ref();
-        for (network, place) in [(Some(&self.teacher), "teacher.import"), (ranker, "select.ranker.import")] {
-            if let Some(import) = network.and_then(|network| network.import.as_ref()) {
-                import.check_files(place)?;
+        let ranker = self.select.ranker.iter().map(|ranker| (ranker, "select.ranker".to_owned()));
+        let committee =
+            self.committee.iter().zip(0..).map(|(member, at)| (member, format!("committee.{at}")));
+        for (network, place) in
+            [(&self.teacher, "teacher".to_owned())].into_iter().chain(ranker).chain(committee)
+        {
+            if let Some(import) = &network.import {
+                import.check_files(&format!("{place}.import"))?;
             }
         }
         if let Some(scores) = self.select.scores.as_ref().filter(|scores| !scores.is_file()) {
@@ -202,6 +210,7 @@ impl Pipeline {
         self.select.validate()?;
         self.synthesize.validate(self.select.ipc)?;
         self.relabel.validate(self.select.ipc, self.teacher.size)?;
+        self.validate_committee()?;
         self.evaluate.validate(self.teacher.size)?;
         if self.full_data && self.network_of(Role::FullData).is_none() {
             let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train \
@@ -430,6 +439,31 @@ mod tests {
         assert_eq!(
             said("demo.yaml", &["synthesize.target={kind: barycenter, weight: 0}"], None),
             " (branch random): at `synthesize.target.weight`: found 0, expected a finite number of more than 0"
+        );
+    }
+
+    #[test]
+    fn a_committee_is_of_different_networks_that_see_the_same_images() {
+        let recipe = "{epochs: 1, batch: 40, optimizer: {name: sgd, lr: 0.1, momentum: 0, nesterov: false, weight_decay: 0}, \
+            schedule: {name: cosine}, label_smoothing: 0, pad: 0, flip: false, bn_momentum: 0.1}";
+        let member = |size: u32| {
+            format!("{{size: {size}, network: {{name: convnet, depth: 2, width: 6}}, train: {recipe}}}")
+        };
+        let refused = |committee: &str, more: &str| said("demo.yaml", &[committee, more], None);
+        assert_eq!(
+            refused("committee=[]", "relabel.voters=committee"),
+            " (branch random): at `relabel.voters`: found committee, but section `committee` names no network; list one, or \
+             set it to teacher"
+        );
+        assert_eq!(
+            refused(&format!("committee=[{}]", member(16)), "relabel.voters=committee"),
+            " (branch random): at `committee.0.size`: found 16 px, expected teacher.size (8 px): all networks see the same \
+             images"
+        );
+        assert_eq!(
+            refused(&format!("committee=[{0}, {0}]", member(8)), "synthesize.teachers=committee"),
+            " (branch random): at `committee.1`: is the same network as one before it, which would vote twice; change its \
+             network, or how it is trained, or leave it out"
         );
     }
 

@@ -116,10 +116,11 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
     let epochs = |of: &Pipeline| f64::from(of.relabel.epochs);
 
     let mut trained: Vec<Teacher> = Vec::new();
-    for network in pipelines
-        .iter()
-        .flat_map(|of| [Role::Teacher, Role::Ranker, Role::FullData].map(|role| of.network_of(role)))
-    {
+    for network in pipelines.iter().flat_map(|of| {
+        let committee = of.committee_roles();
+        let roles = [Role::Teacher, Role::Ranker, Role::FullData].into_iter().chain(committee);
+        roles.map(|role| of.network_of(role))
+    }) {
         trained.extend(network.filter(|network| !trained.contains(network)));
     }
     let training = trained.iter().filter(|network| network.import.is_none()).map(|network| {

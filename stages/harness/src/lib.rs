@@ -6,6 +6,7 @@
 
 mod advice;
 pub mod args;
+mod committee;
 pub mod config;
 pub mod cost;
 pub mod interrupt;

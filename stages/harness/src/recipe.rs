@@ -8,6 +8,7 @@ use crate::config::evaluate::{Loss, StudentSchedule};
 use crate::config::relabel::{Labels, Relabel};
 use crate::config::select::{FacilityLocation, Patches};
 use crate::config::synthesize::Init;
+use crate::config::target::Target;
 use crate::config::{Invalid, Pipeline};
 use crate::session::Session;
 
@@ -52,8 +53,13 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         MixSpec::Cutmix { alpha } => format!("CutMix alpha {alpha}"),
         MixSpec::Mixup { alpha } => format!("MixUp alpha {alpha}"),
     };
+    let labels = if pipeline.labels_by_committee() {
+        format!(", labels of {} networks", 1 + pipeline.committee.len())
+    } else {
+        String::new()
+    };
     Ok(format!(
-        "{}; {}, {loss}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
+        "{}; {}, {loss}{labels}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
          {flip}, {mix}{}{}",
         images(pipeline),
         evaluate.student,
@@ -109,8 +115,26 @@ fn images(pipeline: &Pipeline) -> String {
         }
         most => format!("{most} iterations each, lr {}", synthesize.lr),
     };
+    let residual = synthesize
+        .residual
+        .filter(|_| synthesize.max_iterations > 0)
+        .map_or(String::new(), |residual| format!(", residual {} every {}", residual.share, residual.every));
+    let target = match synthesize.target {
+        Target::Barycenter { weight } if synthesize.max_iterations > 0 => {
+            format!(", barycenter weight {weight}")
+        }
+        _ => String::new(),
+    };
+    let committee = if pipeline.recovers_by_committee() {
+        format!(", of {} networks by turns", 1 + pipeline.committee.len())
+    } else {
+        String::new()
+    };
     let imported = if teacher.import.is_some() { " (imported)" } else { "" };
-    format!("teacher {}{imported}; ipc {}, {from}, {work}", teacher.network, select.ipc)
+    format!(
+        "teacher {}{imported}; ipc {}, {from}, {work}{residual}{target}{committee}",
+        teacher.network, select.ipc
+    )
 }
 
 #[cfg(test)]

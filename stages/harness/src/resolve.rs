@@ -36,14 +36,18 @@ pub enum Role {
     Ranker,
     /// The student's network trained on all real images.
     FullData,
+    /// A network of section `committee`, by its place there.
+    Committee(usize),
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    /// What its artifact is called under `runs/` and among the inputs of others.
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::Teacher => "teacher",
-            Self::Ranker => "ranker",
-            Self::FullData => "full-data",
+            Self::Teacher => "teacher".to_owned(),
+            Self::Ranker => "ranker".to_owned(),
+            Self::FullData => "full-data".to_owned(),
+            Self::Committee(index) => format!("committee-{index}"),
         }
     }
 }
@@ -57,6 +61,7 @@ impl Pipeline {
         match role {
             Role::Teacher => Some(self.teacher.clone()),
             Role::Ranker => self.select.ranker.clone().or_else(|| Some(self.teacher.clone())),
+            Role::Committee(index) => self.committee.get(index).cloned(),
             Role::FullData if !self.full_data => None,
             Role::FullData if self.evaluate.student == self.teacher.network => Some(self.teacher.clone()),
             Role::FullData => {
@@ -179,7 +184,7 @@ impl Session {
         }
         let mut plan =
             self.plan(branch, ArtifactKind::Teacher, plan::TEACHER_TRAIN, config, &[("dataset", dataset)]);
-        plan.run = self.run_name(branch, role.name());
+        plan.run = self.run_name(branch, &role.name());
         if imported.is_some() {
             plan.seed = 0;
         }
@@ -191,12 +196,15 @@ impl Session {
     /// # Errors
     /// [`Missing`], or what the store reports.
     pub fn network(&self, branch: &Branch, role: Role) -> Result<Entry> {
-        let teacher = branch.pipeline.network_of(role).context("this pipeline has no full-data student")?;
+        let teacher = branch
+            .pipeline
+            .network_of(role)
+            .with_context(|| format!("this pipeline has no network `{}`", role.name()))?;
         let dataset = self.dataset(branch)?;
         if teacher.import.is_none() {
             return self.find(&self.teacher_plan(branch, role, &teacher, &dataset, None)?);
         }
-        let missing = || self.missing(self.run_name(branch, role.name()), plan::TEACHER_TRAIN);
+        let missing = || self.missing(self.run_name(branch, &role.name()), plan::TEACHER_TRAIN);
         let pointer = self.import_pointer(&teacher, &dataset)?;
         let key = self.store().pointer(&pointer)?.ok_or_else(missing)?.key;
         Ok(self.store().lookup(ArtifactKind::Teacher, &key)?.ok_or_else(missing)?)
@@ -284,7 +292,11 @@ impl Session {
         if synthesize.needs_real_images() {
             inputs.push(("dataset", &dataset));
         }
-        Ok(self.plan(branch, kind, stage, config, &inputs))
+        let mut plan = self.plan(branch, kind, stage, config, &inputs);
+        if branch.pipeline.recovers_by_committee() {
+            self.add_committee(branch, &mut plan)?;
+        }
+        Ok(plan)
     }
 
     /// The synthetic images.
@@ -323,8 +335,14 @@ impl Session {
                 "`relabel.labels.keep.top_k`: found {k} of {classes} classes, which is all of them; take keep: full"
             );
         }
+        if branch.pipeline.labels_by_committee() {
+            config["voters"] = serde_json::to_value(relabel.voters)?;
+        }
         let inputs = [("synthetic", &synthetic), ("teacher", &teacher)];
         let mut plan = self.plan(branch, ArtifactKind::Labels, plan::RELABEL, config, &inputs);
+        if branch.pipeline.labels_by_committee() {
+            self.add_committee(branch, &mut plan)?;
+        }
         plan.seed = seed;
         plan.run = format!("{}-{seed}", plan.run);
         Ok(plan)

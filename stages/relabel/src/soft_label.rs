@@ -17,6 +17,8 @@ const TEACHER_BATCH: usize = 128;
 pub struct Labeller {
     /// In evaluation mode, on a device without autodiff.
     pub teacher: FrozenNetwork,
+    /// Networks that vote with the teacher: the mean of all logits is stored.
+    pub committee: Vec<FrozenNetwork>,
     /// The teacher's own constants.
     pub normalization: Normalization,
     /// Side of the images, px.
@@ -74,8 +76,14 @@ impl Labeller {
     pub fn logits(&self, views: Vec<f32>, n: usize) -> Result<Vec<f32>> {
         let side = self.size as usize;
         let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), &self.device);
-        let data =
-            self.teacher.forward(views).try_into_data().map_err(|e| anyhow::anyhow!("device: {e:?}"))?;
+        let votes = self.committee.iter().map(|member| member.forward(views.clone()));
+        let votes: Vec<Tensor<2>> = votes.collect();
+        let count = 1 + votes.len();
+        let mut logits = self.teacher.forward(views);
+        if count > 1 {
+            logits = votes.into_iter().fold(logits, |sum, vote| sum + vote).div_scalar(count as f64);
+        }
+        let data = logits.try_into_data().map_err(|e| anyhow::anyhow!("device: {e:?}"))?;
         data.try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("device: {e:?}"))
     }
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use delt_augment::Draws;
 use delt_formats::{
-    LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts, ViewRow,
+    Entry, LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts,
+    ViewRow,
 };
 use delt_harness::config::Branch;
 use delt_harness::progress::human_bytes;
@@ -46,16 +48,15 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         let picture = Picture::decode(&row?.png);
         pictures.push(picture.with_context(|| format!("synthetic.parquet, row {}", pictures.len()))?);
     }
-    let weights = teacher.verified_file("weights.safetensors")?;
-    let teacher = FrozenNetwork::load(
-        &facts.architecture,
-        classes.len(),
-        facts.size as usize,
-        &weights,
-        &opened.device,
-    )?;
-    let labeller =
-        Labeller { teacher, normalization: facts.normalization, size: facts.size, device: opened.device };
+    let committee =
+        if branch.pipeline.labels_by_committee() { session.committee(branch)? } else { Vec::new() };
+    let labeller = Labeller {
+        teacher: load(&teacher, &opened.device)?,
+        committee: committee.iter().map(|member| load(member, &opened.device)).collect::<Result<_>>()?,
+        normalization: facts.normalization,
+        size: facts.size,
+        device: opened.device,
+    };
 
     let batch = branch.pipeline.student_batch(classes.len())?;
     let epochs = relabel.stored_epochs();
@@ -111,6 +112,14 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         human_bytes(bytes)
     );
     Ok(Made { provenance, facts: to_value(facts)?, summary })
+}
+
+/// A network in evaluation mode.
+fn load(entry: &Entry, device: &Device) -> Result<FrozenNetwork> {
+    let facts: TeacherFacts = entry.manifest.facts_as()?;
+    let (classes, weights) =
+        (entry.manifest.provenance.classes.len(), entry.verified_file("weights.safetensors")?);
+    Ok(FrozenNetwork::load(&facts.architecture, classes, facts.size as usize, &weights, device)?)
 }
 
 /// Refuses logits that labels cannot hold; f16 ends at 65504.

@@ -28,7 +28,8 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     let dataset = session.dataset(branch)?;
     session.check_ipc(branch)?;
     let ranker = branch.pipeline.select.ranker.as_ref().map(|_| Role::Ranker);
-    for role in [Some(Role::Teacher), ranker, Some(Role::FullData)].into_iter().flatten() {
+    let roles = [Some(Role::Teacher), ranker, Some(Role::FullData)].into_iter().flatten();
+    for role in roles.chain(branch.pipeline.committee_roles()) {
         let Some(teacher) = branch.pipeline.network_of(role) else { continue };
         let stage = Stage { session, branch, dataset: &dataset, teacher: &teacher };
         match (&teacher.import, &teacher.train) {

@@ -1,5 +1,6 @@
 //! The settings of the published recovery, for the golden files that give only some of them.
 
+use delt_harness::config::committee::Guides;
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 
@@ -27,5 +28,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         dtype: Dtype::F32,
         residual: None,
         target: Target::default(),
+        teachers: Guides::Teacher,
     }
 }

@@ -62,3 +62,32 @@ fn images_are_pulled_to_the_barycenter_of_their_class() {
     run(&two, &settings);
     assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
 }
+
+/// A network beside the teacher, trained for less time.
+const COMMITTEE: &str = "committee=[{size: 8, network: {name: convnet, depth: 1, width: 6}, train: {epochs: 2, batch: 40, \
+    optimizer: {name: adamw, lr: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1.0e-8, weight_decay: 0.01}, \
+    schedule: {name: cosine}, label_smoothing: 0, pad: 0, flip: false, bn_momentum: 0.1}}]";
+
+#[test]
+fn a_committee_recovers_and_labels_and_each_by_its_own_switch() {
+    let both = settings(&[COMMITTEE, "synthesize.teachers=committee", "relabel.voters=committee"]);
+    let (one, two) = (Run::new(), Run::new());
+    let (_, images) = run(&one, &both);
+    run(&two, &both);
+    assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+    let (_, member) = one.pointed("tiny/delt/committee-0", "teacher");
+    let (_, labels) = one.pointed("tiny/delt/labels-3407", "labels");
+    for made in [&images, &labels] {
+        assert_eq!(made.provenance.inputs["committee-0"], member.digest);
+    }
+    // the images of the teacher alone, labelled by both, and the other way round
+    let voting = settings(&[COMMITTEE, "relabel.voters=committee"]);
+    let (_, alone) = run(&one, &voting);
+    assert!(!alone.provenance.inputs.contains_key("committee-0"));
+    assert_ne!(alone.digest, images.digest);
+    let recovering = settings(&[COMMITTEE, "synthesize.teachers=committee"]);
+    assert_eq!(run(&one, &recovering).1.key, images.key);
+    let (_, by_teacher) = one.pointed("tiny/delt/labels-3407", "labels");
+    assert!(!by_teacher.provenance.inputs.contains_key("committee-0"));
+    assert_ne!(by_teacher.digest, labels.digest);
+}

@@ -94,8 +94,15 @@ impl Imported {
             }
             Ok(pixels)
         };
-        let synthesis =
-            Synthesis { teacher: &teacher, config, classes: &self.classes, size, draws, real: None };
+        let synthesis = Synthesis {
+            teacher: &teacher,
+            config,
+            classes: &self.classes,
+            size,
+            draws,
+            committee: &[],
+            real: None,
+        };
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::new(folder.path());
         let progress = Progress::new("recover", schedule.image_iterations(), "image-iterations");

@@ -7,6 +7,7 @@ mod residual;
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
+use delt_harness::config::committee::Guides;
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 use delt_networks::{FrozenNetwork, Network};
@@ -40,6 +41,7 @@ fn settings() -> Synthesize {
         dtype: Dtype::F32,
         residual: None,
         target: Target::default(),
+        teachers: Guides::Teacher,
     }
 }
 

@@ -5,6 +5,7 @@ use delt_augment::view::{MixSpec, ViewSpec};
 use delt_formats::{Keep, LabelPacking};
 use serde::{Deserialize, Serialize};
 
+use super::committee::Guides;
 use super::{Invalid, range, recipes};
 
 /// Section `relabel`.
@@ -29,6 +30,9 @@ pub struct Relabel {
     pub flip: bool,
     /// CutMix, MixUp or none.
     pub mix: MixSpec,
+    /// Whose logits are stored: the teacher's, or the mean of the committee's (G-VBSM, CV-DD).
+    #[serde(default, skip_serializing_if = "Guides::is_default")]
+    pub voters: Guides,
     /// ShufflePatches (RDED): every view takes its image as a mosaic of so many patches a side, which change places.
     #[serde(default)]
     pub shuffle_patches: Option<u32>,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::committee::Guides;
 use super::residual::Residual;
 use super::target::Target;
 use super::{Invalid, range};
@@ -57,6 +58,9 @@ pub struct Synthesize {
     /// What the images are pulled to: their class, or the barycenter of its real features (WMDD).
     #[serde(default, skip_serializing_if = "Target::is_default")]
     pub target: Target,
+    /// Whose loss an iteration takes: the teacher's, or that of one network of the committee, drawn anew each time (G-VBSM).
+    #[serde(default, skip_serializing_if = "Guides::is_default")]
+    pub teachers: Guides,
 }
 
 /// What the images start from.
