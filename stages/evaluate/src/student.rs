@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::build_views;
 use delt_formats::{HistoryRow, LabelsReader, Mix, Normalization, Picture, ViewRow};
 use delt_harness::config::evaluate::{Evaluate, Loss};
@@ -13,7 +13,7 @@ use delt_harness::config::teacher::Optimizer;
 use delt_harness::progress::Progress;
 use delt_networks::Network;
 use delt_training::checkpoint::{Keeper, kept};
-use delt_training::losses::{cross_entropy_to_distribution, kl_divergence};
+use delt_training::losses::{cross_entropy_to_distribution, kl_divergence, mse_gt};
 use delt_training::schedule::student_factor;
 use delt_training::{
     Checkpoint, PictureSet, StepLoss, ahead, module_optimizer, test_accuracy, training_step,
@@ -190,6 +190,14 @@ fn learn(
         Loss::Kl { temperature } => {
             let labels = stored_logits(rows, lesson)?.autodiff();
             let loss = |logits| kl_divergence(logits, labels, temperature);
+            training_step(student, optimizer, lr, momentum, views, loss)
+        }
+        Loss::MseGt { ce_weight } => {
+            let logits = stored_logits(rows, lesson)?.autodiff();
+            let classes = rows.iter().map(|row| lesson.picture_labels[row.image_id as usize] as i32);
+            let classes = TensorData::new(classes.collect::<Vec<_>>(), [n]);
+            let classes = Tensor::<1, Int>::from_data(classes, &lesson.device.clone().autodiff());
+            let loss = |student| mse_gt(student, logits, classes, ce_weight);
             training_step(student, optimizer, lr, momentum, views, loss)
         }
         Loss::HardLabel {} => {

@@ -5,7 +5,7 @@ use delt_augment::view::MixSpec;
 use delt_formats::Keep;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
-use crate::config::relabel::{Labels, Relabel};
+use crate::config::relabel::{Labels, Relabel, TeacherMode};
 use crate::config::select::{FacilityLocation, Patches};
 use crate::config::synthesize::Init;
 use crate::config::target::Target;
@@ -33,6 +33,7 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
     let (relabel, evaluate) = (&pipeline.relabel, &pipeline.evaluate);
     let loss = match evaluate.loss {
         Loss::Kl { temperature } => format!("KL at T {temperature}"),
+        Loss::MseGt { ce_weight } => format!("MSE of logits + {ce_weight} CE"),
         Loss::HardLabel {} => "hard labels".to_owned(),
     };
     let schedule = match evaluate.schedule {
@@ -58,8 +59,12 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
     } else {
         String::new()
     };
+    let mode = match relabel.teacher_mode {
+        TeacherMode::Eval => "",
+        TeacherMode::Train => ", labels by batch statistics",
+    };
     Ok(format!(
-        "{}; {}, {loss}{labels}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
+        "{}; {}, {loss}{labels}{mode}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
          {flip}, {mix}{}{}",
         images(pipeline),
         evaluate.student,

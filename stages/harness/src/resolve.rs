@@ -11,6 +11,7 @@ use delt_formats::{Keep, LabelPacking};
 use serde_json::{Value, json};
 
 use crate::advice::make_target;
+use crate::config::relabel::TeacherMode;
 use crate::config::select::Select;
 use crate::config::teacher::Teacher;
 use crate::config::{Branch, Pipeline};
@@ -334,6 +335,9 @@ impl Session {
                 (k as usize) < classes,
                 "`relabel.labels.keep.top_k`: found {k} of {classes} classes, which is all of them; take keep: full"
             );
+        }
+        if relabel.teacher_mode != TeacherMode::default() {
+            config["teacher_mode"] = serde_json::to_value(relabel.teacher_mode)?;
         }
         if branch.pipeline.labels_by_committee() {
             config["voters"] = serde_json::to_value(relabel.voters)?;

@@ -54,6 +54,12 @@ impl FrozenNetwork {
         self.network.classify(self.features(x))
     }
 
+    /// Logits as [`Self::forward`], but every batch normalisation layer normalises by the statistics of this batch. The running
+    /// ones stay as they are.
+    pub fn forward_by_batch_statistics(&self, x: Tensor<4>) -> Tensor<2> {
+        self.network.forward_train(x).0.inner()
+    }
+
     /// What enters the last linear layer: `[n, 3, size, size]` → `[n, features]`.
     pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
         match &self.blocks {

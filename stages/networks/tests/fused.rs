@@ -165,3 +165,19 @@ fn training_steps_agree_with_their_layers() {
         }
     }
 }
+
+#[test]
+fn logits_by_batch_statistics_depend_on_the_batch_and_change_nothing() {
+    let device = device();
+    for (architecture, size) in networks() {
+        let network = FrozenNetwork::new(build(&architecture, size, &device), &device);
+        let all = pictures(size, &device);
+        let before = host(network.forward(all.clone()));
+        let whole = host(network.forward_by_batch_statistics(all.clone()));
+        let (plain, _) = build(&architecture, size, &device).forward_train_plain(all.clone().autodiff());
+        assert_close(&format!("{architecture:?} logits"), &whole, &host(plain.inner()));
+        let half = host(network.forward_by_batch_statistics(all.clone().narrow(0, 0, IMAGES / 2)));
+        assert_ne!(whole[..half.len()], half);
+        assert_eq!(host(network.forward(all)), before);
+    }
+}

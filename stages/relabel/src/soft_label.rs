@@ -4,12 +4,13 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::{AugmentError, Draws, ViewSpec, build_views, draw_views};
 use delt_formats::{Normalization, Picture, ViewRow};
+use delt_harness::config::relabel::TeacherMode;
 use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
 use delt_training::ahead;
 use half::f16;
 
-/// Views that the teacher sees at once, at least. Its statistics are fixed, so the number changes no label.
+/// Views that the teacher sees at once, at least. While its statistics are fixed, the number changes no label.
 const TEACHER_BATCH: usize = 128;
 
 /// A frozen teacher with what its views are made with.
@@ -19,6 +20,8 @@ pub struct Labeller {
     pub teacher: FrozenNetwork,
     /// Networks that vote with the teacher: the mean of all logits is stored.
     pub committee: Vec<FrozenNetwork>,
+    /// Which statistics they normalise by.
+    pub mode: TeacherMode,
     /// The teacher's own constants.
     pub normalization: Normalization,
     /// Side of the images, px.
@@ -44,7 +47,10 @@ impl Labeller {
     ) -> Result<Vec<ViewRow>> {
         let mut rows = draw_views(draws, epoch, pictures.len(), batch, spec, self.size)?;
         // whole batches, because images of a batch are mixed
-        let together = TEACHER_BATCH.div_ceil(batch) * batch;
+        let together = match self.mode {
+            TeacherMode::Eval => TEACHER_BATCH.div_ceil(batch) * batch,
+            TeacherMode::Train => batch,
+        };
         let (size, normalization) = (self.size, self.normalization);
         let views = rows.chunks(together).map(|rows| {
             let batches = rows.chunk_by(|a, b| a.batch == b.batch);
@@ -69,17 +75,21 @@ impl Labeller {
         Ok(rows)
     }
 
-    /// Logits, before temperature, of normalised views: `[n, 3, size, size]` → n · classes values.
+    /// Logits, before temperature, of normalised views, in training mode those of one batch: `[n, 3, size, size]` → n · classes values.
     ///
     /// # Errors
     /// A device that returns no values.
     pub fn logits(&self, views: Vec<f32>, n: usize) -> Result<Vec<f32>> {
         let side = self.size as usize;
         let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), &self.device);
-        let votes = self.committee.iter().map(|member| member.forward(views.clone()));
+        let vote = |network: &FrozenNetwork, views| match self.mode {
+            TeacherMode::Eval => network.forward(views),
+            TeacherMode::Train => network.forward_by_batch_statistics(views),
+        };
+        let votes = self.committee.iter().map(|member| vote(member, views.clone()));
         let votes: Vec<Tensor<2>> = votes.collect();
         let count = 1 + votes.len();
-        let mut logits = self.teacher.forward(views);
+        let mut logits = vote(&self.teacher, views);
         if count > 1 {
             logits = votes.into_iter().fold(logits, |sum, vote| sum + vote).div_scalar(count as f64);
         }

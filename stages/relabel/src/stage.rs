@@ -53,6 +53,7 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     let labeller = Labeller {
         teacher: load(&teacher, &opened.device)?,
         committee: committee.iter().map(|member| load(member, &opened.device)).collect::<Result<_>>()?,
+        mode: relabel.teacher_mode,
         normalization: facts.normalization,
         size: facts.size,
         device: opened.device,

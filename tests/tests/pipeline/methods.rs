@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use delt_formats::{Manifest, TraceReader};
+use delt_formats::{LabelsReader, Manifest, TraceReader};
 use delt_tests::binaries::{Run, published};
 
 /// One branch with one student, and more settings.
@@ -90,4 +90,25 @@ fn a_committee_recovers_and_labels_and_each_by_its_own_switch() {
     let (_, by_teacher) = one.pointed("tiny/delt/labels-3407", "labels");
     assert!(!by_teacher.provenance.inputs.contains_key("committee-0"));
     assert_ne!(by_teacher.digest, labels.digest);
+}
+
+#[test]
+fn batch_specific_labels_and_mse_gt_go_through_all_stages() {
+    let train = settings(&["relabel.teacher_mode=train", "evaluate.loss={kind: mse_gt, ce_weight: 0.15}"]);
+    let (one, two) = (Run::new(), Run::new());
+    run(&one, &train);
+    run(&two, &train);
+    assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+    let (of_batch, by_batch) = one.pointed("tiny/delt/labels-3407", "labels");
+    one.up_to("relabel", &settings(&[]));
+    let (of_running, by_running) = one.pointed("tiny/delt/labels-3407", "labels");
+    assert_ne!(by_batch.digest, by_running.digest);
+    let epoch =
+        |folder: PathBuf| LabelsReader::open(folder.join("labels.parquet")).unwrap().epoch(0).unwrap();
+    let (of_batch, of_running) = (epoch(of_batch), epoch(of_running));
+    // the same views in the same batches, labelled otherwise
+    for (a, b) in of_batch.iter().zip(&of_running) {
+        assert_eq!((a.image_id, a.batch, a.crop, a.mix), (b.image_id, b.batch, b.crop, b.mix));
+        assert_ne!(a.logits, b.logits);
+    }
 }

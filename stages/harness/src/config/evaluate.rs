@@ -41,6 +41,12 @@ pub enum Loss {
         /// Temperature of both distributions.
         temperature: f64,
     },
+    /// Mean squared distance to the stored teacher logits, over images and classes, plus cross-entropy to the class of the
+    /// image (that of its own picture, however it is mixed), as the published code has it (G-VBSM, EDC).
+    MseGt {
+        /// Weight of the cross-entropy (G-VBSM on CIFAR: 0.15).
+        ce_weight: f64,
+    },
     /// Cross-entropy to the image's class (mixed by the share of the mix).
     HardLabel {},
 }
@@ -77,6 +83,9 @@ impl Evaluate {
                 "evaluate.loss.temperature",
                 format!("found {temperature}, expected more than 0"),
             ));
+        }
+        if let Loss::MseGt { ce_weight } = self.loss {
+            range::not_negative("evaluate.loss.ce_weight", ce_weight)?;
         }
         if !(self.bn_momentum > 0.0 && self.bn_momentum <= 1.0) {
             let problem = format!("found {}, expected more than 0, at most 1", self.bn_momentum);

@@ -33,6 +33,9 @@ pub struct Relabel {
     /// Whose logits are stored: the teacher's, or the mean of the committee's (G-VBSM, CV-DD).
     #[serde(default, skip_serializing_if = "Guides::is_default")]
     pub voters: Guides,
+    /// Which statistics the labelling networks normalise by.
+    #[serde(default, skip_serializing_if = "TeacherMode::is_default")]
+    pub teacher_mode: TeacherMode,
     /// ShufflePatches (RDED): every view takes its image as a mosaic of so many patches a side, which change places.
     #[serde(default)]
     pub shuffle_patches: Option<u32>,
@@ -78,6 +81,23 @@ impl Labels {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Which statistics the networks normalise by while they label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherMode {
+    /// Their running ones.
+    #[default]
+    Eval,
+    /// Those of the student's batch that a view is in: batch-specific soft labels (CV-DD, FADRM). The running ones stay.
+    Train,
+}
+
+impl TeacherMode {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
