@@ -78,14 +78,27 @@ pub fn train(
         }
     };
     let tests_done = history.iter().filter(|row| row.top1.is_some()).count();
+    let mut average = match config.ema {
+        None => None,
+        Some(decay) => {
+            let kept = checkpoint.load_average(architecture, lesson.classes, size, lesson.device)?;
+            ensure!(
+                kept.is_some() || history.is_empty(),
+                "{}: the checkpoint has no average of the student; delete the folder to train it again",
+                folder.display()
+            );
+            Some(Average { network: kept.unwrap_or_else(|| student.valid()), decay })
+        }
+    };
     progress.resume_at((history.len() * lesson.pictures.len() + tests_done * test.len()) as u64);
     let mut keeper = Keeper::new(checkpoint);
     let learn_all = || -> Result<()> {
         for epoch in history.len() as u32..lesson.epochs {
-            let (next, row) = learn_epoch(student, &mut optimizer, epoch, lesson, test, progress)?;
+            let (next, row) =
+                learn_epoch(student, &mut average, &mut optimizer, epoch, lesson, test, progress)?;
             student = next;
             history.push(row);
-            keeper.keep(&student, &optimizer, &history)?;
+            keeper.keep(&student, average.as_ref().map(|average| &average.network), &optimizer, &history)?;
         }
         Ok(())
     };
@@ -94,9 +107,24 @@ pub fn train(
     learned.map(|()| history)
 }
 
+/// The exponential moving average of a student, which is tested in its place (EDC).
+struct Average {
+    /// On a plain device.
+    network: Network,
+    decay: f64,
+}
+
+impl Average {
+    /// Takes in the student after a step.
+    fn add(self, student: &Network) -> Self {
+        Self { network: self.network.averaged_with(student, self.decay), ..self }
+    }
+}
+
 /// One epoch, and the test where one is due.
 fn learn_epoch(
     mut student: Network,
+    average: &mut Option<Average>,
     optimizer: &mut ModuleOptimizer,
     epoch: u32,
     lesson: &Lesson<'_>,
@@ -128,6 +156,7 @@ fn learn_epoch(
         for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
             let (next, loss) = learn(student, optimizer, batch, views?, lesson, lr)?;
             student = next;
+            *average = average.take().map(|average| average.add(&student));
             if let Some((index, loss)) = before.replace((index, loss)) {
                 account(index, loss)?;
             }
@@ -142,8 +171,9 @@ fn learn_epoch(
         rows.len(),
         pictures.len()
     );
+    let tested = || average.as_ref().map_or_else(|| student.valid(), |average| average.network.clone());
     let accuracy = is_tested(config, epoch, lesson.epochs)
-        .then(|| test_accuracy(&student.valid(), test, normalization, TEST_BATCH, lesson.device, progress))
+        .then(|| test_accuracy(&tested(), test, normalization, TEST_BATCH, lesson.device, progress))
         .transpose()?;
     if let Some((tensor, value)) = student.first_not_finite()? {
         bail!(

@@ -63,8 +63,9 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         TeacherMode::Eval => "",
         TeacherMode::Train => ", labels by batch statistics",
     };
+    let ema = evaluate.ema.map_or(String::new(), |ema| format!(", EMA {ema}"));
     Ok(format!(
-        "{}; {}, {loss}{labels}{mode}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}, {randaugment}, {crop}, \
+        "{}; {}, {loss}{labels}{mode}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}{ema}, {randaugment}, {crop}, \
          {flip}, {mix}{}{}",
         images(pipeline),
         evaluate.student,

@@ -100,6 +100,13 @@ impl Network {
     }
 }
 
+/// All tensors in forward order, each as one row outside any graph.
+pub(crate) fn rows(network: &Network) -> Vec<Tensor<1>> {
+    let mut rows = Vec::new();
+    walk(network, &mut |_, tensor| rows.push(tensor.flat()));
+    rows
+}
+
 /// The batch normalisation layers in forward order.
 pub(crate) fn bn_layers(network: &Network) -> Vec<BnLayer> {
     let mut means = Vec::new();

@@ -98,6 +98,13 @@ impl Network {
         })
     }
 
+    /// Moves all tensors towards those of a network of the same architecture, running statistics too: own ← decay · own +
+    /// (1 − decay) · other.
+    #[must_use]
+    pub fn averaged_with(self, other: &Self, decay: f64) -> Self {
+        self.map(&mut Averaging { others: named::rows(other).into_iter(), decay })
+    }
+
     /// The batch normalisation layers in forward order.
     pub fn bn_layers(&self) -> Vec<BnLayer> {
         named::bn_layers(self)
@@ -155,6 +162,26 @@ impl ModuleMapper for RunningUpdate<'_> {
             let running = running.inner();
             let shape = running.dims();
             let moved = running * (1.0 - momentum) + batch.reshape(shape) * momentum;
+            if is_autodiff { moved.autodiff() } else { moved }
+        })
+    }
+}
+
+/// Visits the tensors in the order in which they are declared, that of [`named::rows`].
+struct Averaging {
+    others: std::vec::IntoIter<Tensor<1>>,
+    decay: f64,
+}
+
+impl ModuleMapper for Averaging {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(other) = self.others.next() else { return param };
+        let decay = self.decay;
+        param.map(|own| {
+            let is_autodiff = own.is_autodiff();
+            let own = own.inner();
+            let shape = own.dims();
+            let moved = own * decay + other.reshape(shape) * (1.0 - decay);
             if is_autodiff { moved.autodiff() } else { moved }
         })
     }

@@ -214,7 +214,7 @@ impl Training<'_> {
             top1: accuracy.map(|accuracy| accuracy.top1),
             top5: accuracy.map(|accuracy| accuracy.top5),
         });
-        checkpoint.save(&network, &optimizer, &history)?;
+        checkpoint.save(&network, None, &optimizer, &history)?;
         Ok(State { network, optimizer, history, checkpoint })
     }
 

@@ -1,4 +1,4 @@
-//! Network, optimizer and counters of unfinished training, saved together or not at all.
+//! Network, its average, optimizer and counters of unfinished training, saved together or not at all.
 //!
 //! A checkpoint is a folder; a new one is written beside it and then takes its place. Between the two renames only the
 //! previous one exists, under another name, and is found there.
@@ -22,6 +22,7 @@ const NEXT: &str = "training.next";
 const PREVIOUS: &str = "training.previous";
 
 const NETWORK_FILE: &str = "network.safetensors";
+const AVERAGE_FILE: &str = "average.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.bpk";
 /// YAML, because serde_json reads some f64 back with another last bit (unless built with `float_roundtrip`).
 const COUNTERS_FILE: &str = "counters.yaml";
@@ -49,7 +50,7 @@ impl Checkpoint {
         Self { dir: dir.to_owned() }
     }
 
-    /// Saves the state, in place of the one before.
+    /// Saves the state, in place of the one before; `average` is that of the network over its steps, where one is kept.
     ///
     /// # Errors
     ///
@@ -57,6 +58,7 @@ impl Checkpoint {
     pub fn save(
         &self,
         network: &Network,
+        average: Option<&Network>,
         optimizer: &ModuleOptimizer,
         counters: &impl Serialize,
     ) -> Result<(), TrainingError> {
@@ -68,7 +70,12 @@ impl Checkpoint {
         write_safetensors(next.join(NETWORK_FILE), &network.named_tensors()?, None)?;
         let path = next.join(OPTIMIZER_FILE);
         optimizer.save(&path).map_err(|source| TrainingError::Optimizer { path, source })?;
-        for name in [NETWORK_FILE, OPTIMIZER_FILE] {
+        let mut files = vec![NETWORK_FILE, OPTIMIZER_FILE];
+        if let Some(average) = average {
+            write_safetensors(next.join(AVERAGE_FILE), &average.named_tensors()?, None)?;
+            files.push(AVERAGE_FILE);
+        }
+        for name in files {
             fs::File::open(next.join(name))?.sync_all()?;
         }
         let path = next.join(COUNTERS_FILE);
@@ -99,11 +106,7 @@ impl Checkpoint {
         device: &Device,
         optimizer: impl FnOnce(&Network) -> ModuleOptimizer,
     ) -> Result<Option<(Network, ModuleOptimizer, C)>, TrainingError> {
-        let Some(dir) =
-            [CURRENT, PREVIOUS].map(|name| self.dir.join(name)).into_iter().find(|dir| dir.exists())
-        else {
-            return Ok(None);
-        };
+        let Some(dir) = self.latest() else { return Ok(None) };
         let (tensors, _) = read_safetensors(dir.join(NETWORK_FILE))?;
         let network = Network::from_named(architecture, classes, size, tensors, device)?;
         let path = dir.join(OPTIMIZER_FILE);
@@ -116,11 +119,36 @@ impl Checkpoint {
     }
 }
 
+impl Checkpoint {
+    /// The average in the state saved last, made on `device`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where it is there and cannot be read.
+    pub fn load_average(
+        &self,
+        architecture: &Architecture,
+        classes: usize,
+        size: usize,
+        device: &Device,
+    ) -> Result<Option<Network>, TrainingError> {
+        let path = self.latest().map(|dir| dir.join(AVERAGE_FILE)).filter(|path| path.exists());
+        let Some(path) = path else { return Ok(None) };
+        let (tensors, _) = read_safetensors(path)?;
+        Ok(Some(Network::from_named(architecture, classes, size, tensors, device)?))
+    }
+
+    /// The folder of the state saved last.
+    fn latest(&self) -> Option<PathBuf> {
+        [CURRENT, PREVIOUS].map(|name| self.dir.join(name)).into_iter().find(|dir| dir.exists())
+    }
+}
+
 /// Saves the first state and then one every few seconds; the last one is held until [`Self::flush`].
 pub struct Keeper {
     checkpoint: Checkpoint,
     saved: Option<Instant>,
-    held: Option<(Network, ModuleOptimizer)>,
+    held: Option<(Network, Option<Network>, ModuleOptimizer)>,
 }
 
 impl Keeper {
@@ -137,10 +165,11 @@ impl Keeper {
     pub fn keep(
         &mut self,
         network: &Network,
+        average: Option<&Network>,
         optimizer: &ModuleOptimizer,
         counters: &impl Serialize,
     ) -> Result<(), TrainingError> {
-        self.held = Some((network.clone(), optimizer.clone()));
+        self.held = Some((network.clone(), average.cloned(), optimizer.clone()));
         if self.saved.is_some_and(|saved| saved.elapsed() < SAVE_EVERY) {
             return Ok(());
         }
@@ -154,8 +183,8 @@ impl Keeper {
     ///
     /// As [`Checkpoint::save`].
     pub fn flush(&mut self, counters: &impl Serialize) -> Result<(), TrainingError> {
-        if let Some((network, optimizer)) = self.held.take() {
-            self.checkpoint.save(&network, &optimizer, counters)?;
+        if let Some((network, average, optimizer)) = self.held.take() {
+            self.checkpoint.save(&network, average.as_ref(), &optimizer, counters)?;
             self.saved = Some(Instant::now());
         }
         Ok(())

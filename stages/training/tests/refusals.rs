@@ -61,7 +61,7 @@ fn damaged(file: &str) -> (String, String) {
     let optimizer_of = |network: &Network| -> ModuleOptimizer { module_optimizer(&recipe, network) };
     let network = Network::initialize(&ARCHITECTURE, 2, 4, 0, &device).expect("the network is built");
     let checkpoint = Checkpoint::new(folder.path());
-    checkpoint.save(&network, &optimizer_of(&network), &3_u32).expect("saved");
+    checkpoint.save(&network, None, &optimizer_of(&network), &3_u32).expect("saved");
     let path = folder.path().join("training").join(file);
     std::fs::write(&path, "something else").expect("damaged");
     let loaded = checkpoint.load::<u32>(&ARCHITECTURE, 2, 4, &device, optimizer_of);

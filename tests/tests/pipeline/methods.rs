@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use delt_formats::{LabelsReader, Manifest, TraceReader};
+use delt_formats::{HistoryReader, LabelsReader, Manifest, TraceReader};
 use delt_tests::binaries::{Run, published};
 
 /// One branch with one student, and more settings.
@@ -111,4 +111,22 @@ fn batch_specific_labels_and_mse_gt_go_through_all_stages() {
         assert_eq!((a.image_id, a.batch, a.crop, a.mix), (b.image_id, b.batch, b.crop, b.mix));
         assert_ne!(a.logits, b.logits);
     }
+}
+
+#[test]
+fn an_average_is_tested_in_place_of_the_student() {
+    let scores = |more: &[&str]| {
+        let one = Run::new();
+        let more = settings(more);
+        one.up_to("evaluate", &more);
+        let (folder, _) = one.pointed("tiny/delt/evaluation", "evaluation");
+        let rows = HistoryReader::open(folder.join("history.parquet")).unwrap().rows().map(Result::unwrap);
+        rows.map(|row| (row.loss, row.top1)).collect::<Vec<_>>()
+    };
+    let plain = scores(&["relabel.epochs=20"]);
+    let average = scores(&["relabel.epochs=20", "evaluate.ema=0.999"]);
+    // the student learns the same; an average that hardly moves stays near its start
+    assert!(plain.iter().zip(&average).all(|(a, b)| a.0 == b.0 && a.1.is_some() == b.1.is_some()));
+    let last = |rows: &[(f64, Option<f64>)]| rows.last().unwrap().1.unwrap();
+    assert!(last(&average) < last(&plain), "{} and {}", last(&average), last(&plain));
 }

@@ -30,6 +30,10 @@ pub struct Evaluate {
     pub bn_momentum: f64,
     /// Test at epochs 0, n, 2n, … and the last.
     pub test_every: u32,
+    /// Test an exponential moving average of the student, weights and running statistics: average ← ema · average + (1 − ema) ·
+    /// student after every step, from the initial weights on (EDC: 0.99). Absent: test the student itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
 }
 
 /// What a student minimises.
@@ -83,6 +87,9 @@ impl Evaluate {
                 "evaluate.loss.temperature",
                 format!("found {temperature}, expected more than 0"),
             ));
+        }
+        if let Some(ema) = self.ema {
+            range::between("evaluate.ema", ema)?;
         }
         if let Loss::MseGt { ce_weight } = self.loss {
             range::not_negative("evaluate.loss.ce_weight", ce_weight)?;
