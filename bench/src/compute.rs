@@ -280,5 +280,6 @@ fn recipe(batch: u32) -> Synthesize {
         residual: None,
         target: Target::default(),
         teachers: Guides::Teacher,
+        convolution_statistics: None,
     }
 }

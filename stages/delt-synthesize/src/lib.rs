@@ -6,13 +6,14 @@
 //! [`early_late`] is the schedule, a pure value; [`augmentation`] is A of the loss; [`recover`] is the loop of one
 //! batch; [`adam`] moves the pixels; [`synthesize`] goes through the batches with [`checkpoint`]s; [`stage`] reads and
 //! writes the artifacts. With [`class_target`], images are pulled to the [`barycenter`] of their class's real features,
-//! which [`transport`] leads to (WMDD).
+//! which [`transport`] leads to (WMDD). [`convolution_statistics`] are matched beside those of batch normalisation (G-VBSM).
 
 pub mod adam;
 pub mod augmentation;
 pub mod barycenter;
 pub mod checkpoint;
 pub mod class_target;
+pub mod convolution_statistics;
 pub mod early_late;
 pub mod recover;
 pub mod stage;

@@ -12,6 +12,7 @@ use delt_networks::FrozenNetwork;
 use crate::adam::PixelAdam;
 use crate::augmentation::Augmentation;
 use crate::class_target::ClassTarget;
+use crate::convolution_statistics::ConvolutionStatistics;
 use crate::early_late::BatchSchedule;
 
 /// What goes wrong while pixels are optimised.
@@ -47,6 +48,8 @@ pub struct RecoveryTeacher {
     losses_read_every: usize,
     /// What the features of each slot are pulled to in place of the label, `[ipc, features]`.
     points: Option<Tensor<2>>,
+    /// What else is matched.
+    convolutions: Option<ConvolutionStatistics>,
 }
 
 /// Loss of one batch of images, with its parts.
@@ -64,7 +67,14 @@ impl RecoveryTeacher {
     /// Takes a network on a device without autodiff: its weights are constants of the graph.
     pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
         let pixel_range = delt_augment::normalize::pixel_range(normalization);
-        Self { network, pixel_range, device: device.clone(), losses_read_every: 1, points: None }
+        Self {
+            network,
+            pixel_range,
+            device: device.clone(),
+            losses_read_every: 1,
+            points: None,
+            convolutions: None,
+        }
     }
 
     /// The losses go to the host once in so many iterations: a GPU need not wait for each. A loss that is no number is
@@ -88,7 +98,14 @@ impl RecoveryTeacher {
             device: self.device.clone(),
             losses_read_every: self.losses_read_every,
             points: Some(target.points),
+            convolutions: None,
         }
+    }
+
+    /// The same teacher, which matches the statistics of what enters its convolutions too.
+    #[must_use]
+    pub fn matching_convolutions(self, statistics: ConvolutionStatistics) -> Self {
+        Self { convolutions: Some(statistics), ..self }
     }
 
     /// `CE(teacher(x), y) + alpha_BN Σ_l w_l (‖mean_l − μ_l‖₂ + ‖var_l − σ²_l‖₂)`, w = `first_bn_multiplier` for the
@@ -99,11 +116,34 @@ impl RecoveryTeacher {
     /// # Shapes
     /// `images`: `[n, 3, size, size]`, normalised, augmented; `labels`: n class indices.
     pub fn loss(&self, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> RecoveryLoss {
-        let (features, terms) = self.network.features_with_bn_terms(images);
-        let mut weighted = terms
-            .into_iter()
-            .enumerate()
-            .map(|(layer, term)| if layer == 0 { term.mul_scalar(config.first_bn_multiplier) } else { term });
+        self.loss_in(0, 0, images, labels, config)
+    }
+
+    /// As [`Self::loss`], in an iteration of a batch: where convolutions are matched, these decide which are left out, and the
+    /// first convolution has the multiplier of the first BatchNorm (G-VBSM, which counts all layers together).
+    fn loss_in(
+        &self,
+        batch: u32,
+        iteration: u32,
+        images: Tensor<4>,
+        labels: &[u32],
+        config: &Synthesize,
+    ) -> RecoveryLoss {
+        let (features, terms) = match &self.convolutions {
+            None => {
+                let (features, terms) = self.network.features_with_bn_terms(images);
+                (features, terms.into_iter().map(Some).collect())
+            }
+            Some(convolutions) => {
+                let recorded = self.network.forward_recorded(images);
+                let mut terms = convolutions.terms(recorded.convolution_inputs, batch, iteration);
+                terms.extend(recorded.bn_terms.into_iter().map(Some));
+                (recorded.features, terms)
+            }
+        };
+        let mut weighted = terms.into_iter().enumerate().filter_map(|(layer, term)| {
+            if layer == 0 { term.map(|term| term.mul_scalar(config.first_bn_multiplier)) } else { term }
+        });
         let zero = Tensor::zeros([1], &self.device);
         let first = weighted.next().unwrap_or(zero);
         let bn_statistics = weighted.fold(first, |sum, term| sum + term);
@@ -257,7 +297,8 @@ impl Recovery {
         self.join(teacher);
         let active = self.active.dims()[0];
         let leaf = self.active.clone().autodiff().require_grad();
-        let loss = teacher.loss(augmentation.apply(leaf.clone()), &self.labels[..active], config);
+        let (images, labels) = (augmentation.apply(leaf.clone()), &self.labels[..active]);
+        let loss = teacher.loss_in(self.schedule.batch, self.iteration, images, labels, config);
         let gradients = loss.total.backward();
         let gradient =
             leaf.grad(&gradients).ok_or_else(|| RecoverError::Device("no gradient on the images".into()))?;

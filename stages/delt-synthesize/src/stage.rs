@@ -9,7 +9,7 @@ use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
     TraceWriter,
 };
-use delt_harness::config::synthesize::{Dtype, Init, Synthesize};
+use delt_harness::config::synthesize::{ConvolutionStatistics, Dtype, Init, Synthesize};
 use delt_harness::config::{Branch, Pipeline};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
 use crate::class_target::RealClasses;
+use crate::convolution_statistics as of_convolutions;
 use crate::early_late::{BatchSchedule, EarlyLate, EarlyLateConfig};
 use crate::recover::{RecoveryTeacher, lr_at};
 use crate::synthesize::{Synthesis, noise};
@@ -86,18 +87,20 @@ fn recover_all(
     session.forecast(branch, |classes| {
         Ok(flops_per_second(&facts.architecture, facts.size, classes, &opened.device)?)
     })?;
-    let recovery_teacher = load(teacher, config, &opened)?;
-    let committee = if pipeline.recovers_by_committee() { session.committee(branch)? } else { Vec::new() };
-    let committee: Vec<RecoveryTeacher> =
-        committee.iter().map(|member| load(member, config, &opened)).collect::<Result<_>>()?;
-    let size = facts.size as usize;
-    let real = if config.target.is_barycenter() {
+    let images = if config.needs_real_images() {
         let train = session.dataset(branch)?.verified_file(TRAIN_FILE)?;
-        let images = PictureSet::load(&train, facts.size, &classes)?;
-        Some(RealClasses::new(images, classes.len(), facts.normalization, &opened.device))
+        Some(PictureSet::load(&train, facts.size, &classes)?)
     } else {
         None
     };
+    let load = |entry: &Entry| load(entry, config, images.as_ref(), draws, &opened);
+    let recovery_teacher = load(teacher)?;
+    let committee = if pipeline.recovers_by_committee() { session.committee(branch)? } else { Vec::new() };
+    let committee: Vec<RecoveryTeacher> = committee.iter().map(load).collect::<Result<_>>()?;
+    let size = facts.size as usize;
+    let real = images
+        .filter(|_| config.target.is_barycenter())
+        .map(|images| RealClasses::new(images, classes.len(), facts.normalization, &opened.device));
     let start = |batch: &BatchSchedule| match config.init {
         Init::Noise => Ok(noise(&draws, batch, size)),
         Init::Selected => initial_pixels(&rows, batch, size, &facts.normalization),
@@ -119,8 +122,14 @@ fn recover_all(
     write(&schedule, &checkpoints, config, &facts, &classes, work)
 }
 
-/// A network, ready to recover from.
-fn load(entry: &Entry, config: &Synthesize, opened: &Opened) -> Result<RecoveryTeacher> {
+/// A network, ready to recover from; `images` are the real ones, where they are needed.
+fn load(
+    entry: &Entry,
+    config: &Synthesize,
+    images: Option<&PictureSet>,
+    draws: Draws,
+    opened: &Opened,
+) -> Result<RecoveryTeacher> {
     let facts: TeacherFacts = entry.manifest.facts_as()?;
     let weights = entry.verified_file("weights.safetensors")?;
     let network = FrozenNetwork::load(
@@ -134,7 +143,24 @@ fn load(entry: &Entry, config: &Synthesize, opened: &Opened) -> Result<RecoveryT
         Dtype::F32 => network,
         Dtype::Bf16 => network.in_bf16(),
     };
-    let teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
+    let convolutions = match (config.convolution_statistics, images) {
+        (Some(ConvolutionStatistics { drop }), Some(images)) => {
+            eprintln!("delt-synthesize: convolution statistics of {} real images", images.len());
+            let (chance, constants) = ((drop, draws), &facts.normalization);
+            Some(of_convolutions::ConvolutionStatistics::of_real(
+                &network,
+                images,
+                constants,
+                chance,
+                &opened.device,
+            )?)
+        }
+        _ => None,
+    };
+    let mut teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
+    if let Some(convolutions) = convolutions {
+        teacher = teacher.matching_convolutions(convolutions);
+    }
     Ok(teacher.reading_losses_every(if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS }))
 }
 

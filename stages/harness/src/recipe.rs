@@ -136,9 +136,13 @@ fn images(pipeline: &Pipeline) -> String {
     } else {
         String::new()
     };
+    let convolutions = match synthesize.convolution_statistics {
+        Some(_) if synthesize.max_iterations > 0 => ", convolution statistics",
+        _ => "",
+    };
     let imported = if teacher.import.is_some() { " (imported)" } else { "" };
     format!(
-        "teacher {}{imported}; ipc {}, {from}, {work}{residual}{target}{committee}",
+        "teacher {}{imported}; ipc {}, {from}, {work}{residual}{target}{committee}{convolutions}",
         teacher.network, select.ipc
     )
 }

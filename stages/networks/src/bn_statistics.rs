@@ -64,8 +64,8 @@ pub fn bn_statistics_terms(inputs: &[Tensor<4>], layers: &[BnLayer]) -> Vec<Tens
         .iter()
         .zip(layers)
         .map(|(input, layer)| {
-            let (mean, variance) = batch_statistics(input.clone());
-            norm(mean - layer.running_mean.clone()) + norm(variance - layer.running_var.clone())
+            let target = (layer.running_mean.clone(), layer.running_var.clone());
+            distance(batch_statistics(input.clone()), target)
         })
         .collect()
 }
@@ -74,7 +74,7 @@ pub fn bn_statistics_terms(inputs: &[Tensor<4>], layers: &[BnLayer]) -> Vec<Tens
 ///
 /// Sums run within a row first and over pictures next, never over a whole large tensor: the order of addition is then the
 /// same in every run.
-pub(crate) fn batch_statistics(x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
+pub fn batch_statistics(x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
     let [_, channels, ..] = x.dims();
     let rows: Tensor<3> = x.flatten(2, 3);
     let mean = rows.clone().mean_dim(2).mean_dim(0);
@@ -82,6 +82,11 @@ pub(crate) fn batch_statistics(x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
     let centred = rows - mean.clone().detach();
     let variance = centred.square().mean_dim(2).mean_dim(0);
     (mean.reshape([channels]), variance.reshape([channels]))
+}
+
+/// ‖mean − μ‖₂ + ‖var − σ²‖₂, `[1]`, of means and variances of one length.
+pub fn distance(batch: (Tensor<1>, Tensor<1>), target: (Tensor<1>, Tensor<1>)) -> Tensor<1> {
+    norm(batch.0 - target.0) + norm(batch.1 - target.1)
 }
 
 /// Euclidean norm of a short vector.

@@ -22,6 +22,17 @@ pub struct FrozenNetwork {
     is_bf16: bool,
 }
 
+/// What a forward pass of a frozen network leaves.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What enters the last linear layer, `[n, features]`. A loss that takes in the terms must take it in too.
+    pub features: Tensor<2>,
+    /// Distances of statistics by batch normalisation layer, `[1]` each, as of [`FrozenNetwork::features_with_bn_terms`].
+    pub bn_terms: Vec<Tensor<1>>,
+    /// What enters each convolution, `[n, channels, height, width]`, in forward order.
+    pub convolution_inputs: Vec<Tensor<4>>,
+}
+
 impl FrozenNetwork {
     /// Takes a network on a device without autodiff: its weights are constants of any graph.
     pub fn new(network: Network, device: &Device) -> Self {
@@ -63,9 +74,9 @@ impl FrozenNetwork {
     /// What enters the last linear layer: `[n, 3, size, size]` → `[n, features]`.
     pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
         match &self.blocks {
-            Some(blocks) => {
-                self.network.features_with(x, &mut Frozen { blocks: blocks.iter(), distances: None })
-            }
+            Some(blocks) => self
+                .network
+                .features_with(x, &mut Frozen { blocks: blocks.iter(), distances: None, inputs: None }),
             None => self.network.features_with(x, &mut Evaluation { is_bf16: self.is_bf16 }),
         }
     }
@@ -83,14 +94,38 @@ impl FrozenNetwork {
     pub fn features_with_bn_terms(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<1>>) {
         match &self.blocks {
             Some(blocks) => {
-                let mut pass = Frozen { blocks: blocks.iter(), distances: Some(Vec::new()) };
+                let mut pass = Frozen { blocks: blocks.iter(), distances: Some(Vec::new()), inputs: None };
                 let features = self.network.features_with(x, &mut pass);
                 (features, pass.distances.unwrap_or_default())
             }
             None => {
-                let mut pass = Recording { is_bf16: self.is_bf16, inputs: Vec::new() };
+                let mut pass = Recording::new(self.is_bf16);
                 let features = self.network.features_with(x, &mut pass);
                 (features, bn_statistics_terms(&pass.inputs, &self.layers))
+            }
+        }
+    }
+
+    /// As [`Self::features_with_bn_terms`], with what enters every convolution.
+    pub fn forward_recorded(&self, x: Tensor<4>) -> Recorded {
+        match &self.blocks {
+            Some(blocks) => {
+                let (distances, inputs) = (Some(Vec::new()), Some(Vec::new()));
+                let mut pass = Frozen { blocks: blocks.iter(), distances, inputs };
+                let features = self.network.features_with(x, &mut pass);
+                let convolution_inputs = pass.inputs.unwrap_or_default();
+                Recorded { features, bn_terms: pass.distances.unwrap_or_default(), convolution_inputs }
+            }
+            None => {
+                let mut pass =
+                    Recording { convolution_inputs: Some(Vec::new()), ..Recording::new(self.is_bf16) };
+                let features = self.network.features_with(x, &mut pass);
+                let bn_terms = bn_statistics_terms(&pass.inputs, &self.layers);
+                Recorded {
+                    features,
+                    bn_terms,
+                    convolution_inputs: pass.convolution_inputs.unwrap_or_default(),
+                }
             }
         }
     }
@@ -116,7 +151,7 @@ impl FrozenNetwork {
             let features = self.network.features_with(x, &mut pass);
             return Ok((features, pass.statistics));
         }
-        let mut pass = Recording { is_bf16: self.is_bf16, inputs: Vec::new() };
+        let mut pass = Recording::new(self.is_bf16);
         let features = self.network.features_with(x, &mut pass);
         let statistics = pass.inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
             let host = |tensor: Tensor<1>| {

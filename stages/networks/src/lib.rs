@@ -32,6 +32,6 @@ pub mod resnet;
 
 pub use bn_statistics::{JoinedStatistics, LayerStatistics, bn_statistics_terms};
 pub use error::NetworkError;
-pub use frozen::FrozenNetwork;
+pub use frozen::{FrozenNetwork, Recorded};
 pub use import::read_checkpoint;
 pub use network::{BatchStatistics, BnLayer, Network};

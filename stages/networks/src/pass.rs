@@ -65,10 +65,22 @@ pub(crate) struct Recording {
     /// Whether convolutions are computed in bf16; what is recorded is f32.
     pub(crate) is_bf16: bool,
     pub(crate) inputs: Vec<Tensor<4>>,
+    /// What enters every convolution, where that is wanted.
+    pub(crate) convolution_inputs: Option<Vec<Tensor<4>>>,
+}
+
+impl Recording {
+    /// Without what enters convolutions.
+    pub(crate) fn new(is_bf16: bool) -> Self {
+        Self { is_bf16, inputs: Vec::new(), convolution_inputs: None }
+    }
 }
 
 impl Pass for Recording {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if let Some(inputs) = &mut self.convolution_inputs {
+            inputs.push(x.clone());
+        }
         let x = convolve(conv, x, self.is_bf16);
         self.inputs.push(x.clone());
         activate(norm.forward(x), activation)
@@ -125,11 +137,16 @@ pub(crate) struct Frozen<'a> {
     pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
     /// Distances of the batch's statistics from the running ones, where they are wanted.
     pub(crate) distances: Option<Vec<Tensor<1>>>,
+    /// What enters every convolution, channels first, where that is wanted.
+    pub(crate) inputs: Option<Vec<Tensor<4>>>,
 }
 
 impl Pass for Frozen<'_> {
     fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
         let Some(block) = self.blocks.next() else { return x };
+        if let Some(inputs) = &mut self.inputs {
+            inputs.push(channels_first(x.clone()));
+        }
         let (y, distance) = conv_norm_frozen(x, block, self.distances.is_some());
         if let Some(distances) = &mut self.distances {
             distances.extend(distance);

@@ -29,5 +29,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         residual: None,
         target: Target::default(),
         teachers: Guides::Teacher,
+        convolution_statistics: None,
     }
 }

@@ -130,3 +130,22 @@ fn an_average_is_tested_in_place_of_the_student() {
     let last = |rows: &[(f64, Option<f64>)]| rows.last().unwrap().1.unwrap();
     assert!(last(&average) < last(&plain), "{} and {}", last(&average), last(&plain));
 }
+
+#[test]
+fn convolution_statistics_of_the_real_images_are_matched_by_the_whole_committee() {
+    let plain = settings(&[COMMITTEE, "synthesize.teachers=committee"]);
+    let matched = settings(&[
+        COMMITTEE,
+        "synthesize.teachers=committee",
+        "synthesize.convolution_statistics={drop: 0.4}",
+    ]);
+    let (one, two) = (Run::new(), Run::new());
+    let (_, with) = run(&one, &matched);
+    let (_, dataset) = one.pointed("tiny/delt/dataset", "dataset");
+    assert_eq!(with.provenance.inputs["dataset"], dataset.digest);
+    run(&two, &matched);
+    assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+    let (_, without) = run(&one, &plain);
+    assert!(!without.provenance.inputs.contains_key("dataset"));
+    assert_ne!(with.digest, without.digest);
+}

@@ -42,6 +42,7 @@ fn settings() -> Synthesize {
         residual: None,
         target: Target::default(),
         teachers: Guides::Teacher,
+        convolution_statistics: None,
     }
 }
 

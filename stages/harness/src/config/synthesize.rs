@@ -61,6 +61,19 @@ pub struct Synthesize {
     /// Whose loss an iteration takes: the teacher's, or that of one network of the committee, drawn anew each time (G-VBSM).
     #[serde(default, skip_serializing_if = "Guides::is_default")]
     pub teachers: Guides,
+    /// Match the statistics of what enters the convolutions too, by channel and by patch (G-VBSM). Absent: of batch
+    /// normalisation only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convolution_statistics: Option<ConvolutionStatistics>,
+}
+
+/// Statistics of what enters the convolutions: weighted as those of batch normalisation, and `first_bn_multiplier` is then the
+/// first convolution's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvolutionStatistics {
+    /// Share of the convolutions that an iteration leaves out, drawn anew each time (published: 0.4).
+    pub drop: f64,
 }
 
 /// What the images start from.
@@ -146,6 +159,13 @@ impl Synthesize {
             residual.validate(self)?;
         }
         self.target.validate(self, ipc)?;
+        if let Some(ConvolutionStatistics { drop }) = self.convolution_statistics {
+            range::below_one(&at("convolution_statistics.drop"), drop)?;
+            if self.target.is_barycenter() {
+                let problem = "found with target.kind barycenter, whose statistics are those of one class; leave one out";
+                return Err(Invalid::new("synthesize.convolution_statistics", problem));
+            }
+        }
         range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
         range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
         range::area(&at("min_crop_scale"), self.min_crop_scale)?;
@@ -185,7 +205,7 @@ impl Synthesize {
 
     /// Whether the synthesis looks at the real training images, and not only at what the teacher has learnt from them.
     pub fn needs_real_images(&self) -> bool {
-        self.target.is_barycenter()
+        self.target.is_barycenter() || self.convolution_statistics.is_some()
     }
 
     /// Sum over all images of their iterations, what the synthesis costs, for `classes` classes of `ipc` images; with
