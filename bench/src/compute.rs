@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
 use delt_harness::config::committee::Guides;
+use delt_harness::config::relabel::TeacherMode;
 use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 use delt_harness::config::teacher::Optimizer;
@@ -227,6 +228,8 @@ impl Work {
     fn labelling(&self, device: &Device) -> Result<Job> {
         let labeller = Labeller {
             teacher: FrozenNetwork::new(self.network(device)?, device),
+            committee: Vec::new(),
+            mode: TeacherMode::Eval,
             normalization: NORMALIZATION,
             size: self.case.size,
             device: device.clone(),

@@ -3,10 +3,12 @@
 //! Takes the teacher and the initial images, makes `synthetic.parquet` and `trace.parquet`.
 //! Run it with `make demo/delt-synthesize`.
 //!
-//! [`early_late`] is the schedule, a pure value; [`augmentation`] is A of the loss; [`recover`] is the loop of one
-//! batch; [`adam`] moves the pixels; [`synthesize`] goes through the batches with [`checkpoint`]s; [`stage`] reads and
-//! writes the artifacts. With [`class_target`], images are pulled to the [`barycenter`] of their class's real features,
-//! which [`transport`] leads to (WMDD). [`convolution_statistics`] are matched beside those of batch normalisation (G-VBSM).
+//! [`early_late`] is the schedule, a pure value; [`augmentation`] is A of the loss; [`recovery_loss`] is the loss, and
+//! [`recover`] the loop of one batch; [`adam`] moves the pixels; [`synthesize`] goes through the batches with
+//! [`checkpoint`]s; [`stage`] reads and writes the artifacts.
+//!
+//! Neighbours of DELT: with [`class_target`], images are pulled to the [`barycenter`] of their class's real features, which
+//! [`transport`] leads to (WMDD); [`convolution_statistics`] are matched beside those of batch normalisation (G-VBSM).
 
 pub mod adam;
 pub mod augmentation;
@@ -16,6 +18,7 @@ pub mod class_target;
 pub mod convolution_statistics;
 pub mod early_late;
 pub mod recover;
+pub mod recovery_loss;
 pub mod stage;
 pub mod synthesize;
 pub mod transport;

@@ -97,3 +97,38 @@ impl Labeller {
         data.try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("device: {e:?}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use delt_formats::Architecture;
+    use delt_networks::Network;
+
+    use super::*;
+
+    #[test]
+    fn a_committee_stores_the_mean_of_its_logits() {
+        let device = Device::flex();
+        let network = |seed: u64| {
+            let architecture = Architecture::ConvNet { depth: 1, width: 4 };
+            let network = Network::initialize(&architecture, 3, 8, seed, &device).expect("a network");
+            FrozenNetwork::new(network, &device)
+        };
+        let labeller = |teacher: u64, committee: &[u64]| Labeller {
+            teacher: network(teacher),
+            committee: committee.iter().map(|seed| network(*seed)).collect(),
+            mode: TeacherMode::Eval,
+            normalization: Normalization { mean: [0.5; 3], std: [0.25; 3] },
+            size: 8,
+            device: device.clone(),
+        };
+        let views: Vec<f32> = (0..2 * 3 * 64).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
+        let logits = |labeller: Labeller| labeller.logits(views.clone(), 2).expect("readable");
+        let alone: Vec<Vec<f32>> = (1..=3).map(|seed| logits(labeller(seed, &[]))).collect();
+        let together = logits(labeller(1, &[2, 3]));
+        assert_eq!(together.len(), 6);
+        for (at, found) in together.iter().enumerate() {
+            let mean = (alone[0][at] + alone[1][at] + alone[2][at]) / 3.0;
+            assert!((found - mean).abs() < 1e-6, "{found}, expected {mean}");
+        }
+    }
+}

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use delt_formats::{HistoryReader, LabelsReader, Manifest, TraceReader};
-use delt_tests::binaries::{Run, published};
+use delt_tests::binaries::{Run, STAGES, published};
+
+use crate::reproducible::in_the_middle;
 
 /// One branch with one student, and more settings.
 fn settings<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -148,4 +150,36 @@ fn convolution_statistics_of_the_real_images_are_matched_by_the_whole_committee(
     let (_, without) = run(&one, &plain);
     assert!(!without.provenance.inputs.contains_key("dataset"));
     assert_ne!(with.digest, without.digest);
+}
+
+#[test]
+fn killed_stages_go_on_with_residual_committee_and_average_and_give_the_same_bytes() {
+    let all = settings(&[
+        COMMITTEE,
+        "synthesize.max_iterations=600",
+        "synthesize.round_iterations=60",
+        "synthesize.residual={share: 0.5, every: 70, restart_adam: true}",
+        "synthesize.teachers=committee",
+        "synthesize.convolution_statistics={drop: 0.4}",
+        "relabel.epochs=150",
+        "evaluate.ema=0.9",
+    ]);
+    let (whole, stopped) = (Run::new(), Run::new());
+    whole.up_to("evaluate", &all);
+    for stage in STAGES {
+        let file = match stage {
+            "delt-synthesize" => "batch-00001-state.safetensors",
+            "evaluate" => "training/average.safetensors",
+            _ => {
+                stopped.stage(stage, &all);
+                continue;
+            }
+        };
+        let mut child = in_the_middle(&stopped, stage, file, &all);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = stopped.stage(stage, &all);
+        assert!(said.contains(" goes on from its checkpoint"), "{stage} said: {said}");
+    }
+    assert!(published(&whole.store(), &KINDS) == published(&stopped.store(), &KINDS), "other bytes");
 }

@@ -2,6 +2,7 @@
 
 use delt_augment::build_views;
 use delt_formats::{LabelsReader, Normalization, Picture, SyntheticReader, TeacherFacts};
+use delt_harness::config::relabel::TeacherMode;
 use delt_networks::FrozenNetwork;
 use delt_tests::binaries::{KINDS, Run, STAGES, published};
 use relabel::soft_label::Labeller;
@@ -30,7 +31,14 @@ pub(crate) fn largest_difference(run: &Run, normalization: Normalization) -> f32
     let weights = teacher.join("weights.safetensors");
     let teacher =
         FrozenNetwork::load(&facts.architecture, 10, facts.size as usize, &weights, &device).unwrap();
-    let labeller = Labeller { teacher, normalization, size: facts.size, device };
+    let labeller = Labeller {
+        teacher,
+        committee: Vec::new(),
+        mode: TeacherMode::Eval,
+        normalization,
+        size: facts.size,
+        device,
+    };
 
     let (synthetic, _) = run.pointed("tiny/delt/synthetic", "synthetic");
     let reader = SyntheticReader::open(synthetic.join("synthetic.parquet")).unwrap();

@@ -69,8 +69,8 @@ const STOPPED: [(&str, &str); 4] = [
 ];
 
 /// Starts a stage and returns it once the file has appeared.
-fn in_the_middle(run: &Run, stage: &str, file: &str) -> Child {
-    let mut child = run.command(stage, &LONGER).stderr(Stdio::piped()).spawn().unwrap();
+pub(crate) fn in_the_middle(run: &Run, stage: &str, file: &str, settings: &[&str]) -> Child {
+    let mut child = run.command(stage, settings).stderr(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
     while !walk(&run.store()).iter().any(|path| path.ends_with(file)) {
         assert!(started.elapsed() < Duration::from_secs(120), "{stage}: no {file} appeared");
@@ -86,7 +86,7 @@ fn with_stops(stop: impl Fn(Child, &str)) -> Run {
     for stage in STAGES {
         let stopped = STOPPED.iter().find(|(stopped, _)| *stopped == stage);
         if let Some((_, file)) = stopped {
-            let child = in_the_middle(&run, stage, file);
+            let child = in_the_middle(&run, stage, file, &LONGER);
             stop(child, stage);
         }
         let said = run.stage(stage, &LONGER);
