@@ -47,7 +47,12 @@ fn a_data_residual_changes_the_images_and_nothing_before_them() {
 
 #[test]
 fn images_are_pulled_to_the_barycenter_of_their_class() {
-    let settings = settings(&["synthesize.batch=3", "synthesize.target={kind: barycenter, weight: 1}"]);
+    let settings = settings(&[
+        "synthesize.batch=3",
+        "synthesize.early_late=false",
+        "synthesize.min_crop_scale=1",
+        "synthesize.target={kind: barycenter, weight: 1}",
+    ]);
     let (one, two) = (Run::new(), Run::new());
     let (folder, manifest) = run(&one, &settings);
     let (_, dataset) = one.pointed("tiny/delt/dataset", "dataset");
