@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::TraceRow;
 use delt_formats::{FormatError, NamedTensor, TensorValues, read_safetensors, write_safetensors};
+use delt_networks::LayerStatistics;
 
 use crate::early_late::BatchSchedule;
 use crate::recover::{LrOf, RecoverError, Recovery, values};
@@ -126,6 +127,38 @@ impl<'a> Checkpoints<'a> {
             return Err(CheckpointError::Tensor { path, name: "trace_ce".into() });
         }
         Ok(FinishedBatch { images, trace })
+    }
+
+    /// The statistics kept under a name, or those that `measure` finds, which are kept then: going through the real images
+    /// takes minutes.
+    ///
+    /// # Errors
+    /// What `measure` reports; [`CheckpointError`].
+    pub fn statistics(
+        &self,
+        name: &str,
+        measure: impl FnOnce() -> anyhow::Result<Vec<LayerStatistics>>,
+    ) -> anyhow::Result<Vec<LayerStatistics>> {
+        let path = self.folder.join(format!("{name}-statistics.safetensors"));
+        if !path.exists() {
+            let layers = measure()?;
+            let tensors = layers.iter().zip(0..).flat_map(|(layer, at)| {
+                let LayerStatistics { mean, variance } = layer.clone();
+                [
+                    float(&format!("{at}.mean"), vec![mean.len()], mean),
+                    float(&format!("{at}.variance"), vec![variance.len()], variance),
+                ]
+            });
+            write(&path, &tensors.collect::<Vec<_>>())?;
+            return Ok(layers);
+        }
+        let tensors = read(&path)?;
+        let values = |name: String| floats(&tensors, &name, &path).map(|(_, values)| values);
+        let layers = (0..tensors.len() / 2).map(|at| -> Result<_, CheckpointError> {
+            let (mean, variance) = (values(format!("{at}.mean"))?, values(format!("{at}.variance"))?);
+            Ok(LayerStatistics { mean, variance })
+        });
+        Ok(layers.collect::<Result<_, _>>()?)
     }
 
     /// Keeps the state inside a batch, whose losses have all been read.

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::Draws;
 use delt_augment::resample::bilinear_matrix;
 use delt_formats::Normalization;
+use delt_harness::progress::Progress;
 use delt_networks::bn_statistics::{batch_statistics, distance};
 use delt_networks::{FrozenNetwork, JoinedStatistics, LayerStatistics};
 use delt_training::PictureSet;
@@ -34,32 +35,13 @@ pub struct ConvolutionStatistics {
 }
 
 impl ConvolutionStatistics {
-    /// Goes through all real images once.
-    ///
-    /// # Errors
-    /// A device that returns no values.
-    pub fn of_real(
-        network: &FrozenNetwork,
-        images: &PictureSet,
-        normalization: &Normalization,
-        (drop, draws): (f64, Draws),
-        device: &Device,
-    ) -> Result<Self> {
-        let indices: Vec<usize> = (0..images.len()).collect();
-        let mut joined = JoinedStatistics::default();
-        for indices in indices.chunks(REAL_BATCH) {
-            let batch = images.on_device(images.normalized(indices, normalization), device);
-            let measured = network.forward_recorded(batch).convolution_inputs.into_iter().flat_map(measure);
-            let on_host = |(mean, variance)| -> Result<_, RecoverError> {
-                Ok(LayerStatistics { mean: values(mean)?, variance: values(variance)? })
-            };
-            joined.add(indices.len(), &measured.map(on_host).collect::<Result<Vec<_>, _>>()?);
-        }
+    /// Takes the targets, those by channel and by patch in turns, as [`of_real`] finds them.
+    pub fn new(targets: &[LayerStatistics], drop: f64, draws: Draws, device: &Device) -> Self {
         let tensor =
             |values: &Vec<f32>| Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device);
         let of = |layer: &LayerStatistics| (tensor(&layer.mean), tensor(&layer.variance));
-        let targets = joined.layers().chunks(2).map(|pair| [of(&pair[0]), of(&pair[1])]).collect();
-        Ok(Self { targets, drop, draws })
+        let targets = targets.chunks_exact(2).map(|pair| [of(&pair[0]), of(&pair[1])]).collect();
+        Self { targets, drop, draws }
     }
 
     /// For each convolution that an iteration of a batch does not leave out, the distance of the statistics of what enters it
@@ -75,6 +57,32 @@ impl ConvolutionStatistics {
         });
         terms.collect()
     }
+}
+
+/// Goes through all real images once: for each convolution in forward order the statistics by channel, then those by patch;
+/// `progress` advances by images.
+///
+/// # Errors
+/// A device that returns no values, or [`delt_harness::interrupt::Interrupted`].
+pub fn of_real(
+    network: &FrozenNetwork,
+    images: &PictureSet,
+    normalization: &Normalization,
+    device: &Device,
+    progress: &Progress,
+) -> Result<Vec<LayerStatistics>> {
+    let indices: Vec<usize> = (0..images.len()).collect();
+    let mut joined = JoinedStatistics::default();
+    for indices in indices.chunks(REAL_BATCH) {
+        let batch = images.on_device(images.normalized(indices, normalization), device);
+        let measured = network.forward_recorded(batch).convolution_inputs.into_iter().flat_map(measure);
+        let on_host = |(mean, variance)| -> Result<_, RecoverError> {
+            Ok(LayerStatistics { mean: values(mean)?, variance: values(variance)? })
+        };
+        joined.add(indices.len(), &measured.map(on_host).collect::<Result<Vec<_>, _>>()?);
+        progress.advance(indices.len() as u64)?;
+    }
+    Ok(joined.layers())
 }
 
 /// Mean and biased variance by channel, `[c]`, and by patch, `[patches]`, of `[n, c, h, w]`.

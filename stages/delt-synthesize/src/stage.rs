@@ -9,7 +9,7 @@ use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
     TraceWriter,
 };
-use delt_harness::config::synthesize::{ConvolutionStatistics, Dtype, Init, Synthesize};
+use delt_harness::config::synthesize::{Dtype, Init, Synthesize};
 use delt_harness::config::{Branch, Pipeline};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::checkpoint::Checkpoints;
 use crate::class_target::RealClasses;
-use crate::convolution_statistics as of_convolutions;
+use crate::convolution_statistics::{ConvolutionStatistics, of_real};
 use crate::early_late::{BatchSchedule, EarlyLate, EarlyLateConfig};
 use crate::recover::{RecoveryTeacher, lr_at};
 use crate::synthesize::{Synthesis, noise};
@@ -93,10 +93,26 @@ fn recover_all(
     } else {
         None
     };
-    let load = |entry: &Entry| load(entry, config, images.as_ref(), draws, &opened);
-    let recovery_teacher = load(teacher)?;
+    let checkpoints = Checkpoints::new(work.checkpoint_dir());
+    let load = |(entry, member): (&Entry, usize)| -> Result<RecoveryTeacher> {
+        let recovery = load(entry, config, &opened)?;
+        let (Some(matched), Some(images)) = (config.convolution_statistics, &images) else {
+            return Ok(recovery);
+        };
+        let targets = checkpoints.statistics(&format!("network-{member}"), || {
+            let label = "delt-synthesize convolution statistics";
+            let progress = session.progress(label, images.len() as u64, "images", branch);
+            let (constants, device) = (&facts.normalization, &opened.device);
+            let found = of_real(recovery.network(), images, constants, device, &progress)?;
+            progress.finish();
+            Ok(found)
+        })?;
+        let matched = ConvolutionStatistics::new(&targets, matched.drop, draws, &opened.device);
+        Ok(recovery.matching_convolutions(matched))
+    };
+    let recovery_teacher = load((teacher, 0))?;
     let committee = if pipeline.recovers_by_committee() { session.committee(branch)? } else { Vec::new() };
-    let committee: Vec<RecoveryTeacher> = committee.iter().map(load).collect::<Result<_>>()?;
+    let committee: Vec<RecoveryTeacher> = committee.iter().zip(1..).map(load).collect::<Result<_>>()?;
     let size = facts.size as usize;
     let real = images
         .filter(|_| config.target.is_barycenter())
@@ -116,20 +132,13 @@ fn recover_all(
         draws: Draws::new(pipeline.seed),
         real,
     };
-    let checkpoints = Checkpoints::new(work.checkpoint_dir());
     synthesis.run(&schedule, start, &checkpoints, &progress)?;
     progress.finish();
     write(&schedule, &checkpoints, config, &facts, &classes, work)
 }
 
-/// A network, ready to recover from; `images` are the real ones, where they are needed.
-fn load(
-    entry: &Entry,
-    config: &Synthesize,
-    images: Option<&PictureSet>,
-    draws: Draws,
-    opened: &Opened,
-) -> Result<RecoveryTeacher> {
+/// A network, ready to recover from.
+fn load(entry: &Entry, config: &Synthesize, opened: &Opened) -> Result<RecoveryTeacher> {
     let facts: TeacherFacts = entry.manifest.facts_as()?;
     let weights = entry.verified_file("weights.safetensors")?;
     let network = FrozenNetwork::load(
@@ -143,24 +152,7 @@ fn load(
         Dtype::F32 => network,
         Dtype::Bf16 => network.in_bf16(),
     };
-    let convolutions = match (config.convolution_statistics, images) {
-        (Some(ConvolutionStatistics { drop }), Some(images)) => {
-            eprintln!("delt-synthesize: convolution statistics of {} real images", images.len());
-            let (chance, constants) = ((drop, draws), &facts.normalization);
-            Some(of_convolutions::ConvolutionStatistics::of_real(
-                &network,
-                images,
-                constants,
-                chance,
-                &opened.device,
-            )?)
-        }
-        _ => None,
-    };
-    let mut teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
-    if let Some(convolutions) = convolutions {
-        teacher = teacher.matching_convolutions(convolutions);
-    }
+    let teacher = RecoveryTeacher::new(network, &facts.normalization, &opened.device);
     Ok(teacher.reading_losses_every(if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS }))
 }
 
