@@ -6,7 +6,8 @@ use arrow::array::{Array, ArrayRef, BinaryArray, Float16Array, ListArray, UInt16
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use half::f16;
-use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 
 use crate::columns::{Columns, WrongValue, required};
 use crate::error::Result;
@@ -141,6 +142,10 @@ impl Row for PackedView {
     }
 
     fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+        // the epoch of a row group is read from its bounds; nobody asks for those of the other columns
+        let builder = builder
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_column_statistics_enabled(ColumnPath::from("epoch"), EnabledStatistics::Chunk);
         plain_float16_list(builder, "kept_logits")
     }
 }

@@ -206,6 +206,49 @@ fn packed_labels_give_whole_logits_and_the_order_of_patches() {
 }
 
 #[test]
+fn packing_saves_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let classes = (0..100).map(|class| class.to_string()).collect();
+    let kind = ArtifactKind::Labels;
+    let provenance =
+        Provenance::new(kind, kind.stage(), 2, classes, serde_json::json!({}), 0, BTreeMap::new());
+    // logits without a pattern that a compressor would find
+    let logit = |view: u32, class: u32| {
+        let mut mixed = view * 100 + class;
+        for factor in [0x85eb_ca6b_u32, 0xc2b2_ae35] {
+            mixed = (mixed ^ (mixed >> 15)).wrapping_mul(factor);
+        }
+        mixed ^= mixed >> 16;
+        f16::from_f32((mixed >> 8) as f32 / (1 << 20) as f32 - 8.0)
+    };
+    let views: Vec<ViewRow> = (0..500)
+        .map(|view| ViewRow { logits: (0..100).map(|class| logit(view, class)).collect(), ..view_of(view) })
+        .collect();
+    let bytes = |packing: Option<LabelPacking>| {
+        let path = dir.path().join("labels.parquet");
+        let mut writer = match packing {
+            None => LabelsWriter::create(&path, &provenance),
+            Some(packing) => LabelsWriter::create_packed(&path, &provenance, packing),
+        }
+        .unwrap();
+        writer.write_epoch(&views).unwrap();
+        writer.finish().unwrap();
+        std::fs::metadata(path).unwrap().len()
+    };
+    let whole = bytes(None);
+    let half = bytes(Some(LabelPacking { keep: Keep::Full, bits: 8 }));
+    let few = bytes(Some(LabelPacking { keep: Keep::TopK(10), bits: 16 }));
+    let least = bytes(Some(LabelPacking { keep: Keep::TopK(10), bits: 8 }));
+    assert!(whole > 500 * 100 * 2 * 9 / 10, "{whole}");
+    assert!(half < whole * 6 / 10 && few < whole * 4 / 10 && least < few, "{whole}, {half}, {few}, {least}");
+}
+
+/// A view of epoch 0 in batches of ten, without logits.
+fn view_of(position: u32) -> ViewRow {
+    ViewRow { logits: Vec::new(), ..view(0, position) }
+}
+
+#[test]
 fn patches_in_another_order_need_the_packed_layout() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("labels.parquet");
