@@ -191,6 +191,9 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
         scale: Scale::Linear,
         lines: measured.iter().map(|(method, m)| line(method, "", by_rank(&m.cosine_by_class))).collect(),
     };
+    if !findings.is_evaluated() {
+        return html! { section { h2 { (findings.pipeline) } p .note { "Nothing of it has been evaluated yet." } } };
+    }
     html! {
         section {
             h2 { (findings.pipeline) }
@@ -202,7 +205,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
                 div .chart { (diversity.markup()) }
             }
             ul .legend {
-                @for branch in &findings.branches {
+                @for branch in findings.branches.iter().filter(|branch| !branch.history.is_empty()) {
                     li { span .{ "swatch " (colour(&branch.name)) } {} (branch.name) }
                 }
                 li .note { "thin: single students" }
