@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use delt_augment::crop::{easy_to_hard, random_resized_crop};
 use delt_augment::draws::Draws;
 use delt_augment::resample::bilinear_matrix;
+use delt_device::product;
 use delt_formats::CropBox;
 use delt_harness::config::synthesize::Synthesize;
 use rand::RngExt;
@@ -64,14 +65,14 @@ impl Augmentation {
                 across = across.chunks(w).rev().flatten().copied().collect();
             }
             let across = Tensor::<2>::from_data(TensorData::new(across, [w, w]), &device).transpose();
-            images = images.reshape([n * c * h, w]).matmul(across).reshape([n, c, h, w]);
+            images = product(images.reshape([n * c * h, w]), across).reshape([n, c, h, w]);
         }
         if !is_whole {
             let device = images.device().without_autodiff();
             let down = bilinear_matrix(h, h, top as usize, height as usize);
             let down = Tensor::<2>::from_data(TensorData::new(down, [h, h]), &device).transpose();
             let turned = images.swap_dims(2, 3).reshape([n * c * w, h]);
-            images = turned.matmul(down).reshape([n, c, w, h]).swap_dims(2, 3);
+            images = product(turned, down).reshape([n, c, w, h]).swap_dims(2, 3);
         }
         if self.roll != (0, 0) {
             images = images.roll(&[self.roll.0 as i64, self.roll.1 as i64], &[2_i64, 3_i64]);

@@ -11,9 +11,11 @@
 
 mod choice;
 mod opened;
+mod product;
 
 pub use choice::{Backend, Choice};
 pub use opened::{Opened, check, open};
+pub use product::{is_cpu, product};
 
 use thiserror::Error;
 

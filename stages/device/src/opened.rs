@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::DeviceError;
 use crate::choice::{Backend, Choice};
+use crate::product::{is_cpu, product};
 
 /// A device that answered.
 #[derive(Clone, Debug)]
@@ -21,12 +22,9 @@ pub struct Opened {
 impl Opened {
     /// Whether it computes on the CPU, where reading a value costs nothing.
     pub fn is_cpu(&self) -> bool {
-        self.name.ends_with(CPU)
+        is_cpu(&self.device)
     }
 }
-
-/// How the name of a CPU device ends.
-const CPU: &str = "(CPU)";
 
 /// The backends that `auto` passed over are said once in a process, however many artifacts it makes.
 static SAY_SKIPPED: Once = Once::new();
@@ -85,7 +83,7 @@ fn passed_over(error: &DeviceError, taken: &str) -> String {
 }
 
 fn flex() -> Opened {
-    Opened { device: Device::flex(), name: format!("flex {CPU}") }
+    Opened { device: Device::flex(), name: "flex (CPU)".to_owned() }
 }
 
 fn open_gpu(backend: Backend, index: Option<usize>) -> Result<Opened, DeviceError> {
@@ -98,8 +96,8 @@ fn open_gpu(backend: Backend, index: Option<usize>) -> Result<Opened, DeviceErro
     }
 }
 
-/// Computes what has a known result: a sum, and a matrix product with a bias in one chain. Burn 0.22 may fuse the latter into a
-/// kernel that loses the product (tracel-ai/burn issues 5122 and 5257); a network would then give wrong logits in silence.
+/// Computes what has a known result: a sum, and a matrix product with a bias in one chain, which Burn 0.22 is known to get wrong
+/// where it fuses them (see [`product`]); a network would then give wrong logits in silence.
 fn probe(device: Option<Device>) -> Result<Device, String> {
     let device = device.ok_or("the backend is not in this build")?;
     match Tensor::<1>::ones([4], &device).sum().try_into_scalar::<f32>() {
@@ -108,14 +106,13 @@ fn probe(device: Option<Device>) -> Result<Device, String> {
         Err(error) => return Err(error.to_string()),
     }
     let ones = |rows| Tensor::<2>::ones([rows, INNER], &device);
-    let layer = ones(4).matmul(ones(10).transpose()) + Tensor::<1>::ones([10], &device).unsqueeze();
+    let layer = product(ones(4), ones(10).transpose()) + Tensor::<1>::ones([10], &device).unsqueeze();
     let expected = INNER as f32 + 1.0;
     let values = layer.try_into_vec_as::<f32>().map_err(|error| error.to_string())?;
     match values.iter().find(|value| **value != expected) {
         None => Ok(device),
         Some(found) => Err(format!(
-            "a matrix product with a bias came out as {found}, expected {expected} (tracel-ai/burn issue 5122), so every result \
-             would be wrong"
+            "a matrix product with a bias came out as {found}, expected {expected}, so every result would be wrong"
         )),
     }
 }

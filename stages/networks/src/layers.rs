@@ -5,6 +5,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::module::{batch_norm_train, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use delt_device::product;
 
 use crate::error::NetworkError;
 use crate::formula::fnv1a64;
@@ -203,6 +204,6 @@ impl Linear {
 
     /// `[n, in]` → `[n, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
+        product(x, self.weight.val().transpose()) + self.bias.val().unsqueeze()
     }
 }
