@@ -9,6 +9,7 @@ use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::Draws;
 use delt_augment::resample::bilinear_matrix;
+use delt_device::product;
 use delt_formats::Normalization;
 use delt_harness::progress::Progress;
 use delt_networks::bn_statistics::{batch_statistics, distance};
@@ -114,7 +115,7 @@ fn stretch(x: Tensor<4>, side: usize) -> Tensor<4> {
     let device = x.device().without_autodiff();
     let matrix = Tensor::<2>::from_data(TensorData::new(bilinear_matrix(h, side, 0, h), [side, h]), &device);
     let turned = x.swap_dims(2, 3).reshape([n * c * w, h]);
-    turned.matmul(matrix.transpose()).reshape([n, c, w, side]).swap_dims(2, 3)
+    product(turned, matrix.transpose()).reshape([n, c, w, side]).swap_dims(2, 3)
 }
 
 #[cfg(test)]
