@@ -151,7 +151,7 @@ bench-torch: $(TARGET)/torch-venv/made ## the same in turns with PyTorch on this
 
 $(TARGET)/torch-venv/made:
 	$(PYTHON) -m venv '$(@D)'
-	'$(@D)/bin/pip' install --quiet torch==2.11.0 numpy
+	'$(@D)/bin/pip' install --quiet torch==2.11.0 numpy pillow pyarrow
 	touch '$@'
 
 clean: ## remove build outputs; the store stays
