@@ -28,9 +28,9 @@ pub struct TraceRow {
     pub iteration: u32,
     /// Learning rate of the step.
     pub lr: f64,
-    /// Mean cross-entropy of the active images.
+    /// Mean cross-entropy of the active images, or with a barycenter as target the weighted squared distance of their features.
     pub ce: f32,
-    /// The weighted sum of BatchNorm terms, before alpha_BN.
+    /// The weighted sum of BatchNorm terms, and of those of convolutions where they are matched, before alpha_BN.
     pub bn: f32,
 }
 

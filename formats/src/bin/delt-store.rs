@@ -38,7 +38,7 @@ enum Command {
     },
     /// Removes the pointers of a run, so that `gc` may take what only it led to.
     Forget {
-        /// A run (`demo/delt/labels`), or all below a name (`demo`, `demo/delt`).
+        /// A run (`demo/delt/labels-3407`), or all below a name (`demo`, `demo/delt`).
         run: String,
     },
     /// Names what no run leads to, and deletes it with --delete.
@@ -52,7 +52,7 @@ enum Command {
     },
     /// Prints the folder of an artifact.
     Path {
-        /// A kind (`labels`), or a run (`demo/delt/labels`).
+        /// A kind (`labels`), or a run (`demo/delt/labels-3407`).
         kind_or_run: String,
         /// First digits of the key, where a kind is given.
         key: Option<String>,

@@ -18,7 +18,7 @@ pub const SOURCES: &str = "sources";
 /// The artifact a run points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
-    /// The run, e.g. `demo/delt/relabel`.
+    /// The run, e.g. `demo/delt/labels-3407`.
     pub run: String,
     /// The artifact.
     pub kind: ArtifactKind,
@@ -51,7 +51,7 @@ struct Target {
 }
 
 impl Store {
-    /// Points a run, e.g. `demo/delt/relabel`, to an artifact.
+    /// Points a run, e.g. `demo/delt/labels-3407`, to an artifact.
     ///
     /// # Errors
     ///
