@@ -12,6 +12,25 @@ const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub fn render(findings: &Findings) -> Markup {
+    let lead = html! {
+        p .kind { "dataset distillation, DELT" }
+        h1 { (findings.pipeline) }
+        p .lead { (findings.description) }
+        (facts(findings))
+    };
+    let sections = html! {
+        (results(findings))
+        (losses(findings))
+        (pictures(findings))
+        (soft_labels(findings))
+        (seconds(findings))
+        (recipes(findings))
+    };
+    document(&findings.pipeline, &lead, &sections)
+}
+
+/// A page of ours: nothing from elsewhere, no script.
+pub(crate) fn document(title: &str, lead: &Markup, sections: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -19,24 +38,12 @@ pub fn render(findings: &Findings) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (findings.pipeline) " - delt" }
+                title { (title) " - delt" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header {
-                    p .kind { "dataset distillation, DELT" }
-                    h1 { (findings.pipeline) }
-                    p .lead { (findings.description) }
-                    (facts(findings))
-                }
-                main {
-                    (results(findings))
-                    (losses(findings))
-                    (pictures(findings))
-                    (soft_labels(findings))
-                    (seconds(findings))
-                    (recipes(findings))
-                }
+                header { (lead) }
+                main { (sections) }
                 footer { "Made by delt " (env!("CARGO_PKG_VERSION")) " from the artifacts of the store." }
             }
         }

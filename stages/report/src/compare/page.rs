@@ -2,16 +2,14 @@
 
 use delt_harness::progress::{human_bytes, human_seconds};
 use delt_harness::table::Score;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::chart::{Chart, Line, Scale};
 use crate::compare::method::{Cost, Measures, Method};
 use crate::curves::{self, Epochs};
 use crate::findings::Findings;
 use crate::gallery::picture;
-use crate::page::grouped;
-
-const STYLE: &str = include_str!("../style.css");
+use crate::page::{document, grouped};
 
 /// Classes whose pictures are shown.
 const CLASSES_SHOWN: usize = 4;
@@ -100,30 +98,16 @@ fn cpu_time(cost: &Cost) -> Option<String> {
 
 /// The page.
 pub fn render(name: &str, description: &str, methods: &[Method], findings: &[Findings]) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (name) " - delt" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    p .kind { "dataset distillation, methods compared" }
-                    h1 { (name) }
-                    p .lead { (description) }
-                }
-                main {
-                    (table(methods))
-                    @for findings in findings { (pipeline(findings, methods)) }
-                }
-                footer { "Made by delt " (env!("CARGO_PKG_VERSION")) " from the artifacts of the store." }
-            }
-        }
-    }
+    let lead = html! {
+        p .kind { "dataset distillation, methods compared" }
+        h1 { (name) }
+        p .lead { (description) }
+    };
+    let sections = html! {
+        (table(methods))
+        @for findings in findings { (pipeline(findings, methods)) }
+    };
+    document(name, &lead, &sections)
 }
 
 fn table(methods: &[Method]) -> Markup {
