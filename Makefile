@@ -7,6 +7,7 @@ PIPELINES := $(patsubst pipelines/%.yaml,%,$(wildcard pipelines/*.yaml))
 STORE   ?= $(or $(DELT_STORE),data/store)
 DEVICE  ?= auto
 BACKEND ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda)
+TUNE    ?= 1
 SET     ?=
 DATA    ?=
 BRANCH  ?=
@@ -17,14 +18,15 @@ OUTPUT  ?=
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
 # knobs reach the binaries as arguments, never by the environment
-unexport STORE DEVICE BACKEND SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
 
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 BIN       = $(TARGET)/debug
-FEATURES  = $(addprefix --features delt-device/,$(filter-out flex,$(BACKEND)))
+GPU       = $(filter-out flex,$(BACKEND))
+FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter-out 0,$(TUNE)),tuned)))
 
 # FORCE=1 reaches the stage that was named (P/STAGE), or every stage of a pipeline that was named (P)
 forced = $(and $(filter-out 0,$(FORCE)),$(filter $@ $*,$(MAKECMDGOALS)))
@@ -78,6 +80,7 @@ help: ## list every target
 	@echo 'knobs'
 	@echo "  DEVICE=auto|flex|cuda[:N]|...  where to compute (auto: the best that this build has and that answers)"
 	@echo "  BACKEND=cuda|vulkan|wgpu|flex  GPU backend to build in (cuda by itself where nvidia-smi answers)"
+	@echo "  TUNE=0                         one plain kernel for each operation on GPUs, not the fastest of several, none fused"
 	@echo "  STORE=folder                   artifact store, may be shared (DELT_STORE, else data/store)"
 	@echo "  SET='a.b=1 c.d=[2,3]'          override values of the pipeline"
 	@echo "  DATA=path                      where the images are: replaces ingest.source.path"
@@ -101,8 +104,11 @@ check: ## rustfmt, clippy, rustdoc with warnings as errors; cargo deny where ins
 test: build ## all tests
 	cargo test --workspace --no-fail-fast $(FEATURES)
 
+# one test at a time, as a stage uses a device
+GOLDEN = cargo test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1
+
 test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/golden or tests/golden)
-	cargo test --workspace $(FEATURES) --test golden -- --nocapture
+	$(GOLDEN)
 
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)
 	DELT_STORE='$(STORE)' DELT_DEVICE='$(DEVICE)' \
@@ -123,7 +129,7 @@ smoke: build ## a tiny run of every stage from an empty store, then dry runs of 
 	$(MAKE) --no-print-directory $(PIPELINES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
 
 verify-device: build ## golden tests, 50 recovery iterations and their speed on DEVICE=...
-	DELT_DEVICE='$(DEVICE)' cargo test --workspace $(FEATURES) --test golden -- --nocapture
+	DELT_DEVICE='$(DEVICE)' $(GOLDEN)
 	cargo run $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
 	rm -rf '$(TARGET)/verify-store'
 	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
@@ -133,9 +139,10 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
 	DOCS_RS=1 cargo check --workspace --bins --features delt-device/cuda --target-dir '$(TARGET)/check-cuda'
 
-# without a GPU: make test-vulkan VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json (Debian's chromium-common, libvulkan1)
+# without a GPU, by Debian's chromium-common and libvulkan1, whose driver gets kernels wrong that tuning would choose (LOG.md):
+# make test-vulkan TUNE=0 VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json
 test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_DRIVER_FILES=driver.json chooses the driver)
-	DELT_DEVICE=vulkan cargo test --workspace --features delt-device/vulkan --test golden -- --nocapture
+	DELT_DEVICE=vulkan $(MAKE) --no-print-directory test-golden BACKEND=vulkan
 
 BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
 PYTHON ?= python3
