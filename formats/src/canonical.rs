@@ -71,7 +71,12 @@ impl Digest {
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(fs_err::File::open(path.as_ref())?)?;
-        Ok(Self(hasher.finalize().to_hex().to_string()))
+        Ok(Self::of_hasher(&hasher))
+    }
+
+    /// The digest of what a hasher has seen.
+    pub(crate) fn of_hasher(hasher: &blake3::Hasher) -> Self {
+        Self(hasher.finalize().to_hex().to_string())
     }
 
     /// All 64 hex digits.

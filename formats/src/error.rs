@@ -299,7 +299,9 @@ fn names(kinds: &[ArtifactKind]) -> String {
 }
 
 fn stages(kinds: &[ArtifactKind]) -> String {
-    kinds.iter().map(|kind| kind.stage()).collect::<Vec<_>>().join(" or ")
+    let mut stages: Vec<&str> = kinds.iter().map(|kind| kind.stage()).collect();
+    stages.dedup();
+    stages.join(" or ")
 }
 
 fn rerun(kinds: &[ArtifactKind]) -> String {

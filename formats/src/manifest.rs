@@ -91,14 +91,22 @@ impl Manifest {
     /// If the file cannot be read, is none, is of a newer format, or holds something else than its own digest says.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = fs_err::read(path)?;
+        Self::parse(path, &fs_err::read(path)?)
+    }
+
+    /// As [`Self::read`], of text that was read from `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
         let unreadable = |source| FormatError::Json { path: path.to_owned(), source };
-        let Header { format_version: found } = serde_json::from_slice(&text).map_err(unreadable)?;
+        let Header { format_version: found } = serde_json::from_slice(text).map_err(unreadable)?;
         if found > MANIFEST_FORMAT_VERSION {
             let expected = MANIFEST_FORMAT_VERSION;
             return Err(FormatError::NewerManifest { path: path.to_owned(), found, expected });
         }
-        let manifest: Self = serde_json::from_slice(&text).map_err(unreadable)?;
+        let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
         let found = content_digest(manifest.artifact, &manifest.provenance, &manifest.facts, &manifest.files);
         if found != manifest.digest {
             let (path, kind, expected) = (path.to_owned(), manifest.artifact, manifest.digest);

@@ -31,11 +31,17 @@ pub enum ArtifactKind {
     Labels,
     /// Students trained on the views and tested, made by `evaluate`.
     Evaluation,
+    /// Scores of some training images, made by one shard of `init-select`.
+    ScoresPart,
+    /// Some batches of distilled images, made by one shard of `delt-synthesize`.
+    SyntheticPart,
+    /// Some epochs of stored views, made by one shard of `relabel`.
+    LabelsPart,
 }
 
 impl ArtifactKind {
     /// All kinds, in pipeline order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Dataset,
         Self::Teacher,
         Self::Scores,
@@ -43,7 +49,21 @@ impl ArtifactKind {
         Self::Synthetic,
         Self::Labels,
         Self::Evaluation,
+        Self::ScoresPart,
+        Self::SyntheticPart,
+        Self::LabelsPart,
     ];
+
+    /// The kind of its parts, see `SHARDS`; itself where it has none.
+    #[must_use]
+    pub fn part(self) -> Self {
+        match self {
+            Self::Scores => Self::ScoresPart,
+            Self::Synthetic => Self::SyntheticPart,
+            Self::Labels => Self::LabelsPart,
+            other => other,
+        }
+    }
 
     /// The artifact's folder in a store, which is also its name in JSON.
     pub fn dir(self) -> &'static str {
@@ -55,6 +75,9 @@ impl ArtifactKind {
             Self::Synthetic => "synthetic",
             Self::Labels => "labels",
             Self::Evaluation => "evaluation",
+            Self::ScoresPart => "scores_part",
+            Self::SyntheticPart => "synthetic_part",
+            Self::LabelsPart => "labels_part",
         }
     }
 
@@ -63,9 +86,9 @@ impl ArtifactKind {
         match self {
             Self::Dataset => "ingest",
             Self::Teacher => "teacher-train",
-            Self::Scores | Self::Initial => "init-select",
-            Self::Synthetic => "delt-synthesize",
-            Self::Labels => "relabel",
+            Self::Scores | Self::Initial | Self::ScoresPart => "init-select",
+            Self::Synthetic | Self::SyntheticPart => "delt-synthesize",
+            Self::Labels | Self::LabelsPart => "relabel",
             Self::Evaluation => "evaluate",
         }
     }
@@ -79,7 +102,10 @@ impl ArtifactKind {
             | Self::Initial
             | Self::Synthetic
             | Self::Labels
-            | Self::Evaluation => 1,
+            | Self::Evaluation
+            | Self::ScoresPart
+            | Self::SyntheticPart
+            | Self::LabelsPart => 1,
         }
     }
 }

@@ -9,16 +9,21 @@
 //! An artifact is there once its manifest is. A hit trusts the manifest and the sizes it states; [`Entry::verify`] checks
 //! every byte. Nothing here compares clocks of two hosts or times of files. What a newer build wrote is left alone.
 
+mod bucket;
+mod bucket_claim;
+mod bucket_gc;
 mod claim;
 mod entry;
 mod error;
 mod gc;
+mod location;
 mod pointer;
 mod workspace;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,14 +32,17 @@ use serde_json::Value;
 pub use claim::Holder;
 pub use entry::Entry;
 pub use error::StoreError;
-pub use gc::{Collection, Garbage, GarbageReason, GcReport};
+pub use gc::{Collection, Garbage, GarbageReason, GcReport, Scope};
+pub use location::{Location, LocationError};
 pub use pointer::{Forgotten, Pointer, SOURCES};
 pub use workspace::Workspace;
 
 use crate::canonical::Digest;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::provenance::ArtifactKind;
-use claim::{Attempt, Watch};
+use bucket::Bucket;
+use bucket_claim::{BucketAttempt, BucketClaim};
+use claim::{Attempt, HeldClaim, Watch};
 use entry::Inspection;
 
 /// A result of the store.
@@ -52,6 +60,11 @@ pub const RUN_RECORD: &str = "run.json";
 /// The manifest under the name it has while its artifact's folder is renamed into place.
 pub(crate) const PENDING_MANIFEST: &str = "manifest.pending.json";
 
+/// The default of [`Store::open_at`]'s folder for files of object stores.
+pub const DEFAULT_CACHE: &str = "data/cache";
+
+/// Below an object store's folder: what was downloaded.
+const DOWNLOADED_DIR: &str = "downloaded";
 const WORK_DIR: &str = "work";
 const RUNS_DIR: &str = "runs";
 
@@ -111,6 +124,39 @@ enum Purpose {
     Replace,
 }
 
+/// Where an artifact was found.
+enum Found {
+    /// Where all who use the store see it.
+    Published(Entry),
+    /// On this machine, but not in the object store that it belongs to.
+    HereAlone(Entry),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// What asking for the claim among all machines comes to.
+enum Shared {
+    /// Somebody has published it.
+    Hit(Entry),
+    /// The claim, where there is an object store.
+    Taken(Option<BucketClaim>),
+}
+
+/// The right to make an artifact, on this machine and among all that use the object store.
+#[derive(Debug)]
+struct Claims {
+    shared: Option<BucketClaim>,
+    held: HeldClaim,
+}
+
+impl Claims {
+    /// Who took the work over, if anybody did.
+    fn successor(&self) -> Result<Option<Holder>> {
+        let shared = self.shared.as_ref().map(BucketClaim::successor).transpose()?.flatten();
+        shared.map_or_else(|| self.held.successor(), |holder| Ok(Some(holder)))
+    }
+}
+
 /// An artifact that was checked byte by byte.
 #[derive(Debug)]
 pub struct Verification {
@@ -120,11 +166,12 @@ pub struct Verification {
     pub result: Result<Manifest>,
 }
 
-/// A folder of artifacts.
+/// A folder of artifacts, or a place in an object store with a folder on this machine before it.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     timing: ClaimTiming,
+    bucket: Option<Arc<Bucket>>,
 }
 
 impl Store {
@@ -139,7 +186,28 @@ impl Store {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             Ok(_) | Err(_) => {}
         }
-        Ok(Self { root: root.to_owned(), timing: ClaimTiming::STANDARD })
+        Ok(Self { root: root.to_owned(), timing: ClaimTiming::STANDARD, bucket: None })
+    }
+
+    /// Opens the store at a place. Files of an object store are made in and downloaded to a folder of its own below `cache`;
+    /// credentials come from the environment (`AWS_..`, `GOOGLE_..`, `AZURE_..`) or the machine's own account.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], or if the environment does not fit the object store; it is first asked when something is looked up.
+    pub fn open_at(location: &Location, cache: &Path) -> Result<Self> {
+        match location {
+            Location::Folder(folder) => Self::open(folder),
+            Location::Bucket(url) => Self::before(Bucket::connect(url)?, cache),
+        }
+    }
+
+    fn before(bucket: Bucket, cache: &Path) -> Result<Self> {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' };
+        let digits = Digest::of_bytes(bucket.url().as_bytes());
+        let name: String = bucket.url().replace("://", "-").chars().map(plain).collect();
+        let folder = Self::open(&cache.join(format!("{name}-{}", digits.prefix(8))))?;
+        Ok(Self { bucket: Some(Arc::new(bucket)), ..folder })
     }
 
     /// The same store with another timing of claims, for tests.
@@ -148,7 +216,7 @@ impl Store {
         Self { timing, ..self }
     }
 
-    /// The store's folder.
+    /// The store's folder; of an object store, the one before it.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -159,16 +227,48 @@ impl Store {
     }
 
     /// Finds an artifact. One whose files are missing, or of another size or schema version than this build's manifest
-    /// states, is not there.
+    /// states, is not there. In an object store the manifest decides; its files are downloaded when they are asked for.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be read, or holds what a newer build wrote.
+    /// If the store cannot be read, or holds what a newer build wrote.
     pub fn lookup(&self, kind: ArtifactKind, key: &Key) -> Result<Option<Entry>> {
-        match entry::inspect(&self.entry_dir(kind, key), kind, key)? {
-            Inspection::Complete(entry) => Ok(Some(entry)),
-            Inspection::Absent | Inspection::Incomplete | Inspection::Damaged(_) => Ok(None),
-            Inspection::Newer(error) => Err(error),
+        match self.find(kind, key)? {
+            Found::Published(entry) | Found::HereAlone(entry) => Ok(Some(entry)),
+            Found::Nowhere => Ok(None),
+        }
+    }
+
+    fn find(&self, kind: ArtifactKind, key: &Key) -> Result<Found> {
+        let here = match entry::inspect(&self.entry_dir(kind, key), kind, key)? {
+            Inspection::Complete(entry) => Some(entry),
+            Inspection::Absent | Inspection::Incomplete | Inspection::Damaged(_) => None,
+            Inspection::Newer(error) => return Err(error),
+        };
+        let Some(bucket) = &self.bucket else { return Ok(here.map_or(Found::Nowhere, Found::Published)) };
+        Ok(match (bucket.manifest(kind, key)?, here) {
+            (Some(manifest), here) => Found::Published(self.published(manifest, here)),
+            (None, Some(here)) => Found::HereAlone(here),
+            (None, None) => Found::Nowhere,
+        })
+    }
+
+    /// The entry of an object store's manifest: with the files that were made here, if they are those.
+    fn published(&self, manifest: Manifest, here: Option<Entry>) -> Entry {
+        let same = |entry: &Entry| entry.manifest.digest == manifest.digest;
+        if let Some(entry) = here.filter(same) {
+            return Entry::here(entry.dir, manifest);
+        }
+        let name = bucket::content_name(manifest.artifact, &manifest.key, &manifest);
+        let dir = self.root.join(DOWNLOADED_DIR).join(name);
+        Entry { dir, manifest, bucket: self.bucket.clone() }
+    }
+
+    /// Makes an artifact of this machine visible to all who use the object store, if there is one.
+    fn share(&self, entry: Entry, purpose: Purpose) -> Result<Entry> {
+        match &self.bucket {
+            None => Ok(entry),
+            Some(bucket) => Ok(self.published(bucket.publish(&entry, purpose)?, Some(entry))),
         }
     }
 
@@ -213,7 +313,7 @@ impl Store {
         let mut watch = Watch::default();
         loop {
             if purpose == Purpose::Find
-                && let Some(entry) = self.lookup(kind, key)?
+                && let Found::Published(entry) = self.find(kind, key)?
             {
                 return Ok(Claim::Hit(entry));
             }
@@ -233,17 +333,56 @@ impl Store {
                     // It may have been published, or left a step before its end, since the look above.
                     let damage = match workspace::settle_all(self, kind, key, &work_dir)? {
                         Inspection::Complete(entry) if purpose == Purpose::Find => {
-                            return Ok(Claim::Hit(entry));
+                            return self.share(entry, purpose).map(Claim::Hit);
                         }
                         Inspection::Complete(_) | Inspection::Absent => None,
                         Inspection::Incomplete => Some("it has no manifest".to_owned()),
                         Inspection::Damaged(error) => Some(error.to_string()),
                         Inspection::Newer(error) => return Err(error),
                     };
+                    let shared = match self.claim_shared(purpose, kind, key, on_wait)? {
+                        Shared::Hit(entry) => return Ok(Claim::Hit(entry)),
+                        Shared::Taken(claim) => claim,
+                    };
                     let store = self.clone();
-                    return Workspace::create(store, purpose, kind, key.clone(), &work_dir, held, damage)
+                    let claims = Claims { held, shared };
+                    return Workspace::create(store, purpose, kind, key.clone(), &work_dir, claims, damage)
                         .map(Claim::Work);
                 }
+            }
+        }
+    }
+
+    /// The claim among all machines that use the object store, if there is one; the caller holds this machine's.
+    fn claim_shared(
+        &self,
+        purpose: Purpose,
+        kind: ArtifactKind,
+        key: &Key,
+        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
+    ) -> Result<Shared> {
+        let Some(bucket) = &self.bucket else { return Ok(Shared::Taken(None)) };
+        let mut watch = Watch::default();
+        loop {
+            match bucket_claim::attempt(bucket, kind, key, self.timing, &mut watch)? {
+                BucketAttempt::Taken(claim) => {
+                    // it may have been published since the look before
+                    return Ok(match bucket.manifest(kind, key)?.filter(|_| purpose == Purpose::Find) {
+                        Some(manifest) => Shared::Hit(self.published(manifest, None)),
+                        None => Shared::Taken(Some(claim)),
+                    });
+                }
+                BucketAttempt::Held(holder) => {
+                    if on_wait(&holder).is_break() {
+                        return Err(StoreError::WaitAbandoned {
+                            kind,
+                            key: key.clone(),
+                            holder: Box::new(holder),
+                        });
+                    }
+                    std::thread::sleep(self.timing.poll);
+                }
+                BucketAttempt::Retry => std::thread::sleep(self.timing.poll.min(Duration::from_millis(50))),
             }
         }
     }
@@ -254,6 +393,10 @@ impl Store {
     ///
     /// If the store cannot be read.
     pub fn list(&self) -> Result<Vec<Entry>> {
+        if let Some(bucket) = &self.bucket {
+            let manifests = bucket.manifests()?.into_iter().filter_map(|(_, manifest)| manifest.ok());
+            return Ok(manifests.map(|manifest| self.published(manifest, None)).collect());
+        }
         let mut entries = Vec::new();
         for (kind, dir) in self.folders()? {
             if let Inspection::Complete(entry) = entry::inspect_folder(&dir, kind)? {
@@ -279,6 +422,15 @@ impl Store {
     /// As [`Self::verify_all`].
     pub fn verify_matching(&self, key_digits: &str) -> Result<Vec<Verification>> {
         let digits: String = key_digits.chars().take(KEY_DIGITS).collect();
+        if let Some(bucket) = &self.bucket {
+            let mut manifests = bucket.manifests()?;
+            manifests.retain(|(name, _)| name.rsplit('/').next().is_some_and(|key| key.starts_with(&digits)));
+            let verified = manifests.into_iter().map(|(name, manifest)| Verification {
+                dir: PathBuf::from(format!("{}/{name}", bucket.url())),
+                result: manifest.and_then(|manifest| bucket.verify(&manifest).map(|()| manifest)),
+            });
+            return Ok(verified.collect());
+        }
         let mut folders = self.folders()?;
         folders.retain(|(_, dir)| {
             dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&digits))

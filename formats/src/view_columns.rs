@@ -33,7 +33,7 @@ pub(crate) fn element(data_type: DataType) -> FieldRef {
 }
 
 impl Row for ViewRow {
-    const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Labels];
+    const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Labels, ArtifactKind::LabelsPart];
     /// Row groups are ended by epoch, never by size.
     const GROUP_ROWS: usize = usize::MAX;
 

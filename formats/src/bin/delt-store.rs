@@ -1,7 +1,7 @@
 //! Looks after a store of artifacts: lists it, checks every byte, forgets runs, collects garbage, finds paths.
 //!
-//! `delt-store ls`, `delt-store verify [KEY]`, `delt-store forget RUN`, `delt-store gc [--delete] [--checkpoints]`,
-//! `delt-store path KIND-OR-RUN [KEY]`; exit code 0: done, 1: failed or something is damaged, 2: bad usage.
+//! `delt-store ls`, `delt-store verify [KEY]`, `delt-store forget RUN`, `delt-store clean RUN`,
+//! `delt-store gc [--keep RUN].. [--delete] [--checkpoints]`, `delt-store path KIND-OR-RUN [KEY]`; exit code 0: done, 1: failed or something is damaged, 2: bad usage.
 #![expect(clippy::print_stdout, reason = "results go to stdout")]
 
 use std::path::{Path, PathBuf};
@@ -13,16 +13,22 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use delt_formats::home::expand_home;
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::{Collection, Entry, Forgotten, Holder, KEY_DIGITS, Pointer, Store};
+use delt_formats::store::{
+    Collection, DEFAULT_CACHE, Entry, Forgotten, Holder, KEY_DIGITS, Location, Pointer, Scope, Store,
+};
 
 /// Looks after a store of artifacts.
 #[derive(Parser)]
 #[command(name = "delt-store", version)]
 struct Args {
-    /// Folder of the store.
+    /// The store: a folder, or s3://bucket/prefix, gs://bucket/prefix, az://container/prefix.
     #[arg(long, global = true, env = "DELT_STORE", default_value = "data/store",
+        value_parser = OsStringValueParser::new().try_map(Location::parse))]
+    store: Location,
+    /// Folder for files of an object store.
+    #[arg(long, global = true, env = "DELT_CACHE", default_value = DEFAULT_CACHE,
         value_parser = OsStringValueParser::new().try_map(expand_home))]
-    store: PathBuf,
+    cache: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,8 +47,19 @@ enum Command {
         /// A run (`demo/delt/labels-3407`), or all below a name (`demo`, `demo/delt`).
         run: String,
     },
+    /// Removes runs and the artifacts that they alone lead to.
+    Clean {
+        /// A run (`demo/delt/labels-3407`), or all below a name (`demo`, `demo/delt`).
+        run: String,
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Names what no run leads to, and deletes it with --delete.
     Gc {
+        /// Only these runs count, or all below these names; the others are forgotten with --delete.
+        #[arg(long, value_name = "RUN")]
+        keep: Vec<String>,
         /// Delete it.
         #[arg(long)]
         delete: bool,
@@ -50,7 +67,7 @@ enum Command {
         #[arg(long)]
         checkpoints: bool,
     },
-    /// Prints the folder of an artifact.
+    /// Prints the folder of an artifact, after downloading it from an object store.
     Path {
         /// A kind (`labels`), or a run (`demo/delt/labels-3407`).
         kind_or_run: String,
@@ -73,16 +90,25 @@ fn main() -> ExitCode {
 
 /// Whether all is well.
 fn run(args: &Args) -> Result<bool> {
-    if !args.store.is_dir() {
-        bail!("{}: no such store; give its folder by --store or DELT_STORE", args.store.display());
+    if let Location::Folder(folder) = &args.store
+        && !folder.is_dir()
+    {
+        bail!("{}: no such store; give its folder by --store or DELT_STORE", folder.display());
     }
-    let store = Store::open(&args.store)?;
+    let store = Store::open_at(&args.store, &args.cache)?;
     match &args.command {
         Command::Ls => list(&store),
         Command::Verify { key } => verify(&store, key.as_deref().unwrap_or_default()),
         Command::Forget { run } => forget(&store, run),
-        Command::Gc { delete, checkpoints } => {
-            collect_garbage(&store, Collection { delete: *delete, checkpoints: *checkpoints })
+        Command::Clean { run, dry_run } => {
+            let scope = Scope::Clean(vec![run.clone()]);
+            let collection = Collection { delete: !dry_run, checkpoints: false, scope };
+            collect_garbage(&store, &collection, "would delete (without --dry-run)")
+        }
+        Command::Gc { keep, delete, checkpoints } => {
+            let scope = if keep.is_empty() { Scope::All } else { Scope::Keep(keep.clone()) };
+            let collection = Collection { delete: *delete, checkpoints: *checkpoints, scope };
+            collect_garbage(&store, &collection, "would delete (with --delete)")
         }
         Command::Path { kind_or_run, key } => print_path(&store, kind_or_run, key.as_deref()),
     }
@@ -156,7 +182,7 @@ fn forget(store: &Store, run: &str) -> Result<bool> {
     Ok(true)
 }
 
-fn collect_garbage(store: &Store, collection: Collection) -> Result<bool> {
+fn collect_garbage(store: &Store, collection: &Collection, without_deleting: &str) -> Result<bool> {
     let mut on_wait = |holder: &Holder, dir: &Path, longest: Duration| {
         eprintln!("watching {holder} in {} for up to {} s", dir.display(), longest.as_secs());
     };
@@ -164,9 +190,16 @@ fn collect_garbage(store: &Store, collection: Collection) -> Result<bool> {
     for piece in &report.garbage {
         println!("{:>14} {} ({})", piece.bytes, piece.path.display(), piece.reason);
     }
+    for run in &report.forgotten {
+        println!("{:>14} run {run}", "");
+    }
     let bytes: u64 = report.garbage.iter().map(|piece| piece.bytes).sum();
-    let verb = if report.deleted { "deleted" } else { "would delete (with --delete)" };
-    eprintln!("{verb} {} folders, {bytes} bytes; {} artifacts stay", report.garbage.len(), report.kept);
+    let verb = if report.deleted { "deleted" } else { without_deleting };
+    let runs = match report.forgotten.len() {
+        0 => String::new(),
+        runs => format!(" and {runs} runs"),
+    };
+    eprintln!("{verb} {} folders, {bytes} bytes{runs}; {} artifacts stay", report.garbage.len(), report.kept);
     if !report.spared.is_empty() {
         let bytes: u64 = report.spared.iter().map(|piece| piece.bytes).sum();
         eprintln!(
@@ -195,6 +228,9 @@ fn print_path(store: &Store, kind_or_run: &str, key: Option<&str>) -> Result<boo
             })?
         }
     };
+    for name in entry.manifest.files.keys() {
+        entry.file(name)?;
+    }
     println!("{}", entry.dir.display());
     Ok(true)
 }

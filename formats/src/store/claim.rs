@@ -45,7 +45,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    fn here() -> Self {
+    pub(super) fn here() -> Self {
         Self {
             beat: beat_text(0),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
@@ -55,9 +55,19 @@ impl Holder {
         }
     }
 
-    fn unknown() -> Self {
+    pub(super) fn unknown() -> Self {
         let nothing = String::new;
         Self { beat: nothing(), host: nothing(), machine: nothing(), pid: 0, token: nothing() }
+    }
+
+    /// Moves the counter on.
+    pub(super) fn beat(&mut self) {
+        self.beat = beat_text(self.beat.parse().unwrap_or(0) + 1);
+    }
+
+    /// Whether both are one claim, at whatever count.
+    pub(super) fn is_same_claim(&self, other: &Self) -> bool {
+        self.token == other.token
     }
 
     /// Whether the holder is known to be dead, without waiting: its process ran on this very system and is no more.
@@ -136,7 +146,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// For how long exactly this has been seen.
-    fn unchanged_for(&mut self, number: u64, content: &[u8]) -> Duration {
+    pub(super) fn unchanged_for(&mut self, number: u64, content: &[u8]) -> Duration {
         let is_same = self.seen.as_ref().is_some_and(|(n, bytes)| *n == number && bytes == content);
         if !is_same {
             self.seen = Some((number, content.to_vec()));
@@ -269,7 +279,6 @@ impl HeldClaim {
         let lost = Arc::new(OnceLock::new());
         let found_lost = lost.clone();
         let beats = move || {
-            let mut beat = 0;
             let mut seen: Option<Holder> = None;
             while stopped.recv_timeout(heartbeat) == Err(RecvTimeoutError::Timeout) {
                 match (successor(&beating, &holder.token), &seen) {
@@ -281,8 +290,7 @@ impl HeldClaim {
                     (Err(_), _) => {}
                 }
                 if is_own(&beating, &holder.token) {
-                    beat += 1;
-                    holder.beat = beat_text(beat);
+                    holder.beat();
                     // A write that fails is seen by waiters as a counter that stands still, which is all it means.
                     let _ = overwrite(&beating, &holder);
                 }

@@ -1,7 +1,9 @@
 //! A published artifact, and the judgement of whether a folder is one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::bucket::Bucket;
 use super::{KEY_DIGITS, Key, PENDING_MANIFEST, RUN_RECORD, Result, StoreError, sync_dir};
 use crate::canonical::Digest;
 use crate::error::FormatError;
@@ -9,34 +11,67 @@ use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 use crate::provenance::ArtifactKind;
 
 /// A published artifact.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its folder.
+    /// Its folder on this machine.
     pub dir: PathBuf,
     /// What it holds.
     pub manifest: Manifest,
+    /// Where its files are downloaded from, each when it is first asked for.
+    pub(super) bucket: Option<Arc<Bucket>>,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.dir, &self.manifest) == (&other.dir, &other.manifest)
+    }
 }
 
 impl Entry {
+    pub(super) fn here(dir: PathBuf, manifest: Manifest) -> Self {
+        Self { dir, manifest, bucket: None }
+    }
+
     /// The path of one of its files.
     ///
     /// # Errors
     ///
-    /// If the manifest names no such file.
+    /// If the manifest names no such file, or it cannot be downloaded.
     pub fn file(&self, name: &str) -> Result<PathBuf> {
-        self.stated(name).map(|_| self.dir.join(name))
+        let stated = self.stated(name)?;
+        let path = self.dir.join(name);
+        if let Some(bucket) = &self.bucket
+            && !fs_err::metadata(&path).is_ok_and(|found| found.len() == stated.bytes)
+        {
+            bucket.download(&self.manifest, name, stated, &path)?;
+        }
+        Ok(path)
     }
 
-    /// The path of one of its files, after every byte of it was checked.
+    /// The path of one of its files, after every byte of it was checked. A file that was downloaded before and has other
+    /// bytes by now is downloaded again.
     ///
     /// # Errors
     ///
     /// If the manifest names no such file, or its bytes are not those the manifest states.
     pub fn verified_file(&self, name: &str) -> Result<PathBuf> {
         let stated = self.stated(name)?;
-        let path = self.dir.join(name);
-        verify_file(&path, stated, self.manifest.artifact)?;
+        let path = self.file(name)?;
+        match (verify_file(&path, stated, self.manifest.artifact), &self.bucket) {
+            (Err(StoreError::DigestMismatch { .. }), Some(bucket)) => {
+                bucket.download(&self.manifest, name, stated, &path)?;
+            }
+            (checked, _) => checked?,
+        }
         Ok(path)
+    }
+
+    /// What the run that made it recorded of itself ([`RUN_RECORD`]); none where that is lost.
+    pub fn run_record(&self) -> Option<Vec<u8>> {
+        match &self.bucket {
+            None => fs_err::read(self.dir.join(RUN_RECORD)).ok(),
+            Some(bucket) => bucket.run_record(&self.manifest),
+        }
     }
 
     /// Checks every byte of every file, and that there are no others.
@@ -45,6 +80,9 @@ impl Entry {
     ///
     /// The first file whose bytes are not those the manifest states, or all which the manifest does not name.
     pub fn verify(&self) -> Result<()> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.verify(&self.manifest);
+        }
         self.verify_stated()?;
         let is_known = |name: &str| {
             name == MANIFEST_FILE || name == RUN_RECORD || self.manifest.files.contains_key(name)
@@ -112,25 +150,19 @@ fn inspect_as(
     place: impl Fn() -> String,
 ) -> Result<Inspection> {
     let path = dir.join(manifest_file);
-    let manifest = match Manifest::read(&path) {
-        Ok(manifest) => manifest,
-        Err(FormatError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(if dir.exists() { Inspection::Incomplete } else { Inspection::Absent });
-        }
-        Err(FormatError::Io(error)) => return Err(error.into()),
-        Err(error @ FormatError::NewerManifest { .. }) => return Ok(Inspection::Newer(error.into())),
-        Err(error) => return Ok(Inspection::Damaged(error.into())),
+    let read = Manifest::read(&path);
+    if let Err(FormatError::Io(error)) = &read
+        && error.kind() == std::io::ErrorKind::NotFound
+    {
+        return Ok(if dir.exists() { Inspection::Incomplete } else { Inspection::Absent });
+    }
+    let manifest = match identify(&path, read, kind, is_place, place) {
+        Identity::Known(manifest) => *manifest,
+        Identity::Damaged(StoreError::Format(FormatError::Io(error))) => return Err(error.into()),
+        Identity::Damaged(error) => return Ok(Inspection::Damaged(error)),
+        Identity::Newer(error) => return Ok(Inspection::Newer(error)),
     };
     let stage = kind.stage();
-    if manifest.artifact != kind || !is_place(&manifest) {
-        let found = format!("{} {}", manifest.artifact, manifest.key);
-        return Ok(Inspection::Damaged(StoreError::WrongPlace { path, found, expected: place(), stage }));
-    }
-    let (found, expected) = (manifest.provenance.schema_version, kind.schema_version());
-    if found != expected {
-        let judgement = if found > expected { Inspection::Newer } else { Inspection::Damaged };
-        return Ok(judgement(FormatError::WrongVersion { path, kind, found, expected }.into()));
-    }
     for (name, stated) in &manifest.files {
         let path = dir.join(name);
         match fs_err::metadata(&path) {
@@ -145,7 +177,43 @@ fn inspect_as(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Inspection::Complete(Entry { dir: dir.to_owned(), manifest }))
+    Ok(Inspection::Complete(Entry::here(dir.to_owned(), manifest)))
+}
+
+/// What a manifest turns out to be, before its files are looked at.
+pub(super) enum Identity {
+    /// That of the artifact whose place it lies in.
+    Known(Box<Manifest>),
+    /// Unreadable, of another artifact, or of an older schema version.
+    Damaged(StoreError),
+    /// A newer build's.
+    Newer(StoreError),
+}
+
+/// Judges a manifest that was read from `path`, the place of an artifact of `kind`.
+pub(super) fn identify(
+    path: &Path,
+    read: Result<Manifest, FormatError>,
+    kind: ArtifactKind,
+    is_place: impl Fn(&Manifest) -> bool,
+    place: impl Fn() -> String,
+) -> Identity {
+    let path = path.to_owned();
+    let manifest = match read {
+        Ok(manifest) => manifest,
+        Err(error @ FormatError::NewerManifest { .. }) => return Identity::Newer(error.into()),
+        Err(error) => return Identity::Damaged(error.into()),
+    };
+    if manifest.artifact != kind || !is_place(&manifest) {
+        let (found, stage) = (format!("{} {}", manifest.artifact, manifest.key), kind.stage());
+        return Identity::Damaged(StoreError::WrongPlace { path, found, expected: place(), stage });
+    }
+    let (found, expected) = (manifest.provenance.schema_version, kind.schema_version());
+    if found != expected {
+        let judgement = if found > expected { Identity::Newer } else { Identity::Damaged };
+        return judgement(FormatError::WrongVersion { path, kind, found, expected }.into());
+    }
+    Identity::Known(Box::new(manifest))
 }
 
 /// As [`inspect`], but ends a publication that was cut off after the folder was renamed and before its manifest was: if

@@ -151,6 +151,13 @@ pub enum StoreError {
         run: String,
     },
 
+    /// No run has that name.
+    #[error("no run `{run}` in this store; see `delt-store ls`")]
+    NoRun {
+        /// The name.
+        run: String,
+    },
+
     /// A file in the place of a pointer is none.
     #[error(
         "{}: is no pointer to an artifact, expected {{\"artifact\": .., \"key\": ..}}; delete this file (rm), no artifact is lost \
@@ -171,6 +178,19 @@ pub enum StoreError {
         path: PathBuf,
     },
 
+    /// An object store refused, or could not be reached.
+    #[error(
+        "{place}: cannot be {tried}: {source}; check the URL, the network and the credentials in the environment"
+    )]
+    Remote {
+        /// URL of the object.
+        place: String,
+        /// What was tried.
+        tried: &'static str,
+        /// Why it failed.
+        source: Box<object_store::Error>,
+    },
+
     /// Garbage is not collected while artifacts are being made.
     #[error("{holder} is at work in {}; wait for it before `gc --delete`", .dir.display())]
     Busy {
@@ -179,6 +199,32 @@ pub enum StoreError {
         /// Where.
         dir: PathBuf,
     },
+}
+
+impl StoreError {
+    /// Whether a newer build wrote what could not be read.
+    pub(super) fn is_newer(&self) -> bool {
+        match self {
+            Self::Format(FormatError::NewerManifest { .. }) => true,
+            Self::Format(FormatError::WrongVersion { found, expected, .. }) => found > expected,
+            _ => false,
+        }
+    }
+
+    /// Whether the store may be read but not written.
+    pub fn is_read_only(&self) -> bool {
+        use std::io::ErrorKind;
+        match self {
+            Self::Io(error) => {
+                matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+            }
+            Self::Remote { tried: "written", source, .. } => {
+                use object_store::Error as Refusal;
+                matches!(**source, Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. })
+            }
+            _ => false,
+        }
+    }
 }
 
 fn successor(holder: &Holder) -> String {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::claim::{Attempt, HeldClaim, Holder, Watch, attempt, look};
 use super::entry::{Inspection, inspect_folder, settle};
 use super::workspace::{CHECKPOINT_PREFIX, OUT_PREFIX, begins_with};
-use super::{KEY_DIGITS, PENDING_MANIFEST, Pointer, Result, Store, StoreError, WORK_DIR, children};
+use super::{
+    KEY_DIGITS, PENDING_MANIFEST, Pointer, Result, Store, StoreError, WORK_DIR, bucket_gc, children,
+};
 use crate::canonical::Digest;
 use crate::manifest::Manifest;
 use crate::provenance::ArtifactKind;
@@ -67,6 +69,8 @@ pub struct GcReport {
     pub garbage: Vec<Garbage>,
     /// Checkpoints that stay because nobody asked for them to go.
     pub spared: Vec<Garbage>,
+    /// Runs that are forgotten.
+    pub forgotten: Vec<String>,
     /// Artifacts that stay.
     pub kept: usize,
     /// Whether the garbage was deleted.
@@ -74,12 +78,49 @@ pub struct GcReport {
 }
 
 /// What a collection does with what it finds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collection {
     /// Deletes the garbage.
     pub delete: bool,
     /// Counts the checkpoints of stopped runs as garbage.
     pub checkpoints: bool,
+    /// Whose pointers count.
+    pub scope: Scope,
+}
+
+/// Which runs keep artifacts, by run or by what is above it: `demo`, `demo/delt`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them: garbage is what none leads to.
+    #[default]
+    All,
+    /// These alone: the others are forgotten.
+    Keep(Vec<String>),
+    /// All but these, which are forgotten; only what they alone lead to is garbage.
+    Clean(Vec<String>),
+}
+
+impl Scope {
+    /// Whether a run is to be forgotten.
+    fn forgets(&self, run: &str) -> bool {
+        let is_named = |names: &[String]| {
+            names.iter().any(|name| {
+                run.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        };
+        match self {
+            Self::All => false,
+            Self::Keep(names) => !is_named(names),
+            Self::Clean(names) => is_named(names),
+        }
+    }
+
+    fn names(&self) -> &[String] {
+        match self {
+            Self::All => &[],
+            Self::Keep(names) | Self::Clean(names) => names,
+        }
+    }
 }
 
 /// What was seen of the claims in each work folder.
@@ -92,25 +133,30 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read, a pointer among it, holds what a newer build wrote, or garbage is to be deleted while something is being
-    /// made: its inputs may not be pointed to yet.
+    /// If the store cannot be read, a pointer among it, holds what a newer build wrote, no run has a name of the scope, or
+    /// garbage is to be deleted while something is being made: its inputs may not be pointed to yet.
     pub fn gc(
         &self,
-        collection: Collection,
+        collection: &Collection,
         on_wait: &mut dyn FnMut(&Holder, &Path, Duration),
     ) -> Result<GcReport> {
+        let pointers = Pointers::of(self, &collection.scope)?;
+        if let Some(bucket) = &self.bucket {
+            return bucket_gc::collect(self, bucket, collection, pointers, on_wait);
+        }
         let mut watches = Watches::new();
         let busy = self.busy(&mut watches, on_wait)?;
         if let (true, Some((dir, holder))) = (collection.delete, busy.first()) {
             return Err(StoreError::Busy { holder: Box::new(holder.clone()), dir: dir.clone() });
         }
-        let mut garbage = self.work_garbage(&busy)?;
-        let kept = self.entry_garbage(&mut garbage)?;
+        let mut garbage = if pointers.is_clean { Vec::new() } else { self.work_garbage(&busy)? };
+        let kept = self.entry_garbage(&pointers, &mut garbage)?;
         garbage.sort_by(|a, b| a.path.cmp(&b.path));
         let is_spared =
             |piece: &Garbage| piece.reason == GarbageReason::Unfinished && !collection.checkpoints;
         let (spared, mut garbage): (Vec<_>, Vec<_>) = garbage.into_iter().partition(is_spared);
         if collection.delete {
+            pointers.forget(self)?;
             let mut deleted = Vec::new();
             for piece in garbage {
                 if self.delete(&piece, &mut watches)? {
@@ -119,7 +165,7 @@ impl Store {
             }
             garbage = deleted;
         }
-        Ok(GcReport { garbage, spared, kept, deleted: collection.delete })
+        Ok(GcReport { garbage, spared, forgotten: pointers.forgotten, kept, deleted: collection.delete })
     }
 
     /// Folders in which a holder is at work.
@@ -221,47 +267,89 @@ impl Store {
     }
 
     /// Adds artifacts that are garbage and counts those that are not.
-    fn entry_garbage(&self, garbage: &mut Vec<Garbage>) -> Result<usize> {
-        let mut unreached = Vec::new();
+    fn entry_garbage(&self, pointers: &Pointers, garbage: &mut Vec<Garbage>) -> Result<usize> {
+        let mut entries = Vec::new();
         for (kind, dir) in self.folders()? {
             match inspect_folder(&dir, kind)? {
-                Inspection::Complete(entry) => unreached.push(entry),
-                Inspection::Absent => {}
+                Inspection::Complete(entry) => entries.push(entry),
                 // What it was made from cannot be known here.
                 Inspection::Newer(error) => return Err(error),
-                Inspection::Incomplete | Inspection::Damaged(_) => {
+                Inspection::Incomplete | Inspection::Damaged(_) if !pointers.is_clean => {
                     garbage.push(Garbage {
                         bytes: bytes_below(&dir)?,
                         path: dir,
                         reason: GarbageReason::Broken,
                     });
                 }
+                Inspection::Absent | Inspection::Incomplete | Inspection::Damaged(_) => {}
             }
         }
-        let runs = self.pointers()?.into_iter().filter(|pointer| !pointer.is_source());
-        let pointed: BTreeSet<(ArtifactKind, String)> =
-            runs.map(|p| (p.kind, p.key.prefix(KEY_DIGITS).to_owned())).collect();
-        let mut wanted: BTreeSet<Digest> = BTreeSet::new();
-        let mut kept = 0;
-        loop {
-            // An input names its artifact by content: every artifact of that content is an input.
-            let (reached, rest): (Vec<_>, Vec<_>) = unreached.into_iter().partition(|entry| {
-                let key = entry.manifest.key.prefix(KEY_DIGITS).to_owned();
-                pointed.contains(&(entry.manifest.artifact, key)) || wanted.contains(&entry.manifest.digest)
-            });
-            unreached = rest;
-            if reached.is_empty() {
-                break;
-            }
-            kept += reached.len();
-            wanted
-                .extend(reached.into_iter().flat_map(|entry| entry.manifest.provenance.inputs.into_values()));
-        }
+        let (kept, unreached) = pointers.divide(entries, |entry| &entry.manifest);
         for entry in unreached {
             let reason = GarbageReason::Unreferenced;
             garbage.push(Garbage { bytes: bytes_below(&entry.dir)?, path: entry.dir, reason });
         }
         Ok(kept)
+    }
+}
+
+/// The runs of a store, as a scope sees them.
+pub(super) struct Pointers {
+    counting: Vec<Pointer>,
+    leaving: Vec<Pointer>,
+    pub(super) forgotten: Vec<String>,
+    /// Whether only what the forgotten ones led to may go.
+    pub(super) is_clean: bool,
+}
+
+impl Pointers {
+    fn of(store: &Store, scope: &Scope) -> Result<Self> {
+        let runs = store.pointers()?.into_iter().filter(|pointer| !pointer.is_source());
+        let (leaving, counting): (Vec<_>, Vec<_>) = runs.partition(|pointer| scope.forgets(&pointer.run));
+        for name in scope.names() {
+            let alone = Scope::Clean(vec![name.clone()]);
+            if !leaving.iter().chain(&counting).any(|pointer| alone.forgets(&pointer.run)) {
+                return Err(StoreError::NoRun { run: name.clone() });
+            }
+        }
+        let forgotten = leaving.iter().map(|pointer| pointer.run.clone()).collect();
+        Ok(Self { counting, leaving, forgotten, is_clean: matches!(scope, Scope::Clean(_)) })
+    }
+
+    pub(super) fn forget(&self, store: &Store) -> Result<()> {
+        self.forgotten.iter().try_for_each(|run| store.forget(run).map(drop))
+    }
+
+    /// The number of artifacts that stay, and those that go.
+    pub(super) fn divide<T>(&self, all: Vec<T>, manifest: impl Fn(&T) -> &Manifest) -> (usize, Vec<T>) {
+        let count = all.len();
+        let (_, mut unreached) = reached(all, &manifest, &self.counting);
+        if self.is_clean {
+            unreached = reached(unreached, &manifest, &self.leaving).0;
+        }
+        (count - unreached.len(), unreached)
+    }
+}
+
+/// Divides artifacts into those that runs lead to, directly or through inputs, and the others.
+fn reached<T>(all: Vec<T>, manifest: impl Fn(&T) -> &Manifest, pointers: &[Pointer]) -> (Vec<T>, Vec<T>) {
+    let pointed: BTreeSet<(ArtifactKind, &str)> =
+        pointers.iter().map(|pointer| (pointer.kind, pointer.key.prefix(KEY_DIGITS))).collect();
+    let mut wanted: BTreeSet<Digest> = BTreeSet::new();
+    let (mut found, mut rest) = (Vec::new(), all);
+    loop {
+        // An input names its artifact by content: every artifact of that content is an input.
+        let (new, left): (Vec<T>, Vec<T>) = rest.into_iter().partition(|item| {
+            let manifest = manifest(item);
+            pointed.contains(&(manifest.artifact, manifest.key.prefix(KEY_DIGITS)))
+                || wanted.contains(&manifest.digest)
+        });
+        rest = left;
+        if new.is_empty() {
+            return (found, rest);
+        }
+        wanted.extend(new.iter().flat_map(|item| manifest(item).provenance.inputs.values().cloned()));
+        found.extend(new);
     }
 }
 

@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use object_store::PutMode;
 use serde::{Deserialize, Serialize};
 
+use super::bucket::Bucket;
 use super::{Key, RUNS_DIR, Result, Store, StoreError, children, write_atomic};
 use crate::canonical::readable_json;
 use crate::provenance::ArtifactKind;
@@ -58,7 +60,11 @@ impl Store {
     /// If the name cannot be a path below `runs/`, or the pointer cannot be written.
     pub fn point(&self, run: &str, kind: ArtifactKind, key: &Key) -> Result<()> {
         let path = self.pointer_path(run)?;
-        write_atomic(&path, &readable_json(&Target { artifact: kind, key: key.clone() }))
+        let text = readable_json(&Target { artifact: kind, key: key.clone() });
+        match &self.bucket {
+            None => write_atomic(&path, &text),
+            Some(bucket) => bucket.put(&object_name(run), text.into_bytes(), PutMode::Overwrite).map(drop),
+        }
     }
 
     /// The artifact a run points to, if there was such a run.
@@ -68,6 +74,9 @@ impl Store {
     /// If the name cannot be a run's, or the pointer cannot be read; see [`StoreError::Pointer`].
     pub fn pointer(&self, run: &str) -> Result<Option<Pointer>> {
         let path = self.pointer_path(run)?;
+        if let Some(bucket) = &self.bucket {
+            return read_object(bucket, run.to_owned());
+        }
         if path.exists() { read_pointer(&path, run.to_owned()).map(Some) } else { Ok(None) }
     }
 
@@ -86,6 +95,10 @@ impl Store {
     ///
     /// If the folder of pointers cannot be read.
     pub fn readable_pointers(&self) -> Result<Vec<Result<Pointer>>> {
+        if let Some(bucket) = &self.bucket {
+            let pointers = object_runs(bucket)?.into_iter().map(|run| read_object(bucket, run));
+            return Ok(pointers.filter_map(Result::transpose).collect());
+        }
         let files = pointer_files(&self.root.join(RUNS_DIR))?;
         Ok(files.into_iter().map(|(run, path)| read_pointer(&path, run)).collect())
     }
@@ -99,9 +112,18 @@ impl Store {
     pub fn forget(&self, run: &str) -> Result<Vec<Forgotten>> {
         self.pointer_path(run)?;
         let is_below = |name: &str| name.strip_prefix(run).is_some_and(|rest| rest.starts_with('/'));
-        let mut files = pointer_files(&self.root.join(RUNS_DIR))?;
-        files.retain(|(name, _)| name == run || is_below(name));
+        let is_meant = |name: &str| name == run || is_below(name);
         let mut forgotten = Vec::new();
+        if let Some(bucket) = &self.bucket {
+            for run in object_runs(bucket)?.into_iter().filter(|name| is_meant(name)) {
+                let pointer = read_object(bucket, run.clone()).ok().flatten();
+                bucket.delete(&object_name(&run))?;
+                forgotten.push(Forgotten { run, pointer });
+            }
+            return Ok(forgotten);
+        }
+        let mut files = pointer_files(&self.root.join(RUNS_DIR))?;
+        files.retain(|(name, _)| is_meant(name));
         for (run, path) in files {
             let pointer = read_pointer(&path, run.clone()).ok();
             fs_err::remove_file(&path)?;
@@ -151,7 +173,29 @@ fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Resu
 }
 
 fn read_pointer(path: &Path, run: String) -> Result<Pointer> {
-    let target: Target = serde_json::from_slice(&fs_err::read(path)?)
+    parse_pointer(path, &fs_err::read(path)?, run)
+}
+
+fn parse_pointer(path: &Path, text: &[u8], run: String) -> Result<Pointer> {
+    let target: Target = serde_json::from_slice(text)
         .map_err(|source| StoreError::Pointer { path: path.to_owned(), source })?;
     Ok(Pointer { run, kind: target.artifact, key: target.key })
+}
+
+fn object_name(run: &str) -> String {
+    format!("{RUNS_DIR}/{run}{EXTENSION}")
+}
+
+fn read_object(bucket: &Bucket, run: String) -> Result<Option<Pointer>> {
+    let name = object_name(&run);
+    let Some(seen) = bucket.get(&name)? else { return Ok(None) };
+    parse_pointer(&PathBuf::from(format!("{}/{name}", bucket.url())), &seen.bytes, run).map(Some)
+}
+
+/// Every object that stands for a run, by run.
+fn object_runs(bucket: &Bucket) -> Result<Vec<String>> {
+    let run = |name: String| {
+        Some(name.strip_prefix(RUNS_DIR)?.strip_prefix('/')?.strip_suffix(EXTENSION)?.to_owned())
+    };
+    Ok(bucket.list(RUNS_DIR)?.into_iter().filter_map(|(name, _)| run(name)).collect())
 }

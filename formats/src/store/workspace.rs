@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use fs_err::remove_dir_all;
 use serde_json::Value;
 
-use super::claim::{HeldClaim, unique};
+use super::claim::unique;
 use super::entry::{Entry, Inspection, files_of, inspect_pending, name_manifest, settle};
-use super::{Key, PENDING_MANIFEST, Purpose, Result, Store, StoreError, children, sync_dir, write_atomic};
+use super::{
+    Claims, Key, PENDING_MANIFEST, Purpose, Result, Store, StoreError, children, sync_dir, write_atomic,
+};
 use crate::manifest::Manifest;
 use crate::provenance::{ArtifactKind, Provenance};
 
@@ -35,7 +37,7 @@ pub struct Workspace {
     /// Whether `out_dir` lacks nothing but to be renamed: then it outlives this process.
     is_finished: bool,
     // Dropped last: the folders above are cleared while the claim still stands.
-    held: HeldClaim,
+    claims: Claims,
 }
 
 impl Workspace {
@@ -45,7 +47,7 @@ impl Workspace {
         kind: ArtifactKind,
         key: Key,
         work_dir: &Path,
-        held: HeldClaim,
+        claims: Claims,
         damage: Option<String>,
     ) -> Result<Self> {
         for leftover in begins_with(OUT_PREFIX, work_dir)? {
@@ -55,7 +57,7 @@ impl Workspace {
         let out_dir = work_dir.join(format!("{OUT_PREFIX}{}", unique()));
         fs_err::create_dir_all(&out_dir)?;
         let is_finished = false;
-        Ok(Self { store, purpose, kind, key, out_dir, checkpoint_dir, damage, is_finished, held })
+        Ok(Self { store, purpose, kind, key, out_dir, checkpoint_dir, damage, is_finished, claims })
     }
 
     /// The folder for the files to publish; flat, and empty at first.
@@ -81,7 +83,7 @@ impl Workspace {
     ///
     /// Names who makes the artifact now.
     pub fn ensure_held(&self) -> Result<()> {
-        let Some(holder) = self.held.successor()?.map(Box::new) else { return Ok(()) };
+        let Some(holder) = self.claims.successor()?.map(Box::new) else { return Ok(()) };
         Err(StoreError::TakenOver { kind: self.kind, key: self.key.clone(), holder })
     }
 
@@ -120,7 +122,7 @@ impl Workspace {
         let placed = self.move_into_place(manifest);
         // What is still in the folder then is of no use to anybody.
         self.is_finished = !matches!(placed, Ok(_) | Err(StoreError::TakenOver { .. }));
-        let entry = placed?;
+        let entry = self.store.share(placed?, self.purpose)?;
         // The artifact is there; checkpoints that cannot be deleted must not make it look as if it were not.
         let _ = remove_dir_all(&self.checkpoint_dir);
         Ok(entry)
@@ -142,7 +144,7 @@ impl Workspace {
             }
         };
         complete(&dir, old, remove_dir_all)?;
-        Ok(Entry { dir, manifest })
+        Ok(Entry::here(dir, manifest))
     }
 }
 
@@ -174,7 +176,7 @@ pub(super) fn settle_all(
         if let Inspection::Complete(Entry { manifest, .. }) = inspect_pending(&out_dir, kind, key)? {
             let old = take_place(store, &out_dir, &dir)?;
             complete(&dir, old, remove_dir_all)?;
-            return Ok(Inspection::Complete(Entry { dir, manifest }));
+            return Ok(Inspection::Complete(Entry::here(dir, manifest)));
         }
     }
     Ok(inspection)

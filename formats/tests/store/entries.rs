@@ -196,7 +196,11 @@ fn what_a_newer_build_wrote_is_refused_and_never_discarded() {
     refused(store.lookup(KIND, &key("a")).unwrap_err());
     refused(store.claim(KIND, &key("a"), &mut no_wait).unwrap_err());
     refused(store.claim_anew(KIND, &key("a"), &mut no_wait).unwrap_err());
-    refused(store.gc(Collection { delete: true, checkpoints: true }, &mut |_, _, _| ()).unwrap_err());
+    refused(
+        store
+            .gc(&Collection { delete: true, checkpoints: true, ..Collection::default() }, &mut |_, _, _| ())
+            .unwrap_err(),
+    );
     refused(store.verify_all().unwrap().remove(0).result.unwrap_err());
     assert_eq!(fs_err::read_to_string(&path).unwrap(), newer);
     assert!(entry.dir.join("a.bin").exists());

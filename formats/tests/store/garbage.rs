@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use delt_formats::StoreError;
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::{Collection, GarbageReason};
+use delt_formats::store::{Collection, GarbageReason, Scope};
 use serde_json::json;
 
 use delt_formats::Holder;
 
 use crate::{KIND, fresh, key, leave_claim, make, no_wait, provenance, work, work_dir};
 
-const LOOK: Collection = Collection { delete: false, checkpoints: false };
-const DELETE: Collection = Collection { delete: true, checkpoints: false };
+const LOOK: Collection = Collection { delete: false, checkpoints: false, scope: Scope::All };
+const DELETE: Collection = Collection { delete: true, ..LOOK };
 
 fn silent(_: &Holder, _: &Path, _: Duration) {}
 
@@ -57,7 +57,7 @@ fn garbage_is_what_no_run_leads_to_and_only_deleting_deletes_it() {
     drop(unfinished);
     fs_err::create_dir_all(store.root().join("work/trash-1")).unwrap();
 
-    let report = store.gc(Collection { checkpoints: true, ..LOOK }, &mut silent).unwrap();
+    let report = store.gc(&Collection { checkpoints: true, ..LOOK }, &mut silent).unwrap();
     let mut found: Vec<(PathBuf, GarbageReason)> =
         report.garbage.iter().map(|g| (g.path.clone(), g.reason)).collect();
     let mut expected = vec![
@@ -72,16 +72,16 @@ fn garbage_is_what_no_run_leads_to_and_only_deleting_deletes_it() {
     assert!(expected.iter().all(|(path, _)| path.exists()), "a dry run deletes nothing");
     assert_eq!((report.kept, report.deleted), (3, false));
 
-    let report = store.gc(DELETE, &mut silent).unwrap();
+    let report = store.gc(&DELETE, &mut silent).unwrap();
     assert!(report.deleted);
     assert_eq!(paths(&report.spared), [work_dir(&store, "u")], "checkpoints stay unless asked for");
     assert!(work_dir(&store, "u").exists());
-    assert!(store.gc(Collection { delete: true, checkpoints: true }, &mut silent).unwrap().deleted);
+    assert!(store.gc(&Collection { delete: true, checkpoints: true, ..LOOK }, &mut silent).unwrap().deleted);
     assert!(expected.iter().all(|(path, _)| !path.exists()));
     for kept in [dataset, teacher, labels] {
         kept.verify().unwrap();
     }
-    assert_eq!(store.gc(DELETE, &mut silent).unwrap().garbage, []);
+    assert_eq!(store.gc(&DELETE, &mut silent).unwrap().garbage, []);
 }
 
 #[test]
@@ -90,15 +90,15 @@ fn garbage_is_not_collected_while_something_is_made_but_dead_claims_do_not_stop_
     leave_claim(&store, "dead");
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     let mut watched = Vec::new();
-    let error = store.gc(DELETE, &mut |holder, dir, _| watched.push((holder.to_string(), dir.to_owned())));
+    let error = store.gc(&DELETE, &mut |holder, dir, _| watched.push((holder.to_string(), dir.to_owned())));
     let error = error.unwrap_err();
     assert_eq!(watched.len(), 2);
     assert!(watched.contains(&("process 1 on elsewhere".to_owned(), work_dir(&store, "dead"))));
     assert!(matches!(error, StoreError::Busy { .. }));
     assert!(error.to_string().ends_with("wait for it before `gc --delete`"), "{error}");
-    assert_eq!(paths(&store.gc(LOOK, &mut silent).unwrap().garbage), [work_dir(&store, "dead")]);
+    assert_eq!(paths(&store.gc(&LOOK, &mut silent).unwrap().garbage), [work_dir(&store, "dead")]);
     drop(workspace);
-    store.gc(DELETE, &mut silent).unwrap();
+    store.gc(&DELETE, &mut silent).unwrap();
     assert!(!work_dir(&store, "dead").exists());
 }
 
@@ -119,7 +119,8 @@ fn what_is_claimed_while_garbage_is_collected_stays() {
         claimed.push(work(store.claim_anew(KIND, &key("old"), &mut no_wait).unwrap()));
         claimed.push(work(store.claim(KIND, &key(unfinished), &mut no_wait).unwrap()));
     };
-    let report = store.gc(Collection { delete: true, checkpoints: true }, &mut claim_meanwhile).unwrap();
+    let report =
+        store.gc(&Collection { delete: true, checkpoints: true, ..LOOK }, &mut claim_meanwhile).unwrap();
     assert_eq!(paths(&report.garbage), [work_dir(&store, "dead")]);
     assert!(old.dir.exists());
     assert_eq!(fs_err::read(claimed[1].checkpoint_dir().join("epoch")).unwrap(), b"7");
@@ -130,7 +131,7 @@ fn an_artifact_whose_publication_was_cut_off_at_its_last_step_is_brought_to_its_
     let (_dir, store) = fresh();
     let entry = make(&store, KIND, "a", &[]);
     fs_err::rename(entry.dir.join("manifest.json"), entry.dir.join("manifest.pending.json")).unwrap();
-    assert_eq!(store.gc(DELETE, &mut silent).unwrap().garbage, []);
+    assert_eq!(store.gc(&DELETE, &mut silent).unwrap().garbage, []);
     entry.verify().unwrap();
 }
 
@@ -141,7 +142,7 @@ fn a_run_points_to_what_is_published_for_it() {
     fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
     workspace.publish_for("demo/delt/labels", provenance(KIND, &[]), json!({})).unwrap();
     assert_eq!(store.pointer("demo/delt/labels").unwrap().unwrap().key, key("a"));
-    assert_eq!(store.gc(DELETE, &mut silent).unwrap().kept, 1);
+    assert_eq!(store.gc(&DELETE, &mut silent).unwrap().kept, 1);
 }
 
 #[test]
@@ -150,9 +151,9 @@ fn the_memory_of_a_source_keeps_nothing_from_being_garbage() {
     let dataset = make(&store, ArtifactKind::Dataset, "d", &[]);
     store.point("sources/dataset-0123", ArtifactKind::Dataset, &key("d")).unwrap();
     store.point("sources/delt/dataset", ArtifactKind::Dataset, &key("d")).unwrap();
-    assert_eq!(store.gc(LOOK, &mut silent).unwrap().garbage, [], "a pipeline may be called sources");
+    assert_eq!(store.gc(&LOOK, &mut silent).unwrap().garbage, [], "a pipeline may be called sources");
     store.forget("sources/delt").unwrap();
-    assert_eq!(paths(&store.gc(DELETE, &mut silent).unwrap().garbage), [dataset.dir]);
+    assert_eq!(paths(&store.gc(&DELETE, &mut silent).unwrap().garbage), [dataset.dir]);
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_file_that_is_no_pointer_is_named_and_keeps_all_from_being_garbage() {
         assert_eq!(store.pointer("demo/delt/labels").unwrap_err().to_string(), expected);
         assert_eq!(store.pointers().unwrap_err().to_string(), expected);
         for collection in [LOOK, DELETE] {
-            assert_eq!(store.gc(collection, &mut silent).unwrap_err().to_string(), expected);
+            assert_eq!(store.gc(&collection, &mut silent).unwrap_err().to_string(), expected);
         }
         entry.verify().unwrap();
     }
@@ -196,5 +197,31 @@ fn a_file_that_is_no_pointer_is_named_and_keeps_all_from_being_garbage() {
     assert_eq!(store.readable_pointers().unwrap().iter().filter(|pointer| pointer.is_ok()).count(), 1);
     let [forgotten] = store.forget("demo/delt").unwrap().try_into().unwrap();
     assert_eq!((forgotten.run.as_str(), forgotten.pointer), ("demo/delt/labels", None));
-    assert_eq!(store.gc(DELETE, &mut silent).unwrap().kept, 1);
+    assert_eq!(store.gc(&DELETE, &mut silent).unwrap().kept, 1);
+}
+
+#[test]
+fn only_named_runs_may_be_kept_and_only_what_a_run_alone_leads_to_is_cleaned() {
+    let (_dir, store) = fresh();
+    let teacher = make(&store, ArtifactKind::Teacher, "t", &[]);
+    for name in ["a", "b"] {
+        make(&store, KIND, name, &[("teacher", &teacher.manifest.digest)]);
+        store.point(&format!("{name}/delt/labels"), KIND, &key(name)).unwrap();
+    }
+    let stray = make(&store, KIND, "stray", &[]);
+    let scope = |scope| Collection { scope, ..DELETE };
+    let absent = store.gc(&scope(Scope::Clean(vec!["c".to_owned()])), &mut silent).unwrap_err();
+    assert_eq!(absent.to_string(), "no run `c` in this store; see `delt-store ls`");
+
+    let cleaned = store.gc(&scope(Scope::Clean(vec!["a".to_owned()])), &mut silent).unwrap();
+    assert_eq!(cleaned.forgotten, ["a/delt/labels"]);
+    assert_eq!(paths(&cleaned.garbage), [store.entry_dir(KIND, &key("a"))]);
+    assert!(stray.dir.exists() && teacher.dir.exists());
+
+    let look = Collection { scope: Scope::Keep(vec!["b/delt".to_owned()]), ..LOOK };
+    assert_eq!(paths(&store.gc(&look, &mut silent).unwrap().garbage), [stray.dir.clone()]);
+    store.point("c/delt/teacher", ArtifactKind::Teacher, &key("t")).unwrap();
+    let kept = store.gc(&scope(Scope::Keep(vec!["c".to_owned()])), &mut silent).unwrap();
+    assert_eq!((kept.kept, kept.forgotten.as_slice()), (1, &["b/delt/labels".to_owned()][..]));
+    assert_eq!(store.pointers().unwrap().len(), 1);
 }
