@@ -17,8 +17,12 @@ LAUNCH  ?=
 OUTPUT  ?=
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
+CACHE   ?=
+PYTHON  ?= python3
+KEEP    ?=
+DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT CACHE KEEP DELETE
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -31,13 +35,13 @@ FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter
 # FORCE=1 reaches the stage that was named (P/STAGE), or every stage of a pipeline that was named (P)
 forced = $(and $(filter-out 0,$(FORCE)),$(filter $@ $*,$(MAKECMDGOALS)))
 stage  = @$(LAUNCH) $(BIN)/$(@F) --pipeline pipelines/$*.yaml --store '$(STORE)' --device '$(DEVICE)' \
-	$(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)') $(foreach name,$(BRANCH),--branch $(name)) \
+	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)') $(foreach name,$(BRANCH),--branch $(name)) \
 	$(if $(forced),--force) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer smoke verify-device check-cuda test-vulkan compare bench bench-scaling bench-torch clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report,$(PIPELINES:=/$(name)))
+.PHONY: help build check test test-golden test-peer test-s3 store-gc smoke verify-device check-cuda test-vulkan compare bench bench-scaling bench-torch clean $(PIPELINES) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
 #: P/ingest           read the real images into a dataset
@@ -56,8 +60,20 @@ $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
 $(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage) $(if $(OUTPUT),--output '$(OUTPUT)')
 $(PIPELINES):                   %:                 %/evaluate
 
+#: P/explain          stage by stage: cached or not, and what changed since the last run; computes nothing
+#: P/clean            forget the runs of P and delete what they alone lead to; checkpoints stay
+$(PIPELINES:=/explain): %/explain: build
+	@$(MAKE) --no-print-directory $*/evaluate DRY_RUN=1
+$(PIPELINES:=/clean): %/clean: build
+	@$(DELT_STORE_BIN) clean $* $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+
+DELT_STORE_BIN = $(BIN)/delt-store --store '$(STORE)' $(if $(CACHE),--cache '$(CACHE)')
+
+store-gc: build ## what no run leads to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
+	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(name)) $(if $(filter-out 0,$(DELETE)),--delete)
+
 COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store '$(STORE)' --device '$(DEVICE)' \
-	$(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)')
+	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)')
 
 compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
@@ -81,7 +97,8 @@ help: ## list every target
 	@echo "  DEVICE=auto|flex|cuda[:N]|...  where to compute (auto: the best that this build has and that answers)"
 	@echo "  BACKEND=cuda|vulkan|wgpu|flex  GPU backend to build in (cuda by itself where nvidia-smi answers)"
 	@echo "  TUNE=0                         one plain kernel for each operation on GPUs, not the fastest of several, none fused"
-	@echo "  STORE=folder                   artifact store, may be shared (DELT_STORE, else data/store)"
+	@echo "  STORE=folder|URL               artifact store, may be shared (DELT_STORE, else data/store); s3://, gs://, az://"
+	@echo "  CACHE=folder                   where files of a store in s3://, gs://, az:// are kept (DELT_CACHE, else data/cache)"
 	@echo "  SET='a.b=1 c.d=[2,3]'          override values of the pipeline"
 	@echo "  DATA=path                      where the images are: replaces ingest.source.path"
 	@echo "  BRANCH=delt                    only these branches of the pipeline"
@@ -109,6 +126,15 @@ GOLDEN = cargo test --workspace $(FEATURES) --test golden -- --nocapture --test-
 
 test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/golden or tests/golden)
 	$(GOLDEN)
+
+test-s3: build $(TARGET)/moto-venv/made ## a team's store in S3, against a real server (fetches moto from PyPI)
+	DELT_MOTO_PYTHON='$(abspath $(TARGET))/moto-venv/bin/python' \
+		cargo test --workspace $(FEATURES) --test pipeline -- --nocapture object_store
+
+$(TARGET)/moto-venv/made:
+	$(PYTHON) -m venv '$(@D)'
+	'$(@D)/bin/pip' install --quiet 'moto[s3,server]==5.2.5'
+	touch '$@'
 
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)
 	DELT_STORE='$(STORE)' DELT_DEVICE='$(DEVICE)' \
@@ -145,7 +171,6 @@ test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_
 	DELT_DEVICE=vulkan $(MAKE) --no-print-directory test-golden BACKEND=vulkan
 
 BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
-PYTHON ?= python3
 
 bench: ## seconds and peak memory of each kind of work, views/s, MB/s of files (ONLY=part of a name)
 	$(BENCH)

@@ -284,5 +284,6 @@ fn recipe(batch: u32) -> Synthesize {
         target: Target::default(),
         teachers: Guides::Teacher,
         convolution_statistics: None,
+        import: None,
     }
 }

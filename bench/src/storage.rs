@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use delt_augment::Draws;
 use delt_formats::provenance::ArtifactKind;
+use delt_formats::store::Location;
 use delt_formats::{DatasetReader, DatasetWriter, ImageRow, Picture, Provenance};
 use delt_harness::args::Args;
 use delt_harness::plan::INGEST;
@@ -142,11 +143,14 @@ fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
         pipeline,
         set: Vec::new(),
         data: None,
-        store: files.folder.path().join(format!("store-{name}-{at}")),
+        store: Location::Folder(files.folder.path().join(format!("store-{name}-{at}"))),
+        cache: files.folder.path().join("cache"),
         device: "flex".to_owned(),
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        shards: None,
+        shard: None,
         output: None,
     };
     ingest::run(&Session::open(INGEST, args)?)

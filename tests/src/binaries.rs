@@ -1,5 +1,6 @@
 //! A stage as a user runs it: a pipeline, a store, and the binaries built beside the running test.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -51,13 +52,18 @@ impl Run {
 
     /// A stage of the pipeline with more arguments, not yet started.
     pub fn command(&self, stage: &str, arguments: &[&str]) -> Command {
+        self.command_in(self.store(), stage, arguments)
+    }
+
+    /// As [`Self::command`], over another store than the run's own: a folder or a URL.
+    pub fn command_in(&self, store: impl AsRef<OsStr>, stage: &str, arguments: &[&str]) -> Command {
         let mut command = program(stage);
         command
             .env_remove("DATA")
             .arg("--pipeline")
             .arg(&self.pipeline)
             .arg("--store")
-            .arg(self.store())
+            .arg(store)
             .env("DEVICE", &self.device)
             .args(arguments);
         command

@@ -78,7 +78,7 @@ impl<'a> Checkpoints<'a> {
     }
 
     fn finished_path(&self, batch: u32) -> PathBuf {
-        self.folder.join(format!("batch-{batch:05}-finished.safetensors"))
+        self.folder.join(finished_file(batch))
     }
 
     fn state_path(&self, batch: u32) -> PathBuf {
@@ -115,18 +115,7 @@ impl<'a> Checkpoints<'a> {
         schedule: &BatchSchedule,
         lr_of: LrOf<'_>,
     ) -> Result<FinishedBatch, CheckpointError> {
-        let path = self.finished_path(schedule.batch);
-        let tensors = read(&path)?;
-        let images = floats(&tensors, "images", &path)?.1;
-        let trace = trace_rows(&tensors, schedule.batch, lr_of, &path)?;
-        let per_image = images.len() / schedule.labels.len().max(1);
-        if per_image == 0 || images.len() != per_image * schedule.labels.len() {
-            return Err(CheckpointError::Tensor { path, name: "images".into() });
-        }
-        if trace.len() != schedule.iterations as usize {
-            return Err(CheckpointError::Tensor { path, name: "trace_ce".into() });
-        }
-        Ok(FinishedBatch { images, trace })
+        read_finished(&self.finished_path(schedule.batch), schedule, lr_of)
     }
 
     /// The statistics kept under a name, or those that `measure` finds, which are kept then: going through the real images
@@ -224,6 +213,34 @@ impl<'a> Checkpoints<'a> {
         recovery.restore(load("pixels")?, load("first_moment")?, load("second_moment")?, steps, trace);
         Ok(())
     }
+}
+
+/// The file of a finished batch.
+pub fn finished_file(batch: u32) -> String {
+    format!("batch-{batch:05}-finished.safetensors")
+}
+
+/// A finished batch from its file.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn read_finished(
+    path: &Path,
+    schedule: &BatchSchedule,
+    lr_of: LrOf<'_>,
+) -> Result<FinishedBatch, CheckpointError> {
+    let tensors = read(path)?;
+    let absent = |name: &str| CheckpointError::Tensor { path: path.to_path_buf(), name: name.to_owned() };
+    let images = floats(&tensors, "images", path)?.1;
+    let trace = trace_rows(&tensors, schedule.batch, lr_of, path)?;
+    let per_image = images.len() / schedule.labels.len().max(1);
+    if per_image == 0 || images.len() != per_image * schedule.labels.len() {
+        return Err(absent("images"));
+    }
+    if trace.len() != schedule.iterations as usize {
+        return Err(absent("trace_ce"));
+    }
+    Ok(FinishedBatch { images, trace })
 }
 
 /// Iterations between two checkpoints inside a batch.

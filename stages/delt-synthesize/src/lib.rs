@@ -7,6 +7,8 @@
 //! [`recover`] the loop of one batch; [`adam`] moves the pixels; [`synthesize`] goes through the batches with
 //! [`checkpoint`]s; [`stage`] reads and writes the artifacts.
 //!
+//! [`import`] takes the images of another project instead.
+//!
 //! Neighbours of DELT: with [`class_target`], images are pulled to the [`barycenter`] of their class's real features, which
 //! [`transport`] leads to (WMDD); [`convolution_statistics`] are matched beside those of batch normalisation (G-VBSM).
 
@@ -17,6 +19,7 @@ pub mod checkpoint;
 pub mod class_target;
 pub mod convolution_statistics;
 pub mod early_late;
+pub mod import;
 pub mod recover;
 pub mod recovery_loss;
 pub mod stage;

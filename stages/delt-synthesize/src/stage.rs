@@ -1,5 +1,8 @@
 //! The stage: artifacts in, schedule, recovery, artifacts out.
 
+use std::ops::Range;
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use delt_augment::draws::Draws;
 use delt_augment::normalize::{to_normalized, to_picture};
@@ -11,6 +14,7 @@ use delt_formats::{
 };
 use delt_harness::config::synthesize::{Dtype, Init, Synthesize};
 use delt_harness::config::{Branch, Pipeline};
+use delt_harness::parts::{InPieces, Pieces};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
@@ -18,10 +22,11 @@ use delt_training::PictureSet;
 use delt_training::speed::flops_per_second;
 use serde_json::json;
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, finished_file, read_finished};
 use crate::class_target::RealClasses;
 use crate::convolution_statistics::{ConvolutionStatistics, of_real};
 use crate::early_late::{BatchSchedule, EarlyLate, EarlyLateConfig};
+use crate::import;
 use crate::recover::{RecoveryTeacher, lr_at};
 use crate::synthesize::{Synthesis, noise};
 
@@ -35,52 +40,92 @@ const GPU_ITERATIONS_BETWEEN_READS: usize = 25;
 #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     let plan = session.synthetic_plan(branch)?;
-    let initial = session.initial(branch)?;
     let config = &branch.pipeline.synthesize;
+    if let Some(path) = &config.import {
+        if !session.makes_one_part() {
+            session.produce(&plan, |work| import(session, branch, path, work))?;
+        }
+        return Ok(());
+    }
+    let initial = session.initial(branch)?;
     if session.args.dry_run && config.max_iterations > 0 {
         let (_, rows) = read_initial(&initial)?;
         println!("{}/{}: {}", session.pipeline_name(), branch.name, schedule(branch, &rows).describe());
     }
-    session.produce(&plan, |work| {
-        if config.max_iterations == 0 {
-            return keep_initial(&initial, work);
+    if config.max_iterations == 0 {
+        if !session.makes_one_part() {
+            session.produce(&plan, |work| keep_initial(&initial, work))?;
         }
-        let teacher = session.network(branch, Role::Teacher)?;
-        recover_all(session, branch, &teacher, &initial, work)
-    })?;
-    Ok(())
+        return Ok(());
+    }
+    let teacher = session.network(branch, Role::Teacher)?;
+    let facts: TeacherFacts = teacher.manifest.facts_as()?;
+    let classes = &teacher.manifest.provenance.classes;
+    let pieces = InPieces {
+        units: &|| Ok(schedule(branch, &read_initial(&initial)?.1).batches.len() as u64),
+        make: &|range, work| recover(session, branch, &teacher, &initial, range, work),
+        is_piece: |name| name.ends_with("-finished.safetensors"),
+        classes,
+    };
+    session.produce_in_pieces(&plan, &pieces, |pieces, work| {
+        let schedule = schedule(branch, &read_initial(&initial)?.1);
+        write(&schedule, pieces, config, &facts, classes, work)
+    })
 }
 
 /// `max_iterations: 0`: the initial images are the synthetic ones.
 fn keep_initial(initial: &Entry, work: &Work<'_>) -> Result<Made> {
     let (classes, rows) = read_initial(initial)?;
-    let provenance = work.provenance(&classes);
+    let summary = format!("{} initial images kept as they are", rows.len());
+    let keep =
+        |InitialRow { png, label, slot, .. }| SyntheticRow { png, label, slot, round: 0, iterations: 0 };
+    write_unrecovered(rows.into_iter().map(keep).collect(), summary, &classes, work)
+}
+
+/// Images of another project.
+fn import(session: &Session, branch: &Branch, path: &Path, work: &Work<'_>) -> Result<Made> {
+    let classes = session.network(branch, Role::Teacher)?.manifest.provenance.classes;
+    let rows = import::images(path, &classes, branch.pipeline.teacher.size, branch.pipeline.select.ipc)?;
+    let summary = format!("{} images imported from {}", rows.len(), path.display());
+    write_unrecovered(rows, summary, &classes, work)
+}
+
+fn write_unrecovered(
+    rows: Vec<SyntheticRow>,
+    summary: String,
+    classes: &[String],
+    work: &Work<'_>,
+) -> Result<Made> {
+    let provenance = work.provenance(classes);
     let mut writer = SyntheticWriter::create(work.out_dir().join("synthetic.parquet"), &provenance)?;
-    let images = rows.len();
-    for InitialRow { png, label, slot, .. } in rows {
-        writer.write(&SyntheticRow { png, label, slot, round: 0, iterations: 0 })?;
+    for row in &rows {
+        writer.write(row)?;
     }
     writer.finish()?;
     TraceWriter::create(work.out_dir().join("trace.parquet"), &provenance)?.finish()?;
-    let facts = json!({ "images": images, "image_iterations": 0, "rounds": 0 });
-    Ok(Made { provenance, facts, summary: format!("{images} initial images kept as they are") })
+    let facts = json!({ "images": rows.len(), "image_iterations": 0, "rounds": 0 });
+    Ok(Made { provenance, facts, summary })
 }
 
-fn recover_all(
+/// Recovers some batches into the checkpoint folder.
+fn recover(
     session: &Session,
     branch: &Branch,
     teacher: &Entry,
     initial: &Entry,
+    batches: Range<u64>,
     work: &Work<'_>,
-) -> Result<Made> {
+) -> Result<()> {
     let pipeline = &branch.pipeline;
     let config = &pipeline.synthesize;
     let facts: TeacherFacts = teacher.manifest.facts_as()?;
     let (classes, rows) = read_initial(initial)?;
     initial.manifest.provenance.expect_classes(&initial.dir, &teacher.manifest.provenance.classes)?;
     let draws = Draws::new(pipeline.seed);
-    let schedule = schedule(branch, &rows);
-    eprintln!("delt-synthesize: {}/{}: {}", session.pipeline_name(), branch.name, schedule.describe());
+    let whole = schedule(branch, &rows);
+    eprintln!("delt-synthesize: {}/{}: {}", session.pipeline_name(), branch.name, whole.describe());
+    let own = batches.start as usize..batches.end as usize;
+    let schedule = EarlyLate { batches: whole.batches[own].to_vec(), ..whole };
 
     let opened = delt_device::open(&session.args.device)?;
     session.use_device(&opened.name);
@@ -134,7 +179,7 @@ fn recover_all(
     };
     synthesis.run(&schedule, start, &checkpoints, &progress)?;
     progress.finish();
-    write(&schedule, &checkpoints, config, &facts, &classes, work)
+    Ok(())
 }
 
 /// A network, ready to recover from.
@@ -210,7 +255,7 @@ fn initial_pixels(
 
 fn write(
     schedule: &EarlyLate,
-    checkpoints: &Checkpoints<'_>,
+    pieces: &Pieces,
     config: &Synthesize,
     facts: &TeacherFacts,
     classes: &[String],
@@ -222,7 +267,8 @@ fn write(
     let pixels = 3 * (facts.size as usize).pow(2);
     let mut count = 0;
     for batch in &schedule.batches {
-        let finished = checkpoints.finished(batch, &|iteration| lr_at(config, batch, iteration))?;
+        let path = pieces.file(u64::from(batch.batch), &finished_file(batch.batch))?;
+        let finished = read_finished(&path, batch, &|iteration| lr_at(config, batch, iteration))?;
         for (at, image) in finished.images.chunks(pixels).enumerate() {
             let png = to_picture(image, facts.size, &facts.normalization).encode_png()?;
             let (label, slot, round) = (batch.labels[at], batch.slots[at], batch.joins[at]);

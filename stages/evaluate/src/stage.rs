@@ -11,7 +11,7 @@ use delt_harness::table::Score;
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::{Diversity, of_classes};
 use delt_training::PictureSet;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::student::{Lesson, is_tested, train};
 use crate::summary::{mean_and_std, student_result};
@@ -50,7 +50,7 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
     let relabel = &pipeline.relabel;
     let (mut histories, mut students) = (Vec::new(), Vec::new());
     let mut label_bytes = 0;
-    let mut label_config = serde_json::Value::Null;
+    let mut label_config = Value::Null;
     for seed in &relabel.seeds {
         let label_seed = if relabel.share_labels { relabel.seeds[0] } else { *seed };
         let labels_entry = session.labels(branch, label_seed)?;
@@ -106,10 +106,14 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
     };
     let (last_mean, last_std) = of(|s| s.last_top1);
     let (best_mean, best_std) = of(|s| s.best_top1);
+    let initial = match branch.pipeline.synthesize.import {
+        Some(_) => Value::Null,
+        None => session.initial(branch)?.manifest.provenance.config,
+    };
     let summary = Summary {
         // from the artifacts themselves: the pipeline file may say things that this branch does not read
         branch_recipe: json!({
-            "initial": session.initial(branch)?.manifest.provenance.config,
+            "initial": initial,
             "synthetic": synthetic.manifest.provenance.config,
             "labels": label_config,
             "evaluation": provenance.config,

@@ -1,6 +1,6 @@
 //! Commands that a message tells the user to run: with the knobs that are in force, so that they work as they stand.
 
-use std::path::Path;
+use delt_formats::store::Location;
 
 use crate::args::{Args, DEFAULT_STORE};
 
@@ -9,8 +9,8 @@ pub(crate) fn make_target(target: &str, args: &Args) -> String {
     let mut words = vec![format!("make {target}")];
     let mut knob =
         |name: &str, value: String| words.push(format!("{name}={}", quoted(&value.replace('$', "$$"))));
-    if args.store != Path::new(DEFAULT_STORE) {
-        knob("STORE", args.store.display().to_string());
+    if args.store != Location::Folder(DEFAULT_STORE.into()) {
+        knob("STORE", args.store.to_string());
     }
     if !args.set.is_empty() {
         knob("SET", args.set.iter().map(|setting| without_spaces(setting)).collect::<Vec<_>>().join(" "));

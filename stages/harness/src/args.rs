@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use delt_formats::home::expand_home;
+use delt_formats::store::{DEFAULT_CACHE, Location};
+
+use crate::parts::Shards;
 
 /// Where artifacts go unless the user says otherwise; the Makefile has the same.
 pub const DEFAULT_STORE: &str = "data/store";
@@ -26,8 +29,13 @@ pub struct Args {
     pub data: Option<PathBuf>,
 
     /// Artifact store, shared by all runs and machines that see it
-    #[arg(long, value_name = "FOLDER", env = "DELT_STORE", default_value = DEFAULT_STORE, value_parser = path())]
-    pub store: PathBuf,
+    #[arg(long, value_name = "FOLDER|URL", env = "DELT_STORE", default_value = DEFAULT_STORE,
+        value_parser = OsStringValueParser::new().try_map(Location::parse))]
+    pub store: Location,
+
+    /// Where files of a store in s3://, gs:// or az:// are kept on this machine
+    #[arg(long, value_name = "FOLDER", env = "DELT_CACHE", default_value = DEFAULT_CACHE, value_parser = path())]
+    pub cache: PathBuf,
 
     /// auto, flex, or cuda, wgpu, vulkan with an index where there are several: cuda:1
     #[arg(long, value_name = "DEVICE", env = "DEVICE", default_value = "auto", value_parser = device)]
@@ -45,9 +53,24 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Split the work into so many parts, the artifacts of which any number of processes and machines may make
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shards: Option<u32>,
+
+    /// Make only this part of them, from 0
+    #[arg(long, value_name = "I", requires = "shards")]
+    pub shard: Option<u32>,
+
     /// Where a stage that writes a page for people puts it (report)
     #[arg(long, value_name = "FILE", value_parser = path())]
     pub output: Option<PathBuf>,
+}
+
+impl Args {
+    /// How the work is split, if it is.
+    pub(crate) fn shards(&self) -> Option<Shards> {
+        self.shards.map(|count| Shards { count, only: self.shard })
+    }
 }
 
 /// Takes a path; a leading `~/`, which no shell expands inside the quotes of `STORE='~/store'`, is the home folder.
@@ -92,7 +115,7 @@ mod tests {
         ];
         let args = Args::try_parse_from(given).expect("parses");
         let below = |name: &str| Path::new(&home).join(name);
-        assert_eq!((args.pipeline, args.store), (below("p.yaml"), below("st")));
+        assert_eq!((args.pipeline, args.store), (below("p.yaml"), Location::Folder(below("st"))));
         assert_eq!((args.data, args.output), (Some(below("my images")), Some(below("p.html"))));
     }
 }

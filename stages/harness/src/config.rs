@@ -126,7 +126,8 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
         let mut sections = root.clone();
         yaml::merge(&mut sections, change);
         let origin = format!("{origin} (branch {name})");
-        let pipeline: Pipeline = yaml::typed(&sections, &origin)?;
+        let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
+        pipeline.synthesize.leave_recovery_out_of_an_import();
         if let Err(Invalid { place, problem }) = pipeline.validate() {
             return Err(YamlError::Value { origin, place, problem });
         }
@@ -200,6 +201,13 @@ impl Pipeline {
         if let Some(scores) = self.select.scores.as_ref().filter(|scores| !scores.is_file()) {
             let problem = format!("{}: no such file, expected a ranking in CSV", scores.display());
             return Err(Invalid::new("select.scores", problem));
+        }
+        if let Some(images) = self.synthesize.import.as_ref().filter(|images| !images.exists()) {
+            let problem = format!(
+                "{}: nothing is there, expected a Parquet file or a folder with a folder for each class",
+                images.display()
+            );
+            return Err(Invalid::new("synthesize.import", problem));
         }
         Ok(())
     }

@@ -100,6 +100,15 @@ fn stored_labels(relabel: &Relabel) -> String {
 /// How the images are made, with the network whose labels and statistics they have.
 fn images(pipeline: &Pipeline) -> String {
     let (select, synthesize, teacher) = (&pipeline.select, &pipeline.synthesize, &pipeline.teacher);
+    let imported = if teacher.import.is_some() { " (imported)" } else { "" };
+    if let Some(images) = &synthesize.import {
+        return format!(
+            "teacher {}{imported}; ipc {}, images of {}",
+            teacher.network,
+            select.ipc,
+            images.display()
+        );
+    }
     let from = match (synthesize.init, select.strategy) {
         (Init::Noise, _) if synthesize.max_iterations > 0 => "from noise".to_owned(),
         (_, strategy) => match &select.patches {
@@ -140,7 +149,6 @@ fn images(pipeline: &Pipeline) -> String {
         Some(_) if synthesize.max_iterations > 0 => ", convolution statistics",
         _ => "",
     };
-    let imported = if teacher.import.is_some() { " (imported)" } else { "" };
     format!(
         "teacher {}{imported}; ipc {}, {from}, {work}{residual}{target}{committee}{convolutions}",
         teacher.network, select.ipc

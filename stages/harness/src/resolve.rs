@@ -1,6 +1,7 @@
 //! The DAG: which plan each artifact of a branch has, given what the store holds of its inputs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use delt_formats::canonical::Digest;
@@ -9,6 +10,7 @@ use delt_formats::provenance::ArtifactKind;
 use delt_formats::store::{Entry, SOURCES};
 use delt_formats::{Keep, LabelPacking};
 use serde_json::{Value, json};
+use walkdir::{DirEntry, WalkDir};
 
 use crate::advice::make_target;
 use crate::config::relabel::TeacherMode;
@@ -245,6 +247,11 @@ impl Session {
     /// # Errors
     /// [`Missing`] inputs.
     pub fn initial_plan(&self, branch: &Branch) -> Result<Plan> {
+        if branch.pipeline.synthesize.import.is_some() {
+            return Err(self
+                .missing("initial images of a branch that imports its images".to_owned(), plan::INIT_SELECT)
+                .into());
+        }
         let (dataset, scores) = (self.dataset(branch)?, self.scores(branch)?);
         let select = &branch.pipeline.select;
         let mut config =
@@ -278,8 +285,17 @@ impl Session {
     /// # Errors
     /// [`Missing`] inputs.
     pub fn synthetic_plan(&self, branch: &Branch) -> Result<Plan> {
-        let initial = self.initial(branch)?;
         let (kind, stage) = (ArtifactKind::Synthetic, plan::DELT_SYNTHESIZE);
+        if let Some(images) = &branch.pipeline.synthesize.import {
+            let classes = self.network(branch, Role::Teacher)?.manifest.provenance.classes;
+            let content = content_of(images)
+                .context("`synthesize.import`: the images cannot be read; correct the path")?;
+            let (ipc, size) = (branch.pipeline.select.ipc, branch.pipeline.teacher.size);
+            let config =
+                json!({ "import": content, "classes": Digest::of_json(&classes), "ipc": ipc, "size": size });
+            return Ok(Plan { seed: 0, ..self.plan(branch, kind, stage, config, &[]) });
+        }
+        let initial = self.initial(branch)?;
         if branch.pipeline.synthesize.max_iterations == 0 {
             let plan =
                 self.plan(branch, kind, stage, json!({ "max_iterations": 0 }), &[("initial", &initial)]);
@@ -452,4 +468,22 @@ fn remove(value: &mut Value, path: &[&str]) {
     if let Some(map) = at.as_object_mut() {
         map.remove(*last);
     }
+}
+
+/// The digest of a file, or of all files in a folder with their names; hidden ones are passed over.
+fn content_of(path: &Path) -> Result<Digest> {
+    if !path.is_dir() {
+        return Ok(Digest::of_file(path)?);
+    }
+    let is_seen =
+        |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
+    let mut files = BTreeMap::new();
+    for entry in WalkDir::new(path).follow_links(true).into_iter().filter_entry(is_seen) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(path)?.to_string_lossy().into_owned();
+            files.insert(name, Digest::of_file(entry.path())?);
+        }
+    }
+    Ok(Digest::of_json(&files))
 }

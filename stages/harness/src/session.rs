@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,8 +16,10 @@ use serde_json::json;
 use crate::args::Args;
 use crate::config::{self, Branch, Invalid};
 use crate::cost::{self, Sizes};
+use crate::explain;
 use crate::interrupt;
 use crate::panic;
+use crate::parts::SHARDED;
 use crate::plan::{self, Plan, Stage};
 use crate::progress::{Progress, human_seconds};
 use crate::resolve::Missing;
@@ -121,6 +122,24 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
 }
 
+/// Refuses shards where there is nothing to split, and a shard that is none of them.
+fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {
+    let refused = |place: &str, problem: String| {
+        let (origin, place) = ("command line".to_owned(), place.to_owned());
+        Err(YamlError::Value { origin, place, problem })
+    };
+    match (args.shards, args.shard) {
+        (Some(_), _) if !SHARDED.contains(&stage.name) => refused(
+            "--shards",
+            format!("{} has no parts, expected one of {}", stage.name, SHARDED.join(", ")),
+        ),
+        (Some(shards), Some(shard)) if shard >= shards => {
+            refused("--shard", format!("found {shard}, expected a number from 0 to {}", shards - 1))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
 /// that one is not there.
 fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), YamlError> {
@@ -136,11 +155,6 @@ fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), Yam
     Ok(())
 }
 
-/// Whether the system refused because nothing may be written there.
-fn is_read_only(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
-}
-
 impl Session {
     /// Loads the pipeline and opens the store.
     ///
@@ -148,6 +162,7 @@ impl Session {
     /// [`YamlError`] for a pipeline that does not fit, or, where ingest or teacher-train runs, names a file that is not
     /// there; what the store reports.
     pub fn open(stage: Stage, args: Args) -> Result<Self> {
+        check_shards(stage, &args)?;
         let all = config::load(&args.pipeline, &args.set, args.data.as_deref())?;
         let known = all.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
         if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| &b.name != *name)) {
@@ -163,11 +178,8 @@ impl Session {
         if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
             check_files(stage, &args, &branches)?;
         }
-        let store = Store::open(&args.store).with_context(|| {
-            format!(
-                "store {}: is no folder that can be used; choose one with STORE= (--store)",
-                args.store.display()
-            )
+        let store = Store::open_at(&args.store, &args.cache).with_context(|| {
+            format!("store {}: cannot be used; choose another with STORE= (--store)", args.store)
         })?;
         let pipeline_name = config::pipeline_name(&args.pipeline);
         Ok(Self {
@@ -272,9 +284,19 @@ impl Session {
     ///
     /// # Errors
     /// What `make` and the store report; an interrupted run keeps its checkpoint.
-    #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
     pub fn produce(
         &self,
+        plan: &Plan,
+        make: impl FnOnce(&Work<'_>) -> Result<Made>,
+    ) -> Result<Option<Entry>> {
+        self.produce_as(self.args.force, plan, make)
+    }
+
+    /// As [`Self::produce`], made again if it is `forced`.
+    #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
+    pub(crate) fn produce_as(
+        &self,
+        forced: bool,
         plan: &Plan,
         make: impl FnOnce(&Work<'_>) -> Result<Made>,
     ) -> Result<Option<Entry>> {
@@ -282,7 +304,7 @@ impl Session {
         if self.args.dry_run {
             let found = self.store.lookup(plan.kind, &key)?;
             let state = match found {
-                Some(_) if self.args.force => "cached, made again by --force",
+                Some(_) if forced => "cached, made again by --force",
                 Some(_) => "cached",
                 None => "not cached",
             };
@@ -290,9 +312,14 @@ impl Session {
             for (role, digest) in &plan.inputs {
                 println!("    {role} {digest}");
             }
+            if found.is_none() {
+                for change in explain::changes(&self.store, plan)? {
+                    println!("    changed: {change}");
+                }
+            }
             return Ok(found);
         }
-        let is_forced = self.args.force && self.made.borrow_mut().insert(key.clone());
+        let is_forced = forced && self.made.borrow_mut().insert(key.clone());
         let mut said = false;
         let mut on_wait = |holder: &Holder| {
             if !said {
@@ -362,9 +389,7 @@ impl Session {
         }
         let is_memory = run.split('/').next() == Some(SOURCES);
         match self.store.point(run, kind, key) {
-            Err(StoreError::Io(error))
-                if is_read_only(&error) && !is_memory && !self.published.borrow().contains(key) =>
-            {
+            Err(error) if error.is_read_only() && !is_memory && !self.published.borrow().contains(key) => {
                 self.say_once(format!(
                     "{}: the store is read-only, so {run} will not be found by this name: {error}",
                     self.stage.name
@@ -384,7 +409,7 @@ impl Session {
         }
         error.context(format!(
             "store {}: cannot be read or written; choose another with STORE= (--store)",
-            self.args.store.display()
+            self.args.store
         ))
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use delt_formats::DatasetFacts;
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
+use delt_formats::store::Location;
 use delt_harness::args::Args;
 use delt_harness::plan;
 use delt_harness::session::{Made, Session};
@@ -19,11 +20,14 @@ fn args(store: &Path) -> Args {
         pipeline: demo(),
         set: Vec::new(),
         data: None,
-        store: store.to_path_buf(),
+        store: Location::Folder(store.to_path_buf()),
+        cache: store.join("cache"),
         device: "flex".into(),
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        shards: None,
+        shard: None,
         output: None,
     }
 }
@@ -64,7 +68,7 @@ fn a_store_that_is_no_folder_is_refused_by_its_path() {
     let message = Session::open(plan::INGEST, args(&store)).expect_err("refused").to_string();
     assert_eq!(
         message,
-        format!("store {}: is no folder that can be used; choose one with STORE= (--store)", store.display())
+        format!("store {}: cannot be used; choose another with STORE= (--store)", store.display())
     );
 }
 

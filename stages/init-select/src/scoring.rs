@@ -1,5 +1,6 @@
 //! What the ranker thinks of each training image: the softmax probability of its true class.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -18,11 +19,22 @@ use rayon::prelude::*;
 /// Images of one forward pass.
 pub(crate) const BATCH: usize = 100;
 
+/// Forward passes that see so many images, the last perhaps fewer than [`BATCH`].
+pub(crate) fn passes(images: u64) -> u64 {
+    images.div_ceil(BATCH as u64)
+}
+
+/// The images that some of the passes see: a part's passes are those of an unsharded run.
+pub(crate) fn images_of(passes: Range<u64>, images: u64) -> Range<u64> {
+    let at = |pass: u64| (pass * BATCH as u64).min(images);
+    at(passes.start)..at(passes.end)
+}
+
 /// Forward passes between two checkpoints.
 const CHECKPOINT_BATCHES: usize = 100;
 
 /// Scores of a run that was stopped, in the checkpoint folder; their ranks mean nothing yet.
-const UNFINISHED_FILE: &str = "scores.csv";
+pub(crate) const UNFINISHED_FILE: &str = "scores.csv";
 
 /// The network that scores, with what it needs to see a picture.
 #[derive(Debug)]
@@ -38,22 +50,24 @@ pub struct Ranker {
 }
 
 impl Ranker {
-    /// Scores every image of `reader` in order, each picture brought to size as for testing. Images scored by an earlier run that
-    /// was stopped are not scored again. The ranks are left at 0.
+    /// Scores some images of `reader` in order, each picture brought to size as for testing, into a file of `checkpoint_dir`. Images
+    /// scored by an earlier run that was stopped are not scored again. The ranks are left at 0.
     ///
     /// # Errors
     /// A picture that cannot be read, a probability that is no number, or
-    /// [`delt_harness::interrupt::Interrupted`] after the scores so far were kept in `checkpoint_dir`.
+    /// [`delt_harness::interrupt::Interrupted`] after the scores so far were kept.
     pub fn score_all(
         &self,
         reader: &DatasetReader,
+        images: Range<u64>,
         checkpoint_dir: &Path,
         progress: &Progress,
-    ) -> Result<Vec<ScoreRow>> {
+    ) -> Result<()> {
         let unfinished = checkpoint_dir.join(UNFINISHED_FILE);
         let mut scores = kept(&unfinished);
         progress.resume_at(scores.len() as u64);
-        let mut rows = reader.rows().skip(scores.len());
+        let first = images.start as usize + scores.len();
+        let mut rows = reader.rows().skip(first).take((images.end as usize).saturating_sub(first));
         let (size, normalization) = (self.size, self.normalization);
         let mut next = move || -> Result<Option<(Vec<ImageRow>, Vec<f32>)>> {
             let batch = rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?;
@@ -74,7 +88,7 @@ impl Ranker {
                 }
                 advanced?;
             }
-            Ok(scores)
+            keep(&unfinished, &scores)
         })
     }
 

@@ -1,6 +1,7 @@
 //! The stage: dataset and ranker in, scores and initial images out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,11 +10,12 @@ use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, TRAIN_FILE};
 use delt_formats::initial::{INITIAL_FILE, InitialRow, InitialWriter};
 use delt_formats::picture::Picture;
-use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresReader, ScoresWriter, write_csv};
+use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresReader, ScoresWriter, read_csv, write_csv};
 use delt_formats::store::Entry;
 use delt_formats::teacher::{TeacherFacts, WEIGHTS_FILE};
 use delt_harness::config::Branch;
 use delt_harness::config::select::{Patches, Select};
+use delt_harness::parts::InPieces;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
@@ -23,7 +25,7 @@ use crate::external_scores;
 use crate::facility_location::{cover, unit_features};
 use crate::median_selection::{Candidate, select, write_ranks};
 use crate::patches::Cutter;
-use crate::scoring::Ranker;
+use crate::scoring::{Ranker, UNFINISHED_FILE, images_of, passes};
 
 /// The scores once more, for people and other programs.
 const CSV_FILE: &str = "scores.csv";
@@ -33,8 +35,19 @@ const CSV_FILE: &str = "scores.csv";
 /// # Errors
 /// Missing inputs, a ranking that does not fit the dataset, classes that are too small, and what scoring reports.
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
+    if branch.pipeline.synthesize.import.is_some() {
+        eprintln!(
+            "init-select: {}/{}: nothing to select, its images are imported",
+            session.pipeline_name(),
+            branch.name
+        );
+        return Ok(());
+    }
     let dataset = session.dataset(branch)?;
-    session.produce(&session.scores_plan(branch)?, |work| make_scores(session, branch, &dataset, work))?;
+    scores(session, branch, &dataset)?;
+    if session.makes_one_part() {
+        return Ok(());
+    }
     let plan = session.initial_plan(branch)?;
     let scores = session.scores(branch)?;
     session.produce(&plan, |work| match branch.pipeline.select.patches {
@@ -44,20 +57,52 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     Ok(())
 }
 
-fn make_scores(session: &Session, branch: &Branch, dataset: &Entry, work: &Work<'_>) -> Result<Made> {
+/// Makes or finds the scores of all training images.
+fn scores(session: &Session, branch: &Branch, dataset: &Entry) -> Result<()> {
+    let plan = session.scores_plan(branch)?;
     let classes = &dataset.manifest.provenance.classes;
-    let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
-    let (scores, by) = match &branch.pipeline.select.scores {
-        Some(file) => (given_scores(file, &images, classes)?, file.display().to_string()),
-        None => score(session, branch, &images, classes, work)?,
+    let open = || -> Result<DatasetReader> { Ok(DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?) };
+    if let Some(file) = &branch.pipeline.select.scores {
+        if !session.makes_one_part() {
+            session.produce(&plan, |work| {
+                let scores = given_scores(file, &open()?, classes)?;
+                write_scores(&scores, &file.display().to_string(), classes, work)
+            })?;
+        }
+        return Ok(());
+    }
+    let pieces = InPieces {
+        units: &|| Ok(passes(open()?.len())),
+        make: &|passes, work| score(session, branch, &open()?, passes, work),
+        is_piece: |name| name == UNFINISHED_FILE,
+        classes,
     };
+    session.produce_in_pieces(&plan, &pieces, |pieces, work| {
+        let mut scores = Vec::new();
+        for range in pieces.ranges() {
+            scores.extend(read_csv(pieces.file(range.start, UNFINISHED_FILE)?)?);
+        }
+        let images = open()?.len();
+        ensure!(
+            scores.len() as u64 == images,
+            "{} scores of {images} images; run init-select again (FORCE=1)",
+            scores.len()
+        );
+        write_ranks(&mut scores, classes.len());
+        let facts: TeacherFacts = session.network(branch, Role::Ranker)?.manifest.facts_as()?;
+        write_scores(&scores, &facts.architecture.to_string(), classes, work)
+    })
+}
+
+/// Writes scores and what is known of them; `by` is who gave them.
+fn write_scores(scores: &[ScoreRow], by: &str, classes: &[String], work: &Work<'_>) -> Result<Made> {
     let provenance = work.provenance(classes);
     let mut writer = ScoresWriter::create(work.out_dir().join(SCORES_FILE), &provenance)?;
-    for row in &scores {
+    for row in scores {
         writer.write(row)?;
     }
     writer.finish()?;
-    write_csv(work.out_dir().join(CSV_FILE), &scores)?;
+    write_csv(work.out_dir().join(CSV_FILE), scores)?;
     let mean = mean(scores.iter().map(|row| row.probability));
     let facts = json!({ "images": scores.len(), "mean_probability": mean });
     let summary = format!("{} training images scored by {by}, mean probability {mean:.3}", scores.len());
@@ -69,19 +114,20 @@ fn given_scores(file: &Path, images: &DatasetReader, classes: &[String]) -> Resu
     external_scores::read(file, &labels, classes).context("select.scores")
 }
 
+/// Scores the images of some forward passes into the checkpoint folder.
 fn score(
     session: &Session,
     branch: &Branch,
     images: &DatasetReader,
-    classes: &[String],
+    passes: Range<u64>,
     work: &Work<'_>,
-) -> Result<(Vec<ScoreRow>, String)> {
-    let (ranker, name) = ranker(session, branch, classes)?;
-    let progress = session.progress("init-select", images.len(), "images", branch);
-    let mut scores = ranker.score_all(images, work.checkpoint_dir(), &progress)?;
+) -> Result<()> {
+    let (ranker, _) = ranker(session, branch, &images.provenance().classes)?;
+    let own = images_of(passes, images.len());
+    let progress = session.progress("init-select", own.end - own.start, "images", branch);
+    ranker.score_all(images, own, work.checkpoint_dir(), &progress)?;
     progress.finish();
-    write_ranks(&mut scores, classes.len());
-    Ok((scores, name))
+    Ok(())
 }
 
 /// The network that scores, and what it is called.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
+use delt_formats::store::Location;
 use delt_formats::{DatasetFacts, DatasetWriter, ImageRow, Picture, ScoreRow, ScoresWriter};
 use delt_harness::args::Args;
 use delt_harness::plan;
@@ -30,11 +31,14 @@ fn session(store: &Path, scores: &Path) -> Session {
         pipeline,
         set,
         data: None,
-        store: store.to_path_buf(),
+        store: Location::Folder(store.to_path_buf()),
+        cache: store.join("cache"),
         device: "flex".into(),
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        shards: None,
+        shard: None,
         output: None,
     };
     Session::open(plan::INIT_SELECT, args).expect("opens")

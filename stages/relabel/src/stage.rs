@@ -1,15 +1,19 @@
 //! The stage: synthetic images and teacher in, `labels.parquet` out; an epoch is the unit of resuming.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use delt_augment::Draws;
+use delt_formats::provenance::Provenance;
 use delt_formats::{
-    Entry, LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader, TeacherFacts,
-    ViewRow,
+    Entry, FormatError, LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader,
+    TeacherFacts, ViewRow,
 };
 use delt_harness::config::Branch;
+use delt_harness::config::relabel::Relabel;
+use delt_harness::parts::{InPieces, Pieces};
 use delt_harness::progress::human_bytes;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
@@ -25,29 +29,60 @@ use crate::soft_label::Labeller;
 /// Missing inputs, artifacts that do not fit each other, an interrupt.
 pub fn run(session: &Session, branch: &Branch, seed: u64) -> Result<()> {
     let plan = session.labels_plan(branch, seed)?;
-    session.produce(&plan, |work| label(session, branch, seed, work))?;
-    Ok(())
+    let classes = session.network(branch, Role::Teacher)?.manifest.provenance.classes;
+    let epochs = branch.pipeline.relabel.stored_epochs();
+    let pieces = InPieces {
+        units: &|| Ok(u64::from(epochs)),
+        make: &|range, work| label(session, branch, seed, narrow(range), work),
+        is_piece: |name| name.starts_with("epoch-") && name.ends_with(".parquet"),
+        classes: &classes,
+    };
+    session.produce_in_pieces(&plan, &pieces, |parts, work| {
+        let images = images_of(&synthetic(session, branch)?)?.len() as u32;
+        let batch = branch.pipeline.student_batch(classes.len())?;
+        join(&branch.pipeline.relabel, parts, (images, batch), work.provenance(&classes), seed, work)
+    })
 }
 
-fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Result<Made> {
+fn narrow(range: Range<u64>) -> Range<u32> {
+    // units are epochs, which are u32
+    range.start as u32..range.end as u32
+}
+
+/// File of one labelled epoch.
+fn epoch_file(epoch: u32) -> String {
+    format!("epoch-{epoch:05}.parquet")
+}
+
+fn synthetic(session: &Session, branch: &Branch) -> Result<SyntheticReader> {
+    let teacher = session.network(branch, Role::Teacher)?;
+    let reader = SyntheticReader::open(&session.synthetic(branch)?.verified_file("synthetic.parquet")?)?;
+    reader.expect_classes(&teacher.manifest.provenance.classes)?;
+    // images that were only copied know no teacher
+    if branch.pipeline.synthesize.max_iterations > 0 {
+        reader.expect_input("teacher", &teacher.manifest.digest)?;
+    }
+    Ok(reader)
+}
+
+fn images_of(reader: &SyntheticReader) -> Result<Vec<Picture>> {
+    let mut pictures = Vec::new();
+    for row in reader.rows() {
+        let picture = Picture::decode(&row?.png);
+        pictures.push(picture.with_context(|| format!("synthetic.parquet, row {}", pictures.len()))?);
+    }
+    Ok(pictures)
+}
+
+/// Labels epochs into the checkpoint folder, each in a file of its own with whole logits, so that they are packed once.
+fn label(session: &Session, branch: &Branch, seed: u64, epochs: Range<u32>, work: &Work<'_>) -> Result<()> {
     let opened = delt_device::open(&session.args.device)?;
     session.use_device(&opened.name);
     let relabel = &branch.pipeline.relabel;
     let teacher = session.network(branch, Role::Teacher)?;
     let facts: TeacherFacts = teacher.manifest.facts_as()?;
     let classes = teacher.manifest.provenance.classes.clone();
-    let synthetic = session.synthetic(branch)?;
-    let reader = SyntheticReader::open(&synthetic.verified_file("synthetic.parquet")?)?;
-    reader.expect_classes(&classes)?;
-    // images that were only copied know no teacher
-    if branch.pipeline.synthesize.max_iterations > 0 {
-        reader.expect_input("teacher", &teacher.manifest.digest)?;
-    }
-    let mut pictures = Vec::new();
-    for row in reader.rows() {
-        let picture = Picture::decode(&row?.png);
-        pictures.push(picture.with_context(|| format!("synthetic.parquet, row {}", pictures.len()))?);
-    }
+    let pictures = images_of(&synthetic(session, branch)?)?;
     let committee =
         if branch.pipeline.labels_by_committee() { session.committee(branch)? } else { Vec::new() };
     let labeller = Labeller {
@@ -60,28 +95,21 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
     };
 
     let batch = branch.pipeline.student_batch(classes.len())?;
-    let epochs = relabel.stored_epochs();
-    let views = u64::from(epochs) * pictures.len() as u64;
+    let views = u64::from(epochs.end - epochs.start) * pictures.len() as u64;
     let progress = session.progress(&format!("relabel seed {seed}"), views, "views", branch);
     let provenance = work.provenance(&classes);
-    let checkpoints = work.checkpoint_dir();
-    // checkpoints keep whole logits, so that they are packed once
-    let create = |path: &Path, packing| match relabel.is_packed() {
-        true => LabelsWriter::create_packed(path, &provenance, packing),
-        false => LabelsWriter::create(path, &provenance),
-    };
-    let part = |epoch: u32| checkpoints.join(format!("epoch-{epoch:05}.parquet"));
+    let piece = |epoch: u32| work.checkpoint_dir().join(epoch_file(epoch));
     let keep = |(epoch, rows): (u32, Vec<ViewRow>)| -> Result<()> {
-        let beside = part(epoch).with_extension("writing");
-        let mut writer = create(&beside, LabelPacking::FULL)?;
+        let beside = piece(epoch).with_extension("writing");
+        let mut writer = create(relabel, &beside, &provenance, LabelPacking::FULL)?;
         writer.write_epoch(&rows)?;
         writer.finish()?;
-        Ok(fs_err::rename(&beside, part(epoch))?)
+        Ok(fs_err::rename(&beside, piece(epoch))?)
     };
     behind(keep, |hand_over| {
         let (draws, spec, mut done) = (Draws::new(seed), relabel.view_spec(), 0);
-        for epoch in 0..epochs {
-            if part(epoch).exists() {
+        for epoch in epochs {
+            if piece(epoch).exists() {
                 done += pictures.len() as u64;
                 progress.resume_at(done);
                 continue;
@@ -95,20 +123,44 @@ fn label(session: &Session, branch: &Branch, seed: u64, work: &Work<'_>) -> Resu
         Ok(())
     })?;
     progress.finish();
+    Ok(())
+}
 
+fn create(
+    relabel: &Relabel,
+    path: &Path,
+    provenance: &Provenance,
+    packing: LabelPacking,
+) -> Result<LabelsWriter, FormatError> {
+    match relabel.is_packed() {
+        true => LabelsWriter::create_packed(path, provenance, packing),
+        false => LabelsWriter::create(path, provenance),
+    }
+}
+
+/// All epochs in one file; `counts` are images and batch.
+fn join(
+    relabel: &Relabel,
+    pieces: &Pieces,
+    counts: (u32, u32),
+    provenance: Provenance,
+    seed: u64,
+    work: &Work<'_>,
+) -> Result<Made> {
+    let (epochs, (images, batch)) = (relabel.stored_epochs(), counts);
     let path = work.out_dir().join("labels.parquet");
-    let mut writer = create(&path, relabel.labels.packing())?;
+    let mut writer = create(relabel, &path, &provenance, relabel.labels.packing())?;
     for epoch in 0..epochs {
-        writer.write_epoch(&LabelsReader::open(part(epoch))?.epoch(epoch)?)?;
+        let piece = pieces.file(u64::from(epoch), &epoch_file(epoch))?;
+        writer.write_epoch(&LabelsReader::open(piece)?.epoch(epoch)?)?;
     }
     writer.finish()?;
     let bytes = fs_err::metadata(&path)?.len();
-    let bytes_per_image = bytes as f64 / pictures.len() as f64;
-    let facts =
-        LabelsFacts { epochs, batch, images: pictures.len() as u32, views, bytes, bytes_per_image, seed };
+    let bytes_per_image = bytes as f64 / f64::from(images);
+    let views = u64::from(epochs) * u64::from(images);
+    let facts = LabelsFacts { epochs, batch, images, views, bytes, bytes_per_image, seed };
     let summary = format!(
-        "{views} views of {} images labelled, {} per image, {} in all ({bytes} bytes)",
-        pictures.len(),
+        "{views} views of {images} images labelled, {} per image, {} in all ({bytes} bytes)",
         human_bytes(bytes_per_image as u64),
         human_bytes(bytes)
     );

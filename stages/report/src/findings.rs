@@ -87,8 +87,7 @@ pub(crate) struct RunRecord {
 impl RunRecord {
     /// None where the store has lost the record: it belongs to no digest, and may go.
     pub(crate) fn of(entry: &Entry) -> Option<Self> {
-        let text = fs_err::read(entry.dir.join("run.json")).ok()?;
-        serde_json::from_slice(&text).ok()
+        serde_json::from_slice(&entry.run_record()?).ok()
     }
 }
 
@@ -145,10 +144,9 @@ impl BranchFindings {
             _ => Vec::new(),
         };
         let share = gallery::BYTES_ON_PAGE / session.branches().len().max(1) as u64;
-        let gallery = match (&synthetic, if_made(session.initial(branch))?) {
-            (Some(synthetic), Some(initial)) => Some(Gallery::read(branch, &initial, synthetic, share)?),
-            _ => None,
-        };
+        let initial = if_made(session.initial(branch))?;
+        let read = |synthetic: &Entry| Gallery::read(branch, initial.as_ref(), synthetic, share);
+        let gallery = synthetic.as_ref().map(read).transpose()?;
         let mut labels = Vec::new();
         for entry in label_entries(session, branch)? {
             labels.push(entry.manifest.facts_as()?);

@@ -40,8 +40,8 @@ pub struct ClassPictures {
 pub struct Slot {
     /// The real image it started from; none where it started from noise.
     pub initial_png: Option<Vec<u8>>,
-    /// The ranker's probability of the true class.
-    pub probability: f32,
+    /// The ranker's probability of the true class; none where the image was not selected here.
+    pub probability: Option<f32>,
     /// What came of it.
     pub synthetic_png: Vec<u8>,
     /// The round it entered at.
@@ -55,12 +55,13 @@ impl Gallery {
     ///
     /// # Errors
     /// A file that is not what it claims to be.
-    pub fn read(branch: &Branch, initial: &Entry, synthetic: &Entry, bytes: u64) -> Result<Self> {
+    pub fn read(branch: &Branch, initial: Option<&Entry>, synthetic: &Entry, bytes: u64) -> Result<Self> {
         let names = &synthetic.manifest.provenance.classes;
         let recipe = &branch.pipeline.synthesize;
         let is_optimised = recipe.max_iterations > 0;
         let size = |entry: &Entry, file: &str| entry.manifest.files.get(file).map_or(0, |file| file.bytes);
-        let all_bytes = size(initial, INITIAL_FILE) + size(synthetic, SYNTHETIC_FILE);
+        let initial_bytes = initial.map_or(0, |initial| size(initial, INITIAL_FILE));
+        let all_bytes = initial_bytes + size(synthetic, SYNTHETIC_FILE);
         let shown = bytes.saturating_mul(names.len() as u64) / all_bytes.max(1);
         let shown = u32::try_from(shown.max(1)).unwrap_or(u32::MAX);
 
@@ -72,11 +73,13 @@ impl Gallery {
                 (slot.synthetic_png, slot.round, slot.iterations) = (row.png, row.round, row.iterations);
             }
         }
-        for row in InitialReader::open(initial.file(INITIAL_FILE)?)?.rows() {
-            let row = row?;
-            if let Some(slot) = slots.get_mut(&(row.label, row.slot)) {
-                slot.probability = row.probability;
-                slot.initial_png = (is_optimised && recipe.init == Init::Selected).then_some(row.png);
+        if let Some(initial) = initial {
+            for row in InitialReader::open(initial.file(INITIAL_FILE)?)?.rows() {
+                let row = row?;
+                if let Some(slot) = slots.get_mut(&(row.label, row.slot)) {
+                    slot.probability = Some(row.probability);
+                    slot.initial_png = (is_optimised && recipe.init == Init::Selected).then_some(row.png);
+                }
             }
         }
         let mut classes: BTreeMap<u32, Vec<Slot>> = BTreeMap::new();
@@ -117,7 +120,9 @@ impl Slot {
                     figcaption { "round " (self.round) br; (self.iterations) " it." }
                 } @else {
                     (picture(&self.synthetic_png, &format!("real image, {class}")))
-                    figcaption title="the ranker's probability of the true class" { "p " (format!("{:.2}", self.probability)) }
+                    @if let Some(probability) = self.probability {
+                        figcaption title="the ranker's probability of the true class" { "p " (format!("{probability:.2}")) }
+                    }
                 }
             }
         }

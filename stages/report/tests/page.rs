@@ -10,6 +10,7 @@ use delt_formats::canonical::Digest;
 use delt_formats::history::HistoryWriter;
 use delt_formats::initial::{InitialRow, InitialWriter};
 use delt_formats::provenance::{ArtifactKind, Provenance};
+use delt_formats::store::Location;
 use delt_formats::synthetic::{SyntheticRow, SyntheticWriter};
 use delt_formats::trace::{TraceRow, TraceWriter};
 use delt_formats::{
@@ -35,11 +36,14 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         pipeline: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/demo.yaml"),
         set: set.iter().map(|setting| (*setting).to_owned()).collect(),
         data: None,
-        store: store.to_path_buf(),
+        store: Location::Folder(store.to_path_buf()),
+        cache: store.join("cache"),
         device: "flex".into(),
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        shards: None,
+        shard: None,
         output,
     };
     Session::open(plan::REPORT, args).expect("session")

@@ -30,5 +30,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         target: Target::default(),
         teachers: Guides::Teacher,
         convolution_statistics: None,
+        import: None,
     }
 }

@@ -6,11 +6,14 @@ mod compare;
 mod makefile;
 mod methods;
 mod normalisation;
+mod object_store;
 mod options;
+mod partial;
 mod python;
 #[cfg(unix)]
 mod read_only;
 mod replay;
 mod reproducible;
+mod shards;
 mod usage;
 mod waiting;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use delt_augment::{Draws, to_normalized, to_picture};
+use delt_formats::scores::read_csv;
 use delt_formats::{
     DatasetReader, HistoryReader, HistoryRow, InitialReader, InitialRow, LabelsReader, Normalization,
     Picture, ScoresReader, SyntheticReader, TeacherFacts,
@@ -71,8 +72,8 @@ impl Imported {
         let ranker = Ranker { network: self.network(), device, size: self.facts.size, normalization };
         let folder = tempfile::tempdir().unwrap();
         let progress = Progress::new("score", reader.len(), "images");
-        let scores = ranker.score_all(&reader, folder.path(), &progress).unwrap();
-        scores.iter().map(|row| row.probability).collect()
+        ranker.score_all(&reader, 0..reader.len(), folder.path(), &progress).unwrap();
+        read_csv(folder.path().join("scores.csv")).unwrap().iter().map(|row| row.probability).collect()
     }
 
     /// The synthetic pictures, recovered from the initial ones.

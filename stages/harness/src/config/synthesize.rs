@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::committee::Guides;
 use super::residual::Residual;
 use super::target::Target;
-use super::{Invalid, range};
+use super::{Invalid, SourcePath, range};
 
 /// Section `synthesize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct Synthesize {
     /// normalisation only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convolution_statistics: Option<ConvolutionStatistics>,
+    /// Images that another project made, in place of all this: a Parquet file, or a folder with a folder for each class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<SourcePath>,
 }
 
 /// Statistics of what enters the convolutions: weighted as those of batch normalisation, and `first_bn_multiplier` is then the
@@ -178,6 +181,19 @@ impl Synthesize {
         range::positive(&at("lr"), self.lr)?;
         range::positive(&at("epsilon"), self.epsilon)?;
         Ok(())
+    }
+
+    /// Images that are imported are not recovered: nothing of this section counts but their place.
+    pub(super) fn leave_recovery_out_of_an_import(&mut self) {
+        if self.import.is_some() {
+            self.max_iterations = 0;
+            self.init = Init::Selected;
+            self.min_iterations = None;
+            self.residual = None;
+            self.target = Target::default();
+            self.teachers = Guides::default();
+            self.convolution_statistics = None;
+        }
     }
 
     /// Settings that would change nothing are refused: whoever writes them expects something else.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use delt_formats::store::Location;
 use delt_harness::args::Args;
 use delt_harness::plan::INGEST;
 use delt_harness::session::Session;
@@ -23,11 +24,14 @@ fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Se
         pipeline,
         set: Vec::new(),
         data: None,
-        store: work.join("store"),
+        store: Location::Folder(work.join("store")),
+        cache: work.join("cache"),
         device: "flex".to_owned(),
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        shards: None,
+        shard: None,
         output: None,
     };
     change(&mut args);

@@ -187,6 +187,7 @@ fn measure(
         augmentation_robust_score(own.share(), random.share(), plain.share(), bare.share())
     });
     let synthetic = session.synthetic(branch)?;
+    let initial = if_made(session.initial(branch))?;
     let seeds = branch.pipeline.relabel.label_seeds().len().max(1) as u64;
     let Summary { best_mean, best_std, .. } = own.summary;
     Ok(Measures {
@@ -200,7 +201,7 @@ fn measure(
         cosine_by_class: cosine_by_class(session, branch, &synthetic, device)?,
         images: own.summary.images,
         image_iterations: synthetic.manifest.facts["image_iterations"].as_u64().unwrap_or(0),
-        cost: cost_of(&[&session.initial(branch)?, &synthetic]),
+        cost: cost_of(&initial.iter().chain([&synthetic]).collect::<Vec<_>>()),
         image_bytes: own.summary.image_bytes,
         label_bytes: own.summary.label_bytes / seeds,
     })

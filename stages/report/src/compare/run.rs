@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use delt_formats::home::expand_home;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use delt_formats::store::{DEFAULT_CACHE, Location};
 use delt_harness::args::{Args, DEFAULT_STORE};
 use delt_harness::plan;
 use delt_harness::session::Session;
@@ -31,8 +32,12 @@ struct Command {
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Artifact store
-    #[arg(long, value_name = "FOLDER", env = "DELT_STORE", default_value = DEFAULT_STORE)]
-    store: PathBuf,
+    #[arg(long, value_name = "FOLDER|URL", env = "DELT_STORE", default_value = DEFAULT_STORE,
+        value_parser = OsStringValueParser::new().try_map(Location::parse))]
+    store: Location,
+    /// Where files of a store in s3://, gs:// or az:// are kept on this machine
+    #[arg(long, value_name = "FOLDER", env = "DELT_CACHE", default_value = DEFAULT_CACHE)]
+    cache: PathBuf,
     /// Where features for the diversity are computed
     #[arg(long, value_name = "DEVICE", env = "DEVICE", default_value = "auto")]
     device: String,
@@ -62,28 +67,31 @@ fn run(command: Command) -> Result<()> {
         sweep.pipelines.iter().for_each(|name| println!("{name}"));
         return Ok(());
     }
-    let store = expand_home(command.store.as_os_str().to_owned())?;
     let device = delt_device::open(&command.device)?;
-    let (mut methods, mut findings) = (Vec::new(), Vec::new());
+    let (mut methods, mut findings, mut reports) = (Vec::new(), Vec::new(), PathBuf::from(REPORTS));
     for name in &sweep.pipelines {
         let args = Args {
             pipeline: pipeline_file(&command.sweep, name),
             set: command.set.clone(),
             data: command.data.clone(),
-            store: store.clone(),
+            store: command.store.clone(),
+            cache: command.cache.clone(),
             device: command.device.clone(),
             branches: Vec::new(),
             force: false,
             dry_run: false,
+            shards: None,
+            shard: None,
             output: None,
         };
         let session = Session::open(plan::REPORT, args)?;
         methods.extend(methods_of(&session, &device)?);
         findings.push(Findings::collect(&session)?);
+        reports = session.store().root().join(REPORTS);
     }
     print!("{}", page::text(&methods));
     let name = command.sweep.file_stem().unwrap_or_default().to_string_lossy();
-    let path = command.output.unwrap_or_else(|| store.join(REPORTS).join(format!("compare-{name}.html")));
+    let path = command.output.unwrap_or_else(|| reports.join(format!("compare-{name}.html")));
     write(&path, &name, &sweep, &methods, &findings)
         .with_context(|| format!("{}: choose another place with OUTPUT= (--output)", path.display()))?;
     eprintln!("compare: {name} written ({}, and .csv and .parquet beside it)", path.display());
