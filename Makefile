@@ -14,6 +14,7 @@ BRANCH  ?=
 FORCE   ?=
 DRY_RUN ?=
 LAUNCH  ?=
+SHARDS  ?=
 OUTPUT  ?=
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
@@ -22,7 +23,7 @@ PYTHON  ?= python3
 KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT CACHE KEEP DELETE
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT CACHE KEEP DELETE SHARDS
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -32,16 +33,26 @@ BIN       = $(TARGET)/debug
 GPU       = $(filter-out flex,$(BACKEND))
 FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter-out 0,$(TUNE)),tuned)))
 
-# FORCE=1 reaches the stage that was named (P/STAGE), or every stage of a pipeline that was named (P)
-forced = $(and $(filter-out 0,$(FORCE)),$(filter $@ $*,$(MAKECMDGOALS)))
-stage  = @$(LAUNCH) $(BIN)/$(@F) --pipeline pipelines/$*.yaml --store '$(STORE)' --device '$(DEVICE)' \
+# FORCE=1 reaches the stage that was named (P/STAGE) with its parts, or every stage of a pipeline that was named (P)
+forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $*,$(MAKECMDGOALS)))
+# what a target P/STAGE or P/STAGE/shard-I runs
+words   = $(subst /, ,$@)
+command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --store '$(STORE)' --device '$(DEVICE)' \
 	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)') $(foreach name,$(BRANCH),--branch $(name)) \
+	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
 	$(if $(forced),--force) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+stage   = @$(command)
+
+# SHARDS=N: parts 0 to N-1 of each of these stages are targets of their own, before the one that merges them
+SHARDED = init-select delt-synthesize relabel
+shards := $(filter-out 0,$(SHARDS))
+parts  := $(if $(shards),$(addprefix shard-,$(shell seq 0 $$(($(shards) - 1)))))
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-peer test-s3 store-gc smoke verify-device check-cuda test-vulkan compare bench bench-scaling bench-torch clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name)))
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
+	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
 #: P/ingest           read the real images into a dataset
@@ -71,6 +82,15 @@ DELT_STORE_BIN = $(BIN)/delt-store --store '$(STORE)' $(if $(CACHE),--cache '$(C
 
 store-gc: build ## what no run leads to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
 	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(name)) $(if $(filter-out 0,$(DELETE)),--delete)
+
+# $(call in_part,STAGE,STAGE BEFORE,PART): the part comes after the stage before, the stage after the part
+define in_part
+$(PIPELINES:=/$(1)/$(3)): %/$(1)/$(3): %/$(2) ; $$(stage)
+$(PIPELINES:=/$(1)): %/$(1): %/$(1)/$(3)
+endef
+$(foreach part,$(parts),$(eval $(call in_part,init-select,teacher-train,$(part))))
+$(foreach part,$(parts),$(eval $(call in_part,delt-synthesize,init-select,$(part))))
+$(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part))))
 
 COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store '$(STORE)' --device '$(DEVICE)' \
 	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)')
@@ -105,11 +125,13 @@ help: ## list every target
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
+	@echo "  SHARDS=16                      init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
+	@echo "  BIN=folder                     run the binaries of this folder and build nothing"
 	@echo "  OUTPUT=page.html               where P/report and compare write"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
 build: ## compile all binaries (pipelines do this first)
-	@cargo build --workspace --bins $(FEATURES)
+	$(if $(filter file,$(origin BIN)),@cargo build --workspace --bins $(FEATURES))
 
 check: ## rustfmt, clippy, rustdoc with warnings as errors; cargo deny where installed
 	cargo fmt --all --check

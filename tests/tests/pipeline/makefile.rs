@@ -6,8 +6,8 @@ use std::process::Command;
 use delt_tests::binaries::STAGES;
 use delt_tests::workspace;
 
-/// The stage commands of a call, one a line with single spaces; `None`, with the reason printed, without GNU make.
-fn commands(arguments: &[&str]) -> Option<Vec<String>> {
+/// A call of make that no knob of the caller reaches; `None`, with the reason printed, without GNU make.
+fn make(arguments: &[&str]) -> Option<Command> {
     let version = Command::new("make").arg("--version").output();
     let is_gnu = |text: &[u8]| String::from_utf8_lossy(text).starts_with("GNU Make");
     if !version.as_ref().is_ok_and(|output| is_gnu(&output.stdout)) {
@@ -15,19 +15,42 @@ fn commands(arguments: &[&str]) -> Option<Vec<String>> {
         return None;
     }
     let mut make = Command::new("make");
-    make.current_dir(workspace()).args(["-n", "BACKEND="]).args(arguments).env("CARGO_TARGET_DIR", "target");
+    make.current_dir(workspace()).arg("BACKEND=").args(arguments).env("CARGO_TARGET_DIR", "target");
     // what a calling make and the user's shell say must not reach this one
-    let knobs =
-        ["STORE", "DELT_STORE", "DEVICE", "SET", "DATA", "BRANCH", "FORCE", "DRY_RUN", "LAUNCH", "OUTPUT"];
+    let knobs = [
+        "STORE",
+        "DELT_STORE",
+        "DEVICE",
+        "SET",
+        "DATA",
+        "BRANCH",
+        "FORCE",
+        "DRY_RUN",
+        "LAUNCH",
+        "SHARDS",
+        "OUTPUT",
+    ];
     for name in knobs.into_iter().chain(["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"]) {
         make.env_remove(name);
     }
+    Some(make)
+}
+
+/// What a call that must succeed prints, one a line with single spaces.
+fn lines(mut make: Command) -> Vec<String> {
     let output = make.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let mut lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    assert_eq!(lines.next().unwrap(), "cargo build --workspace --bins");
-    Some(lines.collect())
+    said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// The stage commands of a call, after that which builds.
+fn commands(arguments: &[&str]) -> Option<Vec<String>> {
+    let mut make = make(arguments)?;
+    make.arg("-n");
+    let mut lines = lines(make);
+    assert_eq!(lines.remove(0), "cargo build --workspace --bins");
+    Some(lines)
 }
 
 /// The command of a stage of the demo with the knobs at their defaults, and these arguments after them.
@@ -80,4 +103,41 @@ fn every_knob_becomes_an_argument_of_each_stage() {
     assert_eq!(device, [command("ingest", "").replace("auto", "cuda:1")]);
     let launch = commands(&["demo/ingest", "LAUNCH=srun -n1"]).unwrap();
     assert_eq!(launch, [format!("srun -n1 {}", command("ingest", ""))]);
+}
+
+/// The commands of a stage of the demo in two parts, and of their merge.
+fn in_two(stage: &str, more: &str) -> [String; 3] {
+    ["--shards 2 --shard 0", "--shards 2 --shard 1", "--shards 2"]
+        .map(|shards| command(stage, format!("{shards} {more}").trim_end()))
+}
+
+/// The commands of all stages of the demo in two parts.
+fn demo_in_two() -> Vec<String> {
+    let stage = |stage: &&str| match *stage {
+        "init-select" | "delt-synthesize" | "relabel" => in_two(stage, "").to_vec(),
+        whole => vec![command(whole, "")],
+    };
+    STAGES.iter().flat_map(stage).collect()
+}
+
+#[test]
+fn parts_come_after_the_stage_before_and_ahead_of_their_merge() {
+    let Some(all) = commands(&["demo", "SHARDS=2"]) else { return };
+    assert_eq!(all, demo_in_two());
+    assert_eq!(commands(&["demo", "SHARDS=0"]).unwrap(), STAGES.map(|stage| command(stage, "")));
+    let one = commands(&["demo/delt-synthesize/shard-1", "SHARDS=2"]).unwrap();
+    assert_eq!(one, [&all[..5], &all[6..7]].concat(), "no other part of its stage");
+}
+
+#[test]
+fn force_reaches_the_parts_of_the_stage_that_was_named() {
+    let Some(found) = commands(&["demo/relabel", "SHARDS=2", "FORCE=1"]) else { return };
+    assert_eq!(found[..8], demo_in_two()[..8]);
+    assert_eq!(found[8..], in_two("relabel", "--force"));
+}
+
+#[test]
+fn a_folder_of_binaries_is_run_without_building() {
+    let Some(make) = make(&["-n", "demo/ingest", "BIN=/opt/delt"]) else { return };
+    assert_eq!(lines(make), [command("ingest", "").replace("target/debug", "/opt/delt")]);
 }
