@@ -15,6 +15,9 @@ FORCE   ?=
 DRY_RUN ?=
 LAUNCH  ?=
 SHARDS  ?=
+SLURM   :=
+SBATCH  ?=
+SLURM_LOGS ?= data/slurm
 OUTPUT  ?=
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
@@ -22,8 +25,9 @@ CACHE   ?=
 PYTHON  ?= python3
 KEEP    ?=
 DELETE  ?=
-# knobs reach the binaries as arguments, never by the environment
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH OUTPUT CACHE KEEP DELETE SHARDS
+# knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
+# may have a variable of this name
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT CACHE KEEP DELETE
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -35,18 +39,27 @@ FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter
 
 # FORCE=1 reaches the stage that was named (P/STAGE) with its parts, or every stage of a pipeline that was named (P)
 forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $*,$(MAKECMDGOALS)))
+dry_run = $(filter-out 0,$(DRY_RUN))
 # what a target P/STAGE or P/STAGE/shard-I runs
 words   = $(subst /, ,$@)
 command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --store '$(STORE)' --device '$(DEVICE)' \
 	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)') $(foreach name,$(BRANCH),--branch $(name)) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
-	$(if $(forced),--force) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
-stage   = @$(command)
+	$(if $(forced),--force) $(if $(dry_run),--dry-run)
+stage   = @$(if $(slurm),$(submit),$(command))
 
 # SHARDS=N: parts 0 to N-1 of each of these stages are targets of their own, before the one that merges them
 SHARDED = init-select delt-synthesize relabel
 shards := $(filter-out 0,$(SHARDS))
-parts  := $(if $(shards),$(addprefix shard-,$(shell seq 0 $$(($(shards) - 1)))))
+last   := $(if $(shards),$(shell echo $$(($(shards) - 1))))
+
+# SLURM=1: each command becomes a job that waits for those of the targets before; the parts of a stage are one job array
+slurm  := $(and $(filter-out 0,$(SLURM)),$(if $(dry_run),,yes))
+parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(last)))))
+before  = $(filter-out build,$^)
+submit  = slurm/submit '$@' '$(SLURM_LOGS)' '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
+	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate)),&& echo '$(follow)')
+follow  = squeue --me shows the jobs; scancel stops one, and the same make command goes on from what is done
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -98,7 +111,7 @@ COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store '$(STO
 compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
 		$(MAKE) --no-print-directory $$pipeline/evaluate || exit; done
-	@$(COMPARE) $(if $(OUTPUT),--output '$(OUTPUT)')
+	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE) $(if $(OUTPUT),--output '$(OUTPUT)'))
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -126,6 +139,9 @@ help: ## list every target
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
 	@echo "  SHARDS=16                      init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
+	@echo "  SLURM=1                        submit jobs, and arrays of parts, to Slurm; binaries are built here, once"
+	@echo "  SBATCH='--partition=gpu ...'   more arguments for sbatch"
+	@echo "  SLURM_LOGS=folder              where jobs write what they say (data/slurm)"
 	@echo "  BIN=folder                     run the binaries of this folder and build nothing"
 	@echo "  OUTPUT=page.html               where P/report and compare write"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"

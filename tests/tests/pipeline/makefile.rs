@@ -1,4 +1,5 @@
-//! The commands that the Makefile runs, as `make -n` prints them. Without GNU make the tests say so and are skipped.
+//! The commands that the Makefile runs, as `make -n` prints them, and what it submits to Slurm. Without GNU make the tests
+//! say so and are skipped.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -28,6 +29,8 @@ fn make(arguments: &[&str]) -> Option<Command> {
         "DRY_RUN",
         "LAUNCH",
         "SHARDS",
+        "SBATCH",
+        "SLURM_LOGS",
         "OUTPUT",
     ];
     for name in knobs.into_iter().chain(["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"]) {
@@ -140,4 +143,59 @@ fn force_reaches_the_parts_of_the_stage_that_was_named() {
 fn a_folder_of_binaries_is_run_without_building() {
     let Some(make) = make(&["-n", "demo/ingest", "BIN=/opt/delt"]) else { return };
     assert_eq!(lines(make), [command("ingest", "").replace("target/debug", "/opt/delt")]);
+}
+
+#[cfg(unix)]
+#[test]
+fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let knobs = ["demo", "SLURM=1", "SHARDS=2", "BIN=/opt/delt", "SBATCH=--partition=gpu --time=4:00:00"];
+    let Some(mut make) = make(&knobs) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (logs, sbatch) = (folder.path().join("logs"), folder.path().join("sbatch"));
+    // answers as sbatch --parsable does where there are several clusters
+    std::fs::write(&sbatch, "#!/bin/sh\necho \"$@\" >>\"$0.calls\"\necho \"$(wc -l <\"$0.calls\");east\"\n")
+        .unwrap();
+    std::fs::set_permissions(&sbatch, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut path = folder.path().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    make.env("PATH", path).arg(format!("SLURM_LOGS={}", logs.display()));
+    let said = lines(make);
+
+    let expected = [
+        ("ingest", "%j.out", "", ""),
+        ("teacher-train", "%j.out", " --dependency=afterok:1", ""),
+        ("init-select/array", "%A_%a.out", " --dependency=afterok:2 --array=0-1", " --shards 2"),
+        ("init-select", "%j.out", " --dependency=afterok:2:3", " --shards 2"),
+        ("delt-synthesize/array", "%A_%a.out", " --dependency=afterok:4 --array=0-1", " --shards 2"),
+        ("delt-synthesize", "%j.out", " --dependency=afterok:4:5", " --shards 2"),
+        ("relabel/array", "%A_%a.out", " --dependency=afterok:6 --array=0-1", " --shards 2"),
+        ("relabel", "%j.out", " --dependency=afterok:6:7", " --shards 2"),
+        ("evaluate", "%j.out", " --dependency=afterok:8", ""),
+    ];
+    let calls = std::fs::read_to_string(folder.path().join("sbatch.calls")).unwrap();
+    assert_eq!(calls.lines().count(), expected.len(), "{calls}");
+    for (call, (name, log, options, shards)) in calls.lines().zip(expected) {
+        let stage = name.trim_end_matches("/array");
+        assert!(call.starts_with(&format!("--parsable --job-name=demo/{name} --chdir=/")), "{call}");
+        let rest = format!(
+            " --output={}/demo/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
+             --pipeline pipelines/demo.yaml --store data/store --device auto{shards}",
+            logs.display()
+        );
+        assert!(call.ends_with(&rest), "{call}\n{rest}");
+    }
+    assert_eq!(said.len(), expected.len() + 1, "one line for each job, and how to follow them");
+    assert_eq!(
+        said[2],
+        format!("demo/init-select/array: job 3, log {}/demo/init-select/array-3_*.out", logs.display())
+    );
+}
+
+#[test]
+fn a_dry_run_submits_nothing() {
+    let Some(found) = commands(&["demo", "SLURM=1", "DRY_RUN=1"]) else { return };
+    assert_eq!(found, STAGES.map(|stage| command(stage, "--dry-run")));
 }
