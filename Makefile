@@ -63,7 +63,7 @@ follow  = squeue --me shows the jobs; scancel stops one, and the same make comma
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 store-gc smoke verify-device check-cuda test-vulkan compare bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer test-s3 store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
@@ -207,6 +207,9 @@ check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
 # make test-vulkan TUNE=0 VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json
 test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_DRIVER_FILES=driver.json chooses the driver)
 	DELT_DEVICE=vulkan $(MAKE) --no-print-directory test-golden BACKEND=vulkan
+
+test-slurm: build ## pipelines through Slurm, on one that it starts here and stops (Debian: slurm-wlm, munge); BIN=folder
+	tests/slurm/run '$(BIN)'
 
 BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
 
