@@ -116,17 +116,16 @@ impl Bucket {
         }
     }
 
-    /// Writes a small object; false where `mode` forbids it because of what is there.
+    /// Writes a small object; false where `mode` forbids it because of what is there, or is there no more.
     pub(super) fn put(&self, name: &str, bytes: Vec<u8>, mode: PutMode) -> Result<bool> {
+        let is_update = matches!(mode, PutMode::Update(_));
         let options = PutOptions { mode, ..PutOptions::default() };
         let at = self.at(name);
         match self.runtime.block_on(self.objects.put_opts(&at, PutPayload::from(bytes), options)) {
             Ok(_) => Ok(true),
-            Err(
-                ObjectError::AlreadyExists { .. }
-                | ObjectError::Precondition { .. }
-                | ObjectError::NotFound { .. },
-            ) => Ok(false),
+            Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => Ok(false),
+            // without an update, what is not there is the bucket
+            Err(ObjectError::NotFound { .. }) if is_update => Ok(false),
             Err(source) => Err(remote(self.place(name), "written", source)),
         }
     }

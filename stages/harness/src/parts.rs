@@ -97,22 +97,18 @@ impl Session {
         pieces: &InPieces<'_>,
         join: impl FnOnce(&Pieces, &Work<'_>) -> Result<Made>,
     ) -> Result<()> {
-        let is_wanted = self.args.force || self.store().lookup(plan.kind, &plan.key())?.is_none();
-        let Some(shards) = self.args.shards().filter(|_| is_wanted) else {
-            if self.makes_one_part() {
-                self.say_once(format!(
-                    "{}: {} is there, so no part of it is made",
-                    self.stage().name,
-                    plan.run
-                ));
-                return Ok(());
-            }
+        let is_there = !self.args.force && self.store().lookup(plan.kind, &plan.key())?.is_some();
+        if is_there && self.makes_one_part() {
+            self.say_once(format!("{}: {} is there, so no part of it is made", self.stage().name, plan.run));
+            return Ok(());
+        }
+        let Some(shards) = self.args.shards().filter(|_| !is_there) else {
             self.produce(plan, |work| {
                 let units = (pieces.units)()?;
                 (pieces.make)(0..units, work)?;
                 join(&Pieces::in_folder(units, work.checkpoint_dir()), work)
             })?;
-            return Ok(());
+            return self.forget_parts(plan);
         };
         let ranges = shards.ranges((pieces.units)()?);
         let mut parts = Vec::new();
@@ -135,21 +131,28 @@ impl Session {
             };
             join(&Pieces(parts.iter().filter_map(place).collect()), work)
         })?;
-        if !self.args.dry_run {
-            // the whole is there: its parts may go with the next garbage collection
-            for (part, ..) in &parts {
-                self.store().forget(&part.run)?;
-            }
+        self.forget_parts(plan)
+    }
+
+    /// Once the whole is there, its parts may go with the next garbage collection.
+    fn forget_parts(&self, plan: &Plan) -> Result<()> {
+        if self.args.shards.is_some() && !self.args.dry_run {
+            self.store().forget(&parts_of(plan))?;
         }
         Ok(())
     }
+}
+
+/// The name above the runs of the parts of an artifact.
+fn parts_of(plan: &Plan) -> String {
+    format!("{}.parts", plan.run)
 }
 
 fn part_of(plan: &Plan, range: &Range<u64>) -> Plan {
     Plan {
         kind: plan.kind.part(),
         config: json!({ "of": plan.config, "from": range.start, "to": range.end }),
-        run: format!("{}.part-{:06}-{:06}", plan.run, range.start, range.end),
+        run: format!("{}/{:06}-{:06}", parts_of(plan), range.start, range.end),
         ..plan.clone()
     }
 }
