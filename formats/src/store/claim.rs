@@ -250,9 +250,18 @@ fn is_own(path: &Path, token: &str) -> bool {
 }
 
 fn create_new(path: &Path, holder: &Holder) -> std::io::Result<()> {
-    let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(canonical_json(holder).as_bytes())?;
-    file.sync_all()
+    let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
+    write_or_remove(file, path, canonical_json(holder).as_bytes())
+}
+
+/// Writes a claim that was just created. One that does not fit on the disk goes again: nobody could tell whose it is, and
+/// the next run would wait until it is stale.
+fn write_or_remove(mut file: fs_err::File, path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let written = file.write_all(text).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs_err::remove_file(path);
+    }
+    written
 }
 
 /// Removes a claim, but never one that somebody else created under the same number meanwhile.
@@ -347,5 +356,21 @@ impl Drop for HeldClaim {
         remove_own(&self.path, &self.token);
         // Only goes if nothing else is left in it.
         let _ = fs_err::remove_dir(work_dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_cannot_be_written_is_not_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("claim.1");
+        fs_err::write(&path, "").unwrap();
+        // opened for reading, so that writing fails as on a full disk
+        let file = fs_err::File::open(&path).unwrap();
+        write_or_remove(file, &path, b"{}").unwrap_err();
+        assert!(!path.exists());
     }
 }
