@@ -158,7 +158,7 @@ fn branch_row(session: &Session, branch: &Branch) -> Result<Row> {
     let Some(entry) = if_made(session.evaluation(branch))? else {
         return Ok(Row::unmeasured(branch.name.clone(), student));
     };
-    let summary = Summary::read(entry.file(SUMMARY_FILE)?)?;
+    let summary = Summary::read(entry.verified_file(SUMMARY_FILE)?)?;
     let n = summary.students.len();
     Ok(Row {
         name: branch.name.clone(),

@@ -132,14 +132,14 @@ impl BranchFindings {
     fn collect(session: &Session, branch: &Branch) -> Result<Self> {
         let history = match if_made(session.evaluation(branch))? {
             Some(entry) => {
-                HistoryReader::open(entry.file(HISTORY_FILE)?)?.rows().collect::<Result<_, _>>()?
+                HistoryReader::open(entry.verified_file(HISTORY_FILE)?)?.rows().collect::<Result<_, _>>()?
             }
             None => Vec::new(),
         };
         let synthetic = if_made(session.synthetic(branch))?;
         let trace = match &synthetic {
             Some(entry) if entry.manifest.files.contains_key(TRACE_FILE) => {
-                TraceReader::open(entry.file(TRACE_FILE)?)?.rows().collect::<Result<_, _>>()?
+                TraceReader::open(entry.verified_file(TRACE_FILE)?)?.rows().collect::<Result<_, _>>()?
             }
             _ => Vec::new(),
         };

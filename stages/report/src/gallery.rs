@@ -66,7 +66,7 @@ impl Gallery {
         let shown = u32::try_from(shown.max(1)).unwrap_or(u32::MAX);
 
         let mut slots: BTreeMap<(u32, u32), Slot> = BTreeMap::new();
-        for row in SyntheticReader::open(synthetic.file(SYNTHETIC_FILE)?)?.rows() {
+        for row in SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?.rows() {
             let row = row?;
             if row.label < shown {
                 let slot = slots.entry((row.label, row.slot)).or_default();
@@ -74,7 +74,7 @@ impl Gallery {
             }
         }
         if let Some(initial) = initial {
-            for row in InitialReader::open(initial.file(INITIAL_FILE)?)?.rows() {
+            for row in InitialReader::open(initial.verified_file(INITIAL_FILE)?)?.rows() {
                 let row = row?;
                 if let Some(slot) = slots.get_mut(&(row.label, row.slot)) {
                     slot.probability = Some(row.probability);

@@ -121,7 +121,7 @@ pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
         if let Some(entry) = if_made(session.evaluation(branch))? {
             let images = session.synthetic(branch)?.manifest.digest;
             let teacher = session.network(branch, Role::Teacher)?.manifest.digest;
-            let summary = Summary::read(entry.file(SUMMARY_FILE)?)?;
+            let summary = Summary::read(entry.verified_file(SUMMARY_FILE)?)?;
             let kind = kind_of(&branch.pipeline);
             evaluated.push(Evaluated { branch, kind, subject: (images, teacher), summary });
         }
@@ -220,7 +220,7 @@ fn cosine_by_class(
     let network =
         FrozenNetwork::load(&facts.architecture, classes, facts.size as usize, &weights, &device.device)?;
     let (mut pictures, mut labels) = (Vec::new(), Vec::new());
-    for row in SyntheticReader::open(synthetic.file(SYNTHETIC_FILE)?)?.rows() {
+    for row in SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?.rows() {
         let row = row?;
         let picture = Picture::decode(&row.png);
         pictures.push(picture.with_context(|| format!("{SYNTHETIC_FILE}, row {}", pictures.len()))?);
