@@ -5,10 +5,11 @@ use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::canonical::{Digest, canonical_json};
 use crate::error::{FormatError, Result};
+use crate::store::{Key, key_of};
 
 /// The Parquet or safetensors metadata key which holds the canonical JSON of a [`Provenance`].
 pub const METADATA_KEY: &str = "delt";
@@ -155,6 +156,18 @@ impl Provenance {
         let schema_version = artifact.schema_version();
         let producer = producer.into();
         Self { artifact, schema_version, producer, algorithm_version, classes, config, seed, inputs }
+    }
+
+    /// The key under which the store holds what is made by this and from these inputs. The classes are not part of it: they
+    /// come of the inputs.
+    pub fn key(&self) -> Key {
+        let config = json!({
+            "artifact": self.artifact,
+            "schema": self.schema_version,
+            "seed": self.seed,
+            "stage": self.config,
+        });
+        key_of(&self.producer, self.algorithm_version, &config, &self.inputs)
     }
 
     /// The metadata value that stands under [`METADATA_KEY`].

@@ -19,14 +19,15 @@ fn delt_store(root: &Path, args: &[&str]) -> (i32, String, String) {
 
 fn make(store: &Store, name: &str) -> Entry {
     let kind = ArtifactKind::Scores;
-    let key = Digest::of_bytes(name.as_bytes());
-    let Claim::Work(workspace) = store.claim(kind, &key, &mut |_| ControlFlow::Break(())).unwrap() else {
+    let classes = vec!["cat".to_owned()];
+    let config = serde_json::json!({ "name": name });
+    let provenance = Provenance::new(kind, "init-select", 1, classes, config, 0, BTreeMap::new());
+    let Claim::Work(workspace) =
+        store.claim(kind, &provenance.key(), &mut |_| ControlFlow::Break(())).unwrap()
+    else {
         panic!("{name} is there")
     };
     fs_err::write(workspace.out_dir().join("scores.parquet"), name).unwrap();
-    let classes = vec!["cat".to_owned()];
-    let provenance =
-        Provenance::new(kind, "init-select", 1, classes, serde_json::json!({}), 0, BTreeMap::new());
     workspace.publish(provenance, serde_json::json!({})).unwrap()
 }
 

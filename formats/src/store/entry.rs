@@ -213,6 +213,12 @@ pub(super) fn identify(
         let judgement = if found > expected { Identity::Newer } else { Identity::Damaged };
         return judgement(FormatError::WrongVersion { path, kind, found, expected }.into());
     }
+    // The content digest covers what was made, the key what it was made by and from.
+    let found = manifest.provenance.key();
+    if found != manifest.key {
+        let (expected, stage) = (manifest.key, kind.stage());
+        return Identity::Damaged(StoreError::OtherOrigin { path, found, expected, stage });
+    }
     Identity::Known(Box::new(manifest))
 }
 

@@ -108,6 +108,19 @@ pub enum StoreError {
         stage: &'static str,
     },
 
+    /// The making that a manifest states is not the one that its key stands for.
+    #[error("{}: damaged: what it says of its making has key {found}, expected {expected}; re-run {stage} with FORCE=1", .path.display())]
+    OtherOrigin {
+        /// The manifest.
+        path: PathBuf,
+        /// The key of what it says.
+        found: Key,
+        /// The key it is kept under.
+        expected: Key,
+        /// The stage that makes the artifact.
+        stage: &'static str,
+    },
+
     /// An artifact has no file of that name.
     #[error("{}: has no file `{name}`, it holds {}; re-run {stage}", .dir.display(), .found.join(", "))]
     NoSuchFile {
@@ -142,6 +155,15 @@ pub enum StoreError {
         found: ArtifactKind,
         /// What was claimed.
         expected: ArtifactKind,
+    },
+
+    /// A stage publishes something that was made otherwise than what it claimed.
+    #[error("claimed key {expected}, but the provenance to publish is that of {found}")]
+    OtherKey {
+        /// The key of the provenance.
+        found: Key,
+        /// What was claimed.
+        expected: Key,
     },
 
     /// The name of a run cannot be a path below `runs/`.

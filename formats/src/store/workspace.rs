@@ -115,6 +115,10 @@ impl Workspace {
         if provenance.artifact != self.kind {
             return Err(StoreError::OtherArtifact { found: provenance.artifact, expected: self.kind });
         }
+        let found = provenance.key();
+        if found != self.key {
+            return Err(StoreError::OtherKey { found, expected: self.key.clone() });
+        }
         let files = files_of(&self.out_dir)?;
         let manifest = Manifest::new(self.key.clone(), provenance, facts, files);
         write_atomic(&self.out_dir.join(PENDING_MANIFEST), &manifest.to_json())?;

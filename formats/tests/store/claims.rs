@@ -47,7 +47,7 @@ fn of_many_threads_that_want_one_key_one_works_and_the_others_wait_for_it() {
                     // Longer than a silent claim would be believed: the heartbeat keeps it alive.
                     std::thread::sleep(FAST.stale * 2);
                     fs_err::write(workspace.out_dir().join("a.bin"), "x").unwrap();
-                    workspace.publish(provenance(KIND, &[]), json!({})).unwrap().manifest.digest
+                    workspace.publish(provenance(KIND, "a", &[]), json!({})).unwrap().manifest.digest
                 }
             }
         };
@@ -72,7 +72,7 @@ fn other_process() {
     }
     std::thread::sleep(Duration::from_millis(300));
     fs_err::write(workspace.out_dir().join("a.bin"), "by the other process").unwrap();
-    workspace.publish(provenance(KIND, &[]), json!({})).unwrap();
+    workspace.publish(provenance(KIND, "a", &[]), json!({})).unwrap();
 }
 
 fn start_other_process(store: &Store, abort: bool) -> std::process::Child {
@@ -131,7 +131,7 @@ fn a_claim_whose_counter_stands_still_is_taken_over_by_exactly_one_waiter() {
                     assert!(started.elapsed() >= FAST.stale);
                     std::thread::sleep(Duration::from_millis(100));
                     fs_err::write(workspace.out_dir().join("a.bin"), "x").unwrap();
-                    workspace.publish(provenance(KIND, &[]), json!({})).unwrap();
+                    workspace.publish(provenance(KIND, "a", &[]), json!({})).unwrap();
                 }
             });
         }
@@ -176,7 +176,7 @@ fn a_holder_who_stood_still_for_too_long_can_neither_publish_nor_touch_its_succe
     assert!(successor.checkpoint_dir().exists() && successor.out_dir().exists());
     successor.ensure_held().unwrap();
     fs_err::write(successor.out_dir().join("a.bin"), "x").unwrap();
-    successor.publish(provenance(KIND, &[]), json!({})).unwrap().verify().unwrap();
+    successor.publish(provenance(KIND, "a", &[]), json!({})).unwrap().verify().unwrap();
     assert!(!work_dir(&store, "a").exists());
 }
 
@@ -188,7 +188,7 @@ fn a_holder_who_was_overtaken_gets_the_successors_artifact_or_an_error_when_it_p
     assert!(!suspended.out_dir().exists());
     fs_err::create_dir_all(suspended.out_dir()).unwrap();
     fs_err::write(suspended.out_dir().join("a.bin"), "late").unwrap();
-    let error = suspended.publish(provenance(KIND, &[]), json!({})).unwrap_err();
+    let error = suspended.publish(provenance(KIND, "a", &[]), json!({})).unwrap_err();
     assert!(matches!(error, StoreError::TakenOver { .. }), "{error}");
     assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
     drop(successor);
@@ -196,13 +196,13 @@ fn a_holder_who_was_overtaken_gets_the_successors_artifact_or_an_error_when_it_p
     let (_dir, store) = fresh();
     let (suspended, successor) = overtaken(&store);
     fs_err::write(successor.out_dir().join("a.bin"), "x").unwrap();
-    let made = successor.publish(provenance(KIND, &[]), json!({})).unwrap();
+    let made = successor.publish(provenance(KIND, "a", &[]), json!({})).unwrap();
     assert_eq!(suspended.ensure_held().unwrap_err().to_string(), taken_over("another process"));
     // Somebody else claims the same key anew: the number of its claim is that of the suspended one.
     let third = work(store.claim_anew(KIND, &key("a"), &mut no_wait).unwrap());
     fs_err::create_dir_all(suspended.out_dir()).unwrap();
     fs_err::write(suspended.out_dir().join("a.bin"), "late").unwrap();
-    let found = suspended.publish(provenance(KIND, &[]), json!({})).unwrap();
+    let found = suspended.publish(provenance(KIND, "a", &[]), json!({})).unwrap();
     assert_eq!(found.manifest, made.manifest);
     third.ensure_held().unwrap();
 }

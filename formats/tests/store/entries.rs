@@ -75,7 +75,7 @@ fn an_artifact_that_could_not_be_published_is_published_by_the_next_claim() {
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
     fs_err::write(&kinds, "in the way").unwrap();
-    workspace.publish(provenance(KIND, &[]), json!({})).unwrap_err();
+    workspace.publish(provenance(KIND, "a", &[]), json!({})).unwrap_err();
     fs_err::remove_file(&kinds).unwrap();
     hit(store.claim(KIND, &key("a"), &mut no_wait).unwrap()).verify().unwrap();
 }
@@ -89,7 +89,7 @@ fn a_crash_that_left_wrong_bytes_is_made_again() {
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     assert_eq!(workspace.damage(), Some("it has no manifest"));
     fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
-    let again = workspace.publish(provenance(KIND, &[]), json!({ "made": "a" })).unwrap();
+    let again = workspace.publish(provenance(KIND, "a", &[]), json!({ "made": "a" })).unwrap();
     assert_eq!(again.manifest, entry.manifest);
     again.verify().unwrap();
 }
@@ -106,7 +106,7 @@ fn a_file_of_another_size_is_a_miss_that_says_why_and_is_replaced() {
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     assert_eq!(workspace.damage(), Some(message.as_str()));
     fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
-    workspace.publish(provenance(KIND, &[]), json!({})).unwrap().verify().unwrap();
+    workspace.publish(provenance(KIND, "a", &[]), json!({})).unwrap().verify().unwrap();
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn the_second_of_two_publishers_gets_what_the_first_published() {
     let place = store.entry_dir(KIND, &key("a"));
     fs_err::create_dir_all(place.parent().unwrap()).unwrap();
     copy_folder(&first.dir, &place);
-    let entry = slow.publish(provenance(KIND, &[]), json!({})).unwrap();
+    let entry = slow.publish(provenance(KIND, "a", &[]), json!({})).unwrap();
     assert_eq!(entry.manifest, first.manifest);
     entry.verify().unwrap();
     assert_eq!(fs_err::read(entry.dir.join("run.json")).unwrap(), b"{}");
@@ -277,7 +277,7 @@ fn what_cannot_be_published_is_refused() {
         prepare(&out);
         (
             out.display().to_string(),
-            workspace.publish(provenance(kind, &[]), json!({})).unwrap_err().to_string(),
+            workspace.publish(provenance(kind, "a", &[]), json!({})).unwrap_err().to_string(),
         )
     };
     let (out, message) = publish(&|_| {}, KIND);
@@ -291,6 +291,39 @@ fn what_cannot_be_published_is_refused() {
     );
     let (_, message) = publish(&|_| {}, ArtifactKind::Teacher);
     assert_eq!(message, "claimed labels, but the provenance to publish is of teacher");
+    let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
+    assert_eq!(
+        workspace.publish(provenance(KIND, "b", &[]), json!({})).unwrap_err().to_string(),
+        format!("claimed key {}, but the provenance to publish is that of {}", key("a"), key("b"))
+    );
+}
+
+#[test]
+fn a_manifest_whose_account_of_the_making_was_changed_is_a_miss() {
+    let (_dir, store) = fresh();
+    let entry = make(&store, KIND, "a", &[]);
+    let path = entry.dir.join("manifest.json");
+    let text = fs_err::read_to_string(&path).unwrap();
+    let changes = [
+        ("\"producer\": \"relabel\"", "\"producer\": \"relabem\""),
+        ("\"name\": \"a\"", "\"name\": \"c\""),
+        ("\"seed\": 0", "\"seed\": 1"),
+        ("\"algorithm_version\": 1", "\"algorithm_version\": 3"),
+        ("\"inputs\": {}", "\"inputs\": {\"teacher\": \"DIGEST\"}"),
+    ];
+    for (before, after) in changes {
+        let changed = text.replace(before, &after.replace("DIGEST", key("x").as_str()));
+        assert_ne!(changed, text, "{before}");
+        fs_err::write(&path, changed).unwrap();
+        let found = Manifest::read(&path).unwrap().provenance.key();
+        let expected = format!(
+            "{}: damaged: what it says of its making has key {found}, expected {}; re-run relabel with FORCE=1",
+            path.display(),
+            key("a")
+        );
+        assert_eq!(store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
+        assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
+    }
 }
 
 #[test]
@@ -305,7 +338,7 @@ fn an_artifact_made_anew_stays_until_the_new_one_takes_its_place() {
     let again = work(store.claim_anew(KIND, &key("a"), &mut no_wait).unwrap());
     assert!(again.checkpoint_dir().join("epoch").exists(), "the forced run cannot go on");
     fs_err::write(again.out_dir().join("new.bin"), "new").unwrap();
-    let new = again.publish(provenance(KIND, &[]), json!({})).unwrap();
+    let new = again.publish(provenance(KIND, "a", &[]), json!({})).unwrap();
     assert_ne!(new.manifest.digest, old.manifest.digest);
     let found = store.lookup(KIND, &key("a")).unwrap().unwrap();
     assert_eq!(found.manifest.digest, new.manifest.digest);

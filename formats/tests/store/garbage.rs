@@ -48,7 +48,7 @@ fn garbage_is_what_no_run_leads_to_and_only_deleting_deletes_it() {
     let teacher = make(&store, ArtifactKind::Teacher, "t", &[("dataset", &dataset.manifest.digest)]);
     let labels = make(&store, KIND, "l", &[("teacher", &teacher.manifest.digest)]);
     let old = make(&store, KIND, "old", &[("teacher", &teacher.manifest.digest)]);
-    store.point("demo/delt/labels", KIND, &key("l")).unwrap();
+    store.point("demo/delt/labels", KIND, &labels.manifest.key).unwrap();
     store.point("demo/delt/gone", KIND, &key("gone")).unwrap();
     let broken = store.entry_dir(KIND, &key("broken"));
     fs_err::create_dir_all(&broken).unwrap();
@@ -140,7 +140,7 @@ fn a_run_points_to_what_is_published_for_it() {
     let (_dir, store) = fresh();
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
-    workspace.publish_for("demo/delt/labels", provenance(KIND, &[]), json!({})).unwrap();
+    workspace.publish_for("demo/delt/labels", provenance(KIND, "a", &[]), json!({})).unwrap();
     assert_eq!(store.pointer("demo/delt/labels").unwrap().unwrap().key, key("a"));
     assert_eq!(store.gc(&DELETE, &mut silent).unwrap().kept, 1);
 }
@@ -149,8 +149,8 @@ fn a_run_points_to_what_is_published_for_it() {
 fn the_memory_of_a_source_keeps_nothing_from_being_garbage() {
     let (_dir, store) = fresh();
     let dataset = make(&store, ArtifactKind::Dataset, "d", &[]);
-    store.point("sources/dataset-0123", ArtifactKind::Dataset, &key("d")).unwrap();
-    store.point("sources/delt/dataset", ArtifactKind::Dataset, &key("d")).unwrap();
+    store.point("sources/dataset-0123", ArtifactKind::Dataset, &dataset.manifest.key).unwrap();
+    store.point("sources/delt/dataset", ArtifactKind::Dataset, &dataset.manifest.key).unwrap();
     assert_eq!(store.gc(&LOOK, &mut silent).unwrap().garbage, [], "a pipeline may be called sources");
     store.forget("sources/delt").unwrap();
     assert_eq!(paths(&store.gc(&DELETE, &mut silent).unwrap().garbage), [dataset.dir]);
@@ -204,9 +204,11 @@ fn a_file_that_is_no_pointer_is_named_and_keeps_all_from_being_garbage() {
 fn only_named_runs_may_be_kept_and_only_what_a_run_alone_leads_to_is_cleaned() {
     let (_dir, store) = fresh();
     let teacher = make(&store, ArtifactKind::Teacher, "t", &[]);
+    let mut made = Vec::new();
     for name in ["a", "b"] {
-        make(&store, KIND, name, &[("teacher", &teacher.manifest.digest)]);
-        store.point(&format!("{name}/delt/labels"), KIND, &key(name)).unwrap();
+        let labels = make(&store, KIND, name, &[("teacher", &teacher.manifest.digest)]);
+        store.point(&format!("{name}/delt/labels"), KIND, &labels.manifest.key).unwrap();
+        made.push(labels.dir);
     }
     let stray = make(&store, KIND, "stray", &[]);
     let scope = |scope| Collection { scope, ..DELETE };
@@ -215,12 +217,12 @@ fn only_named_runs_may_be_kept_and_only_what_a_run_alone_leads_to_is_cleaned() {
 
     let cleaned = store.gc(&scope(Scope::Clean(vec!["a".to_owned()])), &mut silent).unwrap();
     assert_eq!(cleaned.forgotten, ["a/delt/labels"]);
-    assert_eq!(paths(&cleaned.garbage), [store.entry_dir(KIND, &key("a"))]);
+    assert_eq!(paths(&cleaned.garbage), [made[0].clone()]);
     assert!(stray.dir.exists() && teacher.dir.exists());
 
     let look = Collection { scope: Scope::Keep(vec!["b/delt".to_owned()]), ..LOOK };
     assert_eq!(paths(&store.gc(&look, &mut silent).unwrap().garbage), [stray.dir.clone()]);
-    store.point("c/delt/teacher", ArtifactKind::Teacher, &key("t")).unwrap();
+    store.point("c/delt/teacher", ArtifactKind::Teacher, &teacher.manifest.key).unwrap();
     let kept = store.gc(&scope(Scope::Keep(vec!["c".to_owned()])), &mut silent).unwrap();
     assert_eq!((kept.kept, kept.forgotten.as_slice()), (1, &["b/delt/labels".to_owned()][..]));
     assert_eq!(store.pointers().unwrap().len(), 1);

@@ -5,13 +5,12 @@ mod claims;
 mod entries;
 mod garbage;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_formats::store::{ClaimTiming, KEY_DIGITS, key_of};
+use delt_formats::store::{ClaimTiming, KEY_DIGITS};
 use delt_formats::{Claim, Digest, Entry, Holder, Key, Store, Workspace};
 use serde_json::json;
 use tempfile::TempDir;
@@ -36,12 +35,12 @@ fn fresh() -> (TempDir, Store) {
 }
 
 fn key(name: &str) -> Key {
-    key_of("relabel", 1, &json!({ "name": name }), &BTreeMap::new())
+    provenance(KIND, name, &[]).key()
 }
 
-fn provenance(kind: ArtifactKind, inputs: &[(&str, &Digest)]) -> Provenance {
+fn provenance(kind: ArtifactKind, name: &str, inputs: &[(&str, &Digest)]) -> Provenance {
     let inputs = inputs.iter().map(|(role, digest)| ((*role).to_owned(), (*digest).clone())).collect();
-    Provenance::new(kind, kind.stage(), 1, vec!["cat".to_owned()], json!({}), 0, inputs)
+    Provenance::new(kind, kind.stage(), 1, vec!["cat".to_owned()], json!({ "name": name }), 0, inputs)
 }
 
 fn no_wait(holder: &Holder) -> ControlFlow<()> {
@@ -67,10 +66,11 @@ fn hit(claim: Claim) -> Entry {
 }
 
 fn make(store: &Store, kind: ArtifactKind, name: &str, inputs: &[(&str, &Digest)]) -> Entry {
-    let workspace = work(store.claim(kind, &key(name), &mut no_wait).unwrap());
+    let provenance = provenance(kind, name, inputs);
+    let workspace = work(store.claim(kind, &provenance.key(), &mut no_wait).unwrap());
     fs_err::write(workspace.out_dir().join("a.bin"), name).unwrap();
     fs_err::write(workspace.out_dir().join("run.json"), "{}").unwrap();
-    workspace.publish(provenance(kind, inputs), json!({ "made": name })).unwrap()
+    workspace.publish(provenance, json!({ "made": name })).unwrap()
 }
 
 fn work_dir(store: &Store, name: &str) -> PathBuf {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_formats::store::key_of;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A stage's name and algorithm version. The version is raised whenever the same inputs would give other bytes;
 /// it is never the version of the source tree.
@@ -73,13 +72,7 @@ pub struct Plan {
 impl Plan {
     /// The key under which the store holds the artifact.
     pub fn key(&self) -> Digest {
-        let config = json!({
-            "artifact": self.kind,
-            "schema": self.kind.schema_version(),
-            "seed": self.seed,
-            "stage": self.config,
-        });
-        key_of(self.stage.name, self.stage.algorithm_version, &config, &self.inputs)
+        self.provenance(&[]).key()
     }
 
     /// What every file of the artifact says about its origin.

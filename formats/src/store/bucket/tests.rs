@@ -58,13 +58,13 @@ impl Team {
 }
 
 fn key(name: &str) -> Key {
-    key_of("relabel", 1, &json!({ "name": name }), &BTreeMap::new())
+    provenance(name, &[]).key()
 }
 
-fn provenance(inputs: &[(&str, &Entry)]) -> Provenance {
+fn provenance(name: &str, inputs: &[(&str, &Entry)]) -> Provenance {
     let inputs =
         inputs.iter().map(|(role, entry)| ((*role).to_owned(), entry.manifest.digest.clone())).collect();
-    Provenance::new(KIND, KIND.stage(), 1, vec!["cat".to_owned()], json!({}), 0, inputs)
+    Provenance::new(KIND, KIND.stage(), 1, vec!["cat".to_owned()], json!({ "name": name }), 0, inputs)
 }
 
 fn no_wait(holder: &Holder) -> ControlFlow<()> {
@@ -85,14 +85,15 @@ fn hit(claim: Claim) -> Entry {
     }
 }
 
-fn finish(workspace: Workspace, content: &[u8], inputs: &[(&str, &Entry)]) -> Entry {
+fn finish(workspace: Workspace, content: &[u8], provenance: Provenance) -> Entry {
     fs_err::write(workspace.out_dir().join("a.bin"), content).unwrap();
     fs_err::write(workspace.out_dir().join("run.json"), "{\"host\":\"a\"}").unwrap();
-    workspace.publish(provenance(inputs), json!({})).unwrap()
+    workspace.publish(provenance, json!({})).unwrap()
 }
 
 fn make(store: &Store, name: &str, inputs: &[(&str, &Entry)]) -> Entry {
-    finish(work(store.claim(KIND, &key(name), &mut no_wait).unwrap()), name.as_bytes(), inputs)
+    let provenance = provenance(name, inputs);
+    finish(work(store.claim(KIND, &provenance.key(), &mut no_wait).unwrap()), name.as_bytes(), provenance)
 }
 
 fn content(entry: &Entry) -> Vec<u8> {
@@ -124,7 +125,7 @@ fn what_one_machine_made_another_has_without_making_it() {
 fn a_file_of_many_parts_arrives_as_it_was() {
     let team = Team::new();
     let bytes: Vec<u8> = (0..3 * PART_BYTES + 17).map(|at| (at % 251) as u8).collect();
-    finish(work(team.machine("a").claim(KIND, &key("big"), &mut no_wait).unwrap()), &bytes, &[]);
+    finish(work(team.machine("a").claim(KIND, &key("big"), &mut no_wait).unwrap()), &bytes, provenance("big", &[]));
     assert!(content(&team.machine("b").lookup(KIND, &key("big")).unwrap().unwrap()) == bytes);
 }
 
@@ -147,7 +148,7 @@ fn of_many_machines_that_want_one_key_one_works_and_the_others_wait_for_it() {
                         workers.fetch_add(1, Ordering::Relaxed);
                         // longer than a silent claim would be believed: the heartbeat keeps it alive
                         std::thread::sleep(FAST.stale * 2);
-                        finish(workspace, b"x", &[])
+                        finish(workspace, b"x", provenance("x", &[]))
                     }
                 };
                 assert_eq!(content(&entry), b"x");
@@ -182,7 +183,7 @@ fn a_claim_that_stands_still_is_taken_over_and_its_holder_refused() {
     let error = first.ensure_held().unwrap_err();
     assert!(error.to_string().contains("taken over by elsewhere pid 1"), "{error}");
     fs_err::write(first.out_dir().join("a.bin"), "late").unwrap();
-    assert!(matches!(first.publish(provenance(&[]), json!({})), Err(StoreError::TakenOver { .. })));
+    assert!(matches!(first.publish(provenance("x", &[]), json!({})), Err(StoreError::TakenOver { .. })));
     assert!(team.machine("b").lookup(KIND, &key("x")).unwrap().is_none());
 }
 
@@ -199,14 +200,14 @@ fn an_artifact_whose_upload_failed_is_uploaded_by_the_next_run() {
 #[test]
 fn of_twins_with_other_bytes_the_first_counts_for_all() {
     let team = Team::new();
-    finish(work(team.alone("a").claim(KIND, &key("x"), &mut no_wait).unwrap()), b"one", &[]);
-    finish(work(team.alone("b").claim(KIND, &key("x"), &mut no_wait).unwrap()), b"two", &[]);
+    finish(work(team.alone("a").claim(KIND, &key("x"), &mut no_wait).unwrap()), b"one", provenance("x", &[]));
+    finish(work(team.alone("b").claim(KIND, &key("x"), &mut no_wait).unwrap()), b"two", provenance("x", &[]));
     for machine in ["b", "a", "c"] {
         let entry = hit(team.machine(machine).claim(KIND, &key("x"), &mut no_wait).unwrap());
         assert_eq!(content(&entry), b"two", "on {machine}");
     }
     let anew = work(team.machine("a").claim_anew(KIND, &key("x"), &mut no_wait).unwrap());
-    assert_eq!(content(&finish(anew, b"three", &[])), b"three");
+    assert_eq!(content(&finish(anew, b"three", provenance("x", &[]))), b"three");
     assert_eq!(content(&team.machine("b").lookup(KIND, &key("x")).unwrap().unwrap()), b"three");
 }
 
@@ -256,9 +257,9 @@ fn garbage_is_what_no_run_leads_to() {
     let team = Team::new();
     let store = team.machine("a");
     let teacher = make(&store, "teacher", &[]);
-    make(&store, "labels", &[("teacher", &teacher)]);
+    let labels = make(&store, "labels", &[("teacher", &teacher)]);
     make(&store, "old", &[]);
-    store.point("demo/delt/labels", KIND, &key("labels")).unwrap();
+    store.point("demo/delt/labels", KIND, &labels.manifest.key).unwrap();
     let stray = format!("{KIND}/{}/0123/a.bin", key("never").prefix(super::KEY_DIGITS));
     assert!(team.bucket().put(&stray, b"half".to_vec(), PutMode::Overwrite).unwrap());
 
