@@ -81,6 +81,17 @@ pub enum FormatError {
         source: serde_json::Error,
     },
 
+    /// A checkpoint has other bytes than those that were kept.
+    #[error("{}: its content has digest {found}, expected {expected} as when it was kept", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its digest.
+        found: Digest,
+        /// The digest it was kept with.
+        expected: Digest,
+    },
+
     /// The file belongs to another artifact.
     #[error("{}: belongs to artifact {found}, expected {}; give the file made by {}", .path.display(), names(.kinds), stages(.kinds))]
     WrongArtifact {

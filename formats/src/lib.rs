@@ -14,7 +14,7 @@
 //! | [`evaluation`], [`history`] | students trained on them: `history.parquet`, `summary.json` |
 //!
 //! Below them lie [`canonical`] (stable JSON and digests), [`provenance`] (the metadata key `delt`), [`picture`] (8-bit
-//! RGB), [`tensors`] (safetensors), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
+//! RGB), [`tensors`] (safetensors), [`sealed`] (checkpoints), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
 //! and [`store`] caches artifacts by key on storage shared by many machines:
 //! `delt-store ls`, `delt-store verify`, `delt-store forget`, `delt-store gc`, `delt-store path`.
 
@@ -33,6 +33,7 @@ mod packed_views;
 pub mod picture;
 pub mod provenance;
 pub mod scores;
+pub mod sealed;
 pub mod store;
 pub mod synthetic;
 pub mod table;

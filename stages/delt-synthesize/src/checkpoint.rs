@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::TraceRow;
-use delt_formats::{FormatError, NamedTensor, TensorValues, read_safetensors, write_safetensors};
+use delt_formats::{FormatError, NamedTensor, TensorValues, read_safetensors, sealed, write_safetensors};
 use delt_networks::LayerStatistics;
 
 use crate::early_late::BatchSchedule;
@@ -94,11 +94,7 @@ impl<'a> Checkpoints<'a> {
         tensors.push(float("images", vec![finished.images.len()], finished.images.clone()));
         write(&self.finished_path(batch), &tensors)?;
         let state = self.state_path(batch);
-        if state.exists() {
-            fs_err::remove_file(&state)
-                .map_err(|error| CheckpointError::Write { path: state, source: error.into() })?;
-        }
-        Ok(())
+        sealed::remove(&state).map_err(|source| CheckpointError::Write { path: state, source })
     }
 
     /// Whether a batch is finished.
@@ -282,7 +278,7 @@ fn floats(
 }
 
 fn read(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
-    match read_safetensors(path) {
+    match sealed::verify(path).and_then(|()| read_safetensors(path)) {
         Ok((tensors, _)) => Ok(tensors),
         Err(source) => Err(CheckpointError::Read { path: path.to_path_buf(), source }),
     }
@@ -304,6 +300,5 @@ fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
 /// Writes beside the target, waits until it is on disk, then renames: a kill never leaves half a checkpoint.
 fn replace(beside: &Path, path: &Path, tensors: &[NamedTensor]) -> Result<(), FormatError> {
     write_safetensors(beside, tensors, None)?;
-    fs_err::File::open(beside)?.sync_all()?;
-    Ok(fs_err::rename(beside, path)?)
+    sealed::seal(beside, path)
 }

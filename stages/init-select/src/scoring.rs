@@ -10,6 +10,7 @@ use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::picture::Picture;
 use delt_formats::scores::{ScoreRow, read_csv, write_csv};
+use delt_formats::sealed;
 use delt_formats::teacher::Normalization;
 use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
@@ -142,7 +143,7 @@ fn kept(path: &Path) -> Vec<ScoreRow> {
     if !path.exists() {
         return Vec::new();
     }
-    read_csv(path).unwrap_or_else(|error| {
+    sealed::verify(path).and_then(|()| read_csv(path)).unwrap_or_else(|error| {
         eprintln!("init-select: {error}; the checkpoint is dropped, scoring starts over");
         Vec::new()
     })
@@ -152,8 +153,7 @@ fn kept(path: &Path) -> Vec<ScoreRow> {
 fn keep(path: &Path, scores: &[ScoreRow]) -> Result<()> {
     let beside = path.with_extension("writing");
     write_csv(&beside, scores)?;
-    fs_err::File::open(&beside)?.sync_all()?;
-    Ok(fs_err::rename(&beside, path)?)
+    Ok(sealed::seal(&beside, path)?)
 }
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_comes_back_and_one_cut_short_is_dropped() {
+    fn a_checkpoint_comes_back_and_one_changed_or_cut_short_is_dropped() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join(UNFINISHED_FILE);
         assert_eq!(kept(&path), []);
@@ -170,6 +170,8 @@ mod tests {
         keep(&path, &scores).expect("written");
         assert_eq!(kept(&path), scores);
         let text = fs_err::read(&path).expect("readable");
+        fs_err::write(&path, String::from_utf8_lossy(&text).replace("0.7", "0.3")).expect("written");
+        assert_eq!(kept(&path), []);
         fs_err::write(&path, &text[..text.len() - 4]).expect("written");
         assert_eq!(kept(&path), []);
         fs_err::write(&path, "").expect("written");

@@ -9,7 +9,7 @@ use delt_augment::Draws;
 use delt_formats::provenance::Provenance;
 use delt_formats::{
     Entry, FormatError, LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, Picture, SyntheticReader,
-    TeacherFacts, ViewRow,
+    TeacherFacts, ViewRow, sealed,
 };
 use delt_harness::config::Branch;
 use delt_harness::config::relabel::Relabel;
@@ -104,12 +104,21 @@ fn label(session: &Session, branch: &Branch, seed: u64, epochs: Range<u32>, work
         let mut writer = create(relabel, &beside, &provenance, LabelPacking::FULL)?;
         writer.write_epoch(&rows)?;
         writer.finish()?;
-        Ok(fs_err::rename(&beside, piece(epoch))?)
+        Ok(sealed::seal_unsynced(&beside, &piece(epoch))?)
+    };
+    // an epoch is labelled again sooner than anybody asks about it
+    let is_kept = |epoch: u32| -> bool {
+        let path = piece(epoch);
+        let kept = path.exists().then(|| sealed::verify(&path).and_then(|()| LabelsReader::open(&path)));
+        if let Some(Err(error)) = &kept {
+            eprintln!("relabel: {error}; the epoch is labelled again");
+        }
+        matches!(kept, Some(Ok(_)))
     };
     behind(keep, |hand_over| {
         let (draws, spec, mut done) = (Draws::new(seed), relabel.view_spec(), 0);
         for epoch in epochs {
-            if piece(epoch).exists() {
+            if is_kept(epoch) {
                 done += pictures.len() as u64;
                 progress.resume_at(done);
                 continue;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use delt_formats::{Architecture, read_safetensors, write_safetensors};
+use delt_formats::{Architecture, read_safetensors, sealed, write_safetensors};
 use delt_networks::Network;
 use fs_err as fs;
 use serde::Serialize;
@@ -84,6 +84,7 @@ impl Checkpoint {
         let mut file = fs::File::create(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        sealed::seal_folder(&next)?;
         if current.exists() {
             remove(&previous)?;
             fs::rename(&current, &previous)?;
@@ -97,7 +98,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// Where a checkpoint is there and cannot be read.
+    /// Where a checkpoint is there and cannot be read, or a file in it has changed since.
     pub fn load<C: DeserializeOwned>(
         &self,
         architecture: &Architecture,
@@ -107,6 +108,7 @@ impl Checkpoint {
         optimizer: impl FnOnce(&Network) -> ModuleOptimizer,
     ) -> Result<Option<(Network, ModuleOptimizer, C)>, TrainingError> {
         let Some(dir) = self.latest() else { return Ok(None) };
+        sealed::verify_folder(&dir).map_err(|source| TrainingError::Damaged { path: dir.clone(), source })?;
         let (tensors, _) = read_safetensors(dir.join(NETWORK_FILE))?;
         let network = Network::from_named(architecture, classes, size, tensors, device)?;
         let path = dir.join(OPTIMIZER_FILE);

@@ -35,6 +35,15 @@ pub enum TrainingError {
         #[source]
         source: FormatError,
     },
+    /// A file of a checkpoint is not what was saved.
+    #[error("{}: the checkpoint is damaged; remove the folder to start over", path.display())]
+    Damaged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Which file, and why.
+        #[source]
+        source: FormatError,
+    },
     /// The optimizer's part of a checkpoint could not be read or written.
     #[error("{}: the optimizer's state cannot be read or written; remove the folder to start over", path.display())]
     Optimizer {

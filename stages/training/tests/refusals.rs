@@ -54,7 +54,7 @@ fn a_split_of_other_classes_names_the_first_that_differs() {
 }
 
 /// The message about a checkpoint in which one file holds something else.
-fn damaged(file: &str) -> (String, String) {
+fn damaged(file: &str, is_sealed: bool) -> (TrainingError, std::path::PathBuf) {
     let folder = tempfile::tempdir().expect("temporary folder");
     let device = Device::flex().autodiff();
     let recipe = Optimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
@@ -64,20 +64,36 @@ fn damaged(file: &str) -> (String, String) {
     checkpoint.save(&network, None, &optimizer_of(&network), &3_u32).expect("saved");
     let path = folder.path().join("training").join(file);
     std::fs::write(&path, "something else").expect("damaged");
+    if !is_sealed {
+        std::fs::remove_file(folder.path().join("training/digests.json")).expect("removed");
+    }
     let loaded = checkpoint.load::<u32>(&ARCHITECTURE, 2, 4, &device, optimizer_of);
-    let error: TrainingError = loaded.map(|_| ()).expect_err("refused");
-    (error.to_string(), path.display().to_string())
+    (loaded.map(|_| ()).expect_err("refused"), path)
 }
 
 #[test]
-fn a_damaged_checkpoint_names_the_file_and_what_to_remove() {
+fn a_checkpoint_that_cannot_be_read_names_the_file_and_what_to_remove() {
     let refusals = [
         ("network.safetensors", "not a whole safetensors file; fetch or make it again"),
         ("optimizer.bpk", "the optimizer's state cannot be read or written; remove the folder to start over"),
         ("counters.yaml", "the counters cannot be read or written; remove the folder to start over"),
     ];
     for (file, expected) in refusals {
-        let (message, path) = damaged(file);
-        assert_eq!(message, format!("{path}: {expected}"));
+        let (error, path) = damaged(file, false);
+        assert_eq!(error.to_string(), format!("{}: {expected}", path.display()));
+    }
+}
+
+#[test]
+fn a_checkpoint_of_which_a_file_has_changed_is_named_before_anything_of_it_is_read() {
+    for file in ["network.safetensors", "optimizer.bpk", "counters.yaml", "digests.json"] {
+        let (error, path) = damaged(file, true);
+        let folder = path.parent().expect("a folder").display();
+        assert_eq!(
+            error.to_string(),
+            format!("{folder}: the checkpoint is damaged; remove the folder to start over")
+        );
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.starts_with(&format!("{}: ", path.display())), "{cause}");
     }
 }

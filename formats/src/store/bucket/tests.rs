@@ -1,6 +1,5 @@
 //! Machines that share an object store: each has a folder of its own before one store in memory.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use super::{Bucket, PART_BYTES};
 use crate::provenance::{ArtifactKind, Provenance};
 use crate::store::{
     Claim, ClaimTiming, Collection, Entry, GarbageReason, Holder, Key, Scope, Store, StoreError, Workspace,
-    key_of,
 };
 
 const KIND: ArtifactKind = ArtifactKind::Labels;

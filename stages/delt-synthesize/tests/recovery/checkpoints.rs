@@ -148,6 +148,8 @@ fn refusal(folder: &Path, change: impl Fn(&mut Vec<NamedTensor>)) -> String {
     let (mut tensors, _) = read_safetensors(&path).expect("readable");
     change(&mut tensors);
     write_safetensors(&path, &tensors, None).expect("written");
+    // as if it had been kept so
+    std::fs::remove_file(folder.join("batch-00000-state.safetensors.blake3")).expect("removed");
     let lr_of = |iteration| lr_at(&config, batch, iteration);
     let mut other = start(&config, batch);
     let restored = checkpoints.restore(0, &mut other, &lr_of, &Device::flex());
@@ -180,6 +182,30 @@ fn a_state_that_does_not_fit_the_schedule_names_file_and_tensor() {
         refusal(folder.path(), fewer),
         format!(
             "{}: tensor `pixels` is missing or has another shape; delete the file to start the batch again",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_state_of_which_one_byte_has_changed_is_refused() {
+    let config = settings();
+    let batch = &batches(&config)[0];
+    let (folder, teacher) = (tempfile::tempdir().expect("temporary folder"), teacher(&Device::flex()));
+    let checkpoints = Checkpoints::new(folder.path());
+    let mut recovery = start(&config, batch);
+    step_to(&mut recovery, 3, &config, batch, &teacher);
+    checkpoints.keep_state(0, &recovery).expect("kept");
+    let path = folder.path().join("batch-00000-state.safetensors");
+    let mut bytes = std::fs::read(&path).expect("readable");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let lr_of = |iteration| lr_at(&config, batch, iteration);
+    let restored = checkpoints.restore(0, &mut start(&config, batch), &lr_of, &Device::flex());
+    assert_eq!(
+        restored.expect_err("refused").to_string(),
+        format!(
+            "{}: the checkpoint cannot be read; delete the file to start the batch again",
             path.display()
         )
     );
