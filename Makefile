@@ -63,7 +63,7 @@ follow  = squeue --me shows the jobs; scancel stops one, and the same make comma
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer test-s3 test-crash store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
@@ -144,6 +144,7 @@ help: ## list every target
 	@echo "  SLURM_LOGS=folder              where jobs write what they say (data/slurm)"
 	@echo "  BIN=folder                     run the binaries of this folder and build nothing"
 	@echo "  OUTPUT=page.html               where P/report and compare write"
+	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
 build: ## compile all binaries (pipelines do this first)
@@ -177,6 +178,12 @@ $(TARGET)/moto-venv/made:
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)
 	DELT_STORE='$(STORE)' DELT_DEVICE='$(DEVICE)' \
 		cargo test --workspace $(FEATURES) --test peer -- --ignored --nocapture
+
+COUNT ?= 200
+SEED  ?=
+
+test-crash: build ## kill stages COUNT=200 times, fill the disk, fail calls, damage files (SEED=number of an earlier run, ONLY=part of a name)
+	@cargo run --quiet -p delt-crash -- --bin '$(BIN)' --count '$(COUNT)' $(if $(SEED),--seed '$(SEED)') --only '$(ONLY)'
 
 # CIFAR-100 where it lies beside the repository, else the digits; and every pipeline file must at least load
 ifneq ($(wildcard ../shared/data/cifar100/.),)
