@@ -28,7 +28,8 @@ impl PartialEq for Entry {
 }
 
 impl Entry {
-    pub(super) fn here(dir: PathBuf, manifest: Manifest) -> Self {
+    /// An artifact whose files lie in a folder of this machine.
+    pub fn here(dir: PathBuf, manifest: Manifest) -> Self {
         Self { dir, manifest, bucket: None }
     }
 

@@ -221,7 +221,7 @@ fn only_named_runs_may_be_kept_and_only_what_a_run_alone_leads_to_is_cleaned() {
     assert!(stray.dir.exists() && teacher.dir.exists());
 
     let look = Collection { scope: Scope::Keep(vec!["b/delt".to_owned()]), ..LOOK };
-    assert_eq!(paths(&store.gc(&look, &mut silent).unwrap().garbage), [stray.dir.clone()]);
+    assert_eq!(paths(&store.gc(&look, &mut silent).unwrap().garbage), std::slice::from_ref(&stray.dir));
     store.point("c/delt/teacher", ArtifactKind::Teacher, &teacher.manifest.key).unwrap();
     let kept = store.gc(&scope(Scope::Keep(vec!["c".to_owned()])), &mut silent).unwrap();
     assert_eq!((kept.kept, kept.forgotten.as_slice()), (1, &["b/delt/labels".to_owned()][..]));

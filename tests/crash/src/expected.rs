@@ -62,7 +62,7 @@ impl Expected {
     /// The artifacts that a stage makes.
     pub(crate) fn made_by(&self, stage: &str) -> Vec<Entry> {
         let made = self.manifests.iter().filter(|(_, manifest)| manifest.provenance.producer == stage);
-        made.map(|(place, manifest)| Entry { dir: place.clone(), manifest: manifest.clone() }).collect()
+        made.map(|(place, manifest)| Entry::here(place.clone(), manifest.clone())).collect()
     }
 
     /// A new store with everything but what a stage makes, and the pointers to that.
@@ -146,7 +146,7 @@ impl Expected {
         if pointed(&opened)? != pointed(&Store::open(&self.store)?)? {
             return Ok(Some("pointers differ".to_owned()));
         }
-        let all = Collection { delete: true, checkpoints: true };
+        let all = &Collection { delete: true, checkpoints: true, ..Collection::default() };
         let kept = opened.gc(all, &mut |_, _, _| {})?.kept;
         let left = opened.gc(all, &mut |_, _, _| {})?.garbage;
         if kept != self.manifests.len() || !left.is_empty() {

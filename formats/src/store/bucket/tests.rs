@@ -123,7 +123,11 @@ fn what_one_machine_made_another_has_without_making_it() {
 fn a_file_of_many_parts_arrives_as_it_was() {
     let team = Team::new();
     let bytes: Vec<u8> = (0..3 * PART_BYTES + 17).map(|at| (at % 251) as u8).collect();
-    finish(work(team.machine("a").claim(KIND, &key("big"), &mut no_wait).unwrap()), &bytes, provenance("big", &[]));
+    finish(
+        work(team.machine("a").claim(KIND, &key("big"), &mut no_wait).unwrap()),
+        &bytes,
+        provenance("big", &[]),
+    );
     assert!(content(&team.machine("b").lookup(KIND, &key("big")).unwrap().unwrap()) == bytes);
 }
 

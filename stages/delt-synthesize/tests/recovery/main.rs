@@ -43,6 +43,7 @@ fn settings() -> Synthesize {
         target: Target::default(),
         teachers: Guides::Teacher,
         convolution_statistics: None,
+        import: None,
     }
 }
 
