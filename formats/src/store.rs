@@ -257,7 +257,7 @@ impl Store {
     fn published(&self, manifest: Manifest, here: Option<Entry>) -> Entry {
         let same = |entry: &Entry| entry.manifest.digest == manifest.digest;
         if let Some(entry) = here.filter(same) {
-            return Entry::here(entry.dir, manifest);
+            return Entry { dir: entry.dir, manifest, bucket: self.bucket.clone() };
         }
         let name = bucket::content_name(manifest.artifact, &manifest.key, &manifest);
         let dir = self.root.join(DOWNLOADED_DIR).join(name);
@@ -265,10 +265,10 @@ impl Store {
     }
 
     /// Makes an artifact of this machine visible to all who use the object store, if there is one.
-    fn share(&self, entry: Entry, purpose: Purpose) -> Result<Entry> {
+    fn share(&self, entry: Entry, purpose: Purpose, ensure_held: &dyn Fn() -> Result<()>) -> Result<Entry> {
         match &self.bucket {
             None => Ok(entry),
-            Some(bucket) => Ok(self.published(bucket.publish(&entry, purpose)?, Some(entry))),
+            Some(bucket) => Ok(self.published(bucket.publish(&entry, purpose, ensure_held)?, Some(entry))),
         }
     }
 
@@ -333,7 +333,7 @@ impl Store {
                     // It may have been published, or left a step before its end, since the look above.
                     let damage = match workspace::settle_all(self, kind, key, &work_dir)? {
                         Inspection::Complete(entry) if purpose == Purpose::Find => {
-                            return self.share(entry, purpose).map(Claim::Hit);
+                            return self.share_late(kind, key, entry, on_wait).map(Claim::Hit);
                         }
                         Inspection::Complete(_) | Inspection::Absent => None,
                         Inspection::Incomplete => Some("it has no manifest".to_owned()),
@@ -349,6 +349,30 @@ impl Store {
                     return Workspace::create(store, purpose, kind, key.clone(), &work_dir, claims, damage)
                         .map(Claim::Work);
                 }
+            }
+        }
+    }
+
+    /// Uploads what an earlier run made and could not upload, under the claim of all machines; the caller holds this machine's.
+    fn share_late(
+        &self,
+        kind: ArtifactKind,
+        key: &Key,
+        entry: Entry,
+        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
+    ) -> Result<Entry> {
+        match self.claim_shared(Purpose::Find, kind, key, on_wait)? {
+            Shared::Hit(entry) => Ok(entry),
+            Shared::Taken(None) => Ok(entry),
+            Shared::Taken(Some(claim)) => {
+                // what was made long ago may have been damaged since
+                entry.verify_stated()?;
+                self.share(entry, Purpose::Find, &|| match claim.successor()? {
+                    None => Ok(()),
+                    Some(holder) => {
+                        Err(StoreError::TakenOver { kind, key: key.clone(), holder: Box::new(holder) })
+                    }
+                })
             }
         }
     }

@@ -118,12 +118,14 @@ impl Bucket {
 
     /// Writes a small object; false where `mode` forbids it because of what is there, or is there no more.
     pub(super) fn put(&self, name: &str, bytes: Vec<u8>, mode: PutMode) -> Result<bool> {
-        let is_update = matches!(mode, PutMode::Update(_));
+        let (is_update, is_free) = (matches!(mode, PutMode::Update(_)), matches!(mode, PutMode::Overwrite));
         let options = PutOptions { mode, ..PutOptions::default() };
         let at = self.at(name);
         match self.runtime.block_on(self.objects.put_opts(&at, PutPayload::from(bytes), options)) {
             Ok(_) => Ok(true),
-            Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => Ok(false),
+            Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) if !is_free => {
+                Ok(false)
+            }
             // without an update, what is not there is the bucket
             Err(ObjectError::NotFound { .. }) if is_update => Ok(false),
             Err(source) => Err(remote(self.place(name), "written", source)),
@@ -206,7 +208,12 @@ impl Bucket {
 
     /// Makes an artifact of this machine visible to all: its files first, its manifest last. Where another machine was
     /// faster and nothing is to be replaced, its manifest is given instead.
-    pub(super) fn publish(&self, entry: &Entry, purpose: Purpose) -> Result<Manifest> {
+    pub(super) fn publish(
+        &self,
+        entry: &Entry,
+        purpose: Purpose,
+        ensure_held: &dyn Fn() -> Result<()>,
+    ) -> Result<Manifest> {
         let manifest = &entry.manifest;
         let (kind, key) = (manifest.artifact, &manifest.key);
         for (name, stated) in &manifest.files {
@@ -216,6 +223,7 @@ impl Bucket {
         if let Ok(metadata) = fs_err::metadata(&record) {
             self.upload(&record, &file_name(kind, key, manifest, RUN_RECORD), metadata.len())?;
         }
+        ensure_held()?;
         let (name, text) = (manifest_name(kind, key), manifest.to_json());
         if purpose == Purpose::Replace {
             self.put(&name, text.into_bytes(), PutMode::Overwrite)?;
@@ -252,18 +260,20 @@ impl Bucket {
             let mut writer =
                 WriteMultipart::new_with_chunk_size(upload, usize::try_from(part).unwrap_or(usize::MAX));
             let mut buffer = vec![0; READ_BYTES];
-            loop {
-                let read = match file.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(read) => read,
-                    Err(error) => {
-                        // parts of an upload that nobody completes are paid for until the bucket's rules remove them
-                        let _ = writer.abort().await;
-                        return Err(error.into());
+            let mut read_on = async || -> Result<()> {
+                loop {
+                    let read = file.read(&mut buffer)?;
+                    if read == 0 {
+                        return Ok(());
                     }
-                };
-                writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(failed)?;
-                writer.write(&buffer[..read]);
+                    writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(failed)?;
+                    writer.write(&buffer[..read]);
+                }
+            };
+            if let Err(error) = read_on().await {
+                // parts of an upload that nobody completes are paid for until the bucket's rules remove them
+                let _ = writer.abort().await;
+                return Err(error);
             }
             writer.finish().await.map(drop).map_err(failed)
         })
@@ -284,7 +294,7 @@ impl Bucket {
         loop {
             let beside = parent.join(format!(".{}.tmp", super::claim::unique()));
             let mut file = fs_err::File::create(&beside)?;
-            let arrived = self.stream(&name, |piece| Ok(file.write_all(piece)?));
+            let arrived = self.stream(manifest, &name, |piece| Ok(file.write_all(piece)?));
             let found = arrived.and_then(|digest| Ok(file.sync_all().map(|()| digest)?));
             match found {
                 Ok(found) if found == stated.blake3 => return Ok(fs_err::rename(&beside, to)?),
@@ -308,7 +318,7 @@ impl Bucket {
     pub(super) fn verify(&self, manifest: &Manifest) -> Result<()> {
         for (file, stated) in &manifest.files {
             let name = file_name(manifest.artifact, &manifest.key, manifest, file);
-            let found = self.stream(&name, |_| Ok(()))?;
+            let found = self.stream(manifest, &name, |_| Ok(()))?;
             if found != stated.blake3 {
                 let (path, expected) = (PathBuf::from(self.place(&name)), stated.blake3.clone());
                 return Err(StoreError::DigestMismatch {
@@ -322,10 +332,20 @@ impl Bucket {
         Ok(())
     }
 
-    /// Gives the bytes of an object to `take`, one piece after the other, and returns their digest.
-    fn stream(&self, name: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<Digest> {
+    /// Gives the bytes of an artifact's object to `take`, one piece after the other, and returns their digest.
+    fn stream(
+        &self,
+        manifest: &Manifest,
+        name: &str,
+        mut take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Digest> {
         self.runtime.block_on(async {
-            let failed = |source| remote(self.place(name), "read", source);
+            let failed = |source| match source {
+                ObjectError::NotFound { .. } => {
+                    StoreError::ObjectAbsent { place: self.place(name), stage: manifest.artifact.stage() }
+                }
+                source => remote(self.place(name), "read", source),
+            };
             let mut pieces = self.objects.get(&self.at(name)).await.map_err(failed)?.into_stream();
             let mut hasher = blake3::Hasher::new();
             while let Some(piece) = pieces.next().await {
@@ -363,7 +383,7 @@ fn file_name(kind: ArtifactKind, key: &Key, manifest: &Manifest, file: &str) -> 
 }
 
 fn remote(place: String, tried: &'static str, source: ObjectError) -> StoreError {
-    StoreError::Remote { place, tried, source: Box::new(source) }
+    StoreError::Remote { place, tried, cause: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub(super) fn collect(
     store: &Store,
     bucket: &Arc<Bucket>,
     collection: &Collection,
-    pointers: Pointers,
     on_wait: &mut dyn FnMut(&Holder, &Path, Duration),
 ) -> Result<GcReport> {
     let mut watches = BTreeMap::new();
@@ -37,6 +36,7 @@ pub(super) fn collect(
     if let (true, Some((dir, holder))) = (collection.delete, busy.first()) {
         return Err(StoreError::Busy { holder: Box::new(holder.clone()), dir: dir.clone() });
     }
+    let pointers = Pointers::of(store, &collection.scope)?;
     let (kept, mut pieces) = find(bucket, &pointers)?;
     if collection.delete {
         pointers.forget(store)?;

@@ -69,10 +69,8 @@ impl Entry {
 
     /// What the run that made it recorded of itself ([`RUN_RECORD`]); none where that is lost.
     pub fn run_record(&self) -> Option<Vec<u8>> {
-        match &self.bucket {
-            None => fs_err::read(self.dir.join(RUN_RECORD)).ok(),
-            Some(bucket) => bucket.run_record(&self.manifest),
-        }
+        let downloaded = || self.bucket.as_ref().and_then(|bucket| bucket.run_record(&self.manifest));
+        fs_err::read(self.dir.join(RUN_RECORD)).ok().or_else(downloaded)
     }
 
     /// Checks every byte of every file, and that there are no others.

@@ -202,7 +202,7 @@ pub enum StoreError {
 
     /// An object store refused, or could not be reached.
     #[error(
-        "{place}: cannot be {tried}: {source}; check the URL, the network and the credentials in the environment"
+        "{place}: cannot be {tried}: {cause}; check the URL, the network and the credentials in the environment"
     )]
     Remote {
         /// URL of the object.
@@ -210,7 +210,16 @@ pub enum StoreError {
         /// What was tried.
         tried: &'static str,
         /// Why it failed.
-        source: Box<object_store::Error>,
+        cause: Box<object_store::Error>,
+    },
+
+    /// An object is missing.
+    #[error("{place}: absent, but its manifest names it; re-run {stage} with FORCE=1")]
+    ObjectAbsent {
+        /// URL of the object.
+        place: String,
+        /// The stage that makes the artifact.
+        stage: &'static str,
     },
 
     /// Garbage is not collected while artifacts are being made.
@@ -240,9 +249,9 @@ impl StoreError {
             Self::Io(error) => {
                 matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
             }
-            Self::Remote { tried: "written", source, .. } => {
+            Self::Remote { tried: "written" | "deleted", cause, .. } => {
                 use object_store::Error as Refusal;
-                matches!(**source, Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. })
+                matches!(**cause, Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. })
             }
             _ => false,
         }

@@ -140,15 +140,16 @@ impl Store {
         collection: &Collection,
         on_wait: &mut dyn FnMut(&Holder, &Path, Duration),
     ) -> Result<GcReport> {
-        let pointers = Pointers::of(self, &collection.scope)?;
         if let Some(bucket) = &self.bucket {
-            return bucket_gc::collect(self, bucket, collection, pointers, on_wait);
+            return bucket_gc::collect(self, bucket, collection, on_wait);
         }
         let mut watches = Watches::new();
         let busy = self.busy(&mut watches, on_wait)?;
         if let (true, Some((dir, holder))) = (collection.delete, busy.first()) {
             return Err(StoreError::Busy { holder: Box::new(holder.clone()), dir: dir.clone() });
         }
+        // read last: whoever was at work a moment ago has pointed to what it made
+        let pointers = Pointers::of(self, &collection.scope)?;
         let mut garbage = if pointers.is_clean { Vec::new() } else { self.work_garbage(&busy)? };
         let kept = self.entry_garbage(&pointers, &mut garbage)?;
         garbage.sort_by(|a, b| a.path.cmp(&b.path));
@@ -303,7 +304,7 @@ pub(super) struct Pointers {
 }
 
 impl Pointers {
-    fn of(store: &Store, scope: &Scope) -> Result<Self> {
+    pub(super) fn of(store: &Store, scope: &Scope) -> Result<Self> {
         let runs = store.pointers()?.into_iter().filter(|pointer| !pointer.is_source());
         let (leaving, counting): (Vec<_>, Vec<_>) = runs.partition(|pointer| scope.forgets(&pointer.run));
         for name in scope.names() {

@@ -60,7 +60,11 @@ impl Location {
         if !BUCKETS.contains(&url.scheme()) {
             return Err(refused("no such kind of store"));
         }
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
             return Err(refused("holds more than a place; credentials are read from the environment alone"));
         }
         if url.host_str().is_none_or(str::is_empty) {
@@ -110,6 +114,7 @@ mod tests {
                 "s3://key:secret@bucket/x",
                 "holds more than a place; credentials are read from the environment alone",
             ),
+            ("s3://bucket/x#1", "holds more than a place; credentials are read from the environment alone"),
             (
                 "s3://bucket/x?region=eu",
                 "holds more than a place; credentials are read from the environment alone",

@@ -126,7 +126,7 @@ impl Workspace {
         let placed = self.move_into_place(manifest);
         // What is still in the folder then is of no use to anybody.
         self.is_finished = !matches!(placed, Ok(_) | Err(StoreError::TakenOver { .. }));
-        let entry = self.store.share(placed?, self.purpose)?;
+        let entry = self.store.share(placed?, self.purpose, &|| self.ensure_held())?;
         // The artifact is there; checkpoints that cannot be deleted must not make it look as if it were not.
         let _ = remove_dir_all(&self.checkpoint_dir);
         Ok(entry)

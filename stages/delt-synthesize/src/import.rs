@@ -58,7 +58,9 @@ fn of_folder(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
     let labels = labels_of(&names, classes)?;
     let mut found = Vec::new();
     for (name, label) in names.iter().zip(labels) {
-        for file in below(&path.join(name), path)? {
+        let files = below(&path.join(name), path)?;
+        ensure!(!files.is_empty(), "folder `{name}` holds no pictures; add them or remove it");
+        for file in files {
             let content = Content::File { path: file.path.clone(), bytes: file.bytes };
             let bytes = prepare(content).with_context(|| file.relative.clone())?.bytes;
             found.push(Found { label, place: file.relative, bytes });
@@ -75,8 +77,8 @@ fn labels_of(names: &[String], classes: &[String]) -> Result<Vec<u32>> {
         return Ok(labels);
     }
     let by_number = |name: &String| -> Option<u32> {
-        let text = name.trim_start_matches(|c: char| !c.is_ascii_digit());
-        text.parse().ok().filter(|label| (*label as usize) < classes.len())
+        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        name[name.len() - digits..].parse().ok().filter(|label| (*label as usize) < classes.len())
     };
     let labels: Option<Vec<u32>> = names.iter().map(by_number).collect();
     let distinct = labels.as_ref().map_or(0, |labels| labels.iter().collect::<BTreeSet<_>>().len());
@@ -136,8 +138,9 @@ mod tests {
         assert_eq!(labels(&["7", "cat", "dog"]).expect("names"), [2, 0, 1]);
         assert_eq!(labels(&["00000", "00001", "00002"]).expect("numbers"), [0, 1, 2]);
         assert_eq!(labels(&["new001", "new000"]).expect("numbers"), [1, 0]);
+        assert_eq!(labels(&["v2_class0", "v2_class1"]).expect("numbers"), [0, 1]);
         assert_eq!(labels(&["dog"]).expect("one is enough"), [1]);
-        for names in [&["cat", "horse"][..], &["00000", "00003"], &["a1", "b1"]] {
+        for names in [&["cat", "horse"][..], &["00000", "00003"], &["a1", "b1"], &["00000", "1x"]] {
             let said = labels(names).expect_err("refused").to_string();
             assert!(
                 said.ends_with("(`cat`, ..) and ends in no number below 3; rename the folders"),

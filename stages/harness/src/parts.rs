@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use delt_formats::sealed;
 use delt_formats::store::Entry;
 use serde_json::json;
 
@@ -136,16 +137,22 @@ impl Session {
 
     /// Once the whole is there, its parts may go with the next garbage collection.
     fn forget_parts(&self, plan: &Plan) -> Result<()> {
-        if self.args.shards.is_some() && !self.args.dry_run {
-            self.store().forget(&parts_of(plan))?;
+        if self.args.dry_run || !(self.args.shards.is_some() || self.has_published(&plan.key())) {
+            return Ok(());
         }
-        Ok(())
+        match self.store().forget(&parts_of(plan)) {
+            Err(error) if !error.is_read_only() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 
+/// Digits of the whole's key in the names of its parts: runs of one name with other settings have parts of their own.
+const KEY_DIGITS_IN_NAMES: usize = 8;
+
 /// The name above the runs of the parts of an artifact.
 fn parts_of(plan: &Plan) -> String {
-    format!("{}.parts", plan.run)
+    format!("{}.parts-{}", plan.run, plan.key().prefix(KEY_DIGITS_IN_NAMES))
 }
 
 fn part_of(plan: &Plan, range: &Range<u64>) -> Plan {
@@ -163,6 +170,8 @@ fn make_part(pieces: &InPieces<'_>, range: &Range<u64>, work: &Work<'_>) -> Resu
         let file = file?;
         let name = file.file_name();
         if (pieces.is_piece)(&name.to_string_lossy()) {
+            // the part's manifest would vouch for a damaged checkpoint
+            sealed::verify(file.path().as_ref())?;
             // linked, not moved: an interrupted run goes on from its checkpoints
             let to = work.out_dir().join(&name);
             if fs_err::hard_link(file.path(), &to).is_err() {

@@ -216,6 +216,11 @@ impl Session {
         &self.store
     }
 
+    /// Whether this run has made the artifact of that key.
+    pub(crate) fn has_published(&self, key: &Digest) -> bool {
+        self.published.borrow().contains(key)
+    }
+
     /// Remembers the device for `run.json`, and prints it once.
     pub fn use_device(&self, name: &str) {
         if self.device.borrow().as_deref() != Some(name) {

@@ -59,6 +59,22 @@ fn any_number_of_shards_in_any_order_gives_the_bytes_of_none() {
 }
 
 #[test]
+fn parts_are_forgotten_however_the_whole_was_made() {
+    let run = Run::new();
+    run.up_to("delt-synthesize", &DELT);
+    let labels = ["--branch", "delt", "--set", "relabel.epochs=40"];
+    let sharded = [&labels[..], &["--shards", "2", "--shard", "0"]].concat();
+    run.stage("relabel", &sharded);
+    let parts = || -> Vec<String> {
+        let pointers = delt_formats::Store::open(&run.store()).unwrap().pointers().unwrap();
+        pointers.into_iter().map(|pointer| pointer.run).filter(|run| run.contains(".parts-")).collect()
+    };
+    assert_eq!(parts().len(), 2, "one of each student");
+    run.stage("relabel", &labels);
+    assert!(parts().is_empty());
+}
+
+#[test]
 fn shards_side_by_side_share_the_work() {
     let whole = run_with(&DELT, |run, stage| drop(run.stage(stage, &DELT)));
     let beside = run_with(&DELT, |run, stage| {

@@ -168,6 +168,11 @@ fn leave_claim(team: &Team, name: &str) {
     assert!(team.bucket().put(&claim_name, claim.into(), PutMode::Overwrite).unwrap());
 }
 
+fn give_back(team: &Team, name: &str) {
+    let claim_name = super::super::bucket_claim::claim_name(KIND, &key(name));
+    assert!(team.bucket().put(&claim_name, b"null".to_vec(), PutMode::Overwrite).unwrap());
+}
+
 #[test]
 fn a_claim_that_stands_still_is_taken_over_and_its_holder_refused() {
     let team = Team::new();
@@ -195,7 +200,20 @@ fn an_artifact_whose_upload_failed_is_uploaded_by_the_next_run() {
     make(&team.alone("a"), "x", &[]);
     assert!(team.machine("b").lookup(KIND, &key("x")).unwrap().is_none());
     assert!(team.machine("a").lookup(KIND, &key("x")).unwrap().is_some());
-    hit(team.machine("a").claim(KIND, &key("x"), &mut no_wait).unwrap());
+    // not while another machine makes it, and not what has been damaged since
+    leave_claim(&team, "x");
+    let error = team.machine("a").claim(KIND, &key("x"), &mut |_| ControlFlow::Break(())).unwrap_err();
+    assert!(matches!(error, StoreError::WaitAbandoned { .. }));
+    give_back(&team, "x");
+    let file = team.machine("a").entry_dir(KIND, &key("x")).join("a.bin");
+    fs_err::write(&file, "y").unwrap();
+    let error = team.machine("a").claim(KIND, &key("x"), &mut no_wait).unwrap_err();
+    assert!(matches!(error, StoreError::DigestMismatch { .. }));
+    fs_err::write(&file, "x").unwrap();
+    let entry = hit(team.machine("a").claim(KIND, &key("x"), &mut no_wait).unwrap());
+    // from now on what is damaged here is downloaded
+    fs_err::write(&file, "y").unwrap();
+    assert_eq!(content(&entry), b"x");
     assert_eq!(content(&hit(team.machine("b").claim(KIND, &key("x"), &mut no_wait).unwrap())), b"x");
 }
 
@@ -234,6 +252,12 @@ fn bytes_that_are_not_those_of_the_manifest_are_never_used() {
         )
     );
     assert!(!other.dir.join("a.bin").exists());
+    // gone from the object store
+    team.bucket().delete(&name).unwrap();
+    assert_eq!(
+        other.verified_file("a.bin").unwrap_err().to_string(),
+        format!("s3://team/delt/{name}: absent, but its manifest names it; re-run relabel with FORCE=1")
+    );
     assert!(fs_err::read_dir(&other.dir).unwrap().next().is_none(), "half a download is left");
     assert!(team.machine("c").verify_all().unwrap().iter().all(|checked| checked.result.is_err()));
 }
