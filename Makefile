@@ -208,7 +208,7 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 
 # DOCS_RS keeps build scripts from downloading LLVM and asking for CUDA; in a folder of its own, since it changes what they do
 check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
-	DOCS_RS=1 cargo check --workspace --bins --features delt-device/cuda --target-dir '$(TARGET)/check-cuda'
+	DOCS_RS=1 cargo check --workspace --bins --features delt-device/cuda,delt-device/tuned --target-dir '$(TARGET)/check-cuda'
 
 # without a GPU, by Debian's chromium-common and libvulkan1, whose driver gets kernels wrong that tuning would choose (LOG.md):
 # make test-vulkan TUNE=0 VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json
