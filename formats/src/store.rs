@@ -13,6 +13,7 @@ mod bucket;
 mod bucket_claim;
 mod bucket_gc;
 mod claim;
+mod claiming;
 mod entry;
 mod error;
 mod gc;
@@ -21,7 +22,6 @@ mod pointer;
 mod workspace;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use claim::Holder;
+pub use claiming::Claim;
 pub use entry::Entry;
 pub use error::StoreError;
 pub use gc::{Collection, Garbage, GarbageReason, GcReport, Scope};
@@ -41,8 +42,7 @@ use crate::canonical::Digest;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::provenance::ArtifactKind;
 use bucket::Bucket;
-use bucket_claim::{BucketAttempt, BucketClaim};
-use claim::{Attempt, HeldClaim, Watch};
+use claiming::{Claims, Purpose};
 use entry::Inspection;
 
 /// A result of the store.
@@ -106,24 +106,6 @@ pub fn key_of(stage: &str, algorithm_version: u32, config: &Value, inputs: &BTre
     Digest::of_json(&Parts { stage, algorithm_version, config, inputs })
 }
 
-/// What asking for an artifact comes to.
-#[derive(Debug)]
-pub enum Claim {
-    /// It is there.
-    Hit(Entry),
-    /// It is to be made, by this process alone.
-    Work(Workspace),
-}
-
-/// What an artifact is claimed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// To have it.
-    Find,
-    /// To make it again.
-    Replace,
-}
-
 /// Where an artifact was found.
 enum Found {
     /// Where all who use the store see it.
@@ -132,29 +114,6 @@ enum Found {
     HereAlone(Entry),
     /// Nowhere.
     Nowhere,
-}
-
-/// What asking for the claim among all machines comes to.
-enum Shared {
-    /// Somebody has published it.
-    Hit(Entry),
-    /// The claim, where there is an object store.
-    Taken(Option<BucketClaim>),
-}
-
-/// The right to make an artifact, on this machine and among all that use the object store.
-#[derive(Debug)]
-struct Claims {
-    shared: Option<BucketClaim>,
-    held: HeldClaim,
-}
-
-impl Claims {
-    /// Who took the work over, if anybody did.
-    fn successor(&self) -> Result<Option<Holder>> {
-        let shared = self.shared.as_ref().map(BucketClaim::successor).transpose()?.flatten();
-        shared.map_or_else(|| self.held.successor(), |holder| Ok(Some(holder)))
-    }
 }
 
 /// An artifact that was checked byte by byte.
@@ -269,145 +228,6 @@ impl Store {
         match &self.bucket {
             None => Ok(entry),
             Some(bucket) => Ok(self.published(bucket.publish(&entry, purpose, ensure_held)?, Some(entry))),
-        }
-    }
-
-    /// Finds an artifact or claims the making of it. While another process makes it, `on_wait` is called again and again
-    /// with its holder, and may break the wait.
-    ///
-    /// # Errors
-    ///
-    /// If the wait is broken, or the store cannot be read or written.
-    pub fn claim(
-        &self,
-        kind: ArtifactKind,
-        key: &Key,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Claim> {
-        self.claim_for(Purpose::Find, kind, key, on_wait)
-    }
-
-    /// Claims the making of an artifact whether or not it is there; one that is there stays until the new one takes its
-    /// place.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::claim`].
-    pub fn claim_anew(
-        &self,
-        kind: ArtifactKind,
-        key: &Key,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Claim> {
-        self.claim_for(Purpose::Replace, kind, key, on_wait)
-    }
-
-    fn claim_for(
-        &self,
-        purpose: Purpose,
-        kind: ArtifactKind,
-        key: &Key,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Claim> {
-        let work_dir = self.work_dir(kind, key);
-        let mut watch = Watch::default();
-        loop {
-            if purpose == Purpose::Find
-                && let Found::Published(entry) = self.find(kind, key)?
-            {
-                return Ok(Claim::Hit(entry));
-            }
-            match claim::attempt(&work_dir, self.timing, &mut watch)? {
-                Attempt::Held(holder) => {
-                    if on_wait(&holder).is_break() {
-                        return Err(StoreError::WaitAbandoned {
-                            kind,
-                            key: key.clone(),
-                            holder: Box::new(holder),
-                        });
-                    }
-                    std::thread::sleep(self.timing.poll);
-                }
-                Attempt::Retry => std::thread::sleep(self.timing.poll.min(Duration::from_millis(50))),
-                Attempt::Taken(held) => {
-                    // It may have been published, or left a step before its end, since the look above.
-                    let damage = match workspace::settle_all(self, kind, key, &work_dir)? {
-                        Inspection::Complete(entry) if purpose == Purpose::Find => {
-                            return self.share_late(kind, key, entry, on_wait).map(Claim::Hit);
-                        }
-                        Inspection::Complete(_) | Inspection::Absent => None,
-                        Inspection::Incomplete => Some("it has no manifest".to_owned()),
-                        Inspection::Damaged(error) => Some(error.to_string()),
-                        Inspection::Newer(error) => return Err(error),
-                    };
-                    let shared = match self.claim_shared(purpose, kind, key, on_wait)? {
-                        Shared::Hit(entry) => return Ok(Claim::Hit(entry)),
-                        Shared::Taken(claim) => claim,
-                    };
-                    let store = self.clone();
-                    let claims = Claims { held, shared };
-                    return Workspace::create(store, purpose, kind, key.clone(), &work_dir, claims, damage)
-                        .map(Claim::Work);
-                }
-            }
-        }
-    }
-
-    /// Uploads what an earlier run made and could not upload, under the claim of all machines; the caller holds this machine's.
-    fn share_late(
-        &self,
-        kind: ArtifactKind,
-        key: &Key,
-        entry: Entry,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Entry> {
-        match self.claim_shared(Purpose::Find, kind, key, on_wait)? {
-            Shared::Hit(entry) => Ok(entry),
-            Shared::Taken(None) => Ok(entry),
-            Shared::Taken(Some(claim)) => {
-                // what was made long ago may have been damaged since
-                entry.verify_stated()?;
-                self.share(entry, Purpose::Find, &|| match claim.successor()? {
-                    None => Ok(()),
-                    Some(holder) => {
-                        Err(StoreError::TakenOver { kind, key: key.clone(), holder: Box::new(holder) })
-                    }
-                })
-            }
-        }
-    }
-
-    /// The claim among all machines that use the object store, if there is one; the caller holds this machine's.
-    fn claim_shared(
-        &self,
-        purpose: Purpose,
-        kind: ArtifactKind,
-        key: &Key,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Shared> {
-        let Some(bucket) = &self.bucket else { return Ok(Shared::Taken(None)) };
-        let mut watch = Watch::default();
-        loop {
-            match bucket_claim::attempt(bucket, kind, key, self.timing, &mut watch)? {
-                BucketAttempt::Taken(claim) => {
-                    // it may have been published since the look before
-                    return Ok(match bucket.manifest(kind, key)?.filter(|_| purpose == Purpose::Find) {
-                        Some(manifest) => Shared::Hit(self.published(manifest, None)),
-                        None => Shared::Taken(Some(claim)),
-                    });
-                }
-                BucketAttempt::Held(holder) => {
-                    if on_wait(&holder).is_break() {
-                        return Err(StoreError::WaitAbandoned {
-                            kind,
-                            key: key.clone(),
-                            holder: Box::new(holder),
-                        });
-                    }
-                    std::thread::sleep(self.timing.poll);
-                }
-                BucketAttempt::Retry => std::thread::sleep(self.timing.poll.min(Duration::from_millis(50))),
-            }
         }
     }
 

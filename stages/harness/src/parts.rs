@@ -11,8 +11,10 @@ use delt_formats::sealed;
 use delt_formats::store::Entry;
 use serde_json::json;
 
-use crate::plan::{self, Plan};
+use crate::args::Args;
+use crate::plan::{self, Plan, Stage};
 use crate::session::{Made, Session, Work};
+use crate::yaml::YamlError;
 
 /// How a stage is split, and which part of it this process makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +81,25 @@ pub struct InPieces<'a> {
 }
 
 /// Stages whose work has parts.
-pub(crate) const SHARDED: [&str; 3] =
-    [plan::INIT_SELECT.name, plan::DELT_SYNTHESIZE.name, plan::RELABEL.name];
+const SHARDED: [&str; 3] = [plan::INIT_SELECT.name, plan::DELT_SYNTHESIZE.name, plan::RELABEL.name];
+
+/// Refuses shards where there is nothing to split, and a shard that is none of them.
+pub(crate) fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {
+    let refused = |place: &str, problem: String| {
+        let (origin, place) = ("command line".to_owned(), place.to_owned());
+        Err(YamlError::Value { origin, place, problem })
+    };
+    match (args.shards, args.shard) {
+        (Some(_), _) if !SHARDED.contains(&stage.name) => refused(
+            "--shards",
+            format!("{} has no parts, expected one of {}", stage.name, SHARDED.join(", ")),
+        ),
+        (Some(shards), Some(shard)) if shard >= shards => {
+            refused("--shard", format!("found {shard}, expected a number from 0 to {}", shards - 1))
+        }
+        _ => Ok(()),
+    }
+}
 
 impl Session {
     /// Whether this run makes nothing but one part.

@@ -19,7 +19,7 @@ use crate::cost::{self, Sizes};
 use crate::explain;
 use crate::interrupt;
 use crate::panic;
-use crate::parts::SHARDED;
+use crate::parts::check_shards;
 use crate::plan::{self, Plan, Stage};
 use crate::progress::{Progress, human_seconds};
 use crate::resolve::Missing;
@@ -120,24 +120,6 @@ pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
 /// A configuration that cannot be right is bad usage, whether that shows at load or once the classes are known.
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
-}
-
-/// Refuses shards where there is nothing to split, and a shard that is none of them.
-fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {
-    let refused = |place: &str, problem: String| {
-        let (origin, place) = ("command line".to_owned(), place.to_owned());
-        Err(YamlError::Value { origin, place, problem })
-    };
-    match (args.shards, args.shard) {
-        (Some(_), _) if !SHARDED.contains(&stage.name) => refused(
-            "--shards",
-            format!("{} has no parts, expected one of {}", stage.name, SHARDED.join(", ")),
-        ),
-        (Some(shards), Some(shard)) if shard >= shards => {
-            refused("--shard", format!("found {shard}, expected a number from 0 to {}", shards - 1))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
