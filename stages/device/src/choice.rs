@@ -16,6 +16,22 @@ pub enum Choice {
     Gpu(Backend, Option<usize>),
 }
 
+/// Reads `cuda:0,cuda:1`: one device, or several of one backend.
+pub(crate) fn choices(text: &str) -> Result<Vec<Choice>, DeviceError> {
+    let choices: Vec<Choice> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let backend = |choice: &Choice| match choice {
+        Choice::Auto => None,
+        Choice::Flex => Some("flex"),
+        Choice::Gpu(backend, _) => Some(backend.name()),
+    };
+    let is_alike =
+        choices.iter().all(|choice| backend(choice).is_some() && backend(choice) == backend(&choices[0]));
+    if choices.len() > 1 && !is_alike {
+        return Err(DeviceError::Mixed { text: text.to_owned() });
+    }
+    Ok(choices)
+}
+
 /// A GPU backend. The order is that of `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -112,6 +128,17 @@ mod tests {
         for text in ["gpu", "flex:0", "cuda:x", ""] {
             let message = text.parse::<Choice>().expect_err("refused").to_string();
             assert_eq!(message, format!("device `{text}` is not known; this build takes {}", accepted()));
+        }
+    }
+
+    #[test]
+    fn several_devices_are_of_one_backend() {
+        assert_eq!(choices("flex").expect("parses"), [Choice::Flex]);
+        assert_eq!(choices("flex,flex").expect("parses"), [Choice::Flex, Choice::Flex]);
+        let message = choices("flex,auto").expect_err("refused").to_string();
+        assert_eq!(message, "devices `flex,auto`: expected several of one backend, e.g. cuda:0,cuda:1");
+        for text in ["flex,", ",flex", "flex flex"] {
+            assert!(matches!(choices(text), Err(DeviceError::Unknown { .. })), "{text}");
         }
     }
 

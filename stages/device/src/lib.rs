@@ -14,7 +14,7 @@ mod opened;
 mod product;
 
 pub use choice::{Backend, Choice};
-pub use opened::{Opened, check, open};
+pub use opened::{Opened, check, open, open_all};
 pub use product::{is_cpu, product};
 
 use thiserror::Error;
@@ -44,6 +44,12 @@ pub enum DeviceError {
         text: String,
         /// The feature that brings it.
         feature: &'static str,
+    },
+    /// Several devices that do not compute together.
+    #[error("devices `{text}`: expected several of one backend, e.g. cuda:0,cuda:1")]
+    Mixed {
+        /// The text.
+        text: String,
     },
     /// The device did not answer a small computation.
     #[error("device `{text}` does not answer: {reason}; check the driver and the index, or take DEVICE=flex")]

@@ -7,7 +7,7 @@ use std::sync::Once;
 use burn::tensor::{Device, Tensor};
 
 use crate::DeviceError;
-use crate::choice::{Backend, Choice};
+use crate::choice::{Backend, Choice, choices};
 use crate::product::{is_cpu, product};
 
 /// A device that answered.
@@ -29,6 +29,9 @@ impl Opened {
 /// The backends that `auto` passed over are said once in a process, however many artifacts it makes.
 static SAY_SKIPPED: Once = Once::new();
 
+/// So are devices that have nothing to do.
+static SAY_IDLE: Once = Once::new();
+
 /// Refuses a text that names no device of this build, without asking any: at the start of a stage, whose work may be in the
 /// store so that it opens none.
 ///
@@ -36,17 +39,39 @@ static SAY_SKIPPED: Once = Once::new();
 ///
 /// [`DeviceError::Unknown`] or [`DeviceError::NotCompiled`].
 pub fn check(choice: &str) -> Result<(), DeviceError> {
-    choice.parse::<Choice>().map(drop)
+    choices(choice).map(drop)
 }
 
 /// Opens the device that `choice` names: `auto`, `flex`, `cuda[:N]`, `wgpu[:N]` or `vulkan[:N]`. `auto` says on stderr
-/// which backends of this build did not answer, and why.
+/// which backends of this build did not answer, and why. Of several (`cuda:0,cuda:1`) it opens the first and says that the
+/// others have nothing to do.
 ///
 /// # Errors
 ///
 /// Where the text names no device of this build, or the device does not answer.
 pub fn open(choice: &str) -> Result<Opened, DeviceError> {
-    match choice.parse()? {
+    let choices = choices(choice)?;
+    if choices.len() > 1 {
+        SAY_IDLE.call_once(|| {
+            eprintln!(
+                "devices {choice}: this stage computes on the first; SHARDS gives each a part of the work"
+            );
+        });
+    }
+    open_one(choices[0])
+}
+
+/// Opens all devices that `choice` names, `cuda:0,cuda:1`.
+///
+/// # Errors
+///
+/// Where the text names no device of this build, devices of several backends, or one does not answer.
+pub fn open_all(choice: &str) -> Result<Vec<Opened>, DeviceError> {
+    choices(choice)?.into_iter().map(open_one).collect()
+}
+
+fn open_one(choice: Choice) -> Result<Opened, DeviceError> {
+    match choice {
         Choice::Flex => Ok(flex()),
         Choice::Gpu(backend, index) => open_gpu(backend, index),
         Choice::Auto => {

@@ -13,7 +13,7 @@ use delt_networks::diversity::{Diversity, of_classes};
 use delt_training::PictureSet;
 use serde_json::{Value, json};
 
-use crate::student::{Lesson, is_tested, train};
+use crate::student::{Lesson, is_tested, train_all};
 use crate::summary::{mean_and_std, student_result};
 
 /// Makes or finds the evaluation of one branch.
@@ -27,8 +27,9 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
 }
 
 fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made> {
-    let opened = delt_device::open(&session.args.device)?;
-    session.use_device(&opened.name);
+    let mut opened = delt_device::open_all(&session.args.device)?;
+    opened.truncate(branch.pipeline.relabel.seeds.len());
+    session.use_devices(opened.iter().map(|opened| opened.name.as_str()));
     let pipeline = &branch.pipeline;
     let teacher = session.network(branch, Role::Teacher)?;
     let facts: TeacherFacts = teacher.manifest.facts_as()?;
@@ -48,10 +49,10 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
     let dataset = session.dataset(branch)?;
     let test = test_pictures(&dataset.verified_file("test.parquet")?, facts.size, &classes)?;
     let relabel = &pipeline.relabel;
-    let (mut histories, mut students) = (Vec::new(), Vec::new());
+    let mut lessons = Vec::new();
     let mut label_bytes = 0;
     let mut label_config = Value::Null;
-    for seed in &relabel.seeds {
+    for (index, seed) in relabel.seeds.iter().enumerate() {
         let label_seed = if relabel.share_labels { relabel.seeds[0] } else { *seed };
         let labels_entry = session.labels(branch, label_seed)?;
         let labels = LabelsReader::open(&labels_entry.verified_file("labels.parquet")?)?;
@@ -70,20 +71,26 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
             stored_epochs: relabel.stored_epochs(),
             pictures: &pictures,
             picture_labels: &picture_labels,
-            labels: &labels,
+            labels,
             normalization: &facts.normalization,
             size: facts.size,
             classes: classes.len(),
-            device: &opened.device,
+            device: &opened[index % opened.len()].device,
         };
-        let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
-        let total = relabel.epochs as usize * pictures.len() + tests * test.len();
-        let progress = session.progress(&format!("evaluate seed {seed}"), total as u64, "images", branch);
-        let history = train(&lesson, &test, work.checkpoint_dir(), &progress)?;
-        progress.finish();
-        students.push(student_result(*seed, &history).context("the student was never tested")?);
-        histories.extend(history);
+        lessons.push(lesson);
     }
+    let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
+    let total = (relabel.epochs as usize * pictures.len() + tests * test.len()) as u64;
+    let start = |lesson: &Lesson<'_>| {
+        session.progress(&format!("evaluate seed {}", lesson.seed), total, "images", branch)
+    };
+    let histories = train_all(lessons, opened.len(), start, &test, work.checkpoint_dir())?;
+    let students = relabel
+        .seeds
+        .iter()
+        .zip(&histories)
+        .map(|(seed, history)| student_result(*seed, history).context("the student was never tested"));
+    let students = students.collect::<Result<Vec<_>>>()?;
 
     let weights = teacher.verified_file("weights.safetensors")?;
     let teacher = FrozenNetwork::load(
@@ -91,13 +98,13 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         classes.len(),
         facts.size as usize,
         &weights,
-        &opened.device,
+        &opened[0].device,
     )?;
     let diversity =
-        Diversity::mean(&of_classes(&teacher, &pictures, &picture_labels, &facts, &opened.device)?);
+        Diversity::mean(&of_classes(&teacher, &pictures, &picture_labels, &facts, &opened[0].device)?);
     let provenance = work.provenance(&classes);
     let mut writer = HistoryWriter::create(work.out_dir().join("history.parquet"), &provenance)?;
-    for row in &histories {
+    for row in histories.iter().flatten() {
         writer.write(row)?;
     }
     writer.finish()?;

@@ -89,7 +89,7 @@ fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
         stored_epochs: 2,
         pictures: &pictures,
         picture_labels: &picture_labels,
-        labels: &labels,
+        labels,
         normalization: &NORMALIZATION,
         size: SIZE,
         classes: 2,

@@ -37,8 +37,9 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER", env = "DELT_CACHE", default_value = DEFAULT_CACHE, value_parser = path())]
     pub cache: PathBuf,
 
-    /// auto, flex, or cuda, wgpu, vulkan with an index where there are several: cuda:1
-    #[arg(long, value_name = "DEVICE", env = "DEVICE", default_value = "auto", value_parser = device)]
+    /// auto, flex, or cuda, wgpu, vulkan with an index where there are several: cuda:1. teacher-train and evaluate take more
+    /// than one: cuda:0,cuda:1
+    #[arg(long, visible_alias = "devices", value_name = "DEVICE", env = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
 
     /// Only this branch of the pipeline (default: all of them); may be repeated
@@ -80,16 +81,18 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 
 /// Takes the form of a device; whether this build has it is known where it is opened.
 fn device(text: &str) -> Result<String, String> {
-    let (name, index) = text.split_once(':').map_or((text, None), |(name, index)| (name, Some(index)));
-    let is_known = match name {
-        "auto" | "flex" => index.is_none(),
-        "cuda" | "wgpu" | "vulkan" => index.is_none_or(|index| index.parse::<usize>().is_ok()),
-        _ => false,
+    let is_known = |text: &str| {
+        let (name, index) = text.split_once(':').map_or((text, None), |(name, index)| (name, Some(index)));
+        match name {
+            "auto" | "flex" => index.is_none(),
+            "cuda" | "wgpu" | "vulkan" => index.is_none_or(|index| index.parse::<usize>().is_ok()),
+            _ => false,
+        }
     };
-    if is_known {
+    if text.split(',').all(is_known) {
         Ok(text.to_owned())
     } else {
-        Err("expected auto, flex, cuda, wgpu, vulkan or e.g. cuda:1".to_owned())
+        Err("expected auto, flex, cuda, wgpu, vulkan, e.g. cuda:1, or several: cuda:0,cuda:1".to_owned())
     }
 }
 

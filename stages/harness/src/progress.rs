@@ -28,7 +28,7 @@ pub struct Progress {
     done: Cell<u64>,
     skipped: Cell<u64>,
     message: RefCell<String>,
-    started: Instant,
+    started: Cell<Instant>,
     last_line: Cell<Instant>,
     is_plain: bool,
     smaller_pipeline: Option<String>,
@@ -62,7 +62,7 @@ impl Progress {
             done: Cell::new(0),
             skipped: Cell::new(0),
             message: RefCell::new(String::new()),
-            started: now,
+            started: Cell::new(now),
             last_line: Cell::new(now),
             is_plain,
             smaller_pipeline: None,
@@ -77,8 +77,9 @@ impl Progress {
         self
     }
 
-    /// Work that an earlier run finished: counted as done, not in the rate.
+    /// Begins the work; what an earlier run finished is counted as done, not in the rate.
     pub fn resume_at(&self, done: u64) {
+        self.started.set(Instant::now());
         self.done.set(done);
         self.skipped.set(done);
         self.bar.set_position(done);
@@ -114,7 +115,7 @@ impl Progress {
 
     /// Once, after the first seconds: how long all of it takes on this device, if that is long.
     fn forecast(&self) {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let seconds = self.started.get().elapsed().as_secs_f64();
         if self.forecast_made.get() || seconds < FORECAST_AFTER_SECONDS {
             return;
         }
@@ -131,12 +132,12 @@ impl Progress {
 
     fn seconds_left(&self) -> f64 {
         let fresh = (self.done.get() - self.skipped.get()) as f64;
-        let rate = fresh / self.started.elapsed().as_secs_f64().max(1e-9);
+        let rate = fresh / self.started.get().elapsed().as_secs_f64().max(1e-9);
         if rate > 0.0 { self.total.saturating_sub(self.done.get()) as f64 / rate } else { 0.0 }
     }
 
     fn plain_line(&self) -> String {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let seconds = self.started.get().elapsed().as_secs_f64();
         let fresh = (self.done.get() - self.skipped.get()) as f64;
         let rate = fresh / seconds.max(1e-9);
         format!(

@@ -205,9 +205,15 @@ impl Session {
 
     /// Remembers the device for `run.json`, and prints it once.
     pub fn use_device(&self, name: &str) {
-        if self.device.borrow().as_deref() != Some(name) {
+        self.use_devices([name]);
+    }
+
+    /// The same for several that compute side by side.
+    pub fn use_devices<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let name = names.into_iter().collect::<Vec<_>>().join(", ");
+        if self.device.borrow().as_deref() != Some(name.as_str()) {
             eprintln!("{}: device {name}", self.stage.name);
-            self.device.replace(Some(name.to_owned()));
+            self.device.replace(Some(name));
         }
     }
 

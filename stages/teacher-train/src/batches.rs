@@ -83,7 +83,7 @@ impl Batches<'_> {
 mod tests {
     use super::*;
     use delt_formats::picture::Picture;
-    use delt_harness::config::teacher::{Optimizer, TrainSchedule};
+    use delt_harness::config::teacher::{Optimizer, Replicas, TrainSchedule};
 
     const NORMALIZATION: Normalization = Normalization { mean: [0.5; 3], std: [0.25; 3] };
 
@@ -97,6 +97,7 @@ mod tests {
             pad,
             flip,
             bn_momentum: 0.1,
+            replicas: Replicas::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The stage: dataset in, trained or imported networks out.
 
 use anyhow::{Context, Result};
+use burn::tensor::Device;
 use delt_device::Opened;
 use delt_formats::dataset::{DatasetFacts, TEST_FILE, TRAIN_FILE};
 use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
@@ -76,9 +77,19 @@ impl Stage<'_> {
             let facts: DatasetFacts = dataset.manifest.facts_as()?;
             let normalization = Normalization { mean: facts.mean, std: facts.std };
             let (train, test) = (self.pictures(TRAIN_FILE)?, self.pictures(TEST_FILE)?);
-            let opened = delt_device::open(&session.args.device)?;
-            session.use_device(&opened.name);
-            self.forecast(&opened)?;
+            let opened = delt_device::open_all(&session.args.device)?;
+            let used = opened.len().min(recipe.replicas.0 as usize);
+            if used < opened.len() {
+                eprintln!(
+                    "teacher-train: {used} of {} devices compute, since teacher.train.replicas is {used}; with more, each part \
+                     of a batch has BatchNorm statistics of its own, which is another teacher",
+                    opened.len()
+                );
+            }
+            let opened = &opened[..used];
+            session.use_devices(opened.iter().map(|opened| opened.name.as_str()));
+            self.forecast(&opened[0])?;
+            let devices: Vec<Device> = opened.iter().map(|opened| opened.device.clone()).collect();
             let training = Training {
                 architecture: &teacher.network,
                 recipe,
@@ -87,7 +98,7 @@ impl Stage<'_> {
                 normalization: &normalization,
                 classes: self.classes().len(),
                 seed: branch.pipeline.seed,
-                device: &opened.device,
+                devices: &devices,
             };
             let label = format!("teacher-train {}", teacher.network);
             let progress = session.progress(&label, training.images_ahead(), "images", branch);

@@ -8,15 +8,15 @@ use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::history::HistoryRow;
 use delt_formats::teacher::{Architecture, Normalization};
-use delt_harness::config::teacher::TrainRecipe;
+use delt_harness::config::teacher::{Replicas, TrainRecipe};
 use delt_harness::progress::Progress;
 use delt_networks::{Network, NetworkError};
 use delt_training::checkpoint::kept;
 use delt_training::losses::cross_entropy;
 use delt_training::schedule::train_factor;
 use delt_training::{
-    Accuracy, Checkpoint, PictureSet, StepLoss, TrainingError, ahead, module_optimizer, test_accuracy,
-    training_step,
+    Accuracy, Checkpoint, Part, PictureSet, StepLoss, TrainingError, ahead, data_parallel_step,
+    module_optimizer, part_sizes, test_accuracy, training_step,
 };
 
 use crate::batches::{Batch, Batches};
@@ -84,8 +84,8 @@ pub struct Training<'a> {
     pub classes: usize,
     /// Seed of the first weights, of order and of augmentation.
     pub seed: u64,
-    /// Where to train, without autodiff.
-    pub device: &'a Device,
+    /// Where to train, without autodiff: the first of them, and the replicas of the recipe on all.
+    pub devices: &'a [Device],
 }
 
 /// Training between two epochs.
@@ -149,7 +149,7 @@ impl Training<'_> {
         if self.train.len() < 2 {
             return Err(TrainError::TooFewImages { images: self.train.len() });
         }
-        let device = self.device.clone().autodiff();
+        let device = self.devices[0].clone().autodiff();
         let checkpoint = Checkpoint::new(checkpoint_dir);
         let optimizer_of = |network: &Network| module_optimizer(&self.recipe.optimizer, network);
         let size = self.train.size as usize;
@@ -174,7 +174,7 @@ impl Training<'_> {
     pub fn train_epoch(&self, state: State, progress: &Progress) -> Result<State, TrainError> {
         let epoch = state.epochs_done();
         let State { mut network, mut optimizer, mut history, checkpoint } = state;
-        let device = self.device.clone().autodiff();
+        let devices: Vec<Device> = self.devices.iter().map(|device| device.clone().autodiff()).collect();
         let batches = self.batches();
         let mut loss_sum = 0.0;
         let order = batches.order(epoch);
@@ -191,10 +191,7 @@ impl Training<'_> {
             let mut before = None;
             for (step, (indices, augmented)) in order.iter().zip(augmented).enumerate() {
                 let lr = self.lr(epoch, step);
-                let Batch { images, labels } = batches.on_device(augmented, indices, &device);
-                let loss_of = |logits| cross_entropy(logits, labels, self.recipe.label_smoothing);
-                let (moved, loss) =
-                    training_step(network, &mut optimizer, lr, self.recipe.bn_momentum, images, loss_of);
+                let (moved, loss) = self.step(network, &mut optimizer, lr, (augmented, indices), &devices);
                 network = moved;
                 if let Some((step, loss)) = before.replace((step, loss)) {
                     account(step, loss)?;
@@ -218,6 +215,36 @@ impl Training<'_> {
         Ok(State { network, optimizer, history, checkpoint })
     }
 
+    fn step(
+        &self,
+        network: Network,
+        optimizer: &mut ModuleOptimizer,
+        lr: f64,
+        (augmented, indices): (Vec<f32>, &[usize]),
+        devices: &[Device],
+    ) -> (Network, StepLoss) {
+        let TrainRecipe { bn_momentum, label_smoothing, replicas: Replicas(replicas), .. } = *self.recipe;
+        let part_of = |augmented, indices, device| {
+            let Batch { images, labels } = self.batches().on_device(augmented, indices, device);
+            Part { images, loss: move |logits| cross_entropy(logits, labels, label_smoothing) }
+        };
+        if replicas == 1 {
+            let Part { images, loss } = part_of(augmented, indices, &devices[0]);
+            return training_step(network, optimizer, lr, bn_momentum, images, loss);
+        }
+        let (mut values_left, mut rest) = (augmented.as_slice(), indices);
+        let values_of_image = augmented.len() / indices.len();
+        let parts =
+            part_sizes(indices.len(), replicas as usize).into_iter().enumerate().map(|(part, images)| {
+                let (indices, values);
+                (indices, rest) = rest.split_at(images);
+                (values, values_left) = values_left.split_at(images * values_of_image);
+                part_of(values.to_vec(), indices, &devices[part % devices.len()])
+            });
+        let parts = parts.collect();
+        data_parallel_step(network, optimizer, lr, bn_momentum, devices, parts)
+    }
+
     fn batches(&self) -> Batches<'_> {
         let draws = Draws::new(self.seed);
         Batches { images: self.train, recipe: self.recipe, normalization: self.normalization, draws }
@@ -235,7 +262,7 @@ impl Training<'_> {
     }
 
     fn test(&self, network: &Network, progress: &Progress) -> Result<Accuracy, TrainingError> {
-        test_accuracy(&network.valid(), self.test, self.normalization, TEST_BATCH, self.device, progress)
+        test_accuracy(&network.valid(), self.test, self.normalization, TEST_BATCH, &self.devices[0], progress)
     }
 
     fn not_finite(&self, epoch: u32, batch: usize, what: String, found: f64) -> TrainError {

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use delt_formats::picture::Picture;
 use delt_formats::teacher::{Architecture, Normalization};
 use delt_formats::tensors::NamedTensor;
-use delt_harness::config::teacher::{Optimizer, TrainRecipe, TrainSchedule};
+use delt_harness::config::teacher::{Optimizer, Replicas, TrainRecipe, TrainSchedule};
 use delt_harness::progress::Progress;
 use delt_training::PictureSet;
 use teacher_train::train::{TrainError, Trained, Training};
@@ -24,6 +24,7 @@ fn recipe(epochs: u32, lr: f64) -> TrainRecipe {
         pad: 1,
         flip: false,
         bn_momentum: 0.1,
+        replicas: Replicas::default(),
     }
 }
 
@@ -52,7 +53,16 @@ fn train_some(
     folder: &Path,
     whole_epochs: Option<u32>,
 ) -> Result<Option<Trained>, TrainError> {
-    let (images, test, device) = (stripes(97), stripes(30), Device::flex());
+    train_on(&[Device::flex()], recipe, folder, whole_epochs)
+}
+
+fn train_on(
+    devices: &[Device],
+    recipe: &TrainRecipe,
+    folder: &Path,
+    whole_epochs: Option<u32>,
+) -> Result<Option<Trained>, TrainError> {
+    let (images, test) = (stripes(97), stripes(30));
     let training = Training {
         architecture: &ARCHITECTURE,
         recipe,
@@ -61,7 +71,7 @@ fn train_some(
         normalization: &NORMALIZATION,
         classes: 3,
         seed: 5,
-        device: &device,
+        devices,
     };
     let progress = Progress::new("train", training.images_ahead(), "images");
     let Some(whole_epochs) = whole_epochs else { return training.run(folder, &progress).map(Some) };
@@ -100,6 +110,22 @@ fn equal_seeds_give_equal_bytes() {
 }
 
 #[test]
+fn replicas_are_another_network_and_the_number_of_devices_is_not() {
+    let on = |replicas: u32, devices: usize| {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let recipe = TrainRecipe { replicas: Replicas(replicas), ..recipe(2, 0.05) };
+        let devices = vec![Device::flex(); devices];
+        let trained = train_on(&devices, &recipe, folder.path(), None).expect("trained").expect("to the end");
+        (tensors(&trained), trained.history)
+    };
+    let three = on(3, 1);
+    assert_eq!(three, on(3, 2));
+    assert_eq!(three, on(3, 3));
+    assert_ne!(three.0, on(1, 1).0);
+    assert!(three.1[1].loss < three.1[0].loss, "{:?}", three.1);
+}
+
+#[test]
 fn training_that_was_killed_goes_on_to_the_same_bytes() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let whole = train(&recipe(4, 0.05), folder.path()).expect("trained");
@@ -122,7 +148,7 @@ fn a_loss_that_is_no_number_stops_with_epoch_and_step() {
 #[test]
 fn one_image_is_too_few_to_train_on() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let (images, recipe, device) = (stripes(1), recipe(1, 0.05), Device::flex());
+    let (images, recipe, devices) = (stripes(1), recipe(1, 0.05), [Device::flex()]);
     let training = Training {
         architecture: &ARCHITECTURE,
         recipe: &recipe,
@@ -131,7 +157,7 @@ fn one_image_is_too_few_to_train_on() {
         normalization: &NORMALIZATION,
         classes: 3,
         seed: 5,
-        device: &device,
+        devices: &devices,
     };
     let Err(error) = training.start(folder.path()) else { panic!("one image was taken") };
     assert_eq!(

@@ -11,6 +11,11 @@ use crate::error::TrainingError;
 pub struct StepLoss(Tensor<1>);
 
 impl StepLoss {
+    /// Of a loss `[1]`, on a plain device.
+    pub(crate) fn new(loss: Tensor<1>) -> Self {
+        Self(loss)
+    }
+
     /// The loss.
     ///
     /// # Errors

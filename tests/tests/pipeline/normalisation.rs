@@ -138,7 +138,7 @@ impl Imported {
             stored_epochs: pipeline.relabel.epochs,
             pictures: &pictures,
             picture_labels: &picture_labels,
-            labels: &labels,
+            labels,
             normalization,
             size: self.facts.size,
             classes: self.classes.len(),

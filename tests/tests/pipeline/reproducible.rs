@@ -43,6 +43,25 @@ fn the_number_of_threads_changes_no_byte() {
     assert!(published(&one.store(), &KINDS) == published(&four.store(), &KINDS));
 }
 
+#[test]
+fn the_number_of_devices_changes_no_byte() {
+    let on = |devices: &str| {
+        let run = Run::new();
+        for stage in STAGES {
+            let settings = ["--branch", "delt", "--set", "teacher.train.replicas=2", "--devices", devices];
+            let said = run.stage(stage, &settings);
+            let all = said.contains("device flex (CPU), flex (CPU)");
+            assert_eq!(
+                all,
+                devices == "flex,flex" && ["teacher-train", "evaluate"].contains(&stage),
+                "{said}"
+            );
+        }
+        published(&run.store(), &KINDS)
+    };
+    assert!(on("flex") == on("flex,flex"));
+}
+
 /// Enough work in every stage that it can be stopped in the middle.
 const LONGER: [&str; 12] = [
     "--branch",

@@ -37,7 +37,10 @@ fn an_unknown_device_is_refused_before_any_work() {
     let output = run.command("teacher-train", &[]).env("DEVICE", "tpu").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("expected auto, flex, cuda, wgpu, vulkan or e.g. cuda:1"), "{said}");
+    assert!(
+        said.contains("expected auto, flex, cuda, wgpu, vulkan, e.g. cuda:1, or several: cuda:0,cuda:1"),
+        "{said}"
+    );
     let output = run.command("teacher-train", &[]).env("DEVICE", "cuda:99").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -88,6 +88,28 @@ pub struct TrainRecipe {
     pub flip: bool,
     /// BatchNorm momentum (PyTorch: 0.1).
     pub bn_momentum: f64,
+    /// Data-parallel training: the parts of a batch, each with BatchNorm statistics of its own, as PyTorch's
+    /// DistributedDataParallel has them. One device or several compute them; the network is the same.
+    #[serde(default, skip_serializing_if = "Replicas::is_one")]
+    pub replicas: Replicas,
+}
+
+/// Parts of a training batch, 1 unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Replicas(pub u32);
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Replicas {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+    fn is_one(&self) -> bool {
+        self.0 == 1
+    }
 }
 
 /// Optimizer with every value written out.
@@ -266,6 +288,14 @@ impl TrainRecipe {
             let problem =
                 format!("found {}, expected at least 2 images: BatchNorm needs a batch", self.batch);
             return Err(Invalid::new(&format!("{place}.batch"), problem));
+        }
+        positive("replicas", self.replicas.0 > 0, self.replicas.0.to_string())?;
+        if self.replicas.0 > self.batch / 2 {
+            let problem = format!(
+                "found {} for a batch of {}, expected at least 2 images a replica: BatchNorm needs a batch",
+                self.replicas.0, self.batch
+            );
+            return Err(Invalid::new(&format!("{place}.replicas"), problem));
         }
         positive("optimizer.lr", self.optimizer.lr() > 0.0, self.optimizer.lr().to_string())?;
         self.optimizer.validate(&format!("{place}.optimizer"))?;

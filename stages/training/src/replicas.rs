@@ -1,0 +1,121 @@
+//! Data-parallel training: one step over replicas of a network, on one device or several.
+
+use std::thread;
+
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use delt_networks::{BatchStatistics, Network};
+
+use crate::step::StepLoss;
+
+/// The part of a batch that one replica sees.
+pub struct Part<L> {
+    /// `[n, 3, size, size]`, on the replica's autodiff device.
+    pub images: Tensor<4>,
+    /// Mean loss of the part's logits `[n, classes]`, a tensor `[1]` on the same device.
+    pub loss: L,
+}
+
+/// What a replica hands back, on the network's device and weighted by its share of the batch.
+struct Pass {
+    loss: Tensor<1>,
+    gradients: GradientsParams,
+    statistics: Vec<BatchStatistics>,
+}
+
+/// Sizes of the parts of a batch of `images`, the larger ones first. A part holds two images at least, since BatchNorm has no
+/// variance of one value: the last batch of an epoch may give fewer parts than `replicas`.
+pub fn part_sizes(images: usize, replicas: usize) -> Vec<usize> {
+    let parts = replicas.min(images / 2).max(1);
+    (0..parts).map(|part| images / parts + usize::from(part < images % parts)).collect()
+}
+
+/// Moves `network` by one step over all parts, as PyTorch's DistributedDataParallel does: every replica has BatchNorm
+/// statistics of its own, gradients are averaged by images. Running statistics move by the replicas' average, where PyTorch
+/// keeps those of the first.
+///
+/// Part i is computed on device `i % devices`, devices side by side, parts of one device one after the other; sums run in the
+/// order of the parts. So the result does not depend on the number of devices, where these compute alike.
+///
+/// The network is on the first of `devices`, all of them autodiff devices of one backend; it returns there with the mean loss
+/// of the batch before the step.
+pub fn data_parallel_step<L>(
+    network: Network,
+    optimizer: &mut ModuleOptimizer,
+    lr: f64,
+    bn_momentum: f64,
+    devices: &[Device],
+    parts: Vec<Part<L>>,
+) -> (Network, StepLoss)
+where
+    L: FnOnce(Tensor<2>) -> Tensor<1> + Send,
+{
+    let images: usize = parts.iter().map(|part| part.images.dims()[0]).sum();
+    let main = devices[0].clone().inner();
+    let mut queues: Vec<Vec<(usize, Part<L>)>> = devices.iter().map(|_| Vec::new()).collect();
+    for (index, part) in parts.into_iter().enumerate() {
+        queues[index % devices.len()].push((index, part));
+    }
+    let run = |replica: &Network, queue: Vec<(usize, Part<L>)>| -> Vec<(usize, Pass)> {
+        queue.into_iter().map(|(index, part)| (index, pass(replica, part, images, &main))).collect()
+    };
+    let mut passes = match devices {
+        [_] => run(&network, queues.remove(0)),
+        _ => thread::scope(|scope| {
+            let replicas = devices.iter().zip(queues).map(|(device, queue)| {
+                let replica = network.clone().fork(device);
+                let run = &run;
+                scope.spawn(move || run(&replica, queue))
+            });
+            let replicas: Vec<_> = replicas.collect();
+            let join = |replica: thread::ScopedJoinHandle<'_, _>| {
+                replica.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            replicas.into_iter().flat_map(join).collect()
+        }),
+    };
+    passes.sort_by_key(|(index, _)| *index);
+    let mut gradients = GradientsAccumulator::new();
+    let mut sums: Option<(Tensor<1>, Vec<BatchStatistics>)> = None;
+    for (_, pass) in passes {
+        gradients.accumulate(&network, pass.gradients);
+        sums = Some(match sums {
+            None => (pass.loss, pass.statistics),
+            Some((loss, statistics)) => (loss + pass.loss, add(statistics, pass.statistics)),
+        });
+    }
+    let (loss, statistics) = sums.expect("a batch has a part");
+    let network = optimizer.step(lr, network, gradients.grads()).update_running(&statistics, bn_momentum);
+    (network, StepLoss::new(loss))
+}
+
+fn pass<L: FnOnce(Tensor<2>) -> Tensor<1>>(
+    replica: &Network,
+    part: Part<L>,
+    images: usize,
+    main: &Device,
+) -> Pass {
+    let share = part.images.dims()[0] as f64 / images as f64;
+    let (logits, statistics) = replica.forward_train(part.images);
+    let loss = (part.loss)(logits) * share;
+    let value = loss.clone().inner().to_device(main);
+    let gradients = GradientsParams::from_grads(loss.backward(), replica).to_device(main, replica);
+    let weighted = |tensor: Tensor<1>| tensor.to_device(main) * share;
+    let statistics = statistics
+        .into_iter()
+        .map(|layer| BatchStatistics {
+            mean: weighted(layer.mean),
+            variance_unbiased: weighted(layer.variance_unbiased),
+        })
+        .collect();
+    Pass { loss: value, gradients, statistics }
+}
+
+fn add(sums: Vec<BatchStatistics>, more: Vec<BatchStatistics>) -> Vec<BatchStatistics> {
+    let add = |(sum, more): (BatchStatistics, BatchStatistics)| BatchStatistics {
+        mean: sum.mean + more.mean,
+        variance_unbiased: sum.variance_unbiased + more.variance_unbiased,
+    };
+    sums.into_iter().zip(more).map(add).collect()
+}
