@@ -63,7 +63,7 @@ follow  = squeue --me shows the jobs; scancel stops one, and the same make comma
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 test-crash store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
@@ -173,6 +173,15 @@ test-s3: build $(TARGET)/moto-venv/made ## a team's store in S3, against a real 
 $(TARGET)/moto-venv/made:
 	$(PYTHON) -m venv '$(@D)'
 	'$(@D)/bin/pip' install --quiet 'moto[s3,server]==5.2.5'
+	touch '$@'
+
+test-azure: build $(TARGET)/azurite/made ## the same in Azure, against Azurite (fetches it from npm)
+	DELT_AZURITE='$(abspath $(TARGET))/azurite' \
+		cargo test --workspace $(FEATURES) --test pipeline -- --nocapture object_store
+
+$(TARGET)/azurite/made:
+	mkdir -p '$(@D)'
+	npm install --silent --prefix '$(@D)' azurite@3.35.0 @azure/storage-blob@12.32.0
 	touch '$@'
 
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)

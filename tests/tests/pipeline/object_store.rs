@@ -1,5 +1,6 @@
-//! A team's store in S3: what one machine has made, another has. A real S3 server is started where `DELT_MOTO_PYTHON` names
-//! a Python with moto (`make test-s3`), else the test says that it is skipped.
+//! A team's store in the cloud: what one machine has made, another has. Real servers are started: of S3 where
+//! `DELT_MOTO_PYTHON` names a Python with moto (`make test-s3`), of Azure's blobs where `DELT_AZURITE` names a folder in which
+//! npm has installed Azurite (`make test-azure`); where there is none, a test says that it is skipped.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -8,13 +9,25 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use delt_tests::binaries::{Run, STAGES, program};
+use tempfile::TempDir;
 
-const URL: &str = "s3://team/delt";
+/// Azurite's account, which is published and the same everywhere.
+const AZURE_ACCOUNT: &str = "devstoreaccount1";
+const AZURE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// moto's S3 server on a port of its own, with an empty bucket.
+/// A server on a port of its own, with an empty bucket (container) `team`.
 struct Server {
     process: Child,
     port: u16,
+    kind: Kind,
+    _data: TempDir,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    S3,
+    Azure,
 }
 
 impl Drop for Server {
@@ -25,29 +38,74 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start() -> Option<Self> {
-        let Some(python) = std::env::var_os("DELT_MOTO_PYTHON").map(PathBuf::from) else {
+    /// Those that are installed.
+    fn all() -> impl Iterator<Item = Self> {
+        let of = |kind, variable| std::env::var_os(variable).map(|place| (kind, PathBuf::from(place)));
+        let places = [of(Kind::S3, "DELT_MOTO_PYTHON"), of(Kind::Azure, "DELT_AZURITE")];
+        if places.iter().all(Option::is_none) {
             let _ = writeln!(
                 std::io::stderr(),
-                "skipped: no S3 server; `make test-s3` fetches moto from PyPI and runs this"
+                "skipped: no server of object storage; `make test-s3` fetches moto from PyPI, `make test-azure` Azurite from npm"
             );
-            return None;
-        };
+        }
+        places.into_iter().flatten().map(|(kind, place)| Self::start(kind, &place))
+    }
+
+    fn start(kind: Kind, place: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new(python.parent().unwrap().join("moto_server"))
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { process, port };
+        let data = tempfile::tempdir().unwrap();
+        let mut command = match kind {
+            Kind::S3 => {
+                let mut command = Command::new(place.parent().unwrap().join("moto_server"));
+                command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+                command
+            }
+            Kind::Azure => {
+                let mut command = Command::new(place.join("node_modules/.bin/azurite-blob"));
+                command.args([
+                    "--silent",
+                    "--disableTelemetry",
+                    "--skipApiVersionCheck",
+                    "--blobPort",
+                    &port.to_string(),
+                ]);
+                command.arg("--location").arg(data.path());
+                command
+            }
+        };
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Self { process, port, kind, _data: data };
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(60), "the server does not answer");
             std::thread::sleep(Duration::from_millis(100));
         }
-        assert!(server.request("PUT", "/team").starts_with("HTTP/1.1 200"));
-        Some(server)
+        match kind {
+            Kind::S3 => assert!(server.request("PUT", "/team").starts_with("HTTP/1.1 200")),
+            Kind::Azure => {
+                let script = format!(
+                    "require('@azure/storage-blob').BlobServiceClient.fromConnectionString('AccountName={AZURE_ACCOUNT};\
+                     AccountKey={AZURE_KEY};DefaultEndpointsProtocol=http;BlobEndpoint={};')\
+                     .getContainerClient('team').create()",
+                    server.azure_endpoint()
+                );
+                let made = Command::new("node").current_dir(place).args(["-e", &script]).status().unwrap();
+                assert!(made.success());
+            }
+        }
+        server
+    }
+
+    /// The team's store.
+    fn url(&self) -> &'static str {
+        match self.kind {
+            Kind::S3 => "s3://team/delt",
+            Kind::Azure => "az://team/delt",
+        }
+    }
+
+    fn azure_endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}/{AZURE_ACCOUNT}", self.port)
     }
 
     /// What the server answers to a request without a body.
@@ -66,17 +124,24 @@ impl Server {
 
     /// A program as a machine of the team runs it: with credentials in its environment and a folder of its own.
     fn machine<'a>(&self, command: &'a mut Command, cache: &Path) -> &'a mut Command {
-        command
-            .env("AWS_ACCESS_KEY_ID", "key")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("DELT_CACHE", cache)
+        command.env("DELT_CACHE", cache);
+        match self.kind {
+            Kind::S3 => command
+                .env("AWS_ACCESS_KEY_ID", "key")
+                .env("AWS_SECRET_ACCESS_KEY", "secret")
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+                .env("AWS_ALLOW_HTTP", "true"),
+            Kind::Azure => command
+                .env("AZURE_STORAGE_ACCOUNT_NAME", AZURE_ACCOUNT)
+                .env("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY)
+                .env("AZURE_ENDPOINT", self.azure_endpoint())
+                .env("AZURE_ALLOW_HTTP", "true"),
+        }
     }
 
     fn stage(&self, run: &Run, cache: &Path, stage: &str, arguments: &[&str]) -> String {
-        let output = self.machine(&mut run.command_in(URL, stage, arguments), cache).output().unwrap();
+        let output = self.machine(&mut run.command_in(self.url(), stage, arguments), cache).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{stage} failed: {stderr}");
         stderr
@@ -84,7 +149,7 @@ impl Server {
 
     fn delt_store(&self, cache: &Path, arguments: &[&str]) -> (String, String) {
         let output = self
-            .machine(program("delt-store").args(["--store", URL]).args(arguments), cache)
+            .machine(program("delt-store").args(["--store", self.url()]).args(arguments), cache)
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -104,7 +169,12 @@ fn bytes_below(folder: &Path) -> u64 {
 
 #[test]
 fn a_second_machine_recomputes_nothing_that_the_first_has_made() {
-    let Some(server) = Server::start() else { return };
+    for server in Server::all() {
+        recompute_nothing(&server);
+    }
+}
+
+fn recompute_nothing(server: &Server) {
     let (run, machines) = (Run::new(), tempfile::tempdir().unwrap());
     let (first, second, third) =
         (machines.path().join("a"), machines.path().join("b"), machines.path().join("c"));
@@ -153,12 +223,17 @@ fn a_second_machine_recomputes_nothing_that_the_first_has_made() {
 
 #[test]
 fn two_machines_at_once_share_the_work() {
-    let Some(server) = Server::start() else { return };
+    for server in Server::all() {
+        share_the_work(&server);
+    }
+}
+
+fn share_the_work(server: &Server) {
     let (run, machines) = (Run::new(), tempfile::tempdir().unwrap());
     let caches = ["a", "b"].map(|name| machines.path().join(name));
     for stage in STAGES {
         let children = caches.each_ref().map(|cache| {
-            let mut command = run.command_in(URL, stage, &["--branch", "delt"]);
+            let mut command = run.command_in(server.url(), stage, &["--branch", "delt"]);
             server.machine(&mut command, cache).stderr(Stdio::piped()).spawn().unwrap()
         });
         let said = children.map(|child| {
@@ -176,7 +251,12 @@ fn two_machines_at_once_share_the_work() {
 
 #[test]
 fn a_bucket_that_cannot_be_reached_or_used_is_named() {
-    let Some(server) = Server::start() else { return };
+    for server in Server::all() {
+        name_the_bucket(&server);
+    }
+}
+
+fn name_the_bucket(server: &Server) {
     let (run, cache) = (Run::new(), tempfile::tempdir().unwrap());
     let failed = |url: &str| {
         let mut command = run.command_in(url, "ingest", &[]);
@@ -184,8 +264,12 @@ fn a_bucket_that_cannot_be_reached_or_used_is_named() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let said = failed("s3://nobody/delt");
-    assert!(said.contains("s3://nobody/delt/") && said.contains("NoSuchBucket"), "{said}");
+    let (url, problem) = match server.kind {
+        Kind::S3 => ("s3://nobody/delt", "NoSuchBucket"),
+        Kind::Azure => ("az://nobody/delt", "ContainerNotFound"),
+    };
+    let said = failed(url);
+    assert!(said.contains(&format!("{url}/")) && said.contains(problem), "{said}");
     let said = failed("ftp://host/x");
     assert!(said.contains("`ftp://host/x`: no such kind of store"), "{said}");
 }
