@@ -8,6 +8,7 @@ use parquet::errors::ParquetError;
 use thiserror::Error;
 
 use crate::canonical::Digest;
+use crate::picture::{MOST_ASPECT, MOST_PICTURE_BYTES};
 use crate::provenance::{ArtifactKind, METADATA_KEY};
 
 /// A result of this crate's file formats.
@@ -255,6 +256,30 @@ pub enum FormatError {
         "the picture cannot be decoded or encoded: expected a whole JPEG or PNG; replace or leave out this image"
     )]
     Picture(#[from] image::ImageError),
+
+    /// A picture claims more pixels than are decoded.
+    #[error(
+        "a picture of {width} x {height} pixels takes {bytes} bytes, expected at most {MOST_PICTURE_BYTES}; scale it down or leave it out"
+    )]
+    LargePicture {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Bytes that it would take.
+        bytes: u64,
+    },
+
+    /// A picture is little more than a line.
+    #[error(
+        "a picture of {width} x {height} pixels has one side more than {MOST_ASPECT} times the other; cut it or leave it out"
+    )]
+    LongPicture {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
 
     /// A picture's bytes do not fill its sides.
     #[error("a picture of {width} x {height} pixels has {found} bytes, expected {expected}")]

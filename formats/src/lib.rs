@@ -14,11 +14,12 @@
 //! | [`evaluation`], [`history`] | students trained on them: `history.parquet`, `summary.json` |
 //!
 //! Below them lie [`canonical`] (stable JSON and digests), [`provenance`] (the metadata key `delt`), [`picture`] (8-bit
-//! RGB), [`tensors`] (safetensors), [`sealed`] (checkpoints), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
+//! RGB), [`tensors`] (safetensors), [`checkpoint`] (weights made elsewhere), [`pages`] (Parquet of others), [`sealed`] (checkpoints), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
 //! and [`store`] caches artifacts by key on storage shared by many machines:
 //! `delt-store ls`, `delt-store verify`, `delt-store forget`, `delt-store gc`, `delt-store path`.
 
 pub mod canonical;
+pub mod checkpoint;
 pub mod columns;
 pub mod dataset;
 pub mod error;
@@ -30,6 +31,8 @@ pub mod label_packing;
 pub mod labels;
 pub mod manifest;
 mod packed_views;
+pub mod pages;
+mod pickle_scan;
 pub mod picture;
 pub mod provenance;
 pub mod scores;
@@ -44,6 +47,7 @@ pub mod view;
 mod view_columns;
 
 pub use canonical::{Digest, canonical_json};
+pub use checkpoint::{CheckpointError, read_checkpoint};
 pub use dataset::{DatasetFacts, DatasetReader, DatasetWriter, ImageRow};
 pub use error::{FormatError, Result};
 pub use evaluation::{StudentResult, Summary};

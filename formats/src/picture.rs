@@ -7,6 +7,12 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageRe
 
 use crate::error::{FormatError, Result};
 
+/// Bytes of a decoded picture, at most: 89 million pixels of three bytes.
+pub const MOST_PICTURE_BYTES: u64 = 256 * 1024 * 1024;
+/// How many times a picture may be as long as it is wide, or as wide as it is long: brought to a size by its short side, a
+/// line of pixels would become a picture of gigabytes.
+pub const MOST_ASPECT: u32 = 64;
+
 /// An 8-bit RGB picture, row by row from the top left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -24,10 +30,19 @@ impl Picture {
     ///
     /// # Errors
     ///
-    /// If the bytes are neither, or not a whole picture.
+    /// If the bytes are neither, or not a whole picture; before anything is decoded, if its sides are beyond
+    /// [`MOST_PICTURE_BYTES`] or [`MOST_ASPECT`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
         let mut decoder = reader.into_decoder()?;
+        let (width, height) = decoder.dimensions();
+        let bytes = decoder.total_bytes();
+        if bytes > MOST_PICTURE_BYTES {
+            return Err(FormatError::LargePicture { width, height, bytes });
+        }
+        if u64::from(width.max(height)) > u64::from(MOST_ASPECT) * u64::from(width.min(height)) {
+            return Err(FormatError::LongPicture { width, height });
+        }
         let orientation = decoder.orientation()?;
         let mut image = DynamicImage::from_decoder(decoder)?;
         image.apply_orientation(orientation);

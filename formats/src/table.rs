@@ -18,11 +18,13 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::reader::Length;
 use serde_json::Value;
 
 use crate::canonical::{Digest, canonical_json};
 use crate::columns::{Columns, WrongValue, same_type};
 use crate::error::{FormatError, Result};
+use crate::pages::{CheckedPages, check_footer};
 use crate::provenance::{ArtifactKind, METADATA_KEY, Provenance};
 
 /// The metadata key under which Hugging Face's `datasets` looks for features.
@@ -220,7 +222,9 @@ impl<R: Row> TableReader<R> {
         let mut file = fs_err::File::open(&path)?;
         check_marks::<R>(&path, &mut file)?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::load(&file.into_file(), options).map_err(parquet_error(&path))?;
+        let file = file.into_file();
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(parquet_error(&path))?;
+        check_footer(metadata.metadata(), Length::len(&file)).map_err(parquet_error(&path))?;
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         let text = entries
             .and_then(|entries| entries.iter().find(|entry| entry.key == METADATA_KEY)?.value.as_deref())
@@ -305,12 +309,13 @@ impl<R: Row> TableReader<R> {
 
     fn batches(&self, group: Option<usize>) -> Result<ParquetRecordBatchReader> {
         let file = fs_err::File::open(&self.path)?.into_file();
+        let pages = CheckedPages::new(file, self.footer()).map_err(parquet_error(&self.path))?;
         let schema = R::schema();
         let wanted = self.metadata.schema().fields().iter().enumerate();
         let wanted = wanted.filter(|(_, field)| schema.column_with_name(field.name()).is_some());
         let projection =
             ProjectionMask::roots(self.metadata.parquet_schema(), wanted.map(|(index, _)| index));
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, self.metadata.clone())
             .with_projection(projection)
             .with_batch_size(read_rows(self.footer(), R::GROUP_ROWS.min(READ_ROWS), R::GROUP_BYTES));
         let builder = match group {

@@ -179,6 +179,10 @@ pub(crate) fn views_without_logits(columns: &Columns<'_>) -> Result<Vec<ViewRow>
 
 /// Checks everything of a view but its logits.
 pub(crate) fn check_view(view: &ViewRow) -> Result<(), WrongValue> {
+    if let Some(op) = view.randaugment.iter().find(|op| !op.argument.is_finite()) {
+        let found = format!("{} by {}", op.op.name(), op.argument);
+        return Err(WrongValue::new("randaugment", found, "a finite number"));
+    }
     check_crop(&view.crop)?;
     check_mix(&view.mix)
 }

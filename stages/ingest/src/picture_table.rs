@@ -7,8 +7,11 @@ use std::path::Path;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema};
+use delt_formats::pages::CheckedPages;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::file::reader::ChunkReader;
 use serde_json::Value;
 
@@ -63,7 +66,7 @@ pub fn footer<R: ChunkReader + 'static>(input: R, path: &Path, columns: &Columns
     let described = file.key_value_metadata().into_iter().flatten().find(|entry| entry.key == METADATA_KEY);
     let class_names =
         described.and_then(|entry| entry.value.as_deref()).and_then(|json| names_in(json, &columns.label));
-    Ok(Footer { rows: u64::try_from(file.num_rows()).unwrap_or(0), class_names })
+    Ok(Footer { rows: rows_of(&builder), class_names })
 }
 
 /// Hands over the rows of a table in order, decoding a few hundred at a time.
@@ -80,6 +83,7 @@ pub fn visit<R: ChunkReader + 'static>(
     let builder = open(input, path)?;
     let mask =
         ProjectionMask::columns(builder.parquet_schema(), [columns.image.as_str(), columns.label.as_str()]);
+    let claimed = rows_of(&builder);
     let reader = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet_error(path))?;
     let mut index = 0;
     for batch in reader {
@@ -91,6 +95,7 @@ pub fn visit<R: ChunkReader + 'static>(
             }
         }
     }
+    check_rows(path, index, claimed)?;
     Ok(ControlFlow::Continue(()))
 }
 
@@ -106,6 +111,7 @@ pub fn labels<R: ChunkReader + 'static>(
 ) -> Result<Vec<u32>> {
     let builder = open(input, path)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), [columns.label.as_str()]);
+    let claimed = rows_of(&builder);
     let reader = builder.with_projection(mask).build().map_err(parquet_error(path))?;
     let mut labels = Vec::new();
     for batch in reader {
@@ -115,11 +121,35 @@ pub fn labels<R: ChunkReader + 'static>(
             labels.extend(checked_labels(column, path, classes, start)?);
         }
     }
+    check_rows(path, labels.len() as u64, claimed)?;
     Ok(labels)
 }
 
-fn open<R: ChunkReader + 'static>(input: R, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<R>> {
-    ParquetRecordBatchReaderBuilder::try_new(input).map_err(parquet_error(path))
+type Builder<R> = ParquetRecordBatchReaderBuilder<CheckedPages<R>>;
+
+/// Columns have the types of Parquet: what Arrow's writers add to them would be one more thing to believe.
+fn open<R: ChunkReader + 'static>(input: R, path: &Path) -> Result<Builder<R>> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let opened = ArrowReaderMetadata::load(&input, options).and_then(|metadata| {
+        let pages = CheckedPages::new(input, metadata.metadata())?;
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata))
+    });
+    opened.map_err(parquet_error(path))
+}
+
+fn rows_of<R: ChunkReader + 'static>(builder: &Builder<R>) -> u64 {
+    u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0)
+}
+
+/// Refuses a table whose pages end before its rows do.
+fn check_rows(path: &Path, found: u64, claimed: u64) -> Result<()> {
+    if found == claimed {
+        return Ok(());
+    }
+    Err(IngestError::layout(
+        path,
+        format!("holds {found} rows, its footer claims {claimed}; download it again"),
+    ))
 }
 
 fn parquet_error(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> IngestError + '_ {

@@ -1,8 +1,5 @@
 //! What can go wrong while a network is built, read or imported.
 
-use std::path::PathBuf;
-
-use burn::store::pytorch_reader::PytorchError;
 use burn::tensor::TensorReadError;
 use delt_formats::FormatError;
 use thiserror::Error;
@@ -48,36 +45,6 @@ pub enum NetworkError {
         unused: Vec<String>,
         /// Tensors whose shapes differ: name, found, expected.
         wrong_shape: Vec<String>,
-    },
-    /// A checkpoint made by PyTorch could not be read.
-    #[error("{}: not readable as a PyTorch checkpoint; save it again with torch.save(model.state_dict(), …)", path.display())]
-    PyTorch {
-        /// The file.
-        path: PathBuf,
-        /// What the reader said.
-        #[source]
-        source: PytorchError,
-    },
-    /// A tensor inside a checkpoint could not be read.
-    #[error("{}: tensor `{name}` could not be read", path.display())]
-    TensorBytes {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A checkpoint holds no tensors where they were looked for.
-    #[error("{}: no tensors {place}; its top-level keys are {}: name the one that holds the weights", path.display(), keys.join(", "))]
-    NoTensors {
-        /// The file.
-        path: PathBuf,
-        /// Where was looked.
-        place: String,
-        /// Keys that the file has.
-        keys: Vec<String>,
     },
     /// An artifact could not be read.
     #[error(transparent)]

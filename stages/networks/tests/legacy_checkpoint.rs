@@ -1,6 +1,6 @@
 //! A `.pth` file in PyTorch's format from before 1.6, which is no zip archive: pickles one after another, then the bytes.
 //!
-//! `legacy.pth` was made by PyTorch 2.15 with
+//! `formats/tests/legacy.pth` was made by PyTorch 2.15 with
 //!
 //! ```python
 //! from collections import OrderedDict
@@ -27,11 +27,14 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use delt_formats::{Architecture, NamedTensor, TensorValues};
-use delt_networks::{Network, NetworkError, read_checkpoint};
+use delt_formats::{Architecture, CheckpointError, NamedTensor, TensorValues, read_checkpoint};
+use delt_networks::Network;
 
-fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, NetworkError> {
-    read_checkpoint(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/legacy.pth"), top_level_key)
+fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, CheckpointError> {
+    read_checkpoint(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../formats/tests/legacy.pth"),
+        top_level_key,
+    )
 }
 
 fn ramp(count: u8, first: f32) -> Vec<f32> {
@@ -85,5 +88,5 @@ fn a_network_is_built_from_a_legacy_checkpoint() {
 #[test]
 fn a_wrong_key_of_a_legacy_checkpoint_is_answered_with_its_keys() {
     let error = read(Some("model")).expect_err("there is no such key");
-    assert!(matches!(&error, NetworkError::NoTensors { keys, .. } if keys == &["state_dict"]), "{error}");
+    assert!(matches!(&error, CheckpointError::NoTensors { keys, .. } if keys == &["state_dict"]), "{error}");
 }

@@ -1,10 +1,8 @@
-//! Weights that do not fit and files that are no weights: the whole message of each refusal.
-
-use std::path::{Path, PathBuf};
+//! Weights that do not fit: the whole message of each refusal.
 
 use burn::tensor::Device;
-use delt_formats::{Architecture, NamedTensor, TensorValues, write_safetensors};
-use delt_networks::{Network, NetworkError, read_checkpoint};
+use delt_formats::{Architecture, NamedTensor, TensorValues};
+use delt_networks::Network;
 
 const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 1, width: 2 };
 
@@ -17,12 +15,6 @@ fn tensors() -> Vec<NamedTensor> {
 fn build(tensors: Vec<NamedTensor>) -> String {
     let built = Network::from_named(&ARCHITECTURE, 2, 4, tensors, &Device::flex());
     built.expect_err("refused").to_string()
-}
-
-fn file(name: &str, bytes: &[u8]) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, bytes).expect("written");
-    path
 }
 
 #[test]
@@ -77,50 +69,5 @@ fn a_source_of_weights_of_another_length_is_named() {
     assert_eq!(
         built.expect_err("refused").to_string(),
         "tensor `layers.conv.0.weight` has 5 values, expected 54 for shape [2, 3, 3, 3]"
-    );
-}
-
-#[test]
-fn a_file_that_is_no_checkpoint_of_pytorch_says_how_to_make_one() {
-    let path = file("no-checkpoint.pth", b"weights, one might think");
-    assert_eq!(
-        read_checkpoint(&path, None).expect_err("refused").to_string(),
-        format!(
-            "{}: not readable as a PyTorch checkpoint; save it again with torch.save(model.state_dict(), …)",
-            path.display()
-        )
-    );
-}
-
-#[test]
-fn a_tensor_that_cannot_be_read_is_named() {
-    let source = std::io::Error::other("the file ends early");
-    let error = NetworkError::TensorBytes { path: "w.pth".into(), name: "fc.weight".into(), source };
-    assert_eq!(error.to_string(), "w.pth: tensor `fc.weight` could not be read");
-}
-
-#[test]
-fn a_file_without_tensors_at_the_key_is_answered_with_its_keys() {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two-models.safetensors");
-    let tensor = |name: &str| NamedTensor {
-        name: name.to_owned(),
-        shape: vec![1],
-        values: TensorValues::F32(vec![1.0]),
-    };
-    write_safetensors(&path, &[tensor("student.fc.bias"), tensor("ema.fc.bias")], None).expect("written");
-    assert_eq!(
-        read_checkpoint(&path, Some("teacher")).expect_err("refused").to_string(),
-        format!(
-            "{}: no tensors under `teacher`; its top-level keys are ema, student: name the one that holds the weights",
-            path.display()
-        )
-    );
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/legacy.pth");
-    assert_eq!(
-        read_checkpoint(&path, Some("model")).expect_err("refused").to_string(),
-        format!(
-            "{}: no tensors under `model`; its top-level keys are state_dict: name the one that holds the weights",
-            path.display()
-        )
     );
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use delt_augment::resize::fit;
 use delt_formats::canonical::Digest;
+use delt_formats::checkpoint::{CheckpointError, read_checkpoint};
 use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::error::FormatError;
 use delt_formats::picture::Picture;
 use delt_formats::teacher::Architecture;
 use delt_harness::config::teacher::Import;
-use delt_networks::{Network, NetworkError, read_checkpoint};
+use delt_networks::{Network, NetworkError};
 use delt_training::{PictureSet, TrainingError};
 use serde_json::json;
 
@@ -37,7 +38,7 @@ pub enum ImportError {
     ClassOrder(#[from] ClassOrderError),
     /// The file cannot be read; the message names it.
     #[error(transparent)]
-    Unreadable(NetworkError),
+    Unreadable(CheckpointError),
     /// The weights do not fit the network.
     #[error("{path}", path = .path.display())]
     Weights {
@@ -46,6 +47,16 @@ pub enum ImportError {
         /// What does not fit.
         #[source]
         source: NetworkError,
+    },
+    /// A weight is no finite number.
+    #[error("{path}: tensor `{tensor}` holds {value}, expected finite numbers; its training broke, take an earlier checkpoint", path = .path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The value.
+        value: f32,
     },
     /// The network does not know the dataset's images.
     #[error(
@@ -111,8 +122,13 @@ pub fn read_network(
     let mut tensors =
         read_checkpoint(&import.path, import.top_level_key.as_deref()).map_err(ImportError::Unreadable)?;
     permute_classifier(&mut tensors, architecture, order, dataset);
-    Network::from_named(architecture, dataset.len(), size as usize, tensors, device)
-        .map_err(|source| ImportError::Weights { path: import.path.clone(), source })
+    let network = Network::from_named(architecture, dataset.len(), size as usize, tensors, device);
+    let weights = |source| ImportError::Weights { path: import.path.clone(), source };
+    let network = network.map_err(weights)?;
+    match network.first_not_finite().map_err(weights)? {
+        Some((tensor, value)) => Err(ImportError::NotFinite { path: import.path.clone(), tensor, value }),
+        None => Ok(network),
+    }
 }
 
 /// Every n/`count`-th training image in class order: each class in proportion, the same images every time.

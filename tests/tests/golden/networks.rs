@@ -2,9 +2,9 @@
 //! batch-normalisation terms, cross-entropy, loss and the gradient on the pixels.
 
 use burn::tensor::Device;
-use delt_formats::{Architecture, Normalization, Stem};
+use delt_formats::{Architecture, Normalization, Stem, read_checkpoint};
 use delt_networks::formula::formula_uniform;
-use delt_networks::{FrozenNetwork, Network, read_checkpoint};
+use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::recover::RecoveryTeacher;
 use delt_tests::{assert_close, device, file, integers, json, number, prefix, tensors, values};
 

@@ -1,0 +1,345 @@
+//! Parquet files of others, read without believing what they say of their own sizes.
+//!
+//! The Parquet library reserves memory for what the header of a page claims. [`CheckedPages`] stands between it and the file:
+//! no read goes past the end, and a header is seen through before the library sees it.
+
+use std::io::Cursor;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{ChunkReader, Length};
+
+/// Bytes that a page may have once it is unpacked. Writers end pages at about a megabyte; one picture is one page at least.
+const MOST_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+/// Values that a file may claim for each of its bytes: a column of equal values takes next to none, but not all columns do.
+const MOST_VALUES_PER_BYTE: u64 = 64;
+/// First and last guess at the length of a page's header; statistics inside may hold whole values.
+const HEADER_BYTES: (usize, usize) = (1024, 16 * 1024 * 1024);
+
+/// A source of Parquet whose pages are checked as they are read.
+#[derive(Debug)]
+pub struct CheckedPages<R> {
+    inner: R,
+    bytes: u64,
+    values: AtomicU64,
+}
+
+impl<R: ChunkReader> CheckedPages<R> {
+    /// Checks what the footer says of row groups and columns.
+    ///
+    /// # Errors
+    ///
+    /// Counts or places that this source cannot have.
+    pub fn new(inner: R, footer: &ParquetMetaData) -> Result<Self> {
+        let bytes = inner.len();
+        check_footer(footer, bytes)?;
+        Ok(Self { inner, bytes, values: AtomicU64::new(0) })
+    }
+}
+
+impl<R: ChunkReader> Length for CheckedPages<R> {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl<R: ChunkReader> ChunkReader for CheckedPages<R> {
+    type T = Cursor<Bytes>;
+
+    /// The library reads the headers of pages in this way, and nothing else: it gets one header and no more.
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        let (mut guess, most) = HEADER_BYTES;
+        loop {
+            let bytes = self.get_bytes(start, guess.min(self.after(start)))?;
+            if let Some(header) = PageHeader::read(&bytes) {
+                header.check(start, self.after(start))?;
+                let values = self.values.fetch_add(header.values, Ordering::Relaxed) + header.values;
+                let most = self.bytes.saturating_mul(MOST_VALUES_PER_BYTE);
+                if values > most {
+                    return Err(refused(format!(
+                        "the pages up to byte {start} claim {values} values, expected at most {most} in {} bytes",
+                        self.bytes
+                    )));
+                }
+                return Ok(Cursor::new(bytes.slice(..header.length)));
+            }
+            if bytes.len() < guess || guess >= most {
+                return Err(refused(format!("the page at byte {start} has no readable header")));
+            }
+            guess *= 16;
+        }
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        if start > self.bytes || length > self.after(start) {
+            return Err(refused(format!(
+                "{length} bytes from byte {start} on go past the end of {}",
+                self.bytes
+            )));
+        }
+        self.inner.get_bytes(start, length)
+    }
+}
+
+impl<R> CheckedPages<R> {
+    /// Bytes from `start` to the end.
+    fn after(&self, start: u64) -> usize {
+        usize::try_from(self.bytes.saturating_sub(start)).unwrap_or(usize::MAX)
+    }
+}
+
+fn refused(problem: String) -> ParquetError {
+    ParquetError::General(problem)
+}
+
+/// Refuses row counts that do not add up, more rows than bytes, and columns that lie outside the file.
+///
+/// # Errors
+///
+/// The first of them.
+pub fn check_footer(footer: &ParquetMetaData, bytes: u64) -> Result<()> {
+    let rows = footer.file_metadata().num_rows();
+    let mut counted: i64 = 0;
+    for (index, group) in footer.row_groups().iter().enumerate() {
+        counted = match group.num_rows() {
+            rows if rows >= 0 => counted.saturating_add(rows),
+            rows => return Err(refused(format!("row group {index} claims {rows} rows"))),
+        };
+        for column in group.columns() {
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let (length, pages) = (column.compressed_size(), column.data_page_offset());
+            let is_inside = |at: i64| u64::try_from(at).is_ok_and(|at| at <= bytes);
+            if !(is_inside(start) && is_inside(pages) && is_inside(length) && is_inside(start + length)) {
+                return Err(refused(format!(
+                    "column `{}` of row group {index} claims {length} bytes from byte {start} on, in a file of {bytes} bytes",
+                    column.column_path().string()
+                )));
+            }
+        }
+    }
+    if counted != rows {
+        return Err(refused(format!("the footer claims {rows} rows, its row groups {counted}")));
+    }
+    if u64::try_from(rows).is_ok_and(|rows| rows <= bytes) {
+        return Ok(());
+    }
+    Err(refused(format!("the footer claims {rows} rows in a file of {bytes} bytes")))
+}
+
+/// What the header of a page says of its sizes, and how long it is.
+#[derive(Debug, Default)]
+struct PageHeader {
+    length: usize,
+    unpacked: i64,
+    packed: i64,
+    values: u64,
+}
+
+impl PageHeader {
+    /// None if the bytes end before the header does, or are none.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut thrift = Compact { bytes, at: 0 };
+        let mut header = Self::default();
+        thrift.each_field(0, &mut |thrift, field, kind, depth| {
+            match (field, kind) {
+                (2, I32) => header.unpacked = thrift.number()?,
+                (3, I32) => header.packed = thrift.number()?,
+                // of data pages, dictionary pages and data pages of version 2: the first field is the number of values
+                (5 | 7 | 8, STRUCT) => thrift.each_field(depth + 1, &mut |thrift, field, kind, depth| {
+                    if (field, kind) == (1, I32) {
+                        header.values = u64::from(u32::try_from(thrift.number()?).ok()?);
+                        return Some(());
+                    }
+                    thrift.skip(kind, depth)
+                })?,
+                _ => thrift.skip(kind, depth)?,
+            }
+            Some(())
+        })?;
+        header.length = thrift.at;
+        Some(header)
+    }
+
+    fn check(&self, start: u64, left: usize) -> Result<()> {
+        let Self { length, unpacked, packed, .. } = *self;
+        if u64::try_from(packed).ok().is_none_or(|packed| packed > (left - length) as u64) {
+            return Err(refused(format!(
+                "the page at byte {start} claims {packed} bytes, past the end of the file"
+            )));
+        }
+        if u64::try_from(unpacked).ok().is_none_or(|unpacked| unpacked > MOST_PAGE_BYTES) {
+            return Err(refused(format!(
+                "the page at byte {start} claims {unpacked} bytes when unpacked, expected at most {MOST_PAGE_BYTES}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+const I32: u8 = 5;
+const STRUCT: u8 = 12;
+/// Structures inside each other, at most; a header has three.
+const MOST_DEPTH: u8 = 8;
+
+/// Thrift's compact protocol, as far as is needed to step over what is not looked at.
+struct Compact<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// Takes or skips a field: its number, its type, and how deep it lies.
+type Field<'f> = dyn FnMut(&mut Compact<'_>, i64, u8, u8) -> Option<()> + 'f;
+
+impl Compact<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// A number in zigzag: 0, -1, 1, -2, …
+    fn number(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
+    fn forward(&mut self, bytes: u64) -> Option<()> {
+        let left = self.bytes.len() - self.at;
+        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= left)?;
+        self.at += bytes;
+        Some(())
+    }
+
+    fn each_field(&mut self, depth: u8, field: &mut Field<'_>) -> Option<()> {
+        let mut number: i64 = 0;
+        loop {
+            let head = self.byte()?;
+            if head == 0 {
+                return Some(());
+            }
+            number = match head >> 4 {
+                0 => self.number()?,
+                step => number.checked_add(i64::from(step))?,
+            };
+            field(self, number, head & 0x0f, depth)?;
+        }
+    }
+
+    fn skip(&mut self, kind: u8, depth: u8) -> Option<()> {
+        if depth >= MOST_DEPTH {
+            return None;
+        }
+        match kind {
+            1 | 2 => Some(()),
+            3 => self.forward(1),
+            4..=6 => self.varint().map(drop),
+            7 => self.forward(8),
+            8 => {
+                let bytes = self.varint()?;
+                self.forward(bytes)
+            }
+            9 | 10 => {
+                let head = self.byte()?;
+                let items = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+                for _ in 0..items {
+                    // in a list a bool is a byte
+                    if matches!(head & 0x0f, 1 | 2) {
+                        self.forward(1)?
+                    } else {
+                        self.skip(head & 0x0f, depth + 1)?
+                    }
+                }
+                Some(())
+            }
+            STRUCT => self.each_field(depth + 1, &mut |thrift, _, kind, depth| thrift.skip(kind, depth)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header of a data page that claims these sizes, and `behind` bytes of page.
+    fn page(unpacked: i32, packed: i32, values: i32, behind: usize) -> CheckedPages<Bytes> {
+        let mut bytes = vec![0x15, 0];
+        let number = |bytes: &mut Vec<u8>, head: u8, value: i32| {
+            bytes.push(head);
+            let mut rest = ((value << 1) ^ (value >> 31)).cast_unsigned();
+            while rest >= 0x80 {
+                bytes.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            bytes.push(rest as u8);
+        };
+        number(&mut bytes, 0x15, unpacked);
+        number(&mut bytes, 0x15, packed);
+        // field 5, a structure: the number of values, a text of three bytes, a list of two bools
+        bytes.push(0x2c);
+        number(&mut bytes, 0x15, values);
+        bytes.extend([0x18, 3, b'a', b'b', b'c', 0x19, 0x21, 1, 2, 0, 0]);
+        bytes.extend(vec![7; behind]);
+        CheckedPages { bytes: bytes.len() as u64, inner: Bytes::from(bytes), values: AtomicU64::new(0) }
+    }
+
+    fn refusal(pages: &CheckedPages<Bytes>) -> String {
+        pages.get_read(0).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_header_is_handed_over_without_what_follows_and_its_page_is_not_read() {
+        let pages = page(100, 20, 5, 20);
+        assert_eq!(pages.get_read(0).unwrap().into_inner().len() as u64, pages.bytes - 20);
+    }
+
+    #[test]
+    fn what_a_page_claims_and_cannot_be_is_refused() {
+        let refusals = [
+            (page(100, 21, 5, 20), "the page at byte 0 claims 21 bytes, past the end of the file"),
+            (page(100, -1, 5, 20), "the page at byte 0 claims -1 bytes, past the end of the file"),
+            (
+                page(i32::MAX, 20, 5, 20),
+                "the page at byte 0 claims 2147483647 bytes when unpacked, expected at most 268435456",
+            ),
+            (
+                page(-1, 20, 5, 20),
+                "the page at byte 0 claims -1 bytes when unpacked, expected at most 268435456",
+            ),
+            (
+                page(100, 20, i32::MAX, 20),
+                "the pages up to byte 0 claim 2147483647 values, expected at most 2944 in 46 bytes",
+            ),
+            (page(100, 20, -1, 20), "the page at byte 0 has no readable header"),
+        ];
+        for (pages, expected) in refusals {
+            assert_eq!(refusal(&pages), format!("Parquet error: {expected}"));
+        }
+        assert_eq!(
+            page(0, 0, 0, 0).get_bytes(3, 1000).expect_err("refused").to_string(),
+            "Parquet error: 1000 bytes from byte 3 on go past the end of 19"
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_cut_anywhere_is_none() {
+        let PageHeader { length, .. } = PageHeader::read(&page(100, 20, 5, 0).inner).expect("whole");
+        for end in 0..length {
+            assert!(PageHeader::read(&page(100, 20, 5, 0).inner[..end]).is_none(), "{end}");
+        }
+    }
+}
