@@ -5,11 +5,11 @@
 
 use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use delt_formats::picture::Picture;
 use flate2::read::GzDecoder;
-use tar::Archive;
+use tar::{Archive, EntryType};
 
 use crate::download;
 use crate::error::{IngestError, Result};
@@ -20,8 +20,14 @@ const SIDE: usize = 32;
 /// Bytes of one colour plane.
 const PLANE: usize = SIDE * SIDE;
 
+/// Bytes of class names, at most; the published lists have less than one thousand.
+const MOST_NAMES_BYTES: u64 = 64 * 1024;
+/// Bytes that an archive may unpack to. The published ones unpack to 184 MB; a few megabytes of gzip can unpack to as many
+/// gigabytes.
+const MOST_UNPACKED_BYTES: u64 = 4 << 30;
+
 /// A file inside the archive.
-type Member<'a> = tar::Entry<'a, GzDecoder<BufReader<fs_err::File>>>;
+type Member<'a> = tar::Entry<'a, io::Take<GzDecoder<BufReader<fs_err::File>>>>;
 
 const CIFAR10_TRAIN: [&str; 5] =
     ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
@@ -121,13 +127,29 @@ impl Cifar {
     /// Reads class names and sizes of the members, and the archive to its end, where its checksum stands.
     ///
     /// # Errors
-    /// No gzipped tar, a wrong checksum, a member missing or of a size that is no multiple of a record.
+    /// No gzipped tar, a wrong checksum, a member missing, there twice or of a size that is no multiple of a record; entries
+    /// that no such archive has, see [`for_each_member`].
     pub fn open(variant: Variant, archive: PathBuf) -> Result<Self> {
         let mut sizes: Vec<(String, u64)> = Vec::new();
         let mut names = String::new();
         for_each_member(&archive, |name, entry| {
+            let is_names = name == variant.names_member();
+            if !is_names
+                && [Split::Train, Split::Test].iter().all(|split| !variant.members(*split).contains(&name))
+            {
+                return Ok(ControlFlow::Continue(()));
+            }
+            if sizes.iter().any(|(other, _)| other == name) {
+                return Err(refused(format!("{name} twice")));
+            }
             sizes.push((name.to_owned(), entry.size()));
-            if name == variant.names_member() {
+            if is_names {
+                if entry.size() > MOST_NAMES_BYTES {
+                    return Err(refused(format!(
+                        "{name} of {} bytes, more than {MOST_NAMES_BYTES}",
+                        entry.size()
+                    )));
+                }
                 entry.read_to_string(&mut names)?;
             }
             Ok(ControlFlow::Continue(()))
@@ -287,26 +309,67 @@ fn picture(planes: &[u8]) -> Picture {
 
 /// Calls `each` with the bare name of every file of the archive until it breaks. Without a break the archive is read to its
 /// end: a tar ends at its first empty block, the gzip around it at its checksum.
+///
+/// Nothing is unpacked to the disk. All the same, an archive with links, devices or paths that lead out of its folder is not what
+/// it is taken for and is refused, as one that unpacks to more than [`MOST_UNPACKED_BYTES`]. Long names, which take memory,
+/// are left as they are: no member has one.
 fn for_each_member(
     path: &Path,
     mut each: impl FnMut(&str, &mut Member<'_>) -> io::Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let mut archive = Archive::new(GzDecoder::new(BufReader::new(fs_err::File::open(path)?)));
-    let read = || -> io::Result<()> {
-        for entry in archive.entries()? {
+    let unpacked = GzDecoder::new(BufReader::new(fs_err::File::open(path)?)).take(MOST_UNPACKED_BYTES);
+    let mut archive = Archive::new(unpacked);
+    let mut read = || -> io::Result<()> {
+        for entry in archive.entries()?.raw(true) {
             let mut entry = entry?;
+            check_entry(&entry)?;
             let name = entry.path()?.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if entry.header().entry_type().is_file() && each(&name, &mut entry)?.is_break() {
                 return Ok(());
             }
         }
-        io::copy(&mut archive.into_inner(), &mut io::sink())?;
         Ok(())
     };
-    read().map_err(|source| {
-        let problem = format!("is no whole gzipped tar archive ({source}); download it again");
+    let mut result = read();
+    let mut rest = archive.into_inner();
+    if result.is_ok() && rest.limit() > 0 {
+        result = io::copy(&mut rest, &mut io::sink()).map(drop);
+    }
+    if rest.limit() == 0 {
+        result = Err(refused(format!("more than {MOST_UNPACKED_BYTES} bytes")));
+    }
+    result.map_err(|source| {
+        let problem = match source.get_ref().and_then(|cause| cause.downcast_ref::<Refused>()) {
+            Some(Refused(found)) => {
+                format!("holds {found}, which the published archive does not; download it again")
+            }
+            None => format!("is no whole gzipped tar archive ({source}); download it again"),
+        };
         IngestError::layout(path, problem)
     })
+}
+
+/// What an archive holds and should not, on its way through the reader of archives.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+fn refused(found: String) -> io::Error {
+    io::Error::other(Refused(found))
+}
+
+/// Refuses what is neither file nor folder nor a note about one, and paths that lead elsewhere.
+fn check_entry(entry: &Member<'_>) -> io::Result<()> {
+    let path = entry.path()?;
+    let found = |what: &str| Err(refused(format!("{what} `{}`", path.display())));
+    if path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return found("a path that leads out of its folder,");
+    }
+    match entry.header().entry_type() {
+        EntryType::Symlink | EntryType::Link => found("a link"),
+        EntryType::Char | EntryType::Block | EntryType::Fifo => found("a device"),
+        _ => Ok(()),
+    }
 }
 
 fn missing(archive: &Path, variant: Variant, member: &str) -> IngestError {
