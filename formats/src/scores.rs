@@ -1,6 +1,7 @@
 //! What the teacher thinks of each training image: `scores.parquet`, made by `init-select`, and the same as CSV.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -100,6 +101,20 @@ pub fn write_csv(path: impl AsRef<Path>, rows: &[ScoreRow]) -> Result<()> {
     Ok(fs_err::write(path.as_ref(), text)?)
 }
 
+/// Reads the text of a CSV file.
+///
+/// # Errors
+///
+/// A file that cannot be read, or is no text.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs_err::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => {
+            csv_error(path, 1, "no text", format!("the header `{CSV_HEADER}`, in UTF-8"))
+        }
+        _ => error.into(),
+    })
+}
+
 /// Reads scores from CSV, for ranks made elsewhere.
 ///
 /// # Errors
@@ -107,7 +122,7 @@ pub fn write_csv(path: impl AsRef<Path>, rows: &[ScoreRow]) -> Result<()> {
 /// Names the line that is not five numbers under the right header.
 pub fn read_csv(path: impl AsRef<Path>) -> Result<Vec<ScoreRow>> {
     let path = path.as_ref();
-    let text = fs_err::read_to_string(path)?;
+    let text = read_text(path)?;
     let mut lines = text.lines().zip(1..);
     let header = lines.next().map_or("", |(line, _)| line);
     if header != CSV_HEADER {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use delt_augment::resize::fit;
 use delt_formats::{Picture, SyntheticRow};
+use ingest::IngestError;
 use ingest::picture_files::{below, folders_in};
 use ingest::picture_table::{self, Columns};
 use ingest::source::Content;
@@ -22,8 +23,11 @@ use ingest::stored_picture::prepare;
 /// Classes that are not the teacher's, pictures that cannot be read, another number of images than `ipc` per class.
 pub fn images(path: &Path, classes: &[String], size: u32, ipc: u32) -> Result<Vec<SyntheticRow>> {
     let place = || format!("synthesize.import: {}", path.display());
-    let found = if path.is_dir() { of_folder(path, classes) } else { of_parquet(path, classes) };
-    let mut found = found.with_context(place)?;
+    let mut found = if path.is_dir() {
+        of_folder(path, classes).with_context(place)?
+    } else {
+        of_parquet(path, classes).context("synthesize.import")?
+    };
     found.sort_by_key(|image| image.label);
     let mut rows = Vec::new();
     for class in found.chunk_by(|a, b| a.label == b.label) {
@@ -97,17 +101,18 @@ fn labels_of(names: &[String], classes: &[String]) -> Result<Vec<u32>> {
 
 fn of_parquet(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
     let columns = Columns { image: "image".to_owned(), label: "label".to_owned() };
-    let footer = picture_table::footer(fs_err::File::open(path)?.into_file(), path, &columns)?;
+    let footer = picture_table::footer(fs_err::File::open(path)?.into_file(), path, &columns)
+        .map_err(naming_this_key)?;
     // labels of the file to those of the teacher
     let names = footer.class_names.unwrap_or_else(|| classes.to_vec());
     let labels = names.iter().map(|name| {
         let label = (0..).zip(classes).find(|(_, class)| *class == name).map(|(label, _)| label);
-        label.with_context(|| format!("class `{name}` of the file is none of the teacher's"))
+        label.with_context(|| format!("{}: class `{name}` is none of the teacher's", path.display()))
     });
     let labels = labels.collect::<Result<Vec<u32>>>()?;
     let mut found = Vec::new();
     let mut visitor = |row: picture_table::Row| {
-        let (label, place) = (labels[row.label as usize], format!("row {}", row.index));
+        let (label, place) = (labels[row.label as usize], format!("{} row {}", path.display(), row.index));
         found.push(Found { label, place, bytes: row.bytes });
         Ok(ControlFlow::Continue(()))
     };
@@ -118,6 +123,20 @@ fn of_parquet(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
         image.bytes = bytes.with_context(|| image.place.clone())?.bytes;
     }
     Ok(found)
+}
+
+/// The columns have fixed names here.
+fn naming_this_key(error: IngestError) -> IngestError {
+    const KEY: &str = "synthesize.import";
+    match error {
+        IngestError::MissingColumn { path, column, found, .. } => {
+            IngestError::MissingColumn { path, column, found, key: KEY }
+        }
+        IngestError::WrongColumn { path, column, found, expected, .. } => {
+            IngestError::WrongColumn { path, column, found, expected, key: KEY }
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

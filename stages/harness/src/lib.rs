@@ -11,6 +11,7 @@ pub mod config;
 pub mod cost;
 mod explain;
 pub mod interrupt;
+pub mod near;
 mod panic;
 pub mod parts;
 pub mod plan;

@@ -5,9 +5,18 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
+use crate::near::near_names;
+
 /// Keys that choose a variant: where a file names another variant than the file it extends, the section is replaced
 /// and not merged, since the options of one variant mean nothing to another.
 const VARIANT_KEYS: [&str; 2] = ["kind", "name"];
+
+/// Parts of a key, at most: no section lies deeper.
+const MOST_PARTS: usize = 16;
+
+/// What is said of a key that has no value.
+const MISSING: &str =
+    "is missing; write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
 
 /// What can be wrong with a pipeline file.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +71,16 @@ pub enum YamlError {
     Set {
         /// What was given.
         given: String,
+    },
+    /// The value of an override is no YAML.
+    #[error(
+        "--set {given}: its value is not valid YAML; lists are written [1, 2], sections {{a: 1}}, and text with signs in \"quotes\""
+    )]
+    SetValue {
+        /// What was given.
+        given: String,
+        /// Where and why.
+        source: serde_yaml::Error,
     },
     /// A key or a value does not fit.
     #[error("{origin}: at `{place}`: {problem}")]
@@ -145,11 +164,15 @@ fn names_another_variant(below: &Mapping, above: &Mapping) -> bool {
 /// Applies one `a.b.c=value` override; the value is read as YAML.
 ///
 /// # Errors
-/// [`YamlError::Set`] where the form is wrong or the path leads through a plain value.
+/// [`YamlError::Set`] where the form is wrong, [`YamlError::SetValue`] where the value is.
 pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
     let wrong = || YamlError::Set { given: assignment.to_owned() };
     let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
-    let value: Value = serde_yaml::from_str(value).map_err(|_| wrong())?;
+    if path.split('.').count() > MOST_PARTS {
+        return Err(wrong());
+    }
+    let value: Value = serde_yaml::from_str(value)
+        .map_err(|source| YamlError::SetValue { given: assignment.to_owned(), source })?;
     let mut overlay = value;
     for part in path.rsplit('.') {
         if part.is_empty() {
@@ -170,10 +193,15 @@ pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
 /// # Errors
 /// [`YamlError::Value`].
 pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, YamlError> {
-    serde_path_to_error::deserialize(Value::Mapping(root.clone())).map_err(|error| YamlError::Value {
-        origin: origin.to_owned(),
-        place: error.path().to_string(),
-        problem: in_words(&error.inner().to_string()),
+    serde_path_to_error::deserialize(Value::Mapping(root.clone())).map_err(|error| {
+        let (place, said) = (error.path().to_string(), error.inner().to_string());
+        let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+        let (place, problem) = match missing {
+            Some((key, _)) if place == "." => (key.to_owned(), MISSING.to_owned()),
+            Some((key, _)) => (format!("{place}.{key}"), MISSING.to_owned()),
+            None => (place, in_words(&said)),
+        };
+        YamlError::Value { origin: origin.to_owned(), place, problem }
     })
 }
 
@@ -193,16 +221,27 @@ pub(crate) fn in_a_word(value: &Value) -> &'static str {
 /// What the deserializer says, without the names of Rust's types.
 fn in_words(problem: &str) -> String {
     let Some((found, expected)) = problem.rsplit_once("expected ") else { return problem.to_owned() };
+    if problem.starts_with("unknown ") {
+        // what is expected stands in backticks, as what was found
+        let quoted =
+            |text: &'_ str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let (found, expected) = (quoted(found), quoted(expected));
+        let near = found
+            .first()
+            .and_then(|found| near_names(found, expected.iter().map(String::as_str)).first().copied());
+        return near.map_or_else(|| problem.to_owned(), |near| format!("{problem}; did you mean `{near}`?"));
+    }
     let expected = match expected {
         "f32" | "f64" => "a number",
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",
         "a sequence" => "a list, e.g. [1, 2]",
+        "a boolean" => "true or false",
         _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {
             "a section of `key: value` lines"
         }
         other => other,
     };
-    format!("{found}expected {expected}")
+    format!("{}expected {expected}", found.replace("unit value", "nothing"))
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use delt_harness::config::ingest::LabelSpace;
+use delt_harness::near::near_names;
 
 use crate::error::{IngestError, Result};
 
-/// How many near names an unknown one is answered with, and how many names show what the source has.
+/// How many names show what the source has.
 const NAMES_SHOWN: usize = 3;
 
 /// The dataset's class list and the way into it from the source's labels.
@@ -70,42 +71,9 @@ impl LabelMap {
 }
 
 fn complaint(name: &str, known: &[String]) -> String {
-    let near = near_names(name, known);
+    let near = near_names(name, known.iter().map(String::as_str));
     let hint = if near.is_empty() { String::new() } else { format!(", near names: {}", near.join(", ")) };
     format!("there is no class `{name}`{hint}")
-}
-
-/// The names that are a few letters away, or hold or are part of the wanted one; nearest first.
-fn near_names<'a>(name: &str, known: &'a [String]) -> Vec<&'a str> {
-    let wanted = name.to_lowercase();
-    let limit = (wanted.chars().count() / 3).max(1);
-    let mut near: Vec<(usize, &str)> = Vec::new();
-    for candidate in known {
-        let lower = candidate.to_lowercase();
-        let distance = edit_distance(&wanted, &lower);
-        let is_part = !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
-        if distance <= limit || is_part {
-            near.push((distance, candidate));
-        }
-    }
-    near.sort_unstable();
-    near.into_iter().take(NAMES_SHOWN).map(|(_, candidate)| candidate).collect()
-}
-
-/// Letters to insert, remove or replace (Levenshtein).
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn some_of(names: &[String]) -> String {
@@ -161,12 +129,5 @@ mod tests {
             error.to_string(),
             "class name `crane` stands for two classes of the source; give each class a name of its own"
         );
-    }
-
-    #[test]
-    fn edit_distances() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "ab"), 2);
-        assert_eq!(edit_distance("same", "same"), 0);
     }
 }

@@ -79,7 +79,7 @@ pub enum IngestError {
     },
 
     /// Not Parquet, or damaged.
-    #[error("{}: cannot be read as Parquet; download it again or correct `ingest.source`", .path.display())]
+    #[error("{}: cannot be read as Parquet; download it again or give the path of another", .path.display())]
     Parquet {
         /// The file.
         path: PathBuf,

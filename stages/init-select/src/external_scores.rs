@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use delt_formats::error::FormatError;
-use delt_formats::scores::{ScoreRow, read_csv};
+use delt_formats::scores::{ScoreRow, read_csv, read_text};
 
 /// First line of a ranking without probabilities.
 const RANKS_HEADER: &str = "image_id,rank";
@@ -96,7 +96,7 @@ pub enum ExternalScoresError {
 /// # Errors
 /// [`ExternalScoresError`], whatever does not fit.
 pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<ScoreRow>, ExternalScoresError> {
-    let mut rows = match fs_err::read_to_string(path).map_err(FormatError::from)? {
+    let mut rows = match read_text(path)? {
         text if text.lines().next() == Some(RANKS_HEADER) => ranks_only(path, &text, labels)?,
         _ => read_csv(path)?,
     };

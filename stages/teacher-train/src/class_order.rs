@@ -27,9 +27,6 @@ pub enum ClassOrderError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
-        #[source]
-        source: serde_json::Error,
     },
     /// The names are not the dataset's.
     #[error(
@@ -100,7 +97,7 @@ fn read(path: &Path) -> Result<Vec<String>, ClassOrderError> {
     }
     match serde_json::from_str(&text) {
         Ok(ClassFile::List(classes) | ClassFile::Object { classes }) => Ok(classes),
-        Err(source) => Err(ClassOrderError::Json { path: path.to_path_buf(), source }),
+        Err(_) => Err(ClassOrderError::Json { path: path.to_path_buf() }),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use delt_harness::yaml;
 use serde::Deserialize;
 
 /// Pipelines whose branches are the rows of one table.
@@ -21,8 +22,7 @@ impl Sweep {
     /// # Errors
     /// A file that cannot be read or is none, or that names no pipeline or one that is not there.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs_err::read_to_string(path)?;
-        let sweep: Self = serde_yaml::from_str(&text).with_context(|| path.display().to_string())?;
+        let sweep: Self = yaml::typed(&yaml::load(path)?, &path.display().to_string())?;
         ensure!(
             !sweep.pipelines.is_empty(),
             "{}: `pipelines` is empty; name at least one, e.g. [compare-small]",
