@@ -5,6 +5,7 @@
 mod compare;
 mod makefile;
 mod methods;
+mod mistakes;
 mod normalisation;
 mod object_store;
 mod options;
