@@ -258,9 +258,9 @@ impl Compact<'_> {
                 for _ in 0..items {
                     // in a list a bool is a byte
                     if matches!(head & 0x0f, 1 | 2) {
-                        self.forward(1)?
+                        self.forward(1)?;
                     } else {
-                        self.skip(head & 0x0f, depth + 1)?
+                        self.skip(head & 0x0f, depth + 1)?;
                     }
                 }
                 Some(())
@@ -322,7 +322,7 @@ mod tests {
             ),
             (
                 page(100, 20, i32::MAX, 20),
-                "the pages up to byte 0 claim 2147483647 values, expected at most 2944 in 46 bytes",
+                "the pages up to byte 0 claim 2147483647 values, expected at most 2880 in 45 bytes",
             ),
             (page(100, 20, -1, 20), "the page at byte 0 has no readable header"),
         ];
@@ -331,7 +331,7 @@ mod tests {
         }
         assert_eq!(
             page(0, 0, 0, 0).get_bytes(3, 1000).expect_err("refused").to_string(),
-            "Parquet error: 1000 bytes from byte 3 on go past the end of 19"
+            "Parquet error: 1000 bytes from byte 3 on go past the end of 20"
         );
     }
 

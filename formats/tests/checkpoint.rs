@@ -35,7 +35,7 @@ fn saved(pickle: &[u8]) -> Vec<u8> {
 
 /// The pickle of `{"w": tensor}`, where the tensor repeats the only number of storage 0: `shape` is the pickle of its shape.
 fn repeated(shape: &[u8], strides: &[u8]) -> Vec<u8> {
-    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x01tQ";
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ";
     let parts: [&[u8]; 9] = [
         b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n(",
         storage,

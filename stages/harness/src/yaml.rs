@@ -329,12 +329,17 @@ mod tests {
 
     #[test]
     fn an_override_that_is_none_is_refused() {
-        for given in ["nonsense", "=5", "a..b=5", "a.=5", "a=[1"] {
+        for given in ["nonsense", "=5", "a..b=5", "a.=5"] {
             assert_eq!(
                 set(&mut Mapping::new(), given).expect_err("refused").to_string(),
                 format!("--set {given}: expected key=value, e.g. synthesize.batch=50")
             );
         }
+        let said = set(&mut Mapping::new(), "a=[1").expect_err("refused").to_string();
+        assert!(
+            said.starts_with("--set a=[1: its value is not valid YAML; lists are written [1, 2]"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -357,7 +362,14 @@ mod tests {
                 "invalid type: integer `3`, expected internally tagged enum Loss",
                 "invalid type: integer `3`, expected a section of `key: value` lines",
             ),
-            ("unknown field `a`, expected `b` or `c`", "unknown field `a`, expected `b` or `c`"),
+            (
+                "unknown field `sizes`, expected `batch` or `seed`",
+                "unknown field `sizes`, expected `batch` or `seed`",
+            ),
+            (
+                "unknown field `bach`, expected `batch` or `seed`",
+                "unknown field `bach`, expected `batch` or `seed`; did you mean `batch`?",
+            ),
             ("missing field `seed`", "missing field `seed`"),
         ];
         for (problem, expected) in cases {
