@@ -192,7 +192,7 @@ COUNT ?= 200
 SEED  ?=
 
 test-crash: build ## kill stages COUNT=200 times, fill the disk, fail calls, damage files (SEED=number of an earlier run, ONLY=part of a name)
-	@cargo run --quiet -p delt-crash -- --bin '$(BIN)' --count '$(COUNT)' $(if $(SEED),--seed '$(SEED)') --only '$(ONLY)'
+	@'$(BIN)/test-crash' --bin '$(BIN)' --count '$(COUNT)' $(if $(SEED),--seed '$(SEED)') --only '$(ONLY)'
 
 # CIFAR-100 where it lies beside the repository, else the digits; and every pipeline file must at least load
 ifneq ($(wildcard ../shared/data/cifar100/.),)
