@@ -63,7 +63,7 @@ follow  = squeue --me shows the jobs; scancel stops one, and the same make comma
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
@@ -144,6 +144,7 @@ help: ## list every target
 	@echo "  SLURM_LOGS=folder              where jobs write what they say (data/slurm)"
 	@echo "  BIN=folder                     run the binaries of this folder and build nothing"
 	@echo "  OUTPUT=page.html               where P/report and compare write"
+	@echo "  SECONDS=600                    how long fuzz tries each target"
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
@@ -193,6 +194,16 @@ SEED  ?=
 
 test-crash: build ## kill stages COUNT=200 times, fill the disk, fail calls, damage files (SEED=number of an earlier run, ONLY=part of a name)
 	@'$(BIN)/test-crash' --bin '$(BIN)' --count '$(COUNT)' $(if $(SEED),--seed '$(SEED)') --only '$(ONLY)'
+
+# nightly or, as here, a stable compiler that takes its options; cargo install cargo-fuzz. What is found lies in fuzz/artifacts
+FUZZ    := $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))
+SECONDS ?= 600
+fuzz: ## hostile archives, tables, weights, pictures and pipelines, SECONDS=600 for each (ONLY=name of one)
+	@for target in $(or $(filter $(ONLY),$(FUZZ)),$(if $(ONLY),$(error no fuzz target $(ONLY); there are: $(FUZZ)),$(FUZZ))); do \
+		mkdir -p "$(TARGET)/fuzz-corpus/$$target" && \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" "$(abspath $(TARGET))/fuzz-corpus/$$target" "fuzz/seeds/$$target" -- \
+			-max_total_time=$(SECONDS) -max_len=65536 -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=1024 -print_final_stats=1 || exit; \
+	done
 
 # CIFAR-100 where it lies beside the repository, else the digits; and every pipeline file must at least load
 ifneq ($(wildcard ../shared/data/cifar100/.),)

@@ -14,6 +14,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use crate::error::FormatError;
+use crate::foreign::guarded;
 use crate::pickle_scan;
 use crate::tensors::{NamedTensor, TensorValues, read_safetensors};
 
@@ -152,7 +153,8 @@ fn top_level_keys(tensors: &[NamedTensor]) -> Vec<String> {
 fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
     let unreadable = |source: PytorchError| CheckpointError::PyTorch { path: path.to_owned(), source };
     let bytes = check_claims(path)?;
-    let reader = PytorchReader::new(path).map_err(unreadable)?;
+    let broken = |said| Err(PytorchError::InvalidFormat(said));
+    let reader = guarded(|| PytorchReader::new(path)).unwrap_or_else(broken).map_err(unreadable)?;
     if reader.is_empty()
         && let Ok(PickleValue::Dict(entries)) = PytorchReader::read_pickle_data(path, None)
     {
@@ -165,7 +167,9 @@ fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
         .into_tensors()
         .into_iter()
         .map(|(name, tensor)| {
-            let bytes = tensor.read().map_err(|source| CheckpointError::TensorBytes {
+            let broken = |said| Err(std::io::Error::other(said));
+            let read = guarded(|| tensor.read()).unwrap_or_else(broken);
+            let bytes = read.map_err(|source| CheckpointError::TensorBytes {
                 path: path.to_owned(),
                 name: name.clone(),
                 source,

@@ -14,7 +14,7 @@
 //! | [`evaluation`], [`history`] | students trained on them: `history.parquet`, `summary.json` |
 //!
 //! Below them lie [`canonical`] (stable JSON and digests), [`provenance`] (the metadata key `delt`), [`picture`] (8-bit
-//! RGB), [`tensors`] (safetensors), [`checkpoint`] (weights made elsewhere), [`pages`] (Parquet of others), [`sealed`] (checkpoints), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
+//! RGB), [`tensors`] (safetensors), [`checkpoint`] (weights made elsewhere), [`pages`] (Parquet of others), [`foreign`] (panics of libraries), [`sealed`] (checkpoints), [`home`] (paths that begin with `~/`) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds
 //! and [`store`] caches artifacts by key on storage shared by many machines:
 //! `delt-store ls`, `delt-store verify`, `delt-store forget`, `delt-store gc`, `delt-store path`.
 
@@ -24,6 +24,7 @@ pub mod columns;
 pub mod dataset;
 pub mod error;
 pub mod evaluation;
+pub mod foreign;
 pub mod history;
 pub mod home;
 pub mod initial;

@@ -6,10 +6,17 @@
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
+
+use crate::foreign::guarded;
 
 /// Bytes that a page may have once it is unpacked. Writers end pages at about a megabyte; one picture is one page at least.
 const MOST_PAGE_BYTES: u64 = 256 * 1024 * 1024;
@@ -92,6 +99,61 @@ impl<R> CheckedPages<R> {
 
 fn refused(problem: String) -> ParquetError {
     ParquetError::General(problem)
+}
+
+/// Reads the footer of a Parquet file. Columns have the types of Parquet: what Arrow's writers add to them would be one more
+/// thing to believe.
+///
+/// # Errors
+///
+/// No Parquet, or a damaged footer.
+pub fn footer<R: ChunkReader>(input: &R) -> Result<ArrowReaderMetadata> {
+    look_through_footer(input)?;
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    guarded(|| ArrowReaderMetadata::load(input, options)).unwrap_or_else(|said| Err(refused(said)))
+}
+
+/// Refuses a footer with lists that claim more than it holds: the library steps over what it does not know one item at a time,
+/// however many are claimed. A file that is no Parquet at all is left to the library, which says so.
+fn look_through_footer<R: ChunkReader>(input: &R) -> Result<()> {
+    let Some(end) = input.len().checked_sub(8) else { return Ok(()) };
+    let tail = input.get_bytes(end, 8)?;
+    let Some((length, b"PAR1")) = tail.split_first_chunk() else { return Ok(()) };
+    let length = u32::from_le_bytes(*length);
+    let Some(start) = end.checked_sub(u64::from(length)) else { return Ok(()) };
+    let bytes = input.get_bytes(start, length as usize)?;
+    let mut thrift = Compact { bytes: &bytes, at: 0 };
+    let whole = thrift.each_field(0, &mut |thrift, _, kind, depth| thrift.skip(kind, depth));
+    whole.ok_or_else(|| refused(format!("the footer from byte {start} on claims more than it holds")))
+}
+
+/// The batches of a file, to the first that cannot be read.
+pub struct Batches(Option<ParquetRecordBatchReader>);
+
+impl Batches {
+    /// Begins to read.
+    ///
+    /// # Errors
+    ///
+    /// Columns that cannot be read.
+    pub fn of<R: ChunkReader + 'static>(builder: ParquetRecordBatchReaderBuilder<R>) -> Result<Self> {
+        let reader = guarded(|| builder.build()).unwrap_or_else(|said| Err(refused(said)))?;
+        Ok(Self(Some(reader)))
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut reader = self.0.take()?;
+        let batch =
+            guarded(|| reader.next()).unwrap_or_else(|said| Some(Err(ArrowError::ParquetError(said))))?;
+        if batch.is_ok() {
+            self.0 = Some(reader);
+        }
+        Some(batch)
+    }
 }
 
 /// Refuses row counts that do not add up, more rows than bytes, and columns that lie outside the file.
@@ -180,8 +242,8 @@ impl PageHeader {
 
 const I32: u8 = 5;
 const STRUCT: u8 = 12;
-/// Structures inside each other, at most; a header has three.
-const MOST_DEPTH: u8 = 8;
+/// Structures and lists inside each other, at most; a footer has eight.
+const MOST_DEPTH: u8 = 16;
 
 /// Thrift's compact protocol, as far as is needed to step over what is not looked at.
 struct Compact<'a> {
@@ -256,12 +318,11 @@ impl Compact<'_> {
                 let head = self.byte()?;
                 let items = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
                 for _ in 0..items {
-                    // in a list a bool is a byte
+                    // Parquet has no list of truth values here, and to its library they take no byte: billions of them in a few
                     if matches!(head & 0x0f, 1 | 2) {
-                        self.forward(1)?;
-                    } else {
-                        self.skip(head & 0x0f, depth + 1)?;
+                        return None;
                     }
+                    self.skip(head & 0x0f, depth + 1)?;
                 }
                 Some(())
             }

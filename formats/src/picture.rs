@@ -3,9 +3,11 @@
 use std::io::Cursor;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::error::{DecodingError, ImageError, ImageFormatHint};
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader};
 
 use crate::error::{FormatError, Result};
+use crate::foreign::guarded;
 
 /// Bytes of a decoded picture, at most: 89 million pixels of three bytes.
 pub const MOST_PICTURE_BYTES: u64 = 256 * 1024 * 1024;
@@ -33,6 +35,15 @@ impl Picture {
     /// If the bytes are neither, or not a whole picture; before anything is decoded, if its sides are beyond
     /// [`MOST_PICTURE_BYTES`] or [`MOST_ASPECT`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let broken = |said| {
+            let cause = DecodingError::new(ImageFormatHint::Unknown, said);
+            Err(ImageError::Decoding(cause).into())
+        };
+        guarded(|| Self::decode_trusting(bytes)).unwrap_or_else(broken)
+    }
+
+    /// As [`Self::decode`], of bytes that do not break the decoder.
+    fn decode_trusting(bytes: &[u8]) -> Result<Self> {
         let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
         let mut decoder = reader.into_decoder()?;
         let (width, height) = decoder.dimensions();

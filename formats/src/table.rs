@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
@@ -24,7 +22,7 @@ use serde_json::Value;
 use crate::canonical::{Digest, canonical_json};
 use crate::columns::{Columns, WrongValue, same_type};
 use crate::error::{FormatError, Result};
-use crate::pages::{CheckedPages, check_footer};
+use crate::pages::{Batches, CheckedPages, check_footer, footer};
 use crate::provenance::{ArtifactKind, METADATA_KEY, Provenance};
 
 /// The metadata key under which Hugging Face's `datasets` looks for features.
@@ -221,9 +219,8 @@ impl<R: Row> TableReader<R> {
         let path = path.as_ref().to_owned();
         let mut file = fs_err::File::open(&path)?;
         check_marks::<R>(&path, &mut file)?;
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let file = file.into_file();
-        let metadata = ArrowReaderMetadata::load(&file, options).map_err(parquet_error(&path))?;
+        let metadata = footer(&file).map_err(parquet_error(&path))?;
         check_footer(metadata.metadata(), Length::len(&file)).map_err(parquet_error(&path))?;
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         let text = entries
@@ -307,7 +304,7 @@ impl<R: Row> TableReader<R> {
         }
     }
 
-    fn batches(&self, group: Option<usize>) -> Result<ParquetRecordBatchReader> {
+    fn batches(&self, group: Option<usize>) -> Result<Batches> {
         let file = fs_err::File::open(&self.path)?.into_file();
         let pages = CheckedPages::new(file, self.footer()).map_err(parquet_error(&self.path))?;
         let schema = R::schema();
@@ -322,7 +319,7 @@ impl<R: Row> TableReader<R> {
             Some(group) => builder.with_row_groups(vec![group]),
             None => builder,
         };
-        builder.build().map_err(parquet_error(&self.path))
+        Batches::of(builder).map_err(parquet_error(&self.path))
     }
 }
 
@@ -330,7 +327,7 @@ impl<R: Row> TableReader<R> {
 pub struct Rows<R: Row> {
     path: PathBuf,
     classes: usize,
-    batches: Option<ParquetRecordBatchReader>,
+    batches: Option<Batches>,
     failure: Option<FormatError>,
     decoded: std::vec::IntoIter<R>,
     /// The last row of the last batch.

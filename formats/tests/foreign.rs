@@ -75,6 +75,21 @@ fn rows_that_a_file_cannot_hold_are_refused() {
 }
 
 #[test]
+fn a_footer_of_lists_that_claim_more_than_it_holds_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scores.parquet");
+    // field 15: a list of 2^31 - 1 lists of 2^31 - 1 truth values
+    let footer = b"\xf9\xf9\xff\xff\xff\xff\x07\xf1\xff\xff\xff\xff\x07\x00";
+    let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
+    std::fs::write(&path, [b"PAR1".as_slice(), footer, &length, b"PAR1"].concat()).unwrap();
+    assert_eq!(
+        message(&ScoresReader::open(&path).expect_err("refused"), &path),
+        "FILE: cannot be read or written as Parquet; check it with `delt-store verify`: Parquet error: the footer from byte 4 on \
+         claims more than it holds"
+    );
+}
+
+#[test]
 fn a_column_outside_its_file_is_refused() {
     let moved = |group: RowGroupMetaData, bytes: i64| {
         let columns = group.columns().to_vec();

@@ -2,10 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Replaces Rust's own lines, which stay where `RUST_BACKTRACE` asks for them.
+use delt_formats::foreign::is_reading;
+
+/// Replaces Rust's own lines, which stay where `RUST_BACKTRACE` asks for them. A reader of files that broke off is told by its error.
 pub(crate) fn say_in_one_line(stage: &'static str) {
     let with_backtrace = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if is_reading() {
+            return;
+        }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         eprintln!("{}", line(stage, panic.payload_as_str().unwrap_or("a panic without words"), &place));
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {

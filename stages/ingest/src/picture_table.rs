@@ -7,11 +7,9 @@ use std::path::Path;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema};
-use delt_formats::pages::CheckedPages;
+use delt_formats::pages::{self, Batches, CheckedPages};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::ChunkReader;
 use serde_json::Value;
 
@@ -84,9 +82,10 @@ pub fn visit<R: ChunkReader + 'static>(
     let mask =
         ProjectionMask::columns(builder.parquet_schema(), [columns.image.as_str(), columns.label.as_str()]);
     let claimed = rows_of(&builder);
-    let reader = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet_error(path))?;
+    let batches =
+        Batches::of(builder.with_projection(mask).with_batch_size(ROWS)).map_err(parquet_error(path))?;
     let mut index = 0;
-    for batch in reader {
+    for batch in batches {
         let rows = decode(&batch.map_err(arrow_error(path))?, path, columns, classes, index)?;
         index += rows.len() as u64;
         for row in rows {
@@ -112,9 +111,9 @@ pub fn labels<R: ChunkReader + 'static>(
     let builder = open(input, path)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), [columns.label.as_str()]);
     let claimed = rows_of(&builder);
-    let reader = builder.with_projection(mask).build().map_err(parquet_error(path))?;
+    let batches = Batches::of(builder.with_projection(mask)).map_err(parquet_error(path))?;
     let mut labels = Vec::new();
-    for batch in reader {
+    for batch in batches {
         let batch = batch.map_err(arrow_error(path))?;
         if let Some(column) = batch.column_by_name(&columns.label) {
             let start = labels.len() as u64;
@@ -127,10 +126,8 @@ pub fn labels<R: ChunkReader + 'static>(
 
 type Builder<R> = ParquetRecordBatchReaderBuilder<CheckedPages<R>>;
 
-/// Columns have the types of Parquet: what Arrow's writers add to them would be one more thing to believe.
 fn open<R: ChunkReader + 'static>(input: R, path: &Path) -> Result<Builder<R>> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let opened = ArrowReaderMetadata::load(&input, options).and_then(|metadata| {
+    let opened = pages::footer(&input).and_then(|metadata| {
         let pages = CheckedPages::new(input, metadata.metadata())?;
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata))
     });
