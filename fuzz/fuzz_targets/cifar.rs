@@ -1,0 +1,28 @@
+//! CIFAR archives. The first byte says which of the two, and whether the rest is a gzip or the tar to put into one: few changes
+//! to a gzip leave its checksum right.
+#![no_main]
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ingest::cifar::{Cifar, Variant};
+use ingest::source::Split;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((choice, rest)) = input.split_first() else { return };
+    let variant = if choice & 1 == 0 { Variant::Cifar10 } else { Variant::Cifar100 };
+    let archive = if choice & 2 == 0 {
+        let mut archive = GzEncoder::new(Vec::new(), Compression::none());
+        archive.write_all(rest).expect("memory");
+        archive.finish().expect("memory")
+    } else {
+        rest.to_vec()
+    };
+    let Ok(opened) = Cifar::open(variant, delt_fuzz::file("cifar.tar.gz", &archive)) else { return };
+    for split in [Split::Train, Split::Test] {
+        let _ = opened.visit(split, &mut |_| Ok(ControlFlow::Continue(())));
+    }
+});
