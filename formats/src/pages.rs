@@ -350,10 +350,10 @@ mod tests {
         };
         number(&mut bytes, 0x15, unpacked);
         number(&mut bytes, 0x15, packed);
-        // field 5, a structure: the number of values, a text of three bytes, a list of two bools
+        // field 5, a structure: the number of values, a text of three bytes, a list of two bytes
         bytes.push(0x2c);
         number(&mut bytes, 0x15, values);
-        bytes.extend([0x18, 3, b'a', b'b', b'c', 0x19, 0x21, 1, 2, 0, 0]);
+        bytes.extend([0x18, 3, b'a', b'b', b'c', 0x19, 0x23, 1, 2, 0, 0]);
         bytes.extend(vec![7; behind]);
         CheckedPages { bytes: bytes.len() as u64, inner: Bytes::from(bytes), values: AtomicU64::new(0) }
     }

@@ -1,6 +1,6 @@
 //! Writes the files that fuzzing starts from, `seeds/TARGET/*`: made up here, or copied from the tests and the pipelines.
 //!
-//! `cd fuzz && cargo run --example seeds`
+//! `cd fuzz && cargo run --example seeds`. `tables/footer-of-lists` is what fuzzing itself found.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -218,6 +218,8 @@ fn tables(folder: &Path, dataset: &Path, scores: &Path) {
     put(folder, "cut.parquet", &whole[..whole.len() / 2]);
     put(folder, "text.parquet", b"image,label\n");
     put(folder, "empty.parquet", b"");
+    // found by fuzzing: data pages that refer to a dictionary which is not there made the Parquet library panic
+    put(folder, "dictionary.parquet", include_bytes!("no-dictionary.parquet"));
     put(folder, "scores.parquet", &std::fs::read(scores.join("scores.parquet")).unwrap());
     let mut rows: Vec<String> =
         std::fs::read_to_string(scores.join("scores.csv")).unwrap().lines().map(str::to_owned).collect();
