@@ -128,7 +128,7 @@ impl Cifar {
     ///
     /// # Errors
     /// No gzipped tar, a wrong checksum, a member missing, there twice or of a size that is no multiple of a record; entries
-    /// that no such archive has, see [`for_each_member`].
+    /// that no such archive has.
     pub fn open(variant: Variant, archive: PathBuf) -> Result<Self> {
         let mut sizes: Vec<(String, u64)> = Vec::new();
         let mut names = String::new();

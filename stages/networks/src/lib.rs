@@ -7,7 +7,6 @@
 //! - [`initialize`] and [`formula`]: where new weights come from;
 //! - [`named`]: tensors by name, to and from files;
 //! - [`load`]: a network from a teacher artifact;
-//! - [`import`]: reading `.safetensors` and `.pth` checkpoints made elsewhere;
 //! - [`FrozenNetwork`]: a network that does not change any more, prepared for speed;
 //! - [`bn_statistics`]: the statistics-matching loss of recovery.
 //!
