@@ -43,6 +43,7 @@ pub mod synthetic;
 pub mod table;
 pub mod teacher;
 pub mod tensors;
+mod thrift;
 pub mod trace;
 pub mod view;
 mod view_columns;

@@ -17,6 +17,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::foreign::guarded;
+use crate::thrift::{Compact, I32, STRUCT};
 
 /// Bytes that a page may have once it is unpacked. Writers end pages at about a megabyte; one picture is one page at least.
 const MOST_PAGE_BYTES: u64 = 256 * 1024 * 1024;
@@ -122,7 +123,7 @@ fn look_through_footer<R: ChunkReader>(input: &R) -> Result<()> {
     let length = u32::from_le_bytes(*length);
     let Some(start) = end.checked_sub(u64::from(length)) else { return Ok(()) };
     let bytes = input.get_bytes(start, length as usize)?;
-    let mut thrift = Compact { bytes: &bytes, at: 0 };
+    let mut thrift = Compact::new(&bytes);
     let whole = thrift.each_field(0, &mut |thrift, _, kind, depth| thrift.skip(kind, depth));
     whole.ok_or_else(|| refused(format!("the footer from byte {start} on claims more than it holds")))
 }
@@ -202,7 +203,7 @@ struct PageHeader {
 impl PageHeader {
     /// None if the bytes end before the header does, or are none.
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut thrift = Compact { bytes, at: 0 };
+        let mut thrift = Compact::new(bytes);
         let mut header = Self::default();
         thrift.each_field(0, &mut |thrift, field, kind, depth| {
             match (field, kind) {
@@ -220,7 +221,7 @@ impl PageHeader {
             }
             Some(())
         })?;
-        header.length = thrift.at;
+        header.length = thrift.position();
         Some(header)
     }
 
@@ -237,98 +238,6 @@ impl PageHeader {
             )));
         }
         Ok(())
-    }
-}
-
-const I32: u8 = 5;
-const STRUCT: u8 = 12;
-/// Structures and lists inside each other, at most; a footer has eight.
-const MOST_DEPTH: u8 = 16;
-
-/// Thrift's compact protocol, as far as is needed to step over what is not looked at.
-struct Compact<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-/// Takes or skips a field: its number, its type, and how deep it lies.
-type Field<'f> = dyn FnMut(&mut Compact<'_>, i64, u8, u8) -> Option<()> + 'f;
-
-impl Compact<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let byte = *self.bytes.get(self.at)?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    /// A number in zigzag: 0, -1, 1, -2, …
-    fn number(&mut self) -> Option<i64> {
-        let value = self.varint()?;
-        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-    }
-
-    fn forward(&mut self, bytes: u64) -> Option<()> {
-        let left = self.bytes.len() - self.at;
-        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= left)?;
-        self.at += bytes;
-        Some(())
-    }
-
-    fn each_field(&mut self, depth: u8, field: &mut Field<'_>) -> Option<()> {
-        let mut number: i64 = 0;
-        loop {
-            let head = self.byte()?;
-            if head == 0 {
-                return Some(());
-            }
-            number = match head >> 4 {
-                0 => self.number()?,
-                step => number.checked_add(i64::from(step))?,
-            };
-            field(self, number, head & 0x0f, depth)?;
-        }
-    }
-
-    fn skip(&mut self, kind: u8, depth: u8) -> Option<()> {
-        if depth >= MOST_DEPTH {
-            return None;
-        }
-        match kind {
-            1 | 2 => Some(()),
-            3 => self.forward(1),
-            4..=6 => self.varint().map(drop),
-            7 => self.forward(8),
-            8 => {
-                let bytes = self.varint()?;
-                self.forward(bytes)
-            }
-            9 | 10 => {
-                let head = self.byte()?;
-                let items = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-                for _ in 0..items {
-                    // Parquet has no list of truth values here, and to its library they take no byte: billions of them in a few
-                    if matches!(head & 0x0f, 1 | 2) {
-                        return None;
-                    }
-                    self.skip(head & 0x0f, depth + 1)?;
-                }
-                Some(())
-            }
-            STRUCT => self.each_field(depth + 1, &mut |thrift, _, kind, depth| thrift.skip(kind, depth)),
-            _ => None,
-        }
     }
 }
 

@@ -1,12 +1,10 @@
 //! Parquet files whose footers lie, and label files of other programs.
-#![allow(clippy::unwrap_used, reason = "a test that cannot prepare its files fails")]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use delt_formats::provenance::{ArtifactKind, Provenance};
+use delt_formats::provenance::ArtifactKind;
 use delt_formats::table::Row;
 use delt_formats::*;
 use half::f16;
@@ -16,23 +14,12 @@ use parquet::file::metadata::{
 };
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-fn provenance(kind: ArtifactKind) -> Provenance {
-    let classes = vec!["cat".to_owned(), "dog".to_owned()];
-    Provenance::new(kind, kind.stage(), 1, classes, serde_json::Value::Null, 0, BTreeMap::new())
-}
+use super::{provenance, scores_file, view};
 
 /// The message of an error with its causes, without the name of the file.
 fn message(error: &FormatError, path: &Path) -> String {
     let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
     format!("{error}{cause}").replace(&path.display().to_string(), "FILE")
-}
-
-fn scores(folder: &Path) -> PathBuf {
-    let path = folder.join("scores.parquet");
-    let mut writer = ScoresWriter::create(&path, &provenance(ArtifactKind::Scores)).unwrap();
-    writer.write(&ScoreRow { image_id: 0, label: 1, probability: 0.5, loss: 0.7, rank: 0 }).unwrap();
-    writer.finish().unwrap();
-    path
 }
 
 /// Writes the file with another footer.
@@ -57,7 +44,7 @@ fn with_footer(path: &Path, change: impl Fn(i64, RowGroupMetaData) -> (i64, RowG
 
 fn refusal(change: impl Fn(i64, RowGroupMetaData) -> (i64, RowGroupMetaData)) -> (String, u64) {
     let folder = tempfile::tempdir().unwrap();
-    let path = scores(folder.path());
+    let path = scores_file(folder.path());
     with_footer(&path, change);
     let bytes = std::fs::metadata(&path).unwrap().len();
     (message(&ScoresReader::open(&path).expect_err("refused"), &path), bytes)
@@ -108,18 +95,7 @@ fn a_column_outside_its_file_is_refused() {
 fn labels_without_the_bounds_of_their_epochs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("labels.parquet");
-    let view = ViewRow {
-        epoch: 0,
-        batch: 0,
-        position: 0,
-        image_id: 0,
-        patch_order: Vec::new(),
-        randaugment: Vec::new(),
-        crop: CropBox { top: 0, left: 0, height: 8, width: 8 },
-        flip: false,
-        mix: Mix::None,
-        logits: vec![f16::ONE; 2],
-    };
+    let view = ViewRow { logits: vec![f16::ONE; 2], ..view() };
     let said = |view: &ViewRow, statistics| {
         let metadata = KeyValue::new("delt".to_owned(), provenance(ArtifactKind::Labels).to_metadata());
         let properties = WriterProperties::builder()
