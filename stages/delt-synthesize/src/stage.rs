@@ -15,6 +15,7 @@ use delt_formats::{
 use delt_harness::config::synthesize::{Dtype, Init, Synthesize};
 use delt_harness::config::{Branch, Pipeline};
 use delt_harness::parts::{InPieces, Pieces};
+use delt_harness::progress::Progress;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
@@ -146,7 +147,7 @@ fn recover(
         };
         let targets = checkpoints.statistics(&format!("network-{member}"), || {
             let label = "delt-synthesize convolution statistics";
-            let progress = session.progress(label, images.len() as u64, "images", branch);
+            let progress = Progress::of_branch(label, images.len() as u64, "images", branch);
             let (constants, device) = (&facts.normalization, &opened.device);
             let found = of_real(recovery.network(), images, constants, device, &progress)?;
             progress.finish();
@@ -167,7 +168,7 @@ fn recover(
         Init::Selected => initial_pixels(&rows, batch, size, &facts.normalization),
     };
     let progress =
-        session.progress("delt-synthesize", schedule.image_iterations(), "image-iterations", branch);
+        Progress::of_branch("delt-synthesize", schedule.image_iterations(), "image-iterations", branch);
     let synthesis = Synthesis {
         teacher: &recovery_teacher,
         committee: &committee,

@@ -5,15 +5,16 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use delt_formats::{HistoryWriter, LabelsReader, Picture, Summary, SyntheticReader, TeacherFacts};
 use delt_harness::config::Branch;
+use delt_harness::progress::Progress;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_harness::table::Score;
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::{Diversity, of_classes};
-use delt_training::PictureSet;
+use delt_training::{PictureSet, side_by_side};
 use serde_json::{Value, json};
 
-use crate::student::{Lesson, is_tested, train_all};
+use crate::student::{Lesson, is_tested, train};
 use crate::summary::{mean_and_std, student_result};
 
 /// Makes or finds the evaluation of one branch.
@@ -49,10 +50,10 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
     let dataset = session.dataset(branch)?;
     let test = test_pictures(&dataset.verified_file("test.parquet")?, facts.size, &classes)?;
     let relabel = &pipeline.relabel;
-    let mut lessons = Vec::new();
+    let mut with_labels = Vec::new();
     let mut label_bytes = 0;
     let mut label_config = Value::Null;
-    for (index, seed) in relabel.seeds.iter().enumerate() {
+    for seed in &relabel.seeds {
         let label_seed = if relabel.share_labels { relabel.seeds[0] } else { *seed };
         let labels_entry = session.labels(branch, label_seed)?;
         let labels = LabelsReader::open(&labels_entry.verified_file("labels.parquet")?)?;
@@ -63,10 +64,17 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
         if label_bytes == 0 || !relabel.share_labels {
             label_bytes += labels_entry.manifest.files.values().map(|file| file.bytes).sum::<u64>();
         }
+        with_labels.push((*seed, labels));
+    }
+    let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
+    let total = (relabel.epochs as usize * pictures.len() + tests * test.len()) as u64;
+    let devices: Vec<_> = opened.iter().map(|opened| &opened.device).collect();
+    let histories = side_by_side(devices, with_labels, |device, (seed, labels)| {
+        let progress = Progress::of_branch(&format!("evaluate seed {seed}"), total, "images", branch);
         let lesson = Lesson {
             config: &pipeline.evaluate,
             lr: pipeline.student_lr(classes.len()),
-            seed: *seed,
+            seed,
             epochs: relabel.epochs,
             stored_epochs: relabel.stored_epochs(),
             pictures: &pictures,
@@ -75,16 +83,12 @@ fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made>
             normalization: &facts.normalization,
             size: facts.size,
             classes: classes.len(),
-            device: &opened[index % opened.len()].device,
+            device,
         };
-        lessons.push(lesson);
-    }
-    let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
-    let total = (relabel.epochs as usize * pictures.len() + tests * test.len()) as u64;
-    let start = |lesson: &Lesson<'_>| {
-        session.progress(&format!("evaluate seed {}", lesson.seed), total, "images", branch)
-    };
-    let histories = train_all(lessons, opened.len(), start, &test, work.checkpoint_dir())?;
+        let history = train(&lesson, &test, work.checkpoint_dir(), &progress)?;
+        progress.finish();
+        anyhow::Ok(history)
+    })?;
     let students = relabel
         .seeds
         .iter()

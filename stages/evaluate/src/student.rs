@@ -1,8 +1,6 @@
 //! One student: trained from scratch on replayed views, tested on real images.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use anyhow::{Result, bail, ensure};
 use burn::module::Module;
@@ -51,53 +49,6 @@ pub struct Lesson<'a> {
     pub classes: usize,
     /// A plain device.
     pub device: &'a Device,
-}
-
-/// Trains all students: on several devices side by side, student i on device `i % devices`, those of one device one after the
-/// other. `start` makes the progress of one. What a student learns does not depend on the others.
-///
-/// # Errors
-/// The first of [`train`]; students that other devices are at are trained to their end before it returns, no other is begun.
-pub fn train_all(
-    lessons: Vec<Lesson<'_>>,
-    devices: usize,
-    start: impl Fn(&Lesson<'_>) -> Progress,
-    test: &PictureSet,
-    checkpoints: &Path,
-) -> Result<Vec<Vec<HistoryRow>>> {
-    let learn = |lesson: &Lesson<'_>, progress: &Progress| {
-        let history = train(lesson, test, checkpoints, progress)?;
-        progress.finish();
-        Ok(history)
-    };
-    if devices == 1 {
-        return lessons.iter().map(|lesson| learn(lesson, &start(lesson))).collect();
-    }
-    let mut queues: Vec<Vec<(usize, Lesson<'_>, Progress)>> = (0..devices).map(|_| Vec::new()).collect();
-    for (index, lesson) in lessons.into_iter().enumerate() {
-        let progress = start(&lesson);
-        queues[index % devices].push((index, lesson, progress));
-    }
-    let failed = AtomicBool::new(false);
-    let run = |queue: Vec<(usize, Lesson<'_>, Progress)>| {
-        let to_train = queue.into_iter().take_while(|_| !failed.load(Ordering::Relaxed));
-        let histories = to_train.map(|(index, lesson, progress)| {
-            let history = learn(&lesson, &progress).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
-            anyhow::Ok((index, history))
-        });
-        histories.collect::<Result<Vec<_>>>()
-    };
-    let by_device: Vec<Result<Vec<_>>> = thread::scope(|scope| {
-        let threads: Vec<_> = queues.into_iter().map(|queue| scope.spawn(|| run(queue))).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect()
-    });
-    let mut histories: Vec<_> =
-        by_device.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    histories.sort_by_key(|(index, _)| *index);
-    Ok(histories.into_iter().map(|(_, history)| history).collect())
 }
 
 /// Trains one student and returns its history, one row an epoch.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::config::Branch;
 pub use crate::interrupt::Interrupted;
 
 /// Seconds between two plain lines when stderr is no terminal.
@@ -70,11 +71,12 @@ impl Progress {
         }
     }
 
-    /// Names the pipeline to use instead where this one takes hours on the device at hand.
-    #[must_use]
-    pub fn with_smaller_pipeline(mut self, name: Option<&str>) -> Self {
-        self.smaller_pipeline = name.map(str::to_owned);
-        self
+    /// Says how much work of a branch lies ahead, and starts at zero. Where it turns out to take hours, it names the pipeline
+    /// for smaller machines.
+    pub fn of_branch(label: &str, total: u64, unit: &str, branch: &Branch) -> Self {
+        eprintln!("{label}: {total} {unit} ahead");
+        let smaller_pipeline = branch.pipeline.smaller_pipeline.clone();
+        Self { smaller_pipeline, ..Self::new(label, total, unit) }
     }
 
     /// Begins the work; what an earlier run finished is counted as done, not in the rate.

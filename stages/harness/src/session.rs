@@ -21,7 +21,7 @@ use crate::interrupt;
 use crate::panic;
 use crate::parts::check_shards;
 use crate::plan::{self, Plan, Stage};
-use crate::progress::{Progress, human_seconds};
+use crate::progress::human_seconds;
 use crate::resolve::Missing;
 use crate::spent::{Meter, Spent, has_checkpoints};
 use crate::usage;
@@ -215,13 +215,6 @@ impl Session {
             eprintln!("{}: device {name}", self.stage.name);
             self.device.replace(Some(name));
         }
-    }
-
-    /// Says how much work lies ahead, and counts it. Where it turns out to take hours, it names the pipeline for smaller
-    /// machines.
-    pub fn progress(&self, label: &str, total: u64, unit: &str, branch: &Branch) -> Progress {
-        eprintln!("{label}: {total} {unit} ahead");
-        Progress::new(label, total, unit).with_smaller_pipeline(branch.pipeline.smaller_pipeline.as_deref())
     }
 
     /// Before work on a CPU, once: how long the rest of the run takes on this device, where the pipeline names a smaller

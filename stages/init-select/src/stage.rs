@@ -16,6 +16,7 @@ use delt_formats::teacher::{TeacherFacts, WEIGHTS_FILE};
 use delt_harness::config::Branch;
 use delt_harness::config::select::{Patches, Select};
 use delt_harness::parts::InPieces;
+use delt_harness::progress::Progress;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
@@ -124,7 +125,7 @@ fn score(
 ) -> Result<()> {
     let (ranker, _) = ranker(session, branch, &images.provenance().classes)?;
     let own = images_of(passes, images.len());
-    let progress = session.progress("init-select", own.end - own.start, "images", branch);
+    let progress = Progress::of_branch("init-select", own.end - own.start, "images", branch);
     ranker.score_all(images, own, work.checkpoint_dir(), &progress)?;
     progress.finish();
     Ok(())
@@ -174,7 +175,7 @@ fn cut_initial(
         .collect();
     let cutter = Cutter { ranker: &ranker, patches, ipc: select.ipc, draws };
     let crops = candidates.len() as u64 * u64::from(patches.crops);
-    let progress = session.progress("init-select", crops, "crops", branch);
+    let progress = Progress::of_branch("init-select", crops, "crops", branch);
     let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
     let mosaics = cutter.mosaics(&images, &candidates, &progress)?;
     progress.finish();

@@ -14,7 +14,7 @@ use delt_formats::{
 use delt_harness::config::Branch;
 use delt_harness::config::relabel::Relabel;
 use delt_harness::parts::{InPieces, Pieces};
-use delt_harness::progress::human_bytes;
+use delt_harness::progress::{Progress, human_bytes};
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::FrozenNetwork;
@@ -96,7 +96,7 @@ fn label(session: &Session, branch: &Branch, seed: u64, epochs: Range<u32>, work
 
     let batch = branch.pipeline.student_batch(classes.len())?;
     let views = u64::from(epochs.end - epochs.start) * pictures.len() as u64;
-    let progress = session.progress(&format!("relabel seed {seed}"), views, "views", branch);
+    let progress = Progress::of_branch(&format!("relabel seed {seed}"), views, "views", branch);
     let provenance = work.provenance(&classes);
     let piece = |epoch: u32| work.checkpoint_dir().join(epoch_file(epoch));
     let keep = |(epoch, rows): (u32, Vec<ViewRow>)| -> Result<()> {

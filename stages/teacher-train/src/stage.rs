@@ -11,6 +11,7 @@ use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
 use delt_formats::tensors::write_safetensors;
 use delt_harness::config::Branch;
 use delt_harness::config::teacher::{Import, Teacher, TrainRecipe};
+use delt_harness::progress::Progress;
 use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::Network;
@@ -101,7 +102,7 @@ impl Stage<'_> {
                 devices: &devices,
             };
             let label = format!("teacher-train {}", teacher.network);
-            let progress = session.progress(&label, training.images_ahead(), "images", branch);
+            let progress = Progress::of_branch(&label, training.images_ahead(), "images", branch);
             let Trained { network, history } = training.run(work.checkpoint_dir(), &progress)?;
             progress.finish();
             let last = history.last().and_then(|row| Some((row.top1?, row.top5?)));
@@ -153,7 +154,7 @@ impl Stage<'_> {
         let known = dataset.verified_file(TRAIN_FILE)?;
         let known = import::gate_images(&known, &facts.train_per_class, teacher.size, GATE_IMAGES)?;
         let label = format!("teacher-train {}", teacher.network);
-        let progress = session.progress(&label, known.len() as u64 + facts.test_images, "images", branch);
+        let progress = Progress::of_branch(&label, known.len() as u64 + facts.test_images, "images", branch);
         let gate = test_accuracy(&network, &known, &normalization, TEST_BATCH, device, &progress)?;
         import::check_gate(&source.path, gate.top1, known.len(), classes.len())?;
         let test = self.pictures(TEST_FILE)?;

@@ -5,6 +5,7 @@
 //! - [`optimizer`]: Burn's AdamW and SGD with every value written out;
 //! - [`losses`]: KL divergence at a temperature, cross-entropy;
 //! - [`replicas`]: the same step over parts of a batch, on several devices;
+//! - [`mod@side_by_side`]: jobs on several devices;
 //! - [`step`]: one training step, running statistics included;
 //! - [`accuracy`]: top-1, top-5 and cross-entropy on a set of pictures;
 //! - [`speed`]: how fast a device trains a network;
@@ -20,6 +21,7 @@ pub mod optimizer;
 pub mod pictures;
 pub mod replicas;
 pub mod schedule;
+pub mod side_by_side;
 pub mod speed;
 pub mod step;
 
@@ -30,4 +32,5 @@ pub use error::TrainingError;
 pub use optimizer::module_optimizer;
 pub use pictures::PictureSet;
 pub use replicas::{Part, data_parallel_step, part_sizes};
+pub use side_by_side::side_by_side;
 pub use step::{StepLoss, training_step};

@@ -1,12 +1,13 @@
 //! Data-parallel training: one step over replicas of a network, on one device or several.
 
-use std::thread;
+use std::convert::Infallible;
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use delt_networks::{BatchStatistics, Network};
 
+use crate::side_by_side::side_by_side;
 use crate::step::StepLoss;
 
 /// The part of a batch that one replica sees.
@@ -53,32 +54,16 @@ where
 {
     let images: usize = parts.iter().map(|part| part.images.dims()[0]).sum();
     let main = devices[0].clone().inner();
-    let mut queues: Vec<Vec<(usize, Part<L>)>> = devices.iter().map(|_| Vec::new()).collect();
-    for (index, part) in parts.into_iter().enumerate() {
-        queues[index % devices.len()].push((index, part));
-    }
-    let run = |replica: &Network, queue: Vec<(usize, Part<L>)>| -> Vec<(usize, Pass)> {
-        queue.into_iter().map(|(index, part)| (index, pass(replica, part, images, &main))).collect()
+    let replicas = match devices {
+        [_] => vec![network.clone()],
+        _ => devices.iter().map(|device| network.clone().fork(device)).collect(),
     };
-    let mut passes = match devices {
-        [_] => run(&network, queues.remove(0)),
-        _ => thread::scope(|scope| {
-            let replicas = devices.iter().zip(queues).map(|(device, queue)| {
-                let replica = network.clone().fork(device);
-                let run = &run;
-                scope.spawn(move || run(&replica, queue))
-            });
-            let replicas: Vec<_> = replicas.collect();
-            let join = |replica: thread::ScopedJoinHandle<'_, _>| {
-                replica.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            replicas.into_iter().flat_map(join).collect()
-        }),
-    };
-    passes.sort_by_key(|(index, _)| *index);
+    let Ok(passes) = side_by_side(replicas, parts, |replica, part| {
+        Ok::<_, Infallible>(pass(replica, part, images, &main))
+    });
     let mut gradients = GradientsAccumulator::new();
     let mut sums: Option<(Tensor<1>, Vec<BatchStatistics>)> = None;
-    for (_, pass) in passes {
+    for pass in passes {
         gradients.accumulate(&network, pass.gradients);
         sums = Some(match sums {
             None => (pass.loss, pass.statistics),
