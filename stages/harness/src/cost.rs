@@ -132,14 +132,20 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         let ranker = of.network_of(Role::Ranker).filter(|_| of.select.scores.is_none());
         ranker.map_or(0.0, |ranker| pass(&ranker.network, of) * sizes.train_images as f64)
     });
-    let recovery = distinct(&pipelines, |of| (&of.teacher, &of.select, &of.synthesize)).map(|of| {
+    let passes = |networks: Vec<&Teacher>, of: &Pipeline| -> Vec<f64> {
+        networks.into_iter().map(|network| pass(&network.network, of)).collect()
+    };
+    let recovery = distinct(&pipelines, |of| (of.recovering(), &of.select, &of.synthesize)).map(|of| {
         let iterations = of.synthesize.image_iterations(of.select.ipc, sizes.classes_in_use);
-        RECOVERY_PASSES * pass(&of.teacher.network, of) * iterations as f64
+        let passes = passes(of.recovering(), of);
+        RECOVERY_PASSES * passes.iter().sum::<f64>() / passes.len() as f64 * iterations as f64
     });
     let labels =
-        distinct(&pipelines, |of| (&of.teacher, &of.select, &of.synthesize, &of.relabel)).map(|of| {
-            pass(&of.teacher.network, of) * images(of) * epochs(of) * of.relabel.label_seeds().len() as f64
-        });
+        distinct(&pipelines, |of| (of.recovering(), of.labelling(), &of.select, &of.synthesize, &of.relabel))
+            .map(|of| {
+                let passes = passes(of.labelling(), of).iter().sum::<f64>();
+                passes * images(of) * epochs(of) * of.relabel.label_seeds().len() as f64
+            });
     let students = pipelines.iter().map(|of| {
         let seen = TRAINING_PASSES * images(of) * epochs(of);
         let tests = (of.relabel.epochs.saturating_sub(1)).div_ceil(of.evaluate.test_every.max(1)) + 1;
@@ -211,8 +217,8 @@ mod tests {
         assert_eq!(conv3, 3_538_944.0 + 37_748_736.0 + 9_437_184.0 + 204_800.0);
     }
 
-    fn branches(settings: &[&str]) -> Vec<Branch> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
+    fn branches(pipeline: &str, settings: &[&str]) -> Vec<Branch> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines").join(pipeline);
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         crate::config::load(&path, &settings, None).expect("loads")
     }
@@ -220,7 +226,7 @@ mod tests {
     #[test]
     fn work_that_branches_share_counts_once() {
         let sizes = Sizes { train_images: 50_000, test_images: 10_000, classes: 100, classes_in_use: 100 };
-        let branches = branches(&["evaluate.test_every=300"]);
+        let branches = branches("cifar100-ipc10.yaml", &["evaluate.test_every=300"]);
         let pass = forward_flops(&Architecture::Resnet18 { stem: Stem::Small }, 32, 100);
         let passes: Vec<f64> =
             of_run(&branches, &sizes).iter().map(|cost| (cost.flops / pass).round()).collect();
@@ -231,6 +237,18 @@ mod tests {
             passes,
             [3.0 * 200.0 * 50_000.0, 50_000.0, 2.0 * image_iterations, 2.0 * 3.0 * 1000.0 * 300.0, students]
         );
+    }
+
+    #[test]
+    fn an_iteration_takes_one_network_of_the_committee_and_a_label_takes_all() {
+        let sizes = Sizes { train_images: 50_000, test_images: 10_000, classes: 100, classes_in_use: 100 };
+        let mut branches = branches("compare-small.yaml", &[]);
+        branches.retain(|branch| branch.name == "g-vbsm");
+        let pass = |depth, width| forward_flops(&Architecture::ConvNet { depth, width }, 32, 100);
+        let all = pass(3, 128) + pass(3, 64) + pass(2, 64);
+        let flops: Vec<f64> = of_run(&branches, &sizes).iter().map(|cost| cost.flops).collect();
+        assert_eq!(flops[2].round(), (2.0 * all / 3.0 * 1000.0 * 1000.0).round());
+        assert_eq!(flops[3].round(), (all * 1000.0 * 100.0).round());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::teacher::Teacher;
 use super::{Invalid, Pipeline};
 
 /// Which networks guide a stage.
@@ -33,6 +34,21 @@ impl Pipeline {
     /// Whether the committee makes soft labels.
     pub fn labels_by_committee(&self) -> bool {
         self.relabel.voters == Guides::Committee
+    }
+
+    /// The networks of which each iteration of the recovery takes one.
+    pub fn recovering(&self) -> Vec<&Teacher> {
+        self.guides(self.recovers_by_committee())
+    }
+
+    /// The networks of which each makes soft labels.
+    pub fn labelling(&self) -> Vec<&Teacher> {
+        self.guides(self.labels_by_committee())
+    }
+
+    fn guides(&self, by_committee: bool) -> Vec<&Teacher> {
+        let members = self.committee.iter().filter(|_| by_committee);
+        std::iter::once(&self.teacher).chain(members).collect()
     }
 
     pub(super) fn validate_committee(&self) -> Result<(), Invalid> {
