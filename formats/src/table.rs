@@ -1,41 +1,33 @@
 //! What all Parquet files of the project share: one row type each, metadata that says what made them, and bytes that
 //! depend on nothing but the content.
 
+mod reader;
+
 use std::fmt::Debug;
-use std::io::{Read, Seek, SeekFrom};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
-use parquet::file::reader::Length;
 use serde_json::Value;
 
-use crate::canonical::{Digest, canonical_json};
-use crate::columns::{Columns, WrongValue, same_type};
+pub use self::reader::{Rows, TableReader};
+use crate::canonical::canonical_json;
+use crate::columns::{Columns, WrongValue};
 use crate::error::{FormatError, Result};
-use crate::pages::{Batches, CheckedPages, check_footer, footer};
 use crate::provenance::{ArtifactKind, METADATA_KEY, Provenance};
 
 /// The metadata key under which Hugging Face's `datasets` looks for features.
 pub const HUGGING_FACE_KEY: &str = "huggingface";
 
-/// Rows read at once, where the rows of a group are not fewer.
-const READ_ROWS: usize = 1024;
-
 /// What the `created_by` of each file says: the Parquet library's own text holds its version, and so would the bytes.
 const CREATED_BY: &str = "delt";
-
-/// The four bytes at both ends of a Parquet file.
-const PARQUET_MARK: [u8; 4] = *b"PAR1";
 
 /// One row of one kind of Parquet file.
 pub trait Row: Clone + Debug {
@@ -200,201 +192,6 @@ impl<R: Row> TableWriter<R> {
     }
 }
 
-/// Reads one Parquet file, row by row, a batch in memory at a time.
-#[derive(Debug)]
-pub struct TableReader<R: Row> {
-    path: PathBuf,
-    provenance: Provenance,
-    metadata: ArrowReaderMetadata,
-    row_type: PhantomData<R>,
-}
-
-impl<R: Row> TableReader<R> {
-    /// Opens a file and checks its footer: artifact, schema version and columns.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the file is instead of a file of such rows.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let mut file = fs_err::File::open(&path)?;
-        check_marks::<R>(&path, &mut file)?;
-        let file = file.into_file();
-        let metadata = footer(&file).map_err(parquet_error(&path))?;
-        check_footer(metadata.metadata(), Length::len(&file)).map_err(parquet_error(&path))?;
-        let entries = metadata.metadata().file_metadata().key_value_metadata();
-        let text = entries
-            .and_then(|entries| entries.iter().find(|entry| entry.key == METADATA_KEY)?.value.as_deref())
-            .ok_or_else(|| FormatError::NoProvenance { path: path.clone(), kinds: R::KINDS })?;
-        let provenance = Provenance::from_metadata(&path, text)?;
-        check_kind::<R>(&path, &provenance)?;
-        check_schema::<R>(&path, metadata.schema())?;
-        Ok(Self { path, provenance, metadata, row_type: PhantomData })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What made the file.
-    pub fn provenance(&self) -> &Provenance {
-        &self.provenance
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> u64 {
-        u64::try_from(self.footer().file_metadata().num_rows()).unwrap_or(0)
-    }
-
-    /// Whether there are no rows.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Refuses the file if its class list is not `classes`, in order.
-    ///
-    /// # Errors
-    ///
-    /// Names the first class that differs.
-    pub fn expect_classes(&self, classes: &[String]) -> Result<()> {
-        self.provenance.expect_classes(&self.path, classes)
-    }
-
-    /// Refuses the file if it was not made from the given content of the input called `input`.
-    ///
-    /// # Errors
-    ///
-    /// Names the digests found and expected.
-    pub fn expect_input(&self, input: &str, content: &Digest) -> Result<()> {
-        self.provenance.expect_input(&self.path, input, content)
-    }
-
-    /// All rows, from the first.
-    pub fn rows(&self) -> Rows<R> {
-        self.read(None)
-    }
-
-    /// The rows of one row group.
-    pub(crate) fn group(&self, group: usize) -> Rows<R> {
-        self.read(Some(group))
-    }
-
-    pub(crate) fn footer(&self) -> &ParquetMetaData {
-        self.metadata.metadata()
-    }
-
-    fn read(&self, group: Option<usize>) -> Rows<R> {
-        let groups = self.footer().row_groups();
-        let is_from_start = group.is_none_or(|group| group == 0);
-        let before = group.map_or(0, |group| groups.iter().take(group).map(RowGroupMetaData::num_rows).sum());
-        let (batches, failure) = match self.batches(group) {
-            Ok(batches) => (Some(batches), None),
-            Err(error) => (None, Some(error)),
-        };
-        Rows {
-            path: self.path.clone(),
-            classes: self.provenance.classes.len(),
-            batches,
-            failure,
-            decoded: Vec::new().into_iter(),
-            last: None,
-            is_from_start,
-            next_row: u64::try_from(before).unwrap_or(0),
-        }
-    }
-
-    fn batches(&self, group: Option<usize>) -> Result<Batches> {
-        let file = fs_err::File::open(&self.path)?.into_file();
-        let pages = CheckedPages::new(file, self.footer()).map_err(parquet_error(&self.path))?;
-        let schema = R::schema();
-        let wanted = self.metadata.schema().fields().iter().enumerate();
-        let wanted = wanted.filter(|(_, field)| schema.column_with_name(field.name()).is_some());
-        let projection =
-            ProjectionMask::roots(self.metadata.parquet_schema(), wanted.map(|(index, _)| index));
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, self.metadata.clone())
-            .with_projection(projection)
-            .with_batch_size(read_rows(self.footer(), R::GROUP_ROWS.min(READ_ROWS), R::GROUP_BYTES));
-        let builder = match group {
-            Some(group) => builder.with_row_groups(vec![group]),
-            None => builder,
-        };
-        Batches::of(builder).map_err(parquet_error(&self.path))
-    }
-}
-
-/// The rows of a file, in order; ends after the first error.
-pub struct Rows<R: Row> {
-    path: PathBuf,
-    classes: usize,
-    batches: Option<Batches>,
-    failure: Option<FormatError>,
-    decoded: std::vec::IntoIter<R>,
-    /// The last row of the last batch.
-    last: Option<R>,
-    is_from_start: bool,
-    next_row: u64,
-}
-
-impl<R: Row> Rows<R> {
-    /// The number in the file of the first row not yet read from it.
-    pub(crate) fn next_row(&self) -> u64 {
-        self.next_row
-    }
-
-    fn decode(&self, batch: &RecordBatch) -> Result<Vec<R>> {
-        let rows = R::from_columns(&Columns::new(&self.path, R::KINDS, batch, self.next_row))?;
-        let mut before = self.last.as_ref();
-        for (row, index) in rows.iter().zip(self.next_row..) {
-            row.check(index, self.classes)
-                .and_then(|()| {
-                    let is_ordered = before.is_some() || self.is_from_start;
-                    if is_ordered { row.check_order(before) } else { Ok(()) }
-                })
-                .map_err(|wrong| wrong.at(&self.path, index, R::KINDS))?;
-            before = Some(row);
-        }
-        Ok(rows)
-    }
-}
-
-impl<R: Row> Iterator for Rows<R> {
-    type Item = Result<R>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(error) = self.failure.take() {
-                self.batches = None;
-                return Some(Err(error));
-            }
-            if let Some(row) = self.decoded.next() {
-                return Some(Ok(row));
-            }
-            let decoded = match self.batches.as_mut()?.next()? {
-                Ok(batch) => self.decode(&batch),
-                Err(source) => Err(FormatError::Arrow { path: self.path.clone(), source }),
-            };
-            match decoded {
-                Ok(rows) => {
-                    self.next_row += rows.len() as u64;
-                    self.last = rows.last().cloned();
-                    self.decoded = rows.into_iter();
-                }
-                Err(error) => self.failure = Some(error),
-            }
-        }
-    }
-}
-
-/// Rows to read at once: at most `most`, and so few that the rows of the largest row group, by its mean, are below `bytes`.
-/// A file of another program may hold large pictures in groups of any size.
-fn read_rows(footer: &ParquetMetaData, most: usize, bytes: usize) -> usize {
-    let mean_bytes = |group: &RowGroupMetaData| group.total_byte_size() / group.num_rows().max(1);
-    let largest = footer.row_groups().iter().map(mean_bytes).max().unwrap_or(0);
-    let fitting = bytes / usize::try_from(largest).unwrap_or(0).max(1);
-    fitting.clamp(1, most)
-}
-
 fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> FormatError {
     let path = path.to_owned();
     |source| FormatError::Parquet { path, source }
@@ -408,49 +205,13 @@ fn check_kind<R: Row>(path: &Path, provenance: &Provenance) -> Result<()> {
     Err(FormatError::WrongArtifact { path: path.to_owned(), found, kinds: R::KINDS })
 }
 
-fn check_schema<R: Row>(path: &Path, found: &Schema) -> Result<()> {
-    for field in R::schema().fields() {
-        let (path, column, kinds) = (path.to_owned(), field.name().clone(), R::KINDS);
-        let expected = field.data_type().to_string();
-        let Some((_, there)) = found.column_with_name(&column) else {
-            let found = found.fields().iter().map(|field| field.name().clone()).collect();
-            return Err(FormatError::MissingColumn { path, column, expected, found, kinds });
-        };
-        if !same_type(there.data_type(), field.data_type()) {
-            let found = there.data_type().to_string();
-            return Err(FormatError::WrongColumn { path, column, found, expected, kinds });
-        }
-    }
-    Ok(())
-}
-
-/// Tells a file that is not Parquet from one that lost its end, before the Parquet library words it in its own way.
-fn check_marks<R: Row>(path: &Path, file: &mut fs_err::File) -> Result<()> {
-    let length = file.metadata()?.len();
-    let mut mark = [0; 4];
-    let begins = length >= 4 && file.read_exact(&mut mark).map(|()| mark == PARQUET_MARK)?;
-    if !begins {
-        return Err(FormatError::NotParquet { path: path.to_owned(), kinds: R::KINDS });
-    }
-    let mut footer = [0; 8];
-    let mut ends = false;
-    if length >= 12 {
-        file.seek(SeekFrom::End(-8))?;
-        file.read_exact(&mut footer)?;
-        let footer_bytes = u64::from(u32::from_le_bytes([footer[0], footer[1], footer[2], footer[3]]));
-        ends = footer[4..] == PARQUET_MARK && footer_bytes + 12 <= length;
-    }
-    if !ends {
-        return Err(FormatError::Truncated { path: path.to_owned(), kinds: R::KINDS });
-    }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use parquet::file::metadata::RowGroupMetaData;
+
+    use super::reader::read_rows;
     use super::*;
     use crate::dataset::ImageRow;
 
