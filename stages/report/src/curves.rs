@@ -14,9 +14,14 @@ const COLOURS: usize = 12;
 /// Up to so many batches have a line of their own behind the mean.
 const BATCH_LINES: usize = 12;
 
-/// The class of the style sheet that colours a branch.
+/// The class of the style sheet that colours a branch; where colours come again, lines are dashed or dotted and swatches hollow.
 pub fn colour(branch: usize) -> String {
-    format!("c{}", branch % COLOURS)
+    let colour = format!("c{}", branch % COLOURS);
+    match branch / COLOURS {
+        0 => colour,
+        1 => format!("{colour} again"),
+        _ => format!("{colour} again dotted"),
+    }
 }
 
 /// Which epochs a chart of accuracies shows.
@@ -126,6 +131,13 @@ fn mean_line<'a>(lines: impl Iterator<Item = &'a Vec<(f64, f64)>>) -> Vec<(f64, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_of_thirty_six_branches_look_alike() {
+        let looks: std::collections::BTreeSet<String> = (0..36).map(colour).collect();
+        assert_eq!(looks.len(), 36);
+        assert_eq!([colour(1), colour(13), colour(25)], ["c1", "c1 again", "c1 again dotted"]);
+    }
 
     #[test]
     fn the_mean_is_over_the_lines_that_reach_so_far() {

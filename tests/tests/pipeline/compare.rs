@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use delt_tests::binaries::{Run, program};
 
-/// Random and DELT, each also with hard labels and without augmentation, and one method that is not run.
+/// Random and DELT, each also with hard labels and without augmentation, DELT with averaged students, and one method that is
+/// not run.
 const BRANCHES: &str = "branches={random: {select: {strategy: random}, synthesize: {max_iterations: 0}}, delt: {}, \
     random-hard: {like: random, evaluate: {loss: {kind: hard_label}}}, delt-hard: {evaluate: {loss: {kind: hard_label}}}, \
     random-plain: {like: random, relabel: {randaugment: null, min_crop_scale: 1, flip: false, mix: {kind: none}}}, \
     delt-plain: {relabel: {randaugment: null, min_crop_scale: 1, flip: false, mix: {kind: none}}}, \
-    later: {synthesize: {early_late: false}}}";
+    delt-ema: {evaluate: {ema: 0.9}}, later: {synthesize: {early_late: false}}}";
 
 /// The rows of a CSV file by method and column.
 fn csv(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
@@ -23,7 +24,7 @@ fn csv(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
     let run = Run::new();
     let mut settings = vec!["--set", BRANCHES, "--set", "relabel.seeds=[3407]"];
-    for name in ["random", "delt", "random-hard", "delt-hard", "random-plain", "delt-plain"] {
+    for name in ["random", "delt", "random-hard", "delt-hard", "random-plain", "delt-plain", "delt-ema"] {
         settings.extend(["--branch", name]);
     }
     run.up_to("evaluate", &settings);
@@ -41,7 +42,7 @@ fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
     let table = String::from_utf8(output.stdout).unwrap();
     let names: Vec<&str> =
         table.lines().skip(2).map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names, ["random", "delt", "later"], "{table}");
+    assert_eq!(names, ["random", "delt", "delt-ema", "later"], "{table}");
 
     let rows = csv(&std::fs::read_to_string(page.with_extension("csv")).unwrap());
     let number = |method: &str, column: &str| rows[method][column].parse::<f64>();
@@ -68,6 +69,7 @@ fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
 
     let html = std::fs::read_to_string(&page).unwrap();
     assert!(html.contains("diversity by class") && html.contains("data:image/png;base64,"));
+    assert_eq!(html.matches("delt and 1 more of these images").count(), 4, "once for each class shown");
     assert!(page.with_extension("parquet").exists());
 }
 

@@ -8,14 +8,14 @@ use crate::chart::{Chart, Line, Scale};
 use crate::compare::method::{Cost, Measures, Method};
 use crate::curves::{self, Epochs};
 use crate::findings::Findings;
-use crate::gallery::picture;
+use crate::gallery::{Gallery, picture};
 use crate::page::{document, grouped};
 
 /// Classes whose pictures are shown.
 const CLASSES_SHOWN: usize = 4;
 
 /// Heads of the columns.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "method",
     "ipc",
     "student",
@@ -30,6 +30,7 @@ const COLUMNS: [&str; 15] = [
     "image-iterations",
     "CPU time",
     "peak memory",
+    "image bytes",
     "label bytes",
 ];
 
@@ -87,6 +88,7 @@ fn cells(method: &Method) -> [String; COLUMNS.len()] {
         of(&|m| Some(grouped(m.image_iterations))),
         of(&|m| m.cost.as_ref().and_then(cpu_time)),
         of(&|m| m.cost?.peak_memory_bytes.map(human_bytes)),
+        of(&|m| Some(human_bytes(m.image_bytes))),
         of(&|m| Some(human_bytes(m.label_bytes))),
     ]
 }
@@ -206,26 +208,30 @@ fn by_rank(values: &[f64]) -> Vec<(f64, f64)> {
     sorted.into_iter().enumerate().map(|(rank, value)| (rank as f64, value)).collect()
 }
 
-/// The first classes, each with the images of all methods below one another.
+/// The first classes, each with the images of all methods below one another; methods of the same images are one row.
 fn pictures(findings: &Findings, measured: &[(&Method, &Measures)]) -> Markup {
-    let galleries: Vec<_> = findings
-        .branches
-        .iter()
-        .filter(|branch| measured.iter().any(|(method, _)| method.name == branch.name))
-        .filter_map(|branch| Some((&branch.name, branch.gallery.as_ref()?)))
-        .collect();
-    let names = galleries.first().map_or(&[][..], |(_, gallery)| &gallery.classes);
+    let mut galleries: Vec<(Vec<&str>, &Gallery)> = Vec::new();
+    let shown = findings.branches.iter().filter(|branch| measured.iter().any(|(m, _)| m.name == branch.name));
+    for (name, gallery) in shown.filter_map(|branch| Some((branch.name.as_str(), branch.gallery.as_ref()?))) {
+        match galleries.iter_mut().find(|(_, other)| *other == gallery) {
+            Some((names, _)) => names.push(name),
+            None => galleries.push((vec![name], gallery)),
+        }
+    }
+    let classes = galleries.first().map_or(&[][..], |(_, gallery)| &gallery.classes);
     html! {
-        @for (index, class) in names.iter().take(CLASSES_SHOWN).enumerate() {
+        @for (index, class) in classes.iter().take(CLASSES_SHOWN).enumerate() {
             h3 { (class.name) }
             div .classes {
-                @for (name, gallery) in &galleries {
+                @for (names, gallery) in &galleries {
                     @if let Some(class) = gallery.classes.get(index) {
                         section .class {
-                            h4 { (name) }
+                            h4 title=(names.join(", ")) {
+                                (names[0]) @if names.len() > 1 { " and " (names.len() - 1) " more of these images" }
+                            }
                             div .slots {
                                 @for slot in &class.slots {
-                                    figure { (picture(&slot.synthetic_png, &format!("{name}, {}", class.name))) }
+                                    figure { (picture(&slot.synthetic_png, &format!("{}, {}", names[0], class.name))) }
                                 }
                             }
                         }
@@ -279,10 +285,10 @@ mod tests {
     fn the_text_has_a_line_for_each_method_and_dashes_for_what_was_not_measured() {
         let later = Method { name: "cda".into(), measures: None, ..delt() };
         let expected = "\
-method  ipc  student        n          last          best  hard labels    LRS  ARS  to centroid  pairwise  image-iterations      CPU time  peak memory  label bytes
+method  ipc  student        n          last          best  hard labels    LRS  ARS  to centroid  pairwise  image-iterations      CPU time  peak memory  image bytes  label bytes
 p:
-delt     10  convnet3-w128  3  52.75 ± 0.50  53.00 ± 0.50        20.00  0.250    -        0.800     0.600           637,500  > 1 min 15 s      1.0 MiB      4.0 KiB
-cda      10  convnet3-w128  -             -             -            -      -    -            -         -                 -             -            -            -
+delt     10  convnet3-w128  3  52.75 ± 0.50  53.00 ± 0.50        20.00  0.250    -        0.800     0.600           637,500  > 1 min 15 s      1.0 MiB      2.0 KiB      4.0 KiB
+cda      10  convnet3-w128  -             -             -            -      -    -            -         -                 -             -            -            -            -
 ";
         assert_eq!(text(&[delt(), later]), expected);
     }
