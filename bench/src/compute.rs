@@ -6,7 +6,7 @@ use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
 use delt_harness::config::committee::Guides;
 use delt_harness::config::relabel::TeacherMode;
-use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 use delt_harness::config::teacher::Optimizer;
 use delt_networks::formula::formula_uniform;
@@ -165,6 +165,7 @@ impl Work {
             max_iterations: config.max_iterations,
             round_iterations: config.round_iterations,
             batch: config.batch,
+            batches: Batches::ByClass,
             early_late: false,
             min_iterations: None,
         };
@@ -265,6 +266,7 @@ fn recipe(batch: u32) -> Synthesize {
         round_iterations: 4000,
         early_late: false,
         batch,
+        batches: Batches::ByClass,
         bn_matching_weight: 0.01,
         first_bn_multiplier: 10.0,
         lr: 0.25,

@@ -5,6 +5,7 @@
 //! A pure value: computed and printed before any tensor exists.
 
 use delt_augment::draws::Draws;
+use delt_harness::config::synthesize::Batches;
 use rand::RngExt;
 use serde::Serialize;
 
@@ -19,6 +20,8 @@ pub struct EarlyLateConfig {
     pub round_iterations: u32,
     /// Images optimised together.
     pub batch: u32,
+    /// Which images these are.
+    pub batches: Batches,
     /// Off: one round of MI iterations for all. At IPC 1 there are no rounds either.
     pub early_late: bool,
     /// The first images of a class get at least so many iterations: its number of rounds is then drawn at random
@@ -29,7 +32,7 @@ pub struct EarlyLateConfig {
 /// Schedule of all batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EarlyLate {
-    /// Batches in class order.
+    /// All batches, in the order in which they are optimised.
     pub batches: Vec<BatchSchedule>,
     /// Iterations of one round.
     pub round_iterations: u32,
@@ -40,7 +43,7 @@ pub struct EarlyLate {
 pub struct BatchSchedule {
     /// Index of the batch.
     pub batch: u32,
-    /// First image of the batch, counted over all classes.
+    /// How many images the batches before have.
     pub first: u32,
     /// Class of each image.
     pub labels: Vec<u32>,
@@ -86,6 +89,9 @@ impl EarlyLate {
             for (slot, join) in deal(config.ipc, rounds - skipped).into_iter().enumerate() {
                 images.push((label, slot as u32, skipped + join));
             }
+        }
+        if config.batches == Batches::AcrossClasses {
+            images.sort_by_key(|(_, slot, _)| *slot);
         }
         let batches = images.chunks(config.batch.max(1) as usize).enumerate();
         let batches = batches.map(|(index, chunk)| {
@@ -172,6 +178,7 @@ mod tests {
             max_iterations: 4000,
             round_iterations: 500,
             batch: 100,
+            batches: Batches::ByClass,
             early_late,
             min_iterations: None,
         }
@@ -185,6 +192,21 @@ mod tests {
         assert_eq!(batch.joins[6..8], [0, 1]);
         assert_eq!((batch.iterations_of(0), batch.iterations_of(49)), (4000, 500));
         assert_eq!(schedule.image_iterations() as f64 / (100.0 * 4000.0), 0.5775);
+    }
+
+    #[test]
+    fn a_batch_across_classes_has_one_image_of_each() {
+        let across = EarlyLateConfig { batches: Batches::AcrossClasses, batch: 3, ..config(10, true) };
+        let schedule = EarlyLate::new(&across, [4, 5, 9], &Draws::new(0));
+        let by_class = EarlyLate::new(&config(10, true), [4, 5, 9], &Draws::new(0));
+        assert_eq!(schedule.batches.len(), 10);
+        for (batch, slot) in schedule.batches.iter().zip(0..) {
+            assert_eq!((batch.labels.as_slice(), &batch.slots), ([4, 5, 9].as_slice(), &vec![slot; 3]));
+            assert_eq!((batch.first, batch.joins[0]), (slot * 3, by_class.batches[0].joins[slot as usize]));
+            // a batch that joins late has its own cosine over what is left
+            assert_eq!(batch.iterations, batch.iterations_of(0));
+        }
+        assert_eq!(schedule.image_iterations(), by_class.image_iterations());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use delt_formats::{
     Entry, InitialReader, InitialRow, Normalization, Picture, SyntheticRow, SyntheticWriter, TeacherFacts,
     TraceWriter,
 };
-use delt_harness::config::synthesize::{Dtype, Init, Synthesize};
+use delt_harness::config::synthesize::{Batches, Dtype, Init, Synthesize};
 use delt_harness::config::{Branch, Pipeline};
 use delt_harness::parts::{InPieces, Pieces};
 use delt_harness::progress::Progress;
@@ -217,6 +217,7 @@ pub fn schedule_config(config: &Synthesize, ipc: u32) -> EarlyLateConfig {
         max_iterations: config.max_iterations,
         round_iterations: config.round_iterations,
         batch: config.batch,
+        batches: config.batches,
         early_late: config.early_late,
         min_iterations: config.min_iterations,
     }
@@ -237,18 +238,16 @@ fn initial_pixels(
     constants: &Normalization,
 ) -> Result<Vec<f32>> {
     let mut pixels = vec![0.0; batch.labels.len() * 3 * size * size];
-    let first = batch.first as usize;
-    for (at, out) in pixels.chunks_mut(3 * size * size).enumerate() {
-        let row =
-            rows.get(first + at).filter(|row| (row.label, row.slot) == (batch.labels[at], batch.slots[at]));
-        let row = row.with_context(|| {
-            format!(
-                "initial.parquet: no image for class {} slot {}; run init-select again (FORCE=1)",
-                batch.labels[at], batch.slots[at]
-            )
-        })?;
-        let picture =
-            Picture::decode(&row.png).with_context(|| format!("initial.parquet, row {}", first + at))?;
+    let images = batch.labels.iter().zip(&batch.slots);
+    for ((label, slot), out) in images.zip(pixels.chunks_mut(3 * size * size)) {
+        let at = rows.binary_search_by_key(&(label, slot), |row| (&row.label, &row.slot)).ok().with_context(
+            || {
+                format!(
+                    "initial.parquet: no image for class {label} slot {slot}; run init-select again (FORCE=1)"
+                )
+            },
+        )?;
+        let picture = Picture::decode(&rows[at].png).with_context(|| format!("initial.parquet, row {at}"))?;
         to_normalized(&picture, constants, out);
     }
     Ok(pixels)
@@ -266,6 +265,7 @@ fn write(
     let mut images = SyntheticWriter::create(work.out_dir().join("synthetic.parquet"), &provenance)?;
     let mut trace = TraceWriter::create(work.out_dir().join("trace.parquet"), &provenance)?;
     let pixels = 3 * (facts.size as usize).pow(2);
+    let mut rows = Vec::new();
     let mut count = 0;
     for batch in &schedule.batches {
         let path = pieces.file(u64::from(batch.batch), &finished_file(batch.batch))?;
@@ -273,13 +273,19 @@ fn write(
         for (at, image) in finished.images.chunks(pixels).enumerate() {
             let png = to_picture(image, facts.size, &facts.normalization).encode_png()?;
             let (label, slot, round) = (batch.labels[at], batch.slots[at], batch.joins[at]);
-            images.write(&SyntheticRow { png, label, slot, round, iterations: batch.iterations_of(at) })?;
+            rows.push(SyntheticRow { png, label, slot, round, iterations: batch.iterations_of(at) });
             count += 1;
+        }
+        // those of one class are written as they come, so that a large set is never whole in memory
+        if config.batches == Batches::ByClass {
+            rows.drain(..).try_for_each(|row| images.write(&row))?;
         }
         for row in &finished.trace {
             trace.write(row)?;
         }
     }
+    rows.sort_by_key(|row| (row.label, row.slot));
+    rows.iter().try_for_each(|row| images.write(row))?;
     images.finish()?;
     trace.finish()?;
     let image_iterations = schedule.image_iterations();
@@ -309,6 +315,7 @@ mod tests {
             max_iterations: 2,
             round_iterations: 1,
             batch: 4,
+            batches: Batches::ByClass,
             early_late: true,
             min_iterations: None,
         };

@@ -1,7 +1,7 @@
 //! The settings of the published recovery, for the golden files that give only some of them.
 
 use delt_harness::config::committee::Guides;
-use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 
 /// The published settings at the weights that a golden file names.
@@ -11,6 +11,7 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         round_iterations: 500,
         early_late: true,
         batch: 100,
+        batches: Batches::ByClass,
         bn_matching_weight,
         first_bn_multiplier,
         lr: 0.25,

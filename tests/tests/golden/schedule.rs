@@ -1,6 +1,7 @@
 //! `early_late_schedule.json`: which images of which batch are updated in which round, exactly.
 
 use delt_augment::Draws;
+use delt_harness::config::synthesize::Batches;
 use delt_synthesize::early_late::{EarlyLate, EarlyLateConfig};
 use delt_tests::{integers, json};
 
@@ -16,6 +17,7 @@ fn early_late_rounds_are_the_published_ones() {
             max_iterations: number("max_iterations") as u32,
             round_iterations: number("round_iterations") as u32,
             batch: number("batch_size") as u32,
+            batches: Batches::ByClass,
             early_late: true,
             min_iterations: None,
         };

@@ -2,6 +2,7 @@
 
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization};
+use delt_harness::config::synthesize::Batches;
 use delt_harness::config::synthesize::Synthesize;
 use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::augmentation::Augmentation;
@@ -56,6 +57,7 @@ fn replay(name: &str) {
         max_iterations: config.max_iterations,
         round_iterations: config.round_iterations,
         batch: config.batch,
+        batches: Batches::ByClass,
         early_late: true,
         min_iterations: None,
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use delt_formats::{HistoryReader, LabelsReader, Manifest, TraceReader};
+use delt_formats::{HistoryReader, LabelsReader, Manifest, SyntheticReader, TraceReader};
 use delt_tests::binaries::{Run, STAGES, published};
 
 use crate::reproducible::in_the_middle;
@@ -43,6 +43,28 @@ fn a_data_residual_changes_the_images_and_nothing_before_them() {
     assert!(plain.provenance.config.get("residual").is_none());
     assert_ne!(plain.digest, blended.digest);
     assert_eq!(plain.facts["image_iterations"], blended.facts["image_iterations"]);
+}
+
+#[test]
+fn batches_across_classes_change_the_images_and_not_their_order_in_the_file() {
+    // three images of ten classes: by class a batch of ten has four classes, across them one image of each
+    let across = settings(&["synthesize.batch=10", "synthesize.batches=across_classes"]);
+    let (one, two) = (Run::new(), Run::new());
+    let (folder, manifest) = run(&one, &across);
+    assert_eq!(manifest.provenance.config["batches"], "across_classes");
+    run(&two, &across);
+    assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+    let by_class = settings(&["synthesize.batch=10"]);
+    one.cached("init-select", &by_class);
+    let (_, other) = run(&one, &by_class);
+    assert!(other.provenance.config.get("batches").is_none());
+    assert_ne!(other.digest, manifest.digest);
+    assert_eq!(other.facts["image_iterations"], manifest.facts["image_iterations"]);
+    let rows = SyntheticReader::open(folder.join("synthetic.parquet")).unwrap().rows().map(Result::unwrap);
+    let places: Vec<_> = rows.map(|row| (row.label, row.slot, row.iterations)).collect();
+    // MI 40 in rounds of 20: two images of a class join first, one late
+    let expected = (0..10).flat_map(|label| [(label, 0, 40), (label, 1, 40), (label, 2, 20)]);
+    assert_eq!(places, expected.collect::<Vec<_>>());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
 use delt_harness::config::committee::Guides;
-use delt_harness::config::synthesize::{Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_harness::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_harness::config::target::Target;
 use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::early_late::{BatchSchedule, EarlyLate};
@@ -24,6 +24,7 @@ fn settings() -> Synthesize {
         round_iterations: 2,
         early_late: true,
         batch: 8,
+        batches: Batches::ByClass,
         bn_matching_weight: 0.01,
         first_bn_multiplier: 10.0,
         lr: 0.1,

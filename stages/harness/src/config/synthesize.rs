@@ -17,8 +17,11 @@ pub struct Synthesize {
     pub round_iterations: u32,
     /// Deal the images of a class to rounds; off: all images get all iterations.
     pub early_late: bool,
-    /// Images optimised together, contiguous in class order.
+    /// Images optimised together.
     pub batch: u32,
+    /// Which images these are.
+    #[serde(default, skip_serializing_if = "Batches::is_default")]
+    pub batches: Batches,
     /// alpha_BN: weight of the BatchNorm-statistics term.
     pub bn_matching_weight: f64,
     /// Weight of the first BatchNorm layer against the others (published: 10).
@@ -77,6 +80,24 @@ pub struct Synthesize {
 pub struct ConvolutionStatistics {
     /// Share of the convolutions that an iteration leaves out, drawn anew each time (published: 0.4).
     pub drop: f64,
+}
+
+/// Which images are optimised together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Batches {
+    /// Those of one class, then of the next (DELT, G-VBSM).
+    #[default]
+    ByClass,
+    /// The first image of each class, then the second (SRe2L, CDA, FADRM): where a batch has as many images as there are
+    /// classes, one of each.
+    AcrossClasses,
+}
+
+impl Batches {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the images start from.
@@ -188,6 +209,7 @@ impl Synthesize {
         if self.import.is_some() {
             self.max_iterations = 0;
             self.init = Init::Selected;
+            self.batches = Batches::default();
             self.min_iterations = None;
             self.residual = None;
             self.target = Target::default();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::synthesize::{Init, Synthesize};
+use super::synthesize::{Batches, Init, Synthesize};
 use super::{Invalid, range};
 
 /// What recovery pulls the images to.
@@ -51,6 +51,11 @@ impl Target {
                 synthesize.batch
             );
             return Err(Invalid::new("synthesize.batch", problem));
+        }
+        if synthesize.batches == Batches::AcrossClasses {
+            let problem = "found across_classes with target.kind barycenter, whose statistics are those of one class; set it to \
+                by_class";
+            return Err(Invalid::new("synthesize.batches", problem));
         }
         if synthesize.init == Init::Noise {
             let problem = "found noise with target.kind barycenter, whose points start from the features of the selected \

@@ -201,6 +201,11 @@ fn a_barycenter_wants_batches_of_one_class_that_start_from_real_images() {
          features of the selected images; set init: selected"
     );
     assert_eq!(
+        said("demo.yaml", &[target, "synthesize.batch=10", "synthesize.batches=across_classes"], None),
+        " (branch delt): at `synthesize.batches`: found across_classes with target.kind barycenter, whose statistics are \
+         those of one class; set it to by_class"
+    );
+    assert_eq!(
         said("demo.yaml", &["synthesize.target={kind: barycenter, weight: 0}"], None),
         " (branch random): at `synthesize.target.weight`: found 0, expected a finite number of more than 0"
     );
