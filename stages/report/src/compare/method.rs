@@ -1,13 +1,15 @@
 //! One row: what a branch came to, with the branches that measure the same images in another way folded into it.
 
 use anyhow::{Context, Result};
+use delt_augment::MixSpec;
 use delt_device::Opened;
 use delt_formats::canonical::Digest;
 use delt_formats::evaluation::{SUMMARY_FILE, Summary};
 use delt_formats::store::Entry;
 use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
 use delt_formats::{Picture, TeacherFacts};
-use delt_harness::config::evaluate::Loss;
+use delt_harness::config::evaluate::{Evaluate, Loss};
+use delt_harness::config::relabel::Relabel;
 use delt_harness::config::select::Strategy;
 use delt_harness::config::{Branch, Pipeline};
 use delt_harness::resolve::Role;
@@ -108,6 +110,34 @@ impl Evaluated<'_> {
     fn share(&self) -> f64 {
         self.summary.last_mean / 100.0
     }
+
+    /// Whether both have learnt from the same images by the same recipe, but for what makes `measure` another kind of measure.
+    fn is_other_measure_of(&self, measure: &Self) -> bool {
+        self.subject == measure.subject && self.is_recipe_of(measure)
+    }
+
+    /// Whether labels and students are made by one recipe, but for what makes `other` another kind of measure.
+    fn is_recipe_of(&self, other: &Self) -> bool {
+        let [own, theirs] = [self, other].map(|of| recipe_as(&of.branch.pipeline, other.kind));
+        own == theirs
+    }
+}
+
+/// How labels and students of a branch would be made for a kind of measure, whatever the seeds.
+fn recipe_as(pipeline: &Pipeline, kind: Kind) -> (Relabel, Evaluate) {
+    let (mut relabel, mut evaluate) = (pipeline.relabel.clone(), pipeline.evaluate.clone());
+    relabel.seeds.clear();
+    match kind {
+        Kind::Method => {}
+        Kind::Hard => evaluate.loss = Loss::HardLabel {},
+        Kind::Plain => {
+            relabel.randaugment = None;
+            relabel.min_crop_scale = 1.0;
+            relabel.flip = false;
+            relabel.mix = MixSpec::None {};
+        }
+    }
+    (relabel, evaluate)
 }
 
 /// The rows of one pipeline, in the order of its branches. A branch with hard labels or without augmentation, whose images are
@@ -131,7 +161,7 @@ pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
         let own = evaluated.iter().find(|other| other.branch.name == branch.name);
         if let Some(own) = own
             && own.kind != Kind::Method
-            && evaluated.iter().any(|other| other.kind == Kind::Method && other.subject == own.subject)
+            && evaluated.iter().any(|other| other.kind == Kind::Method && other.is_other_measure_of(own))
         {
             continue;
         }
@@ -150,7 +180,7 @@ pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
 
 fn kind_of(pipeline: &Pipeline) -> Kind {
     let views = pipeline.relabel.view_spec();
-    let mixes = !matches!(views.mix, delt_augment::MixSpec::None {});
+    let mixes = !matches!(views.mix, MixSpec::None {});
     if matches!(pipeline.evaluate.loss, Loss::HardLabel {}) {
         Kind::Hard
     } else if views.randaugment.is_none() && views.min_crop_scale >= 1.0 && !views.flip && !mixes {
@@ -173,9 +203,11 @@ fn measure(
     device: &Opened,
 ) -> Result<Measures> {
     let branch = own.branch;
-    let of_subject = |kind| evaluated.iter().find(|other| other.kind == kind && other.subject == own.subject);
-    let random =
-        |kind| evaluated.iter().find(|other| other.kind == kind && is_random(&other.branch.pipeline));
+    let of_kind = |kind| {
+        evaluated.iter().filter(move |other| other.kind == kind).filter(|other| own.is_recipe_of(other))
+    };
+    let of_subject = |kind| of_kind(kind).find(|other| other.subject == own.subject);
+    let random = |kind| of_kind(kind).find(|other| is_random(&other.branch.pipeline));
     let (hard, plain) = (of_subject(Kind::Hard), of_subject(Kind::Plain));
     let real = branch.pipeline.network_of(Role::FullData).map(|_| session.network(branch, Role::FullData));
     let real = real.map(if_made).transpose()?.flatten();
