@@ -96,7 +96,7 @@ impl Session {
     /// The dataset that ingest read for this branch.
     ///
     /// # Errors
-    /// [`Missing`], or what the store reports.
+    /// [`Missing`](super::Missing), or what the store reports.
     pub fn dataset(&self, branch: &Branch) -> Result<Entry> {
         let missing = || self.missing(self.run_name(branch, "dataset"), plan::INGEST);
         let key = self.store().pointer(&self.dataset_pointer(branch)?)?.ok_or_else(missing)?.key;
@@ -149,7 +149,7 @@ impl Session {
     /// A network of the branch.
     ///
     /// # Errors
-    /// [`Missing`], or what the store reports.
+    /// [`Missing`](super::Missing), or what the store reports.
     pub fn network(&self, branch: &Branch, role: Role) -> Result<Entry> {
         let teacher = branch
             .pipeline
@@ -169,7 +169,7 @@ impl Session {
     /// teacher is trained for nothing.
     ///
     /// # Errors
-    /// The class, what it has and what is asked of it; [`Missing`].
+    /// The class, what it has and what is asked of it; [`Missing`](super::Missing).
     pub fn check_ipc(&self, branch: &Branch) -> Result<()> {
         let dataset = self.dataset(branch)?;
         let facts = self.dataset_facts(branch)?;
@@ -189,7 +189,7 @@ impl Session {
     /// What ingest stored about the data set of a branch.
     ///
     /// # Errors
-    /// [`Missing`], or a manifest that cannot be read.
+    /// [`Missing`](super::Missing), or a manifest that cannot be read.
     pub fn dataset_facts(&self, branch: &Branch) -> Result<DatasetFacts> {
         Ok(self.dataset(branch)?.manifest.facts_as::<DatasetFacts>()?)
     }
