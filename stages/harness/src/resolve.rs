@@ -1,5 +1,7 @@
 //! The DAG: which plan each artifact of a branch has, given what the store holds of its inputs.
 
+mod origins;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -16,8 +18,6 @@ use crate::config::Branch;
 use crate::config::relabel::TeacherMode;
 use crate::plan::{self, Plan, Stage};
 use crate::session::Session;
-
-mod origins;
 
 pub use origins::Role;
 

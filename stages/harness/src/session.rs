@@ -1,5 +1,7 @@
 //! One run of one stage binary: arguments read, pipeline loaded, store open, artifacts made or found.
 
+mod produce;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -19,16 +21,14 @@ use crate::plan::{self, Stage};
 use crate::resolve::Missing;
 use crate::yaml::YamlError;
 
+pub use produce::{Made, Work};
+
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
 /// Exit code of a call that cannot be right: arguments or configuration.
 const BAD_USAGE: u8 = 2;
 /// How the name of a CPU device ends.
 const CPU: &str = "(CPU)";
-
-mod produce;
-
-pub use produce::{Made, Work};
 
 /// A run of one stage.
 #[derive(Debug)]
