@@ -3,7 +3,8 @@
 //! The Parquet library reserves memory for what the header of a page claims. [`CheckedPages`] stands between it and the file:
 //! no read goes past the end, and a header is seen through before the library sees it.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
@@ -28,9 +29,13 @@ const HEADER_BYTES: (usize, usize) = (1024, 16 * 1024 * 1024);
 
 /// A source of Parquet whose pages are checked as they are read.
 #[derive(Debug)]
-pub struct CheckedPages<R> {
+pub struct CheckedPages<R>(Arc<Source<R>>);
+
+#[derive(Debug)]
+struct Source<R> {
     inner: R,
     bytes: u64,
+    /// Values that the headers read so far claim.
     values: AtomicU64,
 }
 
@@ -43,21 +48,50 @@ impl<R: ChunkReader> CheckedPages<R> {
     pub fn new(inner: R, footer: &ParquetMetaData) -> Result<Self> {
         let bytes = inner.len();
         check_footer(footer, bytes)?;
-        Ok(Self { inner, bytes, values: AtomicU64::new(0) })
+        Ok(Self(Arc::new(Source { inner, bytes, values: AtomicU64::new(0) })))
     }
 }
 
 impl<R: ChunkReader> Length for CheckedPages<R> {
     fn len(&self) -> u64 {
-        self.bytes
+        self.0.bytes
     }
 }
 
 impl<R: ChunkReader> ChunkReader for CheckedPages<R> {
-    type T = Cursor<Bytes>;
+    type T = Header<R>;
 
-    /// The library reads the headers of pages in this way, and nothing else: it gets one header and no more.
-    fn get_read(&self, start: u64) -> Result<Self::T> {
+    fn get_read(&self, start: u64) -> Result<Header<R>> {
+        Ok(Header { source: self.0.clone(), start, bytes: None })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        self.0.get_bytes(start, length).map_err(ParquetError::General)
+    }
+}
+
+/// The header of one page and no more: the library reads headers in this way, and nothing else. It is looked through when the
+/// first byte is asked for, because of a list that goes on over several pages the library has the header already, and asks
+/// where the page itself begins, without reading.
+#[derive(Debug)]
+pub struct Header<R> {
+    source: Arc<Source<R>>,
+    start: u64,
+    bytes: Option<Cursor<Bytes>>,
+}
+
+impl<R: ChunkReader> Read for Header<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.bytes.is_none() {
+            self.bytes = Some(Cursor::new(self.source.header(self.start).map_err(std::io::Error::other)?));
+        }
+        self.bytes.as_mut().map_or(Ok(0), |bytes| bytes.read(into))
+    }
+}
+
+impl<R: ChunkReader> Source<R> {
+    /// The bytes of the header that begins at `start`, which claims nothing that cannot be.
+    fn header(&self, start: u64) -> Result<Bytes, String> {
         let (mut guess, most) = HEADER_BYTES;
         loop {
             let bytes = self.get_bytes(start, guess.min(self.after(start)))?;
@@ -66,32 +100,27 @@ impl<R: ChunkReader> ChunkReader for CheckedPages<R> {
                 let values = self.values.fetch_add(header.values, Ordering::Relaxed) + header.values;
                 let most = self.bytes.saturating_mul(MOST_VALUES_PER_BYTE);
                 if values > most {
-                    return Err(refused(format!(
+                    return Err(format!(
                         "the pages up to byte {start} claim {values} values, expected at most {most} in {} bytes",
                         self.bytes
-                    )));
+                    ));
                 }
-                return Ok(Cursor::new(bytes.slice(..header.length)));
+                return Ok(bytes.slice(..header.length));
             }
             if bytes.len() < guess || guess >= most {
-                return Err(refused(format!("the page at byte {start} has no readable header")));
+                return Err(format!("the page at byte {start} has no readable header"));
             }
             guess *= 16;
         }
     }
 
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, String> {
         if start > self.bytes || length > self.after(start) {
-            return Err(refused(format!(
-                "{length} bytes from byte {start} on go past the end of {}",
-                self.bytes
-            )));
+            return Err(format!("{length} bytes from byte {start} on go past the end of {}", self.bytes));
         }
-        self.inner.get_bytes(start, length)
+        self.inner.get_bytes(start, length).map_err(|error| error.to_string())
     }
-}
 
-impl<R> CheckedPages<R> {
     /// Bytes from `start` to the end.
     fn after(&self, start: u64) -> usize {
         usize::try_from(self.bytes.saturating_sub(start)).unwrap_or(usize::MAX)
@@ -225,17 +254,15 @@ impl PageHeader {
         Some(header)
     }
 
-    fn check(&self, start: u64, left: usize) -> Result<()> {
+    fn check(&self, start: u64, left: usize) -> Result<(), String> {
         let Self { length, unpacked, packed, .. } = *self;
         if u64::try_from(packed).ok().is_none_or(|packed| packed > (left - length) as u64) {
-            return Err(refused(format!(
-                "the page at byte {start} claims {packed} bytes, past the end of the file"
-            )));
+            return Err(format!("the page at byte {start} claims {packed} bytes, past the end of the file"));
         }
         if u64::try_from(unpacked).ok().is_none_or(|unpacked| unpacked > MOST_PAGE_BYTES) {
-            return Err(refused(format!(
+            return Err(format!(
                 "the page at byte {start} claims {unpacked} bytes when unpacked, expected at most {MOST_PAGE_BYTES}"
-            )));
+            ));
         }
         Ok(())
     }
@@ -264,17 +291,20 @@ mod tests {
         number(&mut bytes, 0x15, values);
         bytes.extend([0x18, 3, b'a', b'b', b'c', 0x19, 0x23, 1, 2, 0, 0]);
         bytes.extend(vec![7; behind]);
-        CheckedPages { bytes: bytes.len() as u64, inner: Bytes::from(bytes), values: AtomicU64::new(0) }
+        let (inner, values) = (Bytes::from(bytes), AtomicU64::new(0));
+        CheckedPages(Arc::new(Source { bytes: inner.len() as u64, inner, values }))
     }
 
-    fn refusal(pages: &CheckedPages<Bytes>) -> String {
-        pages.get_read(0).expect_err("refused").to_string()
+    fn header(pages: &CheckedPages<Bytes>) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        pages.get_read(0).expect("nothing is read yet").read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     #[test]
     fn a_header_is_handed_over_without_what_follows_and_its_page_is_not_read() {
         let pages = page(100, 20, 5, 20);
-        assert_eq!(pages.get_read(0).unwrap().into_inner().len() as u64, pages.bytes - 20);
+        assert_eq!(header(&pages).unwrap().len() as u64, pages.len() - 20);
     }
 
     #[test]
@@ -297,7 +327,7 @@ mod tests {
             (page(100, 20, -1, 20), "the page at byte 0 has no readable header"),
         ];
         for (pages, expected) in refusals {
-            assert_eq!(refusal(&pages), format!("Parquet error: {expected}"));
+            assert_eq!(header(&pages).expect_err("refused").to_string(), expected);
         }
         assert_eq!(
             page(0, 0, 0, 0).get_bytes(3, 1000).expect_err("refused").to_string(),
@@ -307,9 +337,9 @@ mod tests {
 
     #[test]
     fn a_header_that_is_cut_anywhere_is_none() {
-        let PageHeader { length, .. } = PageHeader::read(&page(100, 20, 5, 0).inner).expect("whole");
+        let PageHeader { length, .. } = PageHeader::read(&page(100, 20, 5, 0).0.inner).expect("whole");
         for end in 0..length {
-            assert!(PageHeader::read(&page(100, 20, 5, 0).inner[..end]).is_none(), "{end}");
+            assert!(PageHeader::read(&page(100, 20, 5, 0).0.inner[..end]).is_none(), "{end}");
         }
     }
 }

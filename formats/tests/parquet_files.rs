@@ -208,32 +208,11 @@ fn packed_labels_give_whole_logits_and_the_order_of_patches() {
 #[test]
 fn packing_saves_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    let classes = (0..100).map(|class| class.to_string()).collect();
-    let kind = ArtifactKind::Labels;
-    let provenance =
-        Provenance::new(kind, kind.stage(), 2, classes, serde_json::json!({}), 0, BTreeMap::new());
-    // logits without a pattern that a compressor would find
-    let logit = |view: u32, class: u32| {
-        let mut mixed = view * 100 + class;
-        for factor in [0x85eb_ca6b_u32, 0xc2b2_ae35] {
-            mixed = (mixed ^ (mixed >> 15)).wrapping_mul(factor);
-        }
-        mixed ^= mixed >> 16;
-        f16::from_f32((mixed >> 8) as f32 / (1 << 20) as f32 - 8.0)
-    };
-    let views: Vec<ViewRow> = (0..500)
-        .map(|view| ViewRow { logits: (0..100).map(|class| logit(view, class)).collect(), ..view_of(view) })
-        .collect();
+    let path = dir.path().join("labels.parquet");
+    let views = views_of_hundred_classes(500);
     let bytes = |packing: Option<LabelPacking>| {
-        let path = dir.path().join("labels.parquet");
-        let mut writer = match packing {
-            None => LabelsWriter::create(&path, &provenance),
-            Some(packing) => LabelsWriter::create_packed(&path, &provenance, packing),
-        }
-        .unwrap();
-        writer.write_epoch(&views).unwrap();
-        writer.finish().unwrap();
-        std::fs::metadata(path).unwrap().len()
+        write_hundred_classes(&path, &views, packing);
+        std::fs::metadata(&path).unwrap().len()
     };
     let whole = bytes(None);
     let half = bytes(Some(LabelPacking { keep: Keep::Full, bits: 8 }));
@@ -243,6 +222,51 @@ fn packing_saves_bytes() {
     // the views themselves take some of the bytes
     let is_smaller = half < whole * 7 / 10 && few < whole * 4 / 10 && least < whole * 4 / 10;
     assert!(is_smaller, "{whole}, {half}, {few}, {least}");
+}
+
+#[test]
+fn an_epoch_of_many_pages_comes_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("labels.parquet");
+    // 2.4 MB of logits: lists that go on over three pages of a megabyte
+    let views = views_of_hundred_classes(12_000);
+    for packing in [None, Some(LabelPacking::FULL), Some(LabelPacking { keep: Keep::TopK(90), bits: 16 })] {
+        write_hundred_classes(&path, &views, packing);
+        let found = LabelsReader::open(&path).unwrap().epoch(0).unwrap();
+        let without = |view: &ViewRow| ViewRow { logits: Vec::new(), ..view.clone() };
+        assert!(found.iter().map(without).eq(views.iter().map(without)), "{packing:?}");
+        let is_whole = packing.is_none_or(|packing| packing.keep == Keep::Full);
+        assert!(!is_whole || found == views, "{packing:?}");
+        assert!(found.iter().all(|view| view.logits.len() == 100));
+    }
+}
+
+/// Views of one epoch whose logits have no pattern that a compressor would find.
+fn views_of_hundred_classes(count: u32) -> Vec<ViewRow> {
+    let logit = |view: u32, class: u32| {
+        let mut mixed = view * 100 + class;
+        for factor in [0x85eb_ca6b_u32, 0xc2b2_ae35] {
+            mixed = (mixed ^ (mixed >> 15)).wrapping_mul(factor);
+        }
+        mixed ^= mixed >> 16;
+        f16::from_f32((mixed >> 8) as f32 / (1 << 20) as f32 - 8.0)
+    };
+    let logits = |view: u32| (0..100).map(|class| logit(view, class)).collect();
+    (0..count).map(|view| ViewRow { logits: logits(view), ..view_of(view) }).collect()
+}
+
+fn write_hundred_classes(path: &Path, views: &[ViewRow], packing: Option<LabelPacking>) {
+    let classes = (0..100).map(|class| class.to_string()).collect();
+    let kind = ArtifactKind::Labels;
+    let provenance =
+        Provenance::new(kind, kind.stage(), 2, classes, serde_json::json!({}), 0, BTreeMap::new());
+    let mut writer = match packing {
+        None => LabelsWriter::create(path, &provenance),
+        Some(packing) => LabelsWriter::create_packed(path, &provenance, packing),
+    }
+    .unwrap();
+    writer.write_epoch(views).unwrap();
+    writer.finish().unwrap();
 }
 
 /// A view of epoch 0 in batches of ten, without logits.
