@@ -32,6 +32,10 @@ use crate::provenance::ArtifactKind;
 /// The environment that may configure access: credentials, region, endpoint.
 const VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
+/// A request may take a day as long as something comes at least every 30 seconds; the environment may set other times
+/// (`AWS_TIMEOUT`). The client's own 30 seconds for a whole request break off downloads of gigabytes.
+const PATIENCE: [(&str, &str); 2] = [("timeout", "1 day"), ("read_timeout", "30 seconds")];
+
 /// Files from this size on are uploaded in parts, of this size at least.
 const PART_BYTES: u64 = 8 << 20;
 
@@ -74,7 +78,8 @@ impl Bucket {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let variables =
             std::env::vars().filter(|(name, _)| VARIABLES.iter().any(|start| name.starts_with(start)));
-        let (objects, prefix) = object_store::parse_url_opts(url, variables)
+        let patience = PATIENCE.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let (objects, prefix) = object_store::parse_url_opts(url, patience.into_iter().chain(variables))
             .map_err(|source| remote(url.as_str().to_owned(), "opened", source))?;
         Self::new(url.as_str().trim_end_matches('/').to_owned(), objects.into(), prefix)
     }
