@@ -20,8 +20,11 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::foreign::guarded;
 use crate::thrift::{Compact, I32, STRUCT};
 
-/// Bytes that a page may have once it is unpacked. Writers end pages at about a megabyte; one picture is one page at least.
+/// Bytes that a page may have once it is unpacked, or [`MOST_UNPACKING`] times its bytes where that is more. Writers end pages at about
+/// a megabyte, but some look at their size every thousand values only, which of pictures is a whole row group.
 const MOST_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+/// Pictures are packed already.
+const MOST_UNPACKING: u64 = 4;
 /// Values that a file may claim for each of its bytes: a column of equal values takes next to none, but not all columns do.
 const MOST_VALUES_PER_BYTE: u64 = 64;
 /// First and last guess at the length of a page's header; statistics inside may hold whole values.
@@ -259,9 +262,10 @@ impl PageHeader {
         if u64::try_from(packed).ok().is_none_or(|packed| packed > (left - length) as u64) {
             return Err(format!("the page at byte {start} claims {packed} bytes, past the end of the file"));
         }
-        if u64::try_from(unpacked).ok().is_none_or(|unpacked| unpacked > MOST_PAGE_BYTES) {
+        let most = MOST_PAGE_BYTES.max(packed.unsigned_abs().saturating_mul(MOST_UNPACKING));
+        if u64::try_from(unpacked).ok().is_none_or(|unpacked| unpacked > most) {
             return Err(format!(
-                "the page at byte {start} claims {unpacked} bytes when unpacked, expected at most {MOST_PAGE_BYTES}"
+                "the page at byte {start} claims {unpacked} bytes when unpacked, expected at most {most}"
             ));
         }
         Ok(())
@@ -332,6 +336,17 @@ mod tests {
         assert_eq!(
             page(0, 0, 0, 0).get_bytes(3, 1000).expect_err("refused").to_string(),
             "Parquet error: 1000 bytes from byte 3 on go past the end of 20"
+        );
+    }
+
+    #[test]
+    fn a_page_that_is_large_in_the_file_may_be_large_when_unpacked() {
+        let header = |unpacked| PageHeader { unpacked, packed: 100 << 20, ..PageHeader::default() };
+        header(400 << 20).check(0, 100 << 20).expect("a row group of photographs");
+        let error = header((400 << 20) + 1).check(0, 100 << 20).expect_err("refused");
+        assert!(
+            error.ends_with("claims 419430401 bytes when unpacked, expected at most 419430400"),
+            "{error}"
         );
     }
 
