@@ -38,7 +38,7 @@ pub fn run(session: &Session, branch: &Branch, seed: u64) -> Result<()> {
         classes: &classes,
     };
     session.produce_in_pieces(&plan, &pieces, |parts, work| {
-        let images = images_of(&synthetic(session, branch)?)?.len() as u32;
+        let images = synthetic(session, branch)?.len() as u32;
         let batch = branch.pipeline.student_batch(classes.len())?;
         join(&branch.pipeline.relabel, parts, (images, batch), work.provenance(&classes), seed, work)
     })
