@@ -73,9 +73,9 @@ impl<R: ChunkReader> ChunkReader for CheckedPages<R> {
     }
 }
 
-/// The header of one page and no more: the library reads headers in this way, and nothing else. It is looked through when the
-/// first byte is asked for, because of a list that goes on over several pages the library has the header already, and asks
-/// where the page itself begins, without reading.
+/// The header of one page and no more: the library reads headers in this way, and nothing else. It is looked through when its
+/// first byte is asked for and not before: in a list that goes on over several pages the library has read the next header already,
+/// and asks for one where the page itself begins, from which it then reads nothing.
 #[derive(Debug)]
 pub struct Header<R> {
     source: Arc<Source<R>>,
