@@ -71,7 +71,7 @@ follow  = squeue --me shows the jobs; scancel stops one, and the same make comma
 #: P/ingest           read the real images into a dataset
 #: P/teacher-train    ... and train or import the teacher
 #: P/init-select      ... and score the real images, select the initial ones
-#: P/delt-synthesize  ... and optimise the images by EarlyLate
+#: P/delt-synthesize  ... and optimize the images by EarlyLate
 #: P/relabel          ... and store augmented views with the teacher's soft labels
 #: P/evaluate         ... and train students on them; prints the table (the same as P alone)
 #: P/report           ... and write one HTML page about the run
@@ -83,6 +83,7 @@ $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
 $(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage) $(if $(OUTPUT),--output '$(OUTPUT)')
 $(PIPELINES):                   %:                 %/evaluate
+demo: demo/report
 
 #: P/explain          stage by stage: cached or not, and what changed since the last run; computes nothing
 #: P/clean            forget the runs of P and delete what they alone lead to; checkpoints stay
@@ -164,6 +165,16 @@ test: build ## all tests
 # one test at a time, as a stage uses a device
 GOLDEN = cargo test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1
 
+# the lines of tests/pins.txt are never changed or removed; this adds those of what is new
+pins: build ## pin the keys of new pipelines and the bytes of new toy runs in tests/pins.txt
+	DELT_PINS_ADD=1 cargo test -p delt-tests $(FEATURES) --test pins
+
+same-bytes: build ## compare the bytes that this tree makes with those of another commit (BASE=commit), on any CPU
+	tests/same-bytes '$(BASE)' '$(BIN)' '$(TARGET)'
+
+lines: ## lines of code, tests and comments by crate, beside the budgets of budgets.txt
+	@awk -f tests/lines.awk budgets.txt $$(git ls-files --cached --others --exclude-standard '*.rs' | sort -u | xargs ls 2>/dev/null)
+
 test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/golden or tests/golden)
 	$(GOLDEN)
 
@@ -198,7 +209,7 @@ test-crash: build ## kill stages COUNT=200 times, fill the disk, fail calls, dam
 # nightly or, as here, a stable compiler that takes its options; cargo install cargo-fuzz. What is found lies in fuzz/artifacts
 FUZZ    := $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs))
 SECONDS ?= 600
-fuzz: ## hostile archives, tables, weights, pictures and pipelines, SECONDS=600 for each (ONLY=name of one)
+fuzz: ## hostile archives, tables, weights, images and pipelines, SECONDS=600 for each (ONLY=name of one)
 	@for target in $(or $(filter $(ONLY),$(FUZZ)),$(if $(ONLY),$(error no fuzz target $(ONLY); there are: $(FUZZ)),$(FUZZ))); do \
 		mkdir -p "$(TARGET)/fuzz-corpus/$$target" && \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" "$(abspath $(TARGET))/fuzz-corpus/$$target" "fuzz/seeds/$$target" -- \
@@ -209,7 +220,7 @@ fuzz: ## hostile archives, tables, weights, pictures and pipelines, SECONDS=600 
 ifneq ($(wildcard ../shared/data/cifar100/.),)
 SMOKE_RUN = cifar100-smoke/report
 else
-SMOKE_RUN = demo/report SET='teacher.train.epochs=2 select.ipc=2 synthesize.max_iterations=4 synthesize.round_iterations=2 \
+SMOKE_RUN = digits/report SET='teacher.train.epochs=2 select.ipc=2 synthesize.max_iterations=4 synthesize.round_iterations=2 \
 	relabel.epochs=2 relabel.batch=10 relabel.seeds=[3407] evaluate.test_every=2'
 endif
 SMOKE_STORE = $(TARGET)/smoke-store
@@ -223,7 +234,7 @@ verify-device: build ## golden tests, 50 recovery iterations and their speed on 
 	DELT_DEVICE='$(DEVICE)' $(GOLDEN)
 	cargo run $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
 	rm -rf '$(TARGET)/verify-store'
-	$(MAKE) --no-print-directory demo/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
+	$(MAKE) --no-print-directory digits/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
 
 # DOCS_RS keeps build scripts from downloading LLVM and asking for CUDA; in a folder of its own, since it changes what they do

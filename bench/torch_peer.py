@@ -130,7 +130,7 @@ def make_work(name, layout):
         return run
 
     net.eval()
-    if kind == "labelling":
+    if kind == "labeling":
 
         @torch.no_grad()
         def run():

@@ -3,19 +3,20 @@
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
-use delt_formats::{Architecture, CropBox, Normalization, Picture, Stem};
-use delt_harness::config::committee::Guides;
-use delt_harness::config::relabel::TeacherMode;
-use delt_harness::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
-use delt_harness::config::target::Target;
-use delt_harness::config::teacher::Optimizer;
-use delt_networks::formula::formula_uniform;
+use delt_formats::{Architecture, CropBox, Normalization, RgbImage, Stem};
+use delt_formula::formula_uniform;
 use delt_networks::{FrozenNetwork, Network};
+use delt_pipeline::config::committee::Guides;
+use delt_pipeline::config::method::Method;
+use delt_pipeline::config::relabel::TeacherMode;
+use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_pipeline::config::target::Target;
+use delt_pipeline::config::teacher::Optimizer;
+use delt_pipeline::early_late::{EarlyLate, EarlyLateConfig};
 use delt_synthesize::augmentation::Augmentation;
-use delt_synthesize::early_late::{EarlyLate, EarlyLateConfig};
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
 use delt_training::losses::{cross_entropy, kl_divergence};
-use delt_training::{PictureSet, module_optimizer, training_step};
+use delt_training::{ImageSet, module_optimizer, training_step};
 use relabel::soft_label::Labeller;
 
 use crate::scaling;
@@ -26,12 +27,12 @@ pub(crate) type Job = Box<dyn FnMut() -> Result<()>>;
 pub(crate) const NORMALIZATION: Normalization =
     Normalization { mean: [0.507, 0.487, 0.441], std: [0.267, 0.256, 0.276] };
 
-/// A network at a size of picture, with the batch that it is measured with.
+/// A network at a size of image, with the batch that it is measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
     /// `convnet3`, `resnet18` (small stem) or `resnet18-imagenet` (standard stem).
     pub(crate) network: &'static str,
-    /// Side of the pictures, px.
+    /// Side of the images, px.
     pub(crate) size: u32,
     /// Images.
     pub(crate) batch: usize,
@@ -50,7 +51,7 @@ pub(crate) enum Kind {
     Recovery,
     Student,
     Teacher,
-    Labelling,
+    Labeling,
     Scoring,
 }
 
@@ -58,7 +59,7 @@ const KINDS: [(Kind, &str); 5] = [
     (Kind::Recovery, "recovery"),
     (Kind::Student, "student"),
     (Kind::Teacher, "teacher"),
-    (Kind::Labelling, "labelling"),
+    (Kind::Labeling, "labeling"),
     (Kind::Scoring, "scoring"),
 ];
 
@@ -122,7 +123,7 @@ impl Work {
             Kind::Recovery => self.recovery(device),
             Kind::Student => self.student(device),
             Kind::Teacher => self.teacher(device),
-            Kind::Labelling => self.labelling(device),
+            Kind::Labeling => self.labeling(device),
             Kind::Scoring => self.scoring(device),
         }
     }
@@ -147,7 +148,7 @@ impl Work {
         [self.case.batch, 3, size, size]
     }
 
-    /// Normalised values.
+    /// Normalized values.
     fn pixels(&self) -> Vec<f32> {
         let count = self.shape().iter().product();
         formula_uniform("bench/", "x", count).into_iter().map(|u| 1.5 * u as f32).collect()
@@ -178,7 +179,7 @@ impl Work {
         let crop = CropBox { top: 3, left: 2, height: size - 8, width: size - 6 };
         let augmentation = Augmentation { crop, flip: true, roll: (0, 0) };
         let classes = vec![String::new(); self.case.classes as usize];
-        Ok(Box::new(move || Ok(recovery.step(&teacher, &config, &augmentation, &classes)?)))
+        Ok(Box::new(move || Ok(recovery.step(&teacher, &augmentation, &classes)?)))
     }
 
     /// AdamW on the divergence from stored logits.
@@ -226,7 +227,7 @@ impl Work {
         }))
     }
 
-    fn labelling(&self, device: &Device) -> Result<Job> {
+    fn labeling(&self, device: &Device) -> Result<Job> {
         let labeller = Labeller {
             teacher: FrozenNetwork::new(self.network(device)?, device),
             committee: Vec::new(),
@@ -239,15 +240,15 @@ impl Work {
         Ok(Box::new(move || labeller.logits(pixels.clone(), batch).map(drop)))
     }
 
-    /// From 8-bit pictures to logits on the host.
+    /// From 8-bit images to logits on the host.
     fn scoring(&self, device: &Device) -> Result<Job> {
         let network = FrozenNetwork::new(self.network(device)?, device);
         let (batch, side) = (self.case.batch, self.case.size);
-        let bytes = formula_uniform("bench/", "picture", (3 * side * side) as usize);
+        let bytes = formula_uniform("bench/", "image", (3 * side * side) as usize);
         let rgb: Vec<u8> = bytes.into_iter().map(|u| ((u + 1.0) * 127.5) as u8).collect();
-        let pictures = vec![Picture { width: side, height: side, rgb }; batch];
+        let pictures = vec![RgbImage { width: side, height: side, rgb }; batch];
         let ids = (0..batch as u64).collect();
-        let images = PictureSet { size: side, pictures, labels: self.labels(), ids };
+        let images = ImageSet { size: side, pictures, labels: self.labels(), ids };
         let indices: Vec<usize> = (0..batch).collect();
         let device = device.clone();
         Ok(Box::new(move || {
@@ -286,6 +287,7 @@ fn recipe(batch: u32) -> Synthesize {
         target: Target::default(),
         teachers: Guides::Teacher,
         convolution_statistics: None,
+        method: Method::default(),
         import: None,
     }
 }

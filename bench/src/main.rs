@@ -38,7 +38,7 @@ struct Args {
     /// A Python with PyTorch: compare with bench/torch_peer.py, run by run in alternation.
     #[arg(long)]
     torch: Option<PathBuf>,
-    /// Measure how seconds and memory grow with batch, size of picture and classes: a table and charts in this folder.
+    /// Measure how seconds and memory grow with batch, size of image and classes: a table and charts in this folder.
     #[arg(long)]
     scaling: Option<PathBuf>,
     /// Run one work in this process, print its median seconds and peak memory and stop.

@@ -1,4 +1,4 @@
-//! How seconds and memory grow with batch, size of picture and classes; every point in a process of its own.
+//! How seconds and memory grow with batch, size of image and classes; every point in a process of its own.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! MB/s of files: ingest from a folder of pictures and from Parquet, a dataset written and read.
+//! MB/s of files: ingest from a folder of images and from Parquet, a dataset written and read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::time::Instant;
 use anyhow::Result;
 use delt_augment::Draws;
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::Location;
-use delt_formats::{DatasetReader, DatasetWriter, ImageRow, Picture, Provenance};
+use delt_formats::{DatasetReader, DatasetWriter, ImageRow, Provenance, RgbImage};
 use delt_harness::args::Args;
-use delt_harness::plan::INGEST;
 use delt_harness::session::Session;
+use delt_pipeline::plan::INGEST;
+use delt_store::Location;
 use tempfile::TempDir;
 
 use crate::spread;
@@ -42,7 +42,7 @@ const BENCHES: [Bench; 4] = [
     }),
 ];
 
-/// Prints megabytes of picture files per second.
+/// Prints megabytes of image files per second.
 ///
 /// # Errors
 /// Where the temporary folder cannot be used.
@@ -65,12 +65,12 @@ pub(crate) fn measure(runs: usize, only: &str) -> Result<()> {
         }
         let (low, median, high) = spread(&mut rates);
         let count = files.rows.len();
-        println!("{name} {median:.0} MB/s ({low:.0} to {high:.0}), {count} pictures of {SIDE} px");
+        println!("{name} {median:.0} MB/s ({low:.0} to {high:.0}), {count} images of {SIDE} px");
     }
     Ok(())
 }
 
-/// The same pictures in memory, in a folder and in a Parquet file.
+/// The same images in memory, in a folder and in a Parquet file.
 struct Files {
     folder: TempDir,
     rows: Vec<ImageRow>,
@@ -104,7 +104,7 @@ fn pictures() -> Result<Vec<ImageRow>> {
             let noise = delt_augment::draws::standard_normal(Draws::new(0).stream("bench", image_id, 0));
             let rgb =
                 noise.take((3 * SIDE * SIDE) as usize).map(|value| (128.0 + 40.0 * value) as u8).collect();
-            let bytes = Picture { width: SIDE, height: SIDE, rgb }.encode_png()?;
+            let bytes = RgbImage { width: SIDE, height: SIDE, rgb }.encode_png()?;
             let label = image_id as u32 / PER_CLASS;
             Ok(ImageRow { bytes, path: format!("{image_id}.png"), label, image_id })
         })

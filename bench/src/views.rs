@@ -2,16 +2,16 @@
 
 use anyhow::Result;
 use delt_augment::{Draws, MixSpec, RandAugment, ViewSpec, build_views, draw_views};
-use delt_formats::Picture;
-use delt_networks::formula::formula_uniform;
+use delt_formats::RgbImage;
+use delt_formula::formula_uniform;
 
 use crate::compute::NORMALIZATION;
 use crate::{spread, timed};
 
-/// Sides of the pictures, px.
+/// Sides of the images, px.
 const SIZES: [u32; 3] = [32, 64, 224];
 
-/// Pictures of a run, each with draws of its own.
+/// Images of a run, each with draws of its own.
 const PICTURES: usize = 200;
 
 const BATCH: usize = 100;
@@ -34,9 +34,9 @@ pub(crate) fn measure(runs: usize, only: &str) -> Result<()> {
         if !name.contains(only) {
             continue;
         }
-        let values = formula_uniform("bench/", "picture", (3 * size * size) as usize);
+        let values = formula_uniform("bench/", "image", (3 * size * size) as usize);
         let rgb: Vec<u8> = values.into_iter().map(|u| ((u + 1.0) * 127.5) as u8).collect();
-        let pictures = vec![Picture { width: size, height: size, rgb }; PICTURES];
+        let pictures = vec![RgbImage { width: size, height: size, rgb }; PICTURES];
         let rows = draw_views(&Draws::new(0), 0, PICTURES, BATCH, &SPEC, size)?;
         let mut seconds = timed(
             &mut || {

@@ -31,7 +31,7 @@ pub fn readable_json(value: &impl Serialize) -> String {
 }
 
 fn json_value(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).expect("artifact types have text keys and serialise without failing")
+    serde_json::to_value(value).expect("artifact types have text keys and serialize without failing")
 }
 
 /// Sorts the keys of every object, whichever order serde_json's map keeps in this build.
@@ -75,7 +75,7 @@ impl Digest {
     }
 
     /// The digest of what a hasher has seen.
-    pub(crate) fn of_hasher(hasher: &blake3::Hasher) -> Self {
+    pub fn of_hasher(hasher: &blake3::Hasher) -> Self {
         Self(hasher.finalize().to_hex().to_string())
     }
 

@@ -152,7 +152,7 @@ fn image_fields() -> Fields {
     Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
 }
 
-/// A field that may be null, as Hugging Face's readers expect pictures and class labels to be declared.
+/// A field that may be null, as Hugging Face's readers expect images and class labels to be declared.
 pub(crate) fn hugging_face(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, true)
 }

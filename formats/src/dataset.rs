@@ -1,6 +1,6 @@
 //! Real images with labels: `train.parquet` and `test.parquet`, made by `ingest`.
 //!
-//! Hugging Face's `datasets.load_dataset("parquet", ...)` shows their pictures and class names.
+//! Hugging Face's `datasets.load_dataset("parquet", ...)` shows their images and class names.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ pub const TRAIN_FILE: &str = "train.parquet";
 /// The file of test images.
 pub const TEST_FILE: &str = "test.parquet";
 
-/// Rows of a row group in files of pictures: small enough that a group of large photographs fits in memory.
+/// Rows of a row group in files of images: small enough that a group of large photographs fits in memory.
 pub(crate) const IMAGE_GROUP_ROWS: usize = 256;
 
-/// Bytes of pictures that end a row group before: far below the 2 GiB that one Arrow column of bytes can hold.
+/// Bytes of images that end a row group before: far below the 2 GiB that one Arrow column of bytes can hold.
 pub(crate) const IMAGE_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
-/// The largest picture: a row group that one ends still fits in an Arrow column.
+/// The largest image: a row group that one ends still fits in an Arrow column.
 const MOST_IMAGE_BYTES: usize = 1024 * 1024 * 1024;
 
 /// Writes a split.
@@ -68,10 +68,10 @@ pub struct DatasetFacts {
     pub std: [f32; 3],
     /// Where the images came from.
     pub source: String,
-    /// Training pictures that could not be read and were left out (`skip_broken`).
+    /// Training images that could not be read and were left out (`skip_broken`).
     #[serde(default)]
     pub train_broken: u64,
-    /// Test pictures that could not be read and were left out (`skip_broken`).
+    /// Test images that could not be read and were left out (`skip_broken`).
     #[serde(default)]
     pub test_broken: u64,
 }
@@ -137,7 +137,7 @@ fn check_image_bytes(bytes: usize) -> Result<(), WrongValue> {
     if bytes <= MOST_IMAGE_BYTES {
         return Ok(());
     }
-    let expected = format!("a picture of at most {MOST_IMAGE_BYTES} bytes");
+    let expected = format!("an image of at most {MOST_IMAGE_BYTES} bytes");
     Err(WrongValue::new("image", format!("{bytes} bytes"), expected))
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn image_features(classes: &[String], plain: &[(&str, &str)]) -> Valu
     json!({"info": {"features": features}})
 }
 
-/// No dictionary and no statistics for encoded pictures: no two are equal, and comparing them means nothing.
+/// No dictionary and no statistics for encoded images: no two are equal, and comparing them means nothing.
 pub(crate) fn image_properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
     ["bytes", "path"].into_iter().fold(builder, |builder, leaf| {
         let column = ColumnPath::new(vec!["image".to_owned(), leaf.to_owned()]);
@@ -172,6 +172,6 @@ mod tests {
         assert_eq!(check_image_bytes(MOST_IMAGE_BYTES), Ok(()));
         let wrong = check_image_bytes(MOST_IMAGE_BYTES + 1).unwrap_err();
         assert_eq!(wrong.found, "1073741825 bytes");
-        assert_eq!(wrong.expected, "a picture of at most 1073741824 bytes");
+        assert_eq!(wrong.expected, "an image of at most 1073741824 bytes");
     }
 }

@@ -8,8 +8,8 @@ use parquet::errors::ParquetError;
 use thiserror::Error;
 
 use crate::canonical::Digest;
-use crate::picture::{MOST_ASPECT, MOST_PICTURE_BYTES};
 use crate::provenance::{ArtifactKind, METADATA_KEY};
+use crate::rgb_image::{MOST_ASPECT, MOST_RGB_BYTES};
 
 /// A result of this crate's file formats.
 pub type Result<T, E = FormatError> = std::result::Result<T, E>;
@@ -251,17 +251,17 @@ pub enum FormatError {
         expected: String,
     },
 
-    /// Bytes are not a picture that can be decoded, or a picture cannot be encoded.
+    /// Bytes are not an image that can be decoded, or an image cannot be encoded.
     #[error(
-        "the picture cannot be decoded or encoded: expected a whole JPEG or PNG; replace or leave out this image"
+        "the image cannot be decoded or encoded: expected a complete JPEG or PNG; replace or leave out this image"
     )]
-    Picture(#[from] image::ImageError),
+    RgbImage(#[from] image::ImageError),
 
-    /// A picture claims more pixels than are decoded.
+    /// An image claims more pixels than are decoded.
     #[error(
-        "a picture of {width} x {height} pixels takes {bytes} bytes, expected at most {MOST_PICTURE_BYTES}; scale it down or leave it out"
+        "an image of {width} x {height} pixels takes {bytes} bytes, expected at most {MOST_RGB_BYTES}; scale it down or leave it out"
     )]
-    LargePicture {
+    LargeImage {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
@@ -270,20 +270,20 @@ pub enum FormatError {
         bytes: u64,
     },
 
-    /// A picture is little more than a line.
+    /// An image is little more than a line.
     #[error(
-        "a picture of {width} x {height} pixels has one side more than {MOST_ASPECT} times the other; cut it or leave it out"
+        "an image of {width} x {height} pixels has one side more than {MOST_ASPECT} times the other; cut it or leave it out"
     )]
-    LongPicture {
+    LongImage {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
         height: u32,
     },
 
-    /// A picture's bytes do not fill its sides.
-    #[error("a picture of {width} x {height} pixels has {found} bytes, expected {expected}")]
-    PictureSize {
+    /// An image's bytes do not fill its sides.
+    #[error("an image of {width} x {height} pixels has {found} bytes, expected {expected}")]
+    ImageSize {
         /// Width in pixels.
         width: u32,
         /// Height in pixels.
@@ -295,7 +295,7 @@ pub enum FormatError {
     },
 
     /// The safetensors library refused.
-    #[error("{}: not a whole safetensors file; fetch or make it again", .path.display())]
+    #[error("{}: not a complete safetensors file; download or export it again", .path.display())]
     Safetensors {
         /// The file.
         path: PathBuf,
@@ -368,9 +368,9 @@ fn parquet_advice(error: &ParquetError) -> &'static str {
     };
     match io.map(std::io::Error::kind) {
         Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
-            "free space on that disk, then start again: finished work is kept"
+            "free space on that disk, then start again: finished work is saved"
         }
-        Some(_) => "mend the cause, then start again: finished work is kept",
+        Some(_) => "fix the cause, then start again: finished work is saved",
         None => "check it with `delt-store verify`",
     }
 }

@@ -105,7 +105,7 @@ mod tests {
         };
         summary.write(&path).unwrap();
         assert_eq!(Summary::read(&path).unwrap(), summary);
-        fs_err::write(&path, r#"{"colour": 1}"#).unwrap();
+        fs_err::write(&path, r#"{"color": 1}"#).unwrap();
         assert_eq!(
             Summary::read(&path).unwrap_err().to_string(),
             format!(

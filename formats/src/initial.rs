@@ -28,11 +28,11 @@ pub type InitialReader = TableReader<InitialRow>;
 /// One selected real image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InitialRow {
-    /// The picture, fitted to the teacher's size, as PNG.
+    /// The image, fitted to the teacher's size, as PNG.
     pub png: Vec<u8>,
     /// Index into the class list.
     pub label: u32,
-    /// Place in the class, from 0; slot 0 is optimised longest.
+    /// Place in the class, from 0; slot 0 is optimized longest.
     pub slot: u32,
     /// The training image it was.
     pub image_id: u64,
@@ -105,7 +105,7 @@ impl Row for InitialRow {
     }
 }
 
-/// The file name under which a picture of a slot is shown and exported.
+/// The file name under which an image of a slot is shown and exported.
 pub(crate) fn slot_path(label: u32, slot: u32) -> String {
     format!("class{label:05}_slot{slot:05}.png")
 }

@@ -99,7 +99,7 @@ impl Manifest {
     /// # Errors
     ///
     /// As [`Self::read`].
-    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self> {
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self> {
         let unreadable = |source| FormatError::Json { path: path.to_owned(), source };
         let Header { format_version: found } = serde_json::from_slice(text).map_err(unreadable)?;
         if found > MANIFEST_FORMAT_VERSION {
@@ -189,7 +189,7 @@ mod tests {
             train_per_class: vec![2],
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2023, 0.1994, 0.2010],
-            source: "two pictures".to_owned(),
+            source: "two images".to_owned(),
             train_broken: 0,
             test_broken: 0,
         };

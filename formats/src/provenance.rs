@@ -9,10 +9,28 @@ use serde_json::{Value, json};
 
 use crate::canonical::{Digest, canonical_json};
 use crate::error::{FormatError, Result};
-use crate::store::{Key, key_of};
+
+/// What identifies an artifact before it is made, see [`key_of`].
+pub type Key = Digest;
+
+/// The first part of names under which stages remember what a source of images or weights held. They help to find an
+/// artifact, but keep none from being garbage.
+pub const SOURCES: &str = "sources";
 
 /// The Parquet or safetensors metadata key which holds the canonical JSON of a [`Provenance`].
 pub const METADATA_KEY: &str = "delt";
+
+/// The key of an artifact: the digest of the canonical JSON of all it depends on.
+pub fn key_of(stage: &str, algorithm_version: u32, config: &Value, inputs: &BTreeMap<String, Digest>) -> Key {
+    #[derive(Serialize)]
+    struct Parts<'a> {
+        stage: &'a str,
+        algorithm_version: u32,
+        config: &'a Value,
+        inputs: &'a BTreeMap<String, Digest>,
+    }
+    Digest::of_json(&Parts { stage, algorithm_version, config, inputs })
+}
 
 /// The artifacts, in pipeline order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -265,7 +283,7 @@ mod tests {
 
     #[test]
     fn another_schema_version_is_refused_even_if_its_fields_differ() {
-        let text = r#"{"artifact":"labels","schema_version":9,"colour":"blue"}"#;
+        let text = r#"{"artifact":"labels","schema_version":9,"color":"blue"}"#;
         let error = Provenance::from_metadata(Path::new("labels.parquet"), text).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float32Array, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Schema};
 
+use serde::{Deserialize, Serialize};
+
 use crate::columns::{Columns, WrongValue, check_label, check_probability, label_array, required};
 use crate::error::{FormatError, Result};
 use crate::provenance::ArtifactKind;
@@ -16,6 +18,16 @@ use crate::table::{Row, TableReader, TableWriter};
 
 /// The file.
 pub const SCORES_FILE: &str = "scores.parquet";
+
+/// What the manifest of scores, or of initial images, says about them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoresFacts {
+    /// Images.
+    pub images: u64,
+    /// Mean of their probabilities, to six decimals.
+    pub mean_probability: f64,
+}
 
 /// The first line of the CSV form.
 const CSV_HEADER: &str = "image_id,label,probability,loss,rank";
@@ -115,7 +127,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// Reads scores from CSV, for ranks made elsewhere.
+/// Reads scores from CSV, for ranks made by others.
 ///
 /// # Errors
 ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::{DataType, Schema};
 use parquet::file::properties::WriterPropertiesBuilder;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::columns::{
@@ -20,6 +21,18 @@ use crate::table::{Row, TableReader, TableWriter};
 /// The file.
 pub const SYNTHETIC_FILE: &str = "synthetic.parquet";
 
+/// What the manifest of synthetic images says about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyntheticFacts {
+    /// Images.
+    pub images: u64,
+    /// Sum over the images of their iterations; 0 where they are real or imported.
+    pub image_iterations: u64,
+    /// Most rounds that an image was optimized in; none where the method has no rounds.
+    pub rounds: Option<u64>,
+}
+
 /// Writes synthetic images.
 pub type SyntheticWriter = TableWriter<SyntheticRow>;
 
@@ -29,13 +42,13 @@ pub type SyntheticReader = TableReader<SyntheticRow>;
 /// One distilled image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntheticRow {
-    /// The picture as PNG.
+    /// The image as PNG.
     pub png: Vec<u8>,
     /// Index into the class list.
     pub label: u32,
     /// Place in the class, from 0.
     pub slot: u32,
-    /// The round at which it joined the optimisation, from 0.
+    /// The round at which it joined the optimization, from 0.
     pub round: u32,
     /// How many iterations updated it.
     pub iterations: u32,

@@ -37,7 +37,7 @@ pub trait Row: Clone + Debug {
     /// Rows of a row group: fixed, because the bytes of the file depend on it.
     const GROUP_ROWS: usize;
 
-    /// Bytes of pictures that end a row group before it has all its rows: fixed for the same reason.
+    /// Bytes of images that end a row group before it has all its rows: fixed for the same reason.
     const GROUP_BYTES: usize = usize::MAX;
 
     /// The columns.
@@ -69,12 +69,12 @@ pub trait Row: Clone + Debug {
         Ok(())
     }
 
-    /// Bytes of the row's picture.
+    /// Bytes of the row's image.
     fn picture_bytes(&self) -> usize {
         0
     }
 
-    /// Features for Hugging Face's readers, where the file has pictures.
+    /// Features for Hugging Face's readers, where the file has images.
     fn features(_classes: &[String]) -> Option<Value> {
         None
     }
@@ -138,7 +138,7 @@ impl<R: Row> TableWriter<R> {
         })
     }
 
-    /// The same writer with another bound on the pictures of a row group, for tests.
+    /// The same writer with another bound on the images of a row group, for tests.
     #[cfg(test)]
     pub(crate) fn with_group_bytes(self, group_bytes: usize) -> Self {
         Self { group_bytes, ..self }
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::dataset::ImageRow;
 
-    /// Writes `sizes.len()` pictures of the given bytes and gives the rows of each group.
+    /// Writes `sizes.len()` images of the given bytes and gives the rows of each group.
     fn group_rows(path: &Path, sizes: &[usize], group_bytes: usize) -> Vec<i64> {
         let kind = ArtifactKind::Dataset;
         let provenance =

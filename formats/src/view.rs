@@ -1,4 +1,4 @@
-//! One stored view: everything needed to build the augmented picture again, and the teacher's answer to it.
+//! One stored view: everything needed to build the augmented image again, and the teacher's answer to it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,13 +23,13 @@ pub enum Op {
     Solarize,
     /// Adds `argument` to values below 128.
     SolarizeAdd,
-    /// Blends with the grey picture by factor `argument`.
+    /// Blends with the gray image by factor `argument`.
     Color,
-    /// Blends with the mean grey by factor `argument`.
+    /// Blends with the mean gray by factor `argument`.
     Contrast,
     /// Blends with black by factor `argument`.
     Brightness,
-    /// Blends with the smoothed picture by factor `argument`.
+    /// Blends with the smoothed image by factor `argument`.
     Sharpness,
     /// Shears along x by factor `argument`.
     ShearX,
@@ -143,7 +143,7 @@ pub struct AugmentOp {
     pub interpolation: Interpolation,
 }
 
-/// The part of a picture that a RandomResizedCrop keeps, in pixels.
+/// The part of an image that a RandomResizedCrop keeps, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CropBox {
@@ -168,7 +168,7 @@ pub enum Mix {
     Cutmix {
         /// The partner's position in the batch.
         partner: u32,
-        /// λ as drawn, before the box of side `size · sqrt(1 - λ)` was clipped to the picture: the share of this view's
+        /// λ as drawn, before the box of side `size · sqrt(1 - λ)` was clipped to the image: the share of this view's
         /// pixels that stay is `1 - (bottom - top) · (right - left) / size²`, which is λ or more.
         lambda: f32,
         /// First row of the box.
@@ -200,7 +200,7 @@ impl Mix {
     }
 }
 
-/// One image of one batch of one epoch, as the teacher labelled it and the student sees it.
+/// One image of one batch of one epoch, as the teacher labeled it and the student sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewRow {
     /// The epoch, from 0.
@@ -219,7 +219,7 @@ pub struct ViewRow {
     pub crop: CropBox,
     /// Whether the crop is mirrored left to right.
     pub flip: bool,
-    /// What the normalised view is mixed with.
+    /// What the normalized view is mixed with.
     pub mix: Mix,
     /// The teacher's logits for exactly this view, before temperature: one per class.
     pub logits: Vec<f16>,

@@ -19,8 +19,8 @@ fn provenance(kind: ArtifactKind) -> Provenance {
 }
 
 /// 5 wide, 3 high, every byte different, so that no transposition goes unnoticed.
-fn distinct() -> Picture {
-    Picture { width: 5, height: 3, rgb: (0..45).map(|i| i * 5).collect() }
+fn distinct() -> RgbImage {
+    RgbImage { width: 5, height: 3, rgb: (0..45).map(|i| i * 5).collect() }
 }
 
 fn write<R: Row>(path: &Path, kind: ArtifactKind, rows: &[R]) {
@@ -66,7 +66,7 @@ fn images(n: u64) -> Vec<ImageRow> {
 fn dataset_round_trips_over_several_row_groups_and_keeps_every_pixel() {
     let (_dir, path) = round_trip(ArtifactKind::Dataset, &images(600));
     let row = DatasetReader::open(&path).unwrap().rows().nth(599).unwrap().unwrap();
-    assert_eq!(Picture::decode(&row.bytes).unwrap(), distinct());
+    assert_eq!(RgbImage::decode(&row.bytes).unwrap(), distinct());
     assert_eq!(row.image_id, 599);
 }
 

@@ -47,7 +47,7 @@ fn tensors_round_trip_and_the_order_given_does_not_reach_the_bytes() {
 }
 
 #[test]
-fn a_file_from_elsewhere_has_no_provenance_and_its_types_are_widened() {
+fn a_file_external_has_no_provenance_and_its_types_are_widened() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w");
     let half: Vec<u8> = [0.5f32, -2.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
@@ -89,7 +89,7 @@ fn wrong_files_and_tensors_are_named() {
     fs_err::write(&path, &whole[..whole.len() - 3]).unwrap();
     assert_eq!(
         read_safetensors(&path).unwrap_err().to_string(),
-        format!("{at}: not a whole safetensors file; fetch or make it again")
+        format!("{at}: not a complete safetensors file; download or export it again")
     );
     let odd = [("phase", TensorView::new(Dtype::C64, vec![1], &[0; 8]).unwrap())];
     fs_err::write(&path, safetensors::serialize(odd, None).unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! Writes the files that fuzzing starts from, `seeds/TARGET/*`: made up here, or copied from the tests and the pipelines.
 //!
-//! `cd fuzz && cargo run --example seeds`. `tables/footer-of-lists` is what fuzzing itself found.
+//! `cd fuzz && cargo run --example seeds`. `images/no-dictionary` and `tables/footer-of-lists` are what fuzzing itself found.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +12,7 @@ use delt_formats::label_packing::{Keep, LabelPacking};
 use delt_formats::provenance::{ArtifactKind, Provenance};
 use delt_formats::table::{Row, TableWriter};
 use delt_formats::*;
-use delt_harness::yaml;
+use delt_pipeline::yaml;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use half::f16;
@@ -68,8 +68,8 @@ fn provenance(kind: ArtifactKind) -> Provenance {
     Provenance::new(kind, kind.stage(), 1, classes, serde_json::Value::Null, 0, BTreeMap::new())
 }
 
-fn picture() -> Picture {
-    Picture { width: 8, height: 8, rgb: (0..192).collect() }
+fn picture() -> RgbImage {
+    RgbImage { width: 8, height: 8, rgb: (0..192).collect() }
 }
 
 /// The file as the project writes it, and once more without compression, which changes get through more often.
@@ -105,21 +105,22 @@ fn tables() {
     let trace = |iteration| TraceRow { batch: 0, iteration, lr: 0.1, ce: 2.0, bn: 1.0 };
     let history = HistoryRow { seed: 0, epoch: 0, lr: 0.1, loss: 2.0, top1: Some(50.0), top5: None };
     let all = [
-        table(ArtifactKind::Scores, &[0, 1, 2].map(score)),
-        images,
-        table(ArtifactKind::Initial, &[initial]),
-        table(ArtifactKind::Synthetic, &[synthetic]),
-        table(ArtifactKind::Synthetic, &[0, 1].map(trace)),
-        table(ArtifactKind::Evaluation, &[history]),
+        ("scores", table(ArtifactKind::Scores, &[0, 1, 2].map(score))),
+        ("images", images),
+        ("initial", table(ArtifactKind::Initial, &[initial])),
+        ("synthetic", table(ArtifactKind::Synthetic, &[synthetic])),
+        ("trace", table(ArtifactKind::Synthetic, &[0, 1].map(trace))),
+        ("history", table(ArtifactKind::Evaluation, &[history])),
     ];
-    for (choice, files) in (0..).zip(all) {
+    for (content, files) in all {
         for (name, bytes) in files {
-            seed("tables", &format!("{choice}-{name}"), &[&[choice], bytes.as_slice()].concat());
+            seed("tables", &format!("{content}-{name}"), &bytes);
         }
     }
-    seed("tables", "6-csv", b"\x06image_id,label,probability,loss,rank\n0,0,0.5,0.7,0\n");
+    seed("rankings", "csv", b"image_id,label,probability,loss,rank\n0,0,0.5,0.7,0\n");
 }
 
+/// Lists inside rows, in both layouts of stored views.
 fn labels() {
     let mix = |id: u32| match id {
         0 => Mix::None,
@@ -145,7 +146,7 @@ fn labels() {
     };
     let epoch = |epoch: u32| (0..4).map(|id| view(epoch, id)).collect::<Vec<_>>();
     for (name, bytes) in table(ArtifactKind::Labels, &epoch(0)) {
-        seed("labels", name, &bytes);
+        seed("tables", &format!("labels-{name}"), &bytes);
     }
     let path = delt_fuzz::file("seed", b"");
     let packing = LabelPacking { keep: Keep::TopK(2), bits: 8 };
@@ -156,11 +157,11 @@ fn labels() {
         writer.write_epoch(&rows).unwrap();
     }
     writer.finish().unwrap();
-    seed("labels", "top-k", &std::fs::read(&path).unwrap());
+    seed("tables", "labels-top-k", &std::fs::read(&path).unwrap());
 }
 
 fn weights() {
-    seed("pth", "legacy", &of_workspace("formats/tests/legacy.pth"));
+    seed("pth", "legacy", &of_workspace("crates/guard/tests/legacy.pth"));
     seed("pth", "zip", &of_workspace("tests/golden/conv3_w16.weights.pth"));
     seed("pth", "plain", b"\x80\x02}q\0X\x05\0\0\0epochq\x01K\x03s.");
     seed("safetensors", "kl_t20", &of_workspace("tests/golden/kl_t20.safetensors"));
@@ -175,18 +176,18 @@ fn weights() {
 }
 
 fn pictures() {
-    seed("picture", "rgb.png", &picture().encode_png().unwrap());
-    for (name, color, bytes) in [("grey.png", Color::L8, 64), ("alpha16.png", Color::Rgba16, 512)] {
+    seed("image", "rgb.png", &picture().encode_png().unwrap());
+    for (name, color, bytes) in [("gray.png", Color::L8, 64), ("alpha16.png", Color::Rgba16, 512)] {
         let mut png = Vec::new();
         let pixels: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
         image::codecs::png::PngEncoder::new(&mut png).write_image(&pixels, 8, 8, color).unwrap();
-        seed("picture", name, &png);
+        seed("image", name, &png);
     }
-    for (name, color, bytes) in [("rgb.jpg", Color::Rgb8, 192), ("grey.jpg", Color::L8, 64)] {
+    for (name, color, bytes) in [("rgb.jpg", Color::Rgb8, 192), ("gray.jpg", Color::L8, 64)] {
         let mut jpeg = Vec::new();
         let pixels: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
         image::codecs::jpeg::JpegEncoder::new(&mut jpeg).write_image(&pixels, 8, 8, color).unwrap();
-        seed("picture", name, &jpeg);
+        seed("image", name, &jpeg);
     }
 }
 

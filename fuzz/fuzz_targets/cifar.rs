@@ -7,13 +7,14 @@ use std::ops::ControlFlow;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ingest::cifar::{Cifar, Variant};
-use ingest::source::Split;
+use ingest::source::{Source, Split};
+use ingest::sources::cifar::binary::BinaryArchive;
+use ingest::sources::cifar::{CIFAR10, CIFAR100};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((choice, rest)) = input.split_first() else { return };
-    let variant = if choice & 1 == 0 { Variant::Cifar10 } else { Variant::Cifar100 };
+    let variant = if choice & 1 == 0 { &CIFAR10 } else { &CIFAR100 };
     let archive = if choice & 2 == 0 {
         let mut archive = GzEncoder::new(Vec::new(), Compression::none());
         archive.write_all(rest).expect("memory");
@@ -21,7 +22,8 @@ fuzz_target!(|input: &[u8]| {
     } else {
         rest.to_vec()
     };
-    let Ok(opened) = Cifar::open(variant, delt_fuzz::file("cifar.tar.gz", &archive)) else { return };
+    let path = delt_fuzz::file("cifar.tar.gz", &archive);
+    let Ok(opened) = BinaryArchive::open(variant, path) else { return };
     for split in [Split::Train, Split::Test] {
         let _ = opened.visit(split, &mut |_| Ok(ControlFlow::Continue(())));
     }

@@ -1,11 +1,12 @@
-//! Parquet tables of pictures: footer, labels, rows.
+//! Parquet tables of images: columns, labels, rows.
 #![no_main]
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use bytes::Bytes;
-use ingest::picture_table::{Columns, footer, labels, visit};
+use delt_images::ImagesError;
+use delt_images::image_table::{Columns, footer, labels, visit};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: delt_fuzz::pass_guarded_panics(), |input: &[u8]| {
@@ -16,5 +17,5 @@ fuzz_target!(init: delt_fuzz::pass_guarded_panics(), |input: &[u8]| {
         return;
     }
     let _ = labels(table.clone(), path, &columns, 10);
-    let _ = visit(table, path, &columns, 10, &mut |_| Ok(ControlFlow::Continue(())));
+    let _ = visit(table, path, &columns, 10, &mut |_| Ok::<_, ImagesError>(ControlFlow::Continue(())));
 });

@@ -1,7 +1,7 @@
 //! Pipeline files, and settings of the command line: the lines behind one that says `===`.
 #![no_main]
 
-use delt_harness::config::load;
+use delt_pipeline::config::load;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {

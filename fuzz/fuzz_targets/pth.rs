@@ -1,7 +1,7 @@
 //! Weights as PyTorch saves them: zip archives, pickles one after another, plain pickles.
 #![no_main]
 
-use delt_formats::read_checkpoint;
+use delt_guard::read_checkpoint;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: delt_fuzz::pass_guarded_panics(), |input: &[u8]| {

@@ -1,7 +1,7 @@
 //! Weights in safetensors.
 #![no_main]
 
-use delt_formats::read_checkpoint;
+use delt_guard::read_checkpoint;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

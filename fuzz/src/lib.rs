@@ -15,7 +15,7 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
 pub fn pass_guarded_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !delt_formats::foreign::is_reading() {
+        if !delt_guard::foreign::is_reading() {
             before(panic);
         }
     }));

@@ -113,6 +113,25 @@ impl Run {
         found
     }
 
+    /// Names of the runs of this pipeline, e.g. `tiny/delt/synthetic`, with the kind of artifact that each points to.
+    pub fn pointers(&self) -> Vec<(String, String)> {
+        let pipeline = Path::new(&self.pipeline).file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut found = Vec::new();
+        for branch in std::fs::read_dir(self.store().join("runs").join(&pipeline)).unwrap() {
+            let branch = branch.unwrap();
+            for pointer in std::fs::read_dir(branch.path()).unwrap() {
+                let path = pointer.unwrap().path();
+                let target: serde_json::Value =
+                    serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                let (branch, name) = (branch.file_name(), path.file_stem().unwrap().to_owned());
+                let run = format!("{pipeline}/{}/{}", branch.to_str().unwrap(), name.to_str().unwrap());
+                found.push((run, target["artifact"].as_str().unwrap().to_owned()));
+            }
+        }
+        found.sort();
+        found
+    }
+
     /// The artifact that a run's pointer names, e.g. `tiny/delt/synthetic`.
     pub fn pointed(&self, run: &str, kind: &str) -> (PathBuf, Manifest) {
         let pointer = std::fs::read_to_string(self.store().join("runs").join(format!("{run}.json"))).unwrap();
@@ -123,9 +142,10 @@ impl Run {
     }
 }
 
-/// A program built beside the running test, to be run from the root of the workspace.
+/// A program built beside the running test (or in the folder `DELT_BIN`), to be run from the root of the workspace.
 pub fn program(name: &str) -> Command {
-    let binary = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join(name);
+    let beside = || std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+    let binary = std::env::var_os("DELT_BIN").map_or_else(beside, PathBuf::from).join(name);
     assert!(binary.exists(), "{} is not built; run the tests through `make test`", binary.display());
     let mut command = Command::new(binary);
     command.current_dir(workspace());

@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_formats::Picture;
+use delt_formats::RgbImage;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ pub fn prefix() -> String {
 #[derive(Debug)]
 pub struct Tensors {
     floats: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
-    pictures: BTreeMap<String, Picture>,
+    pictures: BTreeMap<String, RgbImage>,
 }
 
 /// A golden tensor file by its name without ending.
@@ -86,7 +86,7 @@ pub fn tensors(name: &str) -> Option<Tensors> {
             }
             (Dtype::U8, [height, width, 3]) => {
                 let picture =
-                    Picture { width: *width as u32, height: *height as u32, rgb: view.data().to_vec() };
+                    RgbImage { width: *width as u32, height: *height as u32, rgb: view.data().to_vec() };
                 tensors.pictures.insert(name, picture);
             }
             _ => {}
@@ -111,8 +111,8 @@ impl Tensors {
         Tensor::from_data(TensorData::new(self.values(name), self.shape::<D>(name)), device)
     }
 
-    /// An 8-bit picture.
-    pub fn picture(&self, name: &str) -> Picture {
+    /// An 8-bit image.
+    pub fn picture(&self, name: &str) -> RgbImage {
         self.pictures[name].clone()
     }
 

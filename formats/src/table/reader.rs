@@ -1,4 +1,4 @@
-//! The reading half: nothing of a file is believed before its footer is looked through.
+//! The reading half. Files are those of artifacts, whose digests were checked: Parquet of others is read by `delt-guard`.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::marker::PhantomData;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::Length;
 
 use super::{Row, check_kind, parquet_error};
 use crate::canonical::Digest;
 use crate::columns::{Columns, same_type};
 use crate::error::{FormatError, Result};
-use crate::pages::{Batches, CheckedPages, check_footer, footer};
 use crate::provenance::{METADATA_KEY, Provenance};
 
 /// Rows read at once, where the rows of a group are not fewer.
@@ -44,8 +44,8 @@ impl<R: Row> TableReader<R> {
         let mut file = fs_err::File::open(&path)?;
         check_marks::<R>(&path, &mut file)?;
         let file = file.into_file();
-        let metadata = footer(&file).map_err(parquet_error(&path))?;
-        check_footer(metadata.metadata(), Length::len(&file)).map_err(parquet_error(&path))?;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::load(&file, options).map_err(parquet_error(&path))?;
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         let text = entries
             .and_then(|entries| entries.iter().find(|entry| entry.key == METADATA_KEY)?.value.as_deref())
@@ -128,22 +128,21 @@ impl<R: Row> TableReader<R> {
         }
     }
 
-    fn batches(&self, group: Option<usize>) -> Result<Batches> {
+    fn batches(&self, group: Option<usize>) -> Result<ParquetRecordBatchReader> {
         let file = fs_err::File::open(&self.path)?.into_file();
-        let pages = CheckedPages::new(file, self.footer()).map_err(parquet_error(&self.path))?;
         let schema = R::schema();
         let wanted = self.metadata.schema().fields().iter().enumerate();
         let wanted = wanted.filter(|(_, field)| schema.column_with_name(field.name()).is_some());
         let projection =
             ProjectionMask::roots(self.metadata.parquet_schema(), wanted.map(|(index, _)| index));
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, self.metadata.clone())
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(projection)
             .with_batch_size(read_rows(self.footer(), R::GROUP_ROWS.min(READ_ROWS), R::GROUP_BYTES));
         let builder = match group {
             Some(group) => builder.with_row_groups(vec![group]),
             None => builder,
         };
-        Batches::of(builder).map_err(parquet_error(&self.path))
+        builder.build().map_err(parquet_error(&self.path))
     }
 }
 
@@ -151,7 +150,7 @@ impl<R: Row> TableReader<R> {
 pub struct Rows<R: Row> {
     path: PathBuf,
     classes: usize,
-    batches: Option<Batches>,
+    batches: Option<ParquetRecordBatchReader>,
     failure: Option<FormatError>,
     decoded: std::vec::IntoIter<R>,
     /// The last row of the last batch.
@@ -211,7 +210,7 @@ impl<R: Row> Iterator for Rows<R> {
 }
 
 /// Rows to read at once: at most `most`, and so few that the rows of the largest row group, by its mean, are below `bytes`.
-/// A file of another program may hold large pictures in groups of any size.
+/// A file of another program may hold large images in groups of any size.
 pub(super) fn read_rows(footer: &ParquetMetaData, most: usize, bytes: usize) -> usize {
     let mean_bytes = |group: &RowGroupMetaData| group.total_byte_size() / group.num_rows().max(1);
     let largest = footer.row_groups().iter().map(mean_bytes).max().unwrap_or(0);

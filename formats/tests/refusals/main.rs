@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot prepare its files fails")]
 
 mod files;
-mod footers;
+mod other_writers;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ fn score(image_id: u64, label: u32) -> ScoreRow {
     ScoreRow { image_id, label, probability: 0.5, loss: 0.7, rank: 0 }
 }
 
-/// Scores of one picture, as they should be.
+/// Scores of one image, as they should be.
 fn scores_file(folder: &Path) -> PathBuf {
     let path = folder.join("scores.parquet");
     let mut writer = ScoresWriter::create(&path, &provenance(ArtifactKind::Scores)).unwrap();

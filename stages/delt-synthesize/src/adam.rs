@@ -4,7 +4,7 @@
 //! rounds and may count their own steps, so the few lines of the rule stand here, in PyTorch's order of operations.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_harness::config::synthesize::{OptimizerState, Synthesize};
+use delt_pipeline::config::synthesize::{OptimizerState, Synthesize};
 
 /// Moments and step counters of the active images.
 #[derive(Debug, Clone)]

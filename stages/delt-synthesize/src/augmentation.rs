@@ -6,13 +6,13 @@ use delt_augment::draws::Draws;
 use delt_augment::resample::bilinear_matrix;
 use delt_device::product;
 use delt_formats::CropBox;
-use delt_harness::config::synthesize::Synthesize;
+use delt_pipeline::config::synthesize::Synthesize;
 use rand::RngExt;
 
 /// What happens to the active images in one iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Augmentation {
-    /// The box that is resized to the whole picture.
+    /// The box that is resized to the whole image.
     pub crop: CropBox,
     /// Mirrored left to right after the crop.
     pub flip: bool,

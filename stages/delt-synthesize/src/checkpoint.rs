@@ -2,13 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
-use delt_formats::TraceRow;
 use delt_formats::{FormatError, NamedTensor, TensorValues, read_safetensors, sealed, write_safetensors};
 use delt_networks::LayerStatistics;
-
-use crate::early_late::BatchSchedule;
-use crate::recover::{LrOf, RecoverError, Recovery, values};
 
 /// A checkpoint that cannot be written or does not fit.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +18,7 @@ pub enum CheckpointError {
     },
     /// The file cannot be written.
     #[error(
-        "{path}: the checkpoint cannot be written; see to space and permissions there, and run the stage again to go on",
+        "{path}: the checkpoint cannot be written; check free space and permissions there, and run the stage again to resume",
         path = .path.display()
     )]
     Write {
@@ -34,7 +29,7 @@ pub enum CheckpointError {
     },
     /// A state that is not worth keeping.
     #[error(
-        "{path}: `{name}` would hold values that are no numbers, so the checkpoint before stays; lower synthesize.lr",
+        "{path}: `{name}` would hold values that are NaN or infinite, so the previous checkpoint stays; lower synthesize.lr",
         path = .path.display()
     )]
     NotFinite {
@@ -51,18 +46,81 @@ pub enum CheckpointError {
         /// Which tensor.
         name: String,
     },
-    /// Values could not be read from the device.
-    #[error(transparent)]
-    Device(#[from] RecoverError),
 }
 
-/// The end of a batch: its images in batch order and its losses.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FinishedBatch {
-    /// CHW, normalised, in batch order.
-    pub images: Vec<f32>,
-    /// One row per iteration.
-    pub trace: Vec<TraceRow>,
+/// What a checkpoint file holds.
+#[derive(Debug)]
+pub struct Kept {
+    path: PathBuf,
+    tensors: Vec<NamedTensor>,
+}
+
+impl Kept {
+    /// Reads a file of [`Checkpoints`].
+    ///
+    /// # Errors
+    /// [`CheckpointError::Read`].
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        match sealed::verify(path).and_then(|()| read_safetensors(path)) {
+            Ok((tensors, _)) => Ok(Self { path: path.to_path_buf(), tensors }),
+            Err(source) => Err(CheckpointError::Read { path: path.to_path_buf(), source }),
+        }
+    }
+
+    /// Shape and values of a tensor of floats.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tensor`].
+    pub fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), CheckpointError> {
+        match self.tensors.iter().find(|t| t.name == name).map(|t| (&t.values, &t.shape)) {
+            Some((TensorValues::F32(values), shape)) => Ok((shape.clone(), values.clone())),
+            _ => Err(self.misfit(name)),
+        }
+    }
+
+    /// Values of a tensor of integers.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Tensor`].
+    pub fn integers(&self, name: &str) -> Result<&[i64], CheckpointError> {
+        match self.tensors.iter().find(|t| t.name == name).map(|t| &t.values) {
+            Some(TensorValues::I64(values)) => Ok(values),
+            _ => Err(self.misfit(name)),
+        }
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// A tensor that is absent or has another shape than asked for.
+    pub fn misfit(&self, name: &str) -> CheckpointError {
+        CheckpointError::Tensor { path: self.path.clone(), name: name.to_owned() }
+    }
+
+    /// The tensors whose names begin with a prefix, without it.
+    pub(crate) fn below(&self, prefix: &str) -> Self {
+        let own = self.tensors.iter().filter_map(|tensor| {
+            Some(NamedTensor { name: tensor.name.strip_prefix(prefix)?.to_owned(), ..tensor.clone() })
+        });
+        Self { path: self.path.clone(), tensors: own.collect() }
+    }
+}
+
+/// A tensor of floats for a checkpoint.
+pub fn float(name: &str, shape: Vec<usize>, values: Vec<f32>) -> NamedTensor {
+    NamedTensor { name: name.to_owned(), shape, values: TensorValues::F32(values) }
+}
+
+/// The file of a finished unit.
+pub fn finished_file(unit: u64) -> String {
+    format!("batch-{unit:05}-finished.safetensors")
 }
 
 /// Checkpoints of one synthesis in one folder.
@@ -77,41 +135,48 @@ impl<'a> Checkpoints<'a> {
         Self { folder }
     }
 
-    fn finished_path(&self, batch: u32) -> PathBuf {
-        self.folder.join(finished_file(batch))
+    fn state_path(&self, unit: u64) -> PathBuf {
+        self.folder.join(format!("batch-{unit:05}-state.safetensors"))
     }
 
-    fn state_path(&self, batch: u32) -> PathBuf {
-        self.folder.join(format!("batch-{batch:05}-state.safetensors"))
-    }
-
-    /// Keeps a finished batch and drops its inner state.
+    /// Saves a finished unit and drops its inner state.
     ///
     /// # Errors
     /// [`CheckpointError`].
-    pub fn keep_finished(&self, batch: u32, finished: &FinishedBatch) -> Result<(), CheckpointError> {
-        let mut tensors = trace_tensors(&finished.trace);
-        tensors.push(float("images", vec![finished.images.len()], finished.images.clone()));
-        write(&self.finished_path(batch), &tensors)?;
-        let state = self.state_path(batch);
+    pub fn keep_finished(&self, unit: u64, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
+        write(&self.folder.join(finished_file(unit)), tensors)?;
+        let state = self.state_path(unit);
         sealed::remove(&state).map_err(|source| CheckpointError::Write { path: state, source })
     }
 
-    /// Whether a batch is finished.
-    pub fn has_finished(&self, batch: u32) -> bool {
-        self.finished_path(batch).exists()
+    /// Whether a unit is finished.
+    pub fn has_finished(&self, unit: u64) -> bool {
+        self.folder.join(finished_file(unit)).exists()
     }
 
-    /// A finished batch.
+    /// A finished unit.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Read`].
+    pub fn finished(&self, unit: u64) -> Result<Kept, CheckpointError> {
+        Kept::read(&self.folder.join(finished_file(unit)))
+    }
+
+    /// Saves the state inside a unit.
     ///
     /// # Errors
     /// [`CheckpointError`].
-    pub fn finished(
-        &self,
-        schedule: &BatchSchedule,
-        lr_of: LrOf<'_>,
-    ) -> Result<FinishedBatch, CheckpointError> {
-        read_finished(&self.finished_path(schedule.batch), schedule, lr_of)
+    pub fn keep_state(&self, unit: u64, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
+        write(&self.state_path(unit), tensors)
+    }
+
+    /// The state inside a unit, where there is one.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Read`].
+    pub fn state(&self, unit: u64) -> Result<Option<Kept>, CheckpointError> {
+        let path = self.state_path(unit);
+        path.exists().then(|| Kept::read(&path)).transpose()
     }
 
     /// The statistics kept under a name, or those that `measure` finds, which are kept then: going through the real images
@@ -137,150 +202,12 @@ impl<'a> Checkpoints<'a> {
             write(&path, &tensors.collect::<Vec<_>>())?;
             return Ok(layers);
         }
-        let tensors = read(&path)?;
-        let values = |name: String| floats(&tensors, &name, &path).map(|(_, values)| values);
-        let layers = (0..tensors.len() / 2).map(|at| -> Result<_, CheckpointError> {
-            let (mean, variance) = (values(format!("{at}.mean"))?, values(format!("{at}.variance"))?);
-            Ok(LayerStatistics { mean, variance })
+        let kept = Kept::read(&path)?;
+        let layers = (0..kept.len() / 2).map(|at| -> Result<_, CheckpointError> {
+            let of = |part: &str| Ok(kept.floats(&format!("{at}.{part}"))?.1);
+            Ok(LayerStatistics { mean: of("mean")?, variance: of("variance")? })
         });
         Ok(layers.collect::<Result<_, _>>()?)
-    }
-
-    /// Keeps the state inside a batch, whose losses have all been read.
-    ///
-    /// # Errors
-    /// [`CheckpointError`].
-    pub fn keep_state(&self, batch: u32, recovery: &Recovery) -> Result<(), CheckpointError> {
-        let mut tensors = trace_tensors(&recovery.trace);
-        let shape = recovery.active.dims().to_vec();
-        tensors.push(float("pixels", shape.clone(), values(recovery.active.clone())?));
-        tensors.push(float("first_moment", shape.clone(), values(recovery.adam.first.clone())?));
-        tensors.push(float("second_moment", shape.clone(), values(recovery.adam.second.clone())?));
-        let steps = recovery.adam.steps.iter().map(|s| i64::from(*s)).collect();
-        tensors.push(NamedTensor {
-            name: "steps".into(),
-            shape: vec![shape[0]],
-            values: TensorValues::I64(steps),
-        });
-        write(&self.state_path(batch), &tensors)
-    }
-
-    /// Goes on from the state inside a batch, where there is one.
-    ///
-    /// # Errors
-    /// [`CheckpointError`].
-    pub fn restore(
-        &self,
-        batch: u32,
-        recovery: &mut Recovery,
-        lr_of: LrOf<'_>,
-        device: &Device,
-    ) -> Result<(), CheckpointError> {
-        let path = self.state_path(batch);
-        if !path.exists() {
-            return Ok(());
-        }
-        let tensors = read(&path)?;
-        let load = |name: &str| -> Result<Tensor<4>, CheckpointError> {
-            let (shape, values) = floats(&tensors, name, &path)?;
-            let shape: [usize; 4] = shape
-                .try_into()
-                .map_err(|_| CheckpointError::Tensor { path: path.clone(), name: name.to_owned() })?;
-            Ok(Tensor::from_data(TensorData::new(values, shape), device))
-        };
-        let steps: Option<Vec<u32>> = tensors.iter().find_map(|t| match (&t.values, t.name.as_str()) {
-            (TensorValues::I64(steps), "steps") => Some(steps.iter().map(|s| *s as u32).collect()),
-            _ => None,
-        });
-        let steps =
-            steps.ok_or_else(|| CheckpointError::Tensor { path: path.clone(), name: "steps".into() })?;
-        let trace = trace_rows(&tensors, batch, lr_of, &path)?;
-        let joined = recovery.images_joined_at(trace.len() as u32);
-        let [_, channels, height, width] = recovery.active.dims();
-        let shape = [joined, channels, height, width];
-        for name in ["pixels", "first_moment", "second_moment"] {
-            if floats(&tensors, name, &path)?.0 != shape {
-                return Err(CheckpointError::Tensor { path, name: name.to_owned() });
-            }
-        }
-        if steps.len() != joined {
-            return Err(CheckpointError::Tensor { path, name: "steps".into() });
-        }
-        recovery.restore(load("pixels")?, load("first_moment")?, load("second_moment")?, steps, trace);
-        Ok(())
-    }
-}
-
-/// The file of a finished batch.
-pub fn finished_file(batch: u32) -> String {
-    format!("batch-{batch:05}-finished.safetensors")
-}
-
-/// A finished batch from its file.
-///
-/// # Errors
-/// [`CheckpointError`].
-pub fn read_finished(
-    path: &Path,
-    schedule: &BatchSchedule,
-    lr_of: LrOf<'_>,
-) -> Result<FinishedBatch, CheckpointError> {
-    let tensors = read(path)?;
-    let absent = |name: &str| CheckpointError::Tensor { path: path.to_path_buf(), name: name.to_owned() };
-    let images = floats(&tensors, "images", path)?.1;
-    let trace = trace_rows(&tensors, schedule.batch, lr_of, path)?;
-    let per_image = images.len() / schedule.labels.len().max(1);
-    if per_image == 0 || images.len() != per_image * schedule.labels.len() {
-        return Err(absent("images"));
-    }
-    if trace.len() != schedule.iterations as usize {
-        return Err(absent("trace_ce"));
-    }
-    Ok(FinishedBatch { images, trace })
-}
-
-/// Iterations between two checkpoints inside a batch.
-pub const CHECKPOINT_ITERATIONS: u32 = 100;
-
-fn float(name: &str, shape: Vec<usize>, values: Vec<f32>) -> NamedTensor {
-    NamedTensor { name: name.to_owned(), shape, values: TensorValues::F32(values) }
-}
-
-fn trace_tensors(trace: &[TraceRow]) -> Vec<NamedTensor> {
-    let column =
-        |name: &str, f: fn(&TraceRow) -> f32| float(name, vec![trace.len()], trace.iter().map(f).collect());
-    vec![column("trace_ce", |row| row.ce), column("trace_bn", |row| row.bn)]
-}
-
-fn trace_rows(
-    tensors: &[NamedTensor],
-    batch: u32,
-    lr_of: LrOf<'_>,
-    path: &Path,
-) -> Result<Vec<TraceRow>, CheckpointError> {
-    let (ce, bn) = (floats(tensors, "trace_ce", path)?.1, floats(tensors, "trace_bn", path)?.1);
-    let rows = ce.into_iter().zip(bn).zip(0..);
-    Ok(rows
-        .map(|((ce, bn), iteration)| TraceRow { batch, iteration, lr: lr_of(iteration), ce, bn })
-        .collect())
-}
-
-fn floats(
-    tensors: &[NamedTensor],
-    name: &str,
-    path: &Path,
-) -> Result<(Vec<usize>, Vec<f32>), CheckpointError> {
-    let found = tensors.iter().find(|t| t.name == name);
-    match found.map(|t| (&t.values, &t.shape)) {
-        Some((TensorValues::F32(values), shape)) => Ok((shape.clone(), values.clone())),
-        _ => Err(CheckpointError::Tensor { path: path.to_path_buf(), name: name.to_owned() }),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
-    match sealed::verify(path).and_then(|()| read_safetensors(path)) {
-        Ok((tensors, _)) => Ok(tensors),
-        Err(source) => Err(CheckpointError::Read { path: path.to_path_buf(), source }),
     }
 }
 

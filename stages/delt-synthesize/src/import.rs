@@ -6,12 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use delt_augment::resize::fit;
-use delt_formats::{Picture, SyntheticRow};
-use ingest::IngestError;
-use ingest::picture_files::{below, folders_in};
-use ingest::picture_table::{self, Columns};
-use ingest::source::Content;
-use ingest::stored_picture::prepare;
+use delt_formats::{RgbImage, SyntheticRow};
+use delt_harness::interrupt;
+use delt_images::ImagesError;
+use delt_images::image_files::{below, folders_in};
+use delt_images::image_table::{self, Columns};
+use delt_images::stored_image::{Content, prepare};
+
+/// Where the path is named; the columns have fixed names here.
+const KEY: &str = "synthesize.import";
 
 /// The images of `path` by class and then in the order of their rows or file names, brought to `size` px as test images are.
 ///
@@ -20,7 +23,7 @@ use ingest::stored_picture::prepare;
 /// class, or by text that ends in its number (`00007`, `new007`, `class7`).
 ///
 /// # Errors
-/// Classes that are not the teacher's, pictures that cannot be read, another number of images than `ipc` per class.
+/// Classes that are not the teacher's, images that cannot be read, another number of images than `ipc` per class.
 pub fn images(path: &Path, classes: &[String], size: u32, ipc: u32) -> Result<Vec<SyntheticRow>> {
     let place = || format!("synthesize.import: {}", path.display());
     let mut found = if path.is_dir() {
@@ -40,7 +43,7 @@ pub fn images(path: &Path, classes: &[String], size: u32, ipc: u32) -> Result<Ve
         );
         for (slot, image) in (0..).zip(class) {
             let picture =
-                Picture::decode(&image.bytes).with_context(|| format!("{}: {}", place(), image.place))?;
+                RgbImage::decode(&image.bytes).with_context(|| format!("{}: {}", place(), image.place))?;
             let png = fit(&picture, size).encode_png()?;
             rows.push(SyntheticRow { png, label: image.label, slot, round: 0, iterations: 0 });
         }
@@ -49,7 +52,7 @@ pub fn images(path: &Path, classes: &[String], size: u32, ipc: u32) -> Result<Ve
     Ok(rows)
 }
 
-/// A picture that was found, JPEG or PNG.
+/// An image that was found, JPEG or PNG.
 struct Found {
     label: u32,
     place: String,
@@ -62,8 +65,8 @@ fn of_folder(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
     let labels = labels_of(&names, classes)?;
     let mut found = Vec::new();
     for (name, label) in names.iter().zip(labels) {
-        let files = below(&path.join(name), path)?;
-        ensure!(!files.is_empty(), "folder `{name}` holds no pictures; add them or remove it");
+        let files = below(&path.join(name), path, || Ok::<_, anyhow::Error>(interrupt::check()?))?;
+        ensure!(!files.is_empty(), "folder `{name}` holds no images; add them or remove it");
         for file in files {
             let content = Content::File { path: file.path.clone(), bytes: file.bytes };
             let bytes = prepare(content).with_context(|| file.relative.clone())?.bytes;
@@ -91,7 +94,7 @@ fn labels_of(names: &[String], classes: &[String]) -> Result<Vec<u32>> {
         _ => {
             let odd = names.iter().find(|name| by_name(name).is_none()).map_or("", String::as_str);
             bail!(
-                "folder `{odd}` is no class of the teacher (`{}`, ..) and ends in no number below {}; rename the folders",
+                "folder `{odd}` is not a class of the teacher (`{}`, ..) and does not end in a number below {}; rename the folders",
                 classes.first().map_or("", String::as_str),
                 classes.len()
             )
@@ -101,8 +104,8 @@ fn labels_of(names: &[String], classes: &[String]) -> Result<Vec<u32>> {
 
 fn of_parquet(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
     let columns = Columns { image: "image".to_owned(), label: "label".to_owned() };
-    let footer = picture_table::footer(fs_err::File::open(path)?.into_file(), path, &columns)
-        .map_err(naming_this_key)?;
+    let footer = image_table::footer(fs_err::File::open(path)?.into_file(), path, &columns)
+        .map_err(|error| error.with_key(KEY))?;
     // labels of the file to those of the teacher
     let names = footer.class_names.unwrap_or_else(|| classes.to_vec());
     let labels = names.iter().map(|name| {
@@ -111,32 +114,18 @@ fn of_parquet(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
     });
     let labels = labels.collect::<Result<Vec<u32>>>()?;
     let mut found = Vec::new();
-    let mut visitor = |row: picture_table::Row| {
+    let mut visitor = |row: image_table::Row| {
         let (label, place) = (labels[row.label as usize], format!("{} row {}", path.display(), row.index));
         found.push(Found { label, place, bytes: row.bytes });
-        Ok(ControlFlow::Continue(()))
+        Ok::<_, ImagesError>(ControlFlow::Continue(()))
     };
-    picture_table::visit(fs_err::File::open(path)?.into_file(), path, &columns, labels.len(), &mut visitor)
+    image_table::visit(fs_err::File::open(path)?.into_file(), path, &columns, labels.len(), &mut visitor)
         .map(drop)?;
     for image in &mut found {
         let bytes = prepare(Content::Encoded(std::mem::take(&mut image.bytes)));
         image.bytes = bytes.with_context(|| image.place.clone())?.bytes;
     }
     Ok(found)
-}
-
-/// The columns have fixed names here.
-fn naming_this_key(error: IngestError) -> IngestError {
-    const KEY: &str = "synthesize.import";
-    match error {
-        IngestError::MissingColumn { path, column, found, .. } => {
-            IngestError::MissingColumn { path, column, found, key: KEY }
-        }
-        IngestError::WrongColumn { path, column, found, expected, .. } => {
-            IngestError::WrongColumn { path, column, found, expected, key: KEY }
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]
@@ -162,7 +151,7 @@ mod tests {
         for names in [&["cat", "horse"][..], &["00000", "00003"], &["a1", "b1"], &["00000", "1x"]] {
             let said = labels(names).expect_err("refused").to_string();
             assert!(
-                said.ends_with("(`cat`, ..) and ends in no number below 3; rename the folders"),
+                said.ends_with("(`cat`, ..) and does not end in a number below 3; rename the folders"),
                 "{said}"
             );
         }
@@ -170,7 +159,7 @@ mod tests {
 
     fn png(side: u32, value: u8) -> Vec<u8> {
         let rgb = vec![value; (side * side * 3) as usize];
-        Picture { width: side, height: side, rgb }.encode_png().expect("PNG")
+        RgbImage { width: side, height: side, rgb }.encode_png().expect("PNG")
     }
 
     #[test]
@@ -186,10 +175,10 @@ mod tests {
         let rows = images(folder.path(), &classes(), 8, 2).expect("images");
         let seen: Vec<(u32, u32, u8)> = rows
             .iter()
-            .map(|row| (row.label, row.slot, Picture::decode(&row.png).expect("PNG").rgb[0]))
+            .map(|row| (row.label, row.slot, RgbImage::decode(&row.png).expect("PNG").rgb[0]))
             .collect();
         assert_eq!(seen, [(0, 0, 3), (0, 1, 4), (1, 0, 1), (1, 1, 2)]);
-        assert!(rows.iter().all(|row| Picture::decode(&row.png).expect("PNG").width == 8));
+        assert!(rows.iter().all(|row| RgbImage::decode(&row.png).expect("PNG").width == 8));
         assert_eq!(
             images(folder.path(), &classes(), 8, 3).expect_err("refused").to_string(),
             format!(
@@ -198,7 +187,7 @@ mod tests {
                 folder.path().display()
             )
         );
-        fs_err::write(folder.path().join("cat/z.png"), "no picture").expect("written");
+        fs_err::write(folder.path().join("cat/z.png"), "no image").expect("written");
         let said = format!("{:#}", images(folder.path(), &classes(), 8, 2).expect_err("refused"));
         assert!(said.contains("cat/z.png: "), "{said}");
     }

@@ -1,27 +1,43 @@
 //! Stage 3, `delt-synthesize`: recovers synthetic images from the teacher by EarlyLate training (DELT, section 3).
 //!
 //! Takes the teacher and the initial images, makes `synthetic.parquet` and `trace.parquet`.
-//! Run it with `make demo/delt-synthesize`.
+//! Run it with `make digits/delt-synthesize`.
 //!
-//! [`early_late`] is the schedule, a pure value; [`augmentation`] is A of the loss; [`recovery_loss`] is the loss, and
-//! [`recover`] the loop of one batch; [`adam`] moves the pixels; [`synthesize`] goes through the batches with
-//! [`checkpoint`]s; [`stage`] reads and writes the artifacts.
+//! # Algorithm 1 of the paper, and where each line of it is
+//!
+//! *Initialize.* init-select has picked `ipc` real images of each class, those that the teacher finds neither easy nor hard. They
+//! are read once ([`inputs`]) and become the pixels that are optimized.
+//!
+//! *Assign images to rounds.* The slots of a class are divided among K = MI / RI rounds
+//! ([`delt_pipeline::early_late::EarlyLate`]). An image joins at its round and is optimized in every later one, so that the
+//! first images have MI iterations and the last RI: early and late training, which gives the method its name and the images their
+//! diversity. The schedule is a value, printed before any tensor exists.
+//!
+//! *For each batch of images, for each iteration* ([`early_late_recovery`]): the images whose round begins join
+//! ([`recover::Recovery`]); one crop, one flip and one roll are drawn for the whole batch ([`augmentation::Augmentation`]); the
+//! frozen teacher judges the augmented images ([`objectives::Objective`]): cross-entropy to their class, plus alpha_BN times the
+//! distance of the statistics that they cause in its BatchNorm layers from those of the real data ([`objectives::labels`]). One
+//! backward pass to the pixels, one step of Adam ([`adam::PixelAdam`]), and each pixel is clipped to what an 8-bit image can
+//! hold ([`recover::RecoveryTeacher::clip`]).
+//!
+//! *Store.* A finished batch is a checkpoint ([`checkpoint`]); all of them become the artifact ([`stage`]).
+//!
+//! # Two doors
+//!
+//! What else the pixels may minimize comes in by [`objectives`], one file each: G-VBSM's statistics of convolutions, WMDD's
+//! barycenters, FADRM's residual blending. What is no recovery from a frozen teacher comes in by [`method`]: an outer loop of its
+//! own, which [`outer_loop`] runs, saves and resumes.
 //!
 //! [`import`] takes the images of another project instead.
-//!
-//! Neighbours of DELT: with [`class_target`], images are pulled to the [`barycenter`] of their class's real features, which
-//! [`transport`] leads to (WMDD); [`convolution_statistics`] are matched beside those of batch normalisation (G-VBSM).
 
 pub mod adam;
 pub mod augmentation;
-pub mod barycenter;
 pub mod checkpoint;
-pub mod class_target;
-pub mod convolution_statistics;
-pub mod early_late;
+pub mod early_late_recovery;
 pub mod import;
+pub mod inputs;
+pub mod method;
+pub mod objectives;
+pub mod outer_loop;
 pub mod recover;
-pub mod recovery_loss;
 pub mod stage;
-pub mod synthesize;
-pub mod transport;

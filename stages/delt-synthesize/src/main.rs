@@ -1,8 +1,9 @@
-//! `delt-synthesize --pipeline pipelines/demo.yaml`: the synthetic images of every branch.
+//! `delt-synthesize --pipeline pipelines/digits.yaml`: the synthetic images of every branch.
 
 use std::process::ExitCode;
 
-use delt_harness::{plan, session};
+use delt_harness::session;
+use delt_pipeline::plan;
 
 fn main() -> ExitCode {
     session::main(plan::DELT_SYNTHESIZE, |session| {

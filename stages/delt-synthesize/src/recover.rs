@@ -1,19 +1,26 @@
-//! The recovery loop of one batch: pixels that minimise cross-entropy plus the distance of the teacher's BatchNorm
+//! The recovery loop of one batch: pixels that minimize cross-entropy plus the distance of the teacher's BatchNorm
 //! statistics, image after image joining as the EarlyLate schedule says (DELT, sections 3.1 and 3.2; SRe2L, eq. 7).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::TraceRow;
-use delt_harness::config::synthesize::{LrSchedule, Synthesize};
+use delt_formats::{NamedTensor, Normalization, TensorValues};
+use delt_networks::FrozenNetwork;
+use delt_pipeline::config::synthesize::{LrSchedule, Synthesize};
+
+use delt_training::schedule::cosine;
 
 use crate::adam::PixelAdam;
 use crate::augmentation::Augmentation;
-use crate::early_late::BatchSchedule;
-pub use crate::recovery_loss::{RecoveryLoss, RecoveryTeacher};
+use crate::checkpoint::{CheckpointError, Kept, float};
+use crate::objectives::labels::Labels;
+use crate::objectives::residual::Blending;
+use crate::objectives::{Loss, Moment, Objective};
+use delt_pipeline::early_late::BatchSchedule;
 
-/// What goes wrong while pixels are optimised.
+/// What goes wrong while pixels are optimized.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// The loss is no number any more.
+    /// The loss is NaN or infinite.
     #[error(
         "batch {batch} (classes {classes}), iteration {iteration}: the loss is {loss}; the last checkpoint is kept; \
          lower synthesize.lr or synthesize.bn_matching_weight"
@@ -33,40 +40,100 @@ pub enum RecoverError {
     Device(String),
 }
 
-/// Learning rate of an iteration: a cosine from `lr` to 0.
-///
-/// `iteration` counts within `span`, the batch's iterations or those of one round.
-pub fn cosine_lr(lr: f64, iteration: u32, span: u32) -> f64 {
-    0.5 * lr * (1.0 + (std::f64::consts::PI * f64::from(iteration) / f64::from(span)).cos())
-}
-
-/// Learning rate by iteration.
-pub type LrOf<'a> = &'a dyn Fn(u32) -> f64;
-
-/// Learning rate of an iteration of a batch, over the span that the configuration names.
+/// Learning rate of an iteration of a batch: a cosine from `lr` to 0 over the span that the configuration names.
 pub fn lr_at(config: &Synthesize, schedule: &BatchSchedule, iteration: u32) -> f64 {
     match config.lr_schedule {
-        LrSchedule::PerBatch => cosine_lr(config.lr, iteration, schedule.iterations),
+        LrSchedule::PerBatch => config.lr * cosine(iteration.into(), schedule.iterations.into()),
         LrSchedule::PerRound => {
             let span = schedule.round_iterations();
-            cosine_lr(config.lr, iteration % span, span)
+            config.lr * cosine((iteration % span).into(), span.into())
         }
     }
 }
 
-/// One batch while it is optimised. Images stand in the order in which they join, so those at work are a prefix.
+/// What judges the pixels: an objective with its network, and what a valid pixel is.
+#[derive(Debug)]
+pub struct RecoveryTeacher {
+    objective: Box<dyn Objective>,
+    /// Range of a valid pixel in normalized space, by channel.
+    pixel_range: [(f32, f32); 3],
+    device: Device,
+    losses_read_every: usize,
+}
+
+impl RecoveryTeacher {
+    /// A network that pulls images to their labels and to its own statistics, as DELT has it.
+    pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
+        Self::of(Box::new(Labels::new(network)), normalization, device)
+    }
+
+    /// Any objective.
+    pub fn of(objective: Box<dyn Objective>, normalization: &Normalization, device: &Device) -> Self {
+        let pixel_range = delt_augment::normalize::pixel_range(normalization);
+        Self { objective, pixel_range, device: device.clone(), losses_read_every: 1 }
+    }
+
+    /// The losses go to the host once in so many iterations: a GPU need not wait for each. A loss that is NaN or infinite is
+    /// noticed then. The results are the same.
+    #[must_use]
+    pub fn reading_losses_every(self, iterations: usize) -> Self {
+        Self { losses_read_every: iterations.max(1), ..self }
+    }
+
+    /// The same for one batch alone, where the objective depends on the batch.
+    ///
+    /// # Errors
+    /// What [`Objective::of_batch`] reports.
+    pub fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> anyhow::Result<Option<Self>> {
+        let Some(objective) = self.objective.of_batch(batch, start)? else { return Ok(None) };
+        let Self { pixel_range, losses_read_every, .. } = *self;
+        Ok(Some(Self { objective, pixel_range, device: self.device.clone(), losses_read_every }))
+    }
+
+    /// The loss of one batch of images in its first iteration, see [`Objective::loss`].
+    pub fn loss(&self, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
+        self.objective.loss(Moment::default(), images, labels, config)
+    }
+
+    /// Clips each channel to the range of a valid pixel.
+    pub fn clip(&self, images: Tensor<4>) -> Tensor<4> {
+        let of_channels = |end: fn(&(f32, f32)) -> f32| {
+            let ends: Vec<f32> = self.pixel_range.iter().map(end).collect();
+            Tensor::<4>::from_data(TensorData::new(ends, [1, 3, 1, 1]), &self.device)
+        };
+        images.max_pair(of_channels(|range| range.0)).min_pair(of_channels(|range| range.1))
+    }
+
+    /// The device the recovery runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The objective, for checkpoints.
+    pub(crate) fn objective(&self) -> &dyn Objective {
+        self.objective.as_ref()
+    }
+
+    /// The objective, to be restored.
+    pub(crate) fn objective_mut(&mut self) -> &mut dyn Objective {
+        self.objective.as_mut()
+    }
+}
+
+/// One batch while it is optimized. Images stand in the order in which they join, so those at work are a prefix.
 #[derive(Debug)]
 pub struct Recovery {
+    config: Synthesize,
     schedule: BatchSchedule,
     /// Position in the batch of each image in joining order.
     order: Vec<u32>,
     labels: Vec<u32>,
-    /// Images that have joined, `[active, 3, size, size]`, normalised.
+    /// Images that have joined, `[active, 3, size, size]`, normalized.
     pub active: Tensor<4>,
     /// Images that wait, in joining order, CHW each.
     waiting: Vec<f32>,
-    /// What all images start from, in joining order, where they are blended with it again.
-    initial: Option<Vec<f32>>,
+    /// Where images are blended with what they started from.
+    blending: Option<Blending>,
     /// Moments of the active images.
     pub adam: PixelAdam,
     /// Iterations done.
@@ -81,17 +148,17 @@ pub struct Recovery {
 #[derive(Debug)]
 struct Unread {
     lr: f64,
-    /// Cross-entropy, `[1]`.
-    cross_entropy: Tensor<1>,
-    /// Sum of the BatchNorm terms, `[1]`.
-    bn_statistics: Tensor<1>,
+    /// As of [`Loss::target`].
+    target: Tensor<1>,
+    /// As of [`Loss::statistics`].
+    statistics: Tensor<1>,
 }
 
 impl Recovery {
     /// Starts a batch.
     ///
     /// # Shapes
-    /// `start`: all images of the batch in batch order, CHW, normalised, `[batch, 3, size, size]`.
+    /// `start`: all images of the batch in batch order, CHW, normalized, `[batch, 3, size, size]`.
     pub fn start(
         schedule: &BatchSchedule,
         start: &[f32],
@@ -113,7 +180,8 @@ impl Recovery {
             schedule: schedule.clone(),
             active: Tensor::from_data(active, device),
             waiting: sorted[joined * pixels..].to_vec(),
-            initial: config.residual.is_some().then_some(sorted),
+            blending: config.residual.map(|residual| Blending::new(residual, sorted)),
+            config: config.clone(),
             adam: PixelAdam::new(config, joined, size, device),
             iteration: 0,
             trace: Vec::new(),
@@ -134,15 +202,14 @@ impl Recovery {
         self.schedule.rounds.get(round).map_or(0, Vec::len)
     }
 
-    /// One iteration: images join, augmentation, loss, backward, Adam, clip.
+    /// One iteration: images join, augmentation, loss, backward pass, Adam, clip.
     ///
     /// # Errors
     /// [`RecoverError::NotFinite`] when the loss is NaN or infinite, of this iteration or of one before whose losses had
-    /// not been read; the images are spoilt then, and a checkpoint is what to go on from.
+    /// not been read; the images are spoiled then, and a checkpoint is what to resume from.
     pub fn step(
         &mut self,
         teacher: &RecoveryTeacher,
-        config: &Synthesize,
         augmentation: &Augmentation,
         class_names: &[String],
     ) -> Result<(), RecoverError> {
@@ -150,58 +217,46 @@ impl Recovery {
         let active = self.active.dims()[0];
         let leaf = self.active.clone().autodiff().require_grad();
         let (images, labels) = (augmentation.apply(leaf.clone()), &self.labels[..active]);
-        let loss = teacher.loss_in(self.schedule.batch, self.iteration, images, labels, config);
+        let moment = Moment { batch: self.schedule.batch, iteration: self.iteration };
+        let loss = teacher.objective.loss(moment, images, labels, &self.config);
         let gradients = loss.total.backward();
         let gradient =
             leaf.grad(&gradients).ok_or_else(|| RecoverError::Device("no gradient on the images".into()))?;
-        let lr = lr_at(config, &self.schedule, self.iteration);
-        let steps_before = config.residual.filter(|residual| residual.restart_adam);
-        let steps_before = steps_before.map_or(self.iteration, |r| r.within_block(self.iteration));
-        let change = self.adam.step(gradient, lr, steps_before + 1);
+        let lr = lr_at(&self.config, &self.schedule, self.iteration);
+        let steps_before = self.blending.as_ref().map(|blending| blending.steps_before(self.iteration));
+        let change = self.adam.step(gradient, lr, steps_before.unwrap_or(self.iteration) + 1);
         self.active = teacher.clip(self.active.clone() - change);
-        self.unread.push(Unread {
-            lr,
-            cross_entropy: loss.cross_entropy.inner(),
-            bn_statistics: loss.bn_statistics.inner(),
-        });
+        let (target, statistics) = (loss.target.inner(), loss.statistics.inner());
+        self.unread.push(Unread { lr, target, statistics });
         self.iteration += 1;
-        self.blend_with_initial(config);
+        let blended = self.blending.as_ref();
+        let blended = blended.and_then(|b| b.blend(&self.active, self.iteration, self.schedule.iterations));
+        if let Some((active, forgets)) = blended {
+            self.active = active;
+            if forgets {
+                self.adam.restart();
+            }
+        }
         if self.unread.len() >= teacher.losses_read_every {
-            self.read_losses(config, class_names)?;
+            self.read_losses(class_names)?;
         }
         Ok(())
-    }
-
-    /// At the end of a block, blends the active images with what they started from (FADRM's data residual).
-    fn blend_with_initial(&mut self, config: &Synthesize) {
-        let (Some(residual), Some(initial)) = (&config.residual, &self.initial) else { return };
-        if !residual.is_due(self.iteration, self.schedule.iterations) {
-            return;
-        }
-        let shape = self.active.dims();
-        let initial = initial[..shape.iter().product()].to_vec();
-        let initial = Tensor::<4>::from_data(TensorData::new(initial, shape), &self.active.device());
-        self.active =
-            self.active.clone().mul_scalar(residual.share) + initial.mul_scalar(1.0 - residual.share);
-        if residual.restart_adam {
-            self.adam.restart();
-        }
     }
 
     /// Reads the losses that are still on the device into the trace, all at once.
     ///
     /// # Errors
     /// [`RecoverError::NotFinite`] for the first iteration whose loss is NaN or infinite.
-    pub fn read_losses(&mut self, config: &Synthesize, class_names: &[String]) -> Result<(), RecoverError> {
+    pub fn read_losses(&mut self, class_names: &[String]) -> Result<(), RecoverError> {
         let unread = std::mem::take(&mut self.unread);
         if unread.is_empty() {
             return Ok(());
         }
-        let losses = unread.iter().flat_map(|step| [step.cross_entropy.clone(), step.bn_statistics.clone()]);
+        let losses = unread.iter().flat_map(|step| [step.target.clone(), step.statistics.clone()]);
         let losses = values(Tensor::cat(losses.collect(), 0))?;
         for (step, losses) in unread.iter().zip(losses.chunks_exact(2)) {
             let (iteration, ce, bn) = (self.trace.len() as u32, losses[0], losses[1]);
-            let total = (f64::from(ce) + config.bn_matching_weight * f64::from(bn)) as f32;
+            let total = (f64::from(ce) + self.config.bn_matching_weight * f64::from(bn)) as f32;
             if !total.is_finite() {
                 return Err(self.not_finite(iteration, total, class_names));
             }
@@ -240,7 +295,7 @@ impl Recovery {
         self.adam.join(joining);
     }
 
-    /// All images of the batch in batch order, CHW, normalised; images that have not joined are as they will be then.
+    /// All images of the batch in batch order, CHW, normalized; images that have not joined are as they will be then.
     ///
     /// # Errors
     /// [`RecoverError::Device`].
@@ -266,25 +321,107 @@ impl Recovery {
         self.schedule.rounds.get(last as usize).map_or(0, Vec::len)
     }
 
-    /// Puts back what a checkpoint kept: the active images, their moments and steps, and the trace.
-    pub fn restore(
-        &mut self,
-        pixels: Tensor<4>,
-        first: Tensor<4>,
-        second: Tensor<4>,
-        steps: Vec<u32>,
-        trace: Vec<TraceRow>,
-    ) {
-        let [joined, ..] = pixels.dims();
-        let [present, ..] = self.active.dims();
-        self.waiting.drain(..(joined - present) * 3 * self.size * self.size);
-        self.active = pixels;
-        self.adam.first = first;
-        self.adam.second = second;
+    /// The state inside the batch, whose losses have all been read: active images, moments, steps and trace.
+    ///
+    /// # Errors
+    /// [`RecoverError::Device`].
+    pub fn save(&self) -> Result<Vec<NamedTensor>, RecoverError> {
+        let shape = self.active.dims().to_vec();
+        let mut tensors = trace_tensors(&self.trace);
+        tensors.push(float("pixels", shape.clone(), values(self.active.clone())?));
+        tensors.push(float("first_moment", shape.clone(), values(self.adam.first.clone())?));
+        tensors.push(float("second_moment", shape.clone(), values(self.adam.second.clone())?));
+        let steps = TensorValues::I64(self.adam.steps.iter().map(|s| i64::from(*s)).collect());
+        tensors.push(NamedTensor { name: "steps".into(), shape: vec![shape[0]], values: steps });
+        Ok(tensors)
+    }
+
+    /// Puts back what [`Self::save`] gave.
+    ///
+    /// # Errors
+    /// A tensor that is absent or has another shape than the schedule asks for.
+    pub fn restore(&mut self, kept: &Kept) -> Result<(), CheckpointError> {
+        let steps: Vec<u32> = kept.integers("steps")?.iter().map(|step| *step as u32).collect();
+        let trace = trace_rows(kept, &self.schedule, &self.config)?;
+        let joined = self.images_joined_at(trace.len() as u32);
+        let [present, channels, height, width] = self.active.dims();
+        let device = self.active.device();
+        let load = |name: &str| -> Result<Tensor<4>, CheckpointError> {
+            let shape = [joined, channels, height, width];
+            let (found, values) = kept.floats(name)?;
+            if found != shape {
+                return Err(kept.misfit(name));
+            }
+            Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+        };
+        let (pixels, first, second) = (load("pixels")?, load("first_moment")?, load("second_moment")?);
+        if steps.len() != joined {
+            return Err(kept.misfit("steps"));
+        }
+        self.waiting.drain(..(joined - present) * channels * height * width);
+        (self.active, self.adam.first, self.adam.second) = (pixels, first, second);
         self.adam.steps = steps;
         self.iteration = trace.len() as u32;
         self.trace = trace;
+        Ok(())
     }
+}
+
+/// The end of a batch: its images in batch order and its losses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FinishedBatch {
+    /// CHW, normalized, in batch order.
+    pub images: Vec<f32>,
+    /// One row per iteration.
+    pub trace: Vec<TraceRow>,
+}
+
+impl FinishedBatch {
+    /// As a checkpoint keeps it.
+    pub fn save(&self) -> Vec<NamedTensor> {
+        let mut tensors = trace_tensors(&self.trace);
+        tensors.push(float("images", vec![self.images.len()], self.images.clone()));
+        tensors
+    }
+
+    /// From what a checkpoint kept.
+    ///
+    /// # Errors
+    /// A tensor that is absent or has another shape than the schedule asks for.
+    pub fn read(kept: &Kept, schedule: &BatchSchedule, config: &Synthesize) -> Result<Self, CheckpointError> {
+        let images = kept.floats("images")?.1;
+        let trace = trace_rows(kept, schedule, config)?;
+        let per_image = images.len() / schedule.labels.len().max(1);
+        if per_image == 0 || images.len() != per_image * schedule.labels.len() {
+            return Err(kept.misfit("images"));
+        }
+        if trace.len() != schedule.iterations as usize {
+            return Err(kept.misfit("trace_ce"));
+        }
+        Ok(Self { images, trace })
+    }
+}
+
+fn trace_tensors(trace: &[TraceRow]) -> Vec<NamedTensor> {
+    let column =
+        |name: &str, f: fn(&TraceRow) -> f32| float(name, vec![trace.len()], trace.iter().map(f).collect());
+    vec![column("trace_ce", |row| row.ce), column("trace_bn", |row| row.bn)]
+}
+
+fn trace_rows(
+    kept: &Kept,
+    schedule: &BatchSchedule,
+    config: &Synthesize,
+) -> Result<Vec<TraceRow>, CheckpointError> {
+    let (ce, bn) = (kept.floats("trace_ce")?.1, kept.floats("trace_bn")?.1);
+    let row = |((ce, bn), iteration)| TraceRow {
+        batch: schedule.batch,
+        iteration,
+        lr: lr_at(config, schedule, iteration),
+        ce,
+        bn,
+    };
+    Ok(ce.into_iter().zip(bn).zip(0..).map(row).collect())
 }
 
 /// Positions sorted by the round in which they join, then by position.

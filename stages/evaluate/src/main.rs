@@ -1,16 +1,18 @@
-//! `evaluate --pipeline pipelines/demo.yaml`: students of every branch, the table of their accuracies
+//! `evaluate --pipeline pipelines/digits.yaml`: students of every branch, the table of their accuracies
 //! and their recipes.
 
 use std::process::ExitCode;
 
-use delt_harness::{plan, recipe, session, table};
+use delt_harness::{differences, recipes, session, table};
+use delt_pipeline::plan;
 
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 fn main() -> ExitCode {
     session::main(plan::EVALUATE, |session| {
         session.each_branch(|branch| evaluate::stage::run(session, branch))?;
         if !session.args.dry_run {
-            print!("{}\n{}", table::collect(session)?.to_text(), recipe::lines(session)?);
+            let (table, recipes) = (table::collect(session)?.to_text(), recipes::lines(session)?);
+            print!("{table}\n{recipes}\n{}", differences::lines(session)?);
         }
         Ok(())
     })

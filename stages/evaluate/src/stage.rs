@@ -3,163 +3,212 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use delt_formats::{HistoryWriter, LabelsReader, Picture, Summary, SyntheticReader, TeacherFacts};
-use delt_harness::config::Branch;
+use burn::tensor::Device;
+use delt_formats::dataset::TEST_FILE;
+use delt_formats::evaluation::SUMMARY_FILE;
+use delt_formats::history::HISTORY_FILE;
+use delt_formats::labels::LABELS_FILE;
+use delt_formats::synthetic::SYNTHETIC_FILE;
+use delt_formats::{
+    HistoryRow, HistoryWriter, LabelsReader, RgbImage, StudentResult, Summary, SyntheticReader,
+};
 use delt_harness::progress::Progress;
-use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
-use delt_harness::table::Score;
+use delt_harness::synthetic_images::decoded_images;
+use delt_harness::table::{Score, mean_and_std};
+use delt_harness::trained::Trained;
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::{Diversity, of_classes};
-use delt_training::{PictureSet, side_by_side};
+use delt_pipeline::config::Branch;
+use delt_pipeline::dag::Node;
+use delt_pipeline::roles::Role;
+use delt_store::Entry;
+use delt_training::{ImageSet, side_by_side};
 use serde_json::{Value, json};
 
-use crate::student::{Lesson, is_tested, train};
-use crate::summary::{mean_and_std, student_result};
+use crate::student::{TrainingTargets, is_tested, train};
+use crate::summary::student_result;
 
 /// Makes or finds the evaluation of one branch.
 ///
 /// # Errors
-/// Missing inputs, artifacts that do not fit each other, a loss that is no number, an interrupt.
+/// Missing inputs, artifacts that do not fit each other, a loss that is NaN or infinite, an interrupt.
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
-    let plan = session.evaluation_plan(branch)?;
-    session.produce(&plan, |work| evaluate(session, branch, work))?;
+    let plan = session.dag().plan(branch, Node::Evaluation)?;
+    session.produce(&plan, |work| Inputs::open(session, branch)?.evaluate(session, work))?;
     Ok(())
 }
 
-fn evaluate(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made> {
-    let mut opened = delt_device::open_all(&session.args.device)?;
-    opened.truncate(branch.pipeline.relabel.seeds.len());
-    session.use_devices(opened.iter().map(|opened| opened.name.as_str()));
-    let pipeline = &branch.pipeline;
-    let teacher = session.network(branch, Role::Teacher)?;
-    let facts: TeacherFacts = teacher.manifest.facts_as()?;
-    let classes = teacher.manifest.provenance.classes.clone();
-    let synthetic = session.synthetic(branch)?;
-    let reader = SyntheticReader::open(&synthetic.verified_file("synthetic.parquet")?)?;
-    reader.expect_classes(&classes)?;
-    let (mut pictures, mut picture_labels) = (Vec::new(), Vec::new());
-    for row in reader.rows() {
-        let row = row?;
-        pictures.push(
-            Picture::decode(&row.png)
-                .with_context(|| format!("synthetic.parquet, row {}", pictures.len()))?,
-        );
-        picture_labels.push(row.label);
-    }
-    let dataset = session.dataset(branch)?;
-    let test = test_pictures(&dataset.verified_file("test.parquet")?, facts.size, &classes)?;
-    let relabel = &pipeline.relabel;
-    let mut with_labels = Vec::new();
-    let mut label_bytes = 0;
-    let mut label_config = Value::Null;
-    for seed in &relabel.seeds {
-        let label_seed = if relabel.share_labels { relabel.seeds[0] } else { *seed };
-        let labels_entry = session.labels(branch, label_seed)?;
-        let labels = LabelsReader::open(&labels_entry.verified_file("labels.parquet")?)?;
-        labels.expect_classes(&classes)?;
-        labels.expect_input("synthetic", &synthetic.manifest.digest)?;
-        labels.expect_input("teacher", &teacher.manifest.digest)?;
-        label_config = labels.provenance().config.clone();
-        if label_bytes == 0 || !relabel.share_labels {
-            label_bytes += labels_entry.manifest.files.values().map(|file| file.bytes).sum::<u64>();
-        }
-        with_labels.push((*seed, labels));
-    }
-    let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
-    let total = (relabel.epochs as usize * pictures.len() + tests * test.len()) as u64;
-    let devices: Vec<_> = opened.iter().map(|opened| &opened.device).collect();
-    let histories = side_by_side(devices, with_labels, |device, (seed, labels)| {
-        let progress = Progress::of_branch(&format!("evaluate seed {seed}"), total, "images", branch);
-        let lesson = Lesson {
-            config: &pipeline.evaluate,
-            lr: pipeline.student_lr(classes.len()),
-            seed,
-            epochs: relabel.epochs,
-            stored_epochs: relabel.stored_epochs(),
-            pictures: &pictures,
-            picture_labels: &picture_labels,
-            labels,
-            normalization: &facts.normalization,
-            size: facts.size,
-            classes: classes.len(),
-            device,
-        };
-        let history = train(&lesson, &test, work.checkpoint_dir(), &progress)?;
-        progress.finish();
-        anyhow::Ok(history)
-    })?;
-    let students = relabel
-        .seeds
-        .iter()
-        .zip(&histories)
-        .map(|(seed, history)| student_result(*seed, history).context("the student was never tested"));
-    let students = students.collect::<Result<Vec<_>>>()?;
+/// What students are made and tested with.
+struct Inputs<'a> {
+    branch: &'a Branch,
+    teacher: Trained,
+    /// The synthetic images' artifact.
+    synthetic: Entry,
+    /// How the initial images were made; null where the images are imported.
+    initial_recipe: Value,
+    pictures: Vec<RgbImage>,
+    /// Class of each image.
+    image_labels: Vec<u32>,
+    /// The real images that students are tested on.
+    test: ImageSet,
+    /// Soft labels by student seed.
+    labels: Vec<(u64, LabelsReader)>,
+    /// Bytes of all labels.
+    label_bytes: u64,
+}
 
-    let weights = teacher.verified_file("weights.safetensors")?;
-    let teacher = FrozenNetwork::load(
-        &facts.architecture,
-        classes.len(),
-        facts.size as usize,
-        &weights,
-        &opened[0].device,
-    )?;
-    let diversity =
-        Diversity::mean(&of_classes(&teacher, &pictures, &picture_labels, &facts, &opened[0].device)?);
-    let provenance = work.provenance(&classes);
-    let mut writer = HistoryWriter::create(work.out_dir().join("history.parquet"), &provenance)?;
-    for row in histories.iter().flatten() {
-        writer.write(row)?;
+impl<'a> Inputs<'a> {
+    fn open(session: &Session, branch: &'a Branch) -> Result<Self> {
+        let (dag, pipeline) = (session.dag(), &branch.pipeline);
+        let teacher = session.network(branch, Role::Teacher)?;
+        let synthetic = dag.entry(branch, Node::Synthetic)?;
+        let reader = SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?;
+        reader.expect_classes(teacher.classes())?;
+        let (pictures, image_labels) = decoded_images(&reader)?;
+        let test = dag.entry(branch, Node::Dataset)?.verified_file(TEST_FILE)?;
+        let test = test_images_of(&test, teacher.facts.size, teacher.classes())?;
+        let initial_recipe = match pipeline.synthesize.import {
+            Some(_) => Value::Null,
+            None => dag.entry(branch, Node::Initial)?.manifest.provenance.config,
+        };
+        let (mut labels, mut label_bytes) = (Vec::new(), 0);
+        for seed in &pipeline.relabel.seeds {
+            let shared = pipeline.relabel.share_labels;
+            let label_seed = if shared { pipeline.relabel.seeds[0] } else { *seed };
+            let entry = dag.entry(branch, Node::Labels(label_seed))?;
+            let reader = LabelsReader::open(&entry.verified_file(LABELS_FILE)?)?;
+            reader.expect_classes(teacher.classes())?;
+            reader.expect_input("synthetic", &synthetic.manifest.digest)?;
+            reader.expect_input("teacher", &teacher.entry.manifest.digest)?;
+            if label_bytes == 0 || !shared {
+                label_bytes += entry.manifest.bytes();
+            }
+            labels.push((*seed, reader));
+        }
+        Ok(Self {
+            branch,
+            teacher,
+            synthetic,
+            initial_recipe,
+            pictures,
+            image_labels,
+            test,
+            labels,
+            label_bytes,
+        })
     }
-    writer.finish()?;
-    let of = |f: fn(&delt_formats::StudentResult) -> f64| {
-        mean_and_std(&students.iter().map(f).collect::<Vec<_>>())
-    };
-    let (last_mean, last_std) = of(|s| s.last_top1);
-    let (best_mean, best_std) = of(|s| s.best_top1);
-    let initial = match branch.pipeline.synthesize.import {
-        Some(_) => Value::Null,
-        None => session.initial(branch)?.manifest.provenance.config,
-    };
-    let summary = Summary {
+
+    fn evaluate(mut self, session: &Session, work: &Work<'_>) -> Result<Made> {
+        let mut opened = delt_device::open_all(&session.args.device)?;
+        opened.truncate(self.branch.pipeline.relabel.seeds.len());
+        session.use_devices(opened.iter().map(|opened| opened.name.as_str()));
+        let labels = std::mem::take(&mut self.labels);
+        let label_recipe =
+            labels.last().map_or(Value::Null, |(_, labels)| labels.provenance().config.clone());
+        let devices: Vec<&Device> = opened.iter().map(|opened| &opened.device).collect();
+        let histories = self.train(labels, devices, work)?;
+
+        let provenance = work.provenance(self.teacher.classes());
+        let mut writer = HistoryWriter::create(work.out_dir().join(HISTORY_FILE), &provenance)?;
+        histories.iter().flatten().try_for_each(|row| writer.write(row))?;
+        writer.finish()?;
         // from the artifacts themselves: the pipeline file may say things that this branch does not read
-        branch_recipe: json!({
-            "initial": initial,
-            "synthetic": synthetic.manifest.provenance.config,
-            "labels": label_config,
+        let branch_recipe = json!({
+            "initial": self.initial_recipe,
+            "synthetic": self.synthetic.manifest.provenance.config,
+            "labels": label_recipe,
             "evaluation": provenance.config,
-        }),
-        students,
-        last_mean,
-        last_std,
-        best_mean,
-        best_std,
-        image_bytes: synthetic.manifest.files.get("synthetic.parquet").map_or(0, |file| file.bytes),
-        label_bytes,
-        images: pictures.len() as u64,
-        test_images: test.len() as u64,
-        cosine_to_centroid: diversity.cosine_to_centroid,
-        pairwise_cosine: diversity.pairwise_cosine,
-    };
-    summary.write(work.out_dir().join("summary.json"))?;
-    let n = relabel.seeds.len();
-    let score = |mean, std| Score { mean, std, n };
-    let line = format!(
-        "student {} top-1 last {}, best {} (n = {n}, {} test images)",
-        pipeline.evaluate.student,
-        score(last_mean, last_std),
-        score(best_mean, best_std),
-        summary.test_images
-    );
-    Ok(Made { provenance, facts: serde_json::to_value(&summary)?, summary: line })
+        });
+        let summary = self.summarize(branch_recipe, &histories, &opened[0].device)?;
+        summary.write(work.out_dir().join(SUMMARY_FILE))?;
+        let n = summary.students.len();
+        let score = |mean, std| Score { mean, std, n };
+        let line = format!(
+            "student {} top-1 last {}, best {} (n = {n}, {} test images)",
+            self.branch.pipeline.evaluate.student,
+            score(summary.last_mean, summary.last_std),
+            score(summary.best_mean, summary.best_std),
+            summary.test_images
+        );
+        Ok(Made { provenance, facts: serde_json::to_value(&summary)?, summary: line })
+    }
+
+    /// The histories of all students, by seed.
+    fn train(
+        &self,
+        labels: Vec<(u64, LabelsReader)>,
+        devices: Vec<&Device>,
+        work: &Work<'_>,
+    ) -> Result<Vec<Vec<HistoryRow>>> {
+        let (pipeline, relabel) = (&self.branch.pipeline, &self.branch.pipeline.relabel);
+        let (facts, classes) = (&self.teacher.facts, self.teacher.classes().len());
+        let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
+        let total = (relabel.epochs as usize * self.pictures.len() + tests * self.test.len()) as u64;
+        side_by_side(devices, labels, |device, (seed, labels)| {
+            let label = format!("evaluate seed {seed}");
+            let progress = Progress::of_branch(&label, total, "images", self.branch);
+            let targets = TrainingTargets {
+                config: &pipeline.evaluate,
+                lr: pipeline.student_lr(classes),
+                seed,
+                epochs: relabel.epochs,
+                stored_epochs: relabel.stored_epochs(),
+                pictures: &self.pictures,
+                image_labels: &self.image_labels,
+                labels,
+                normalization: &facts.normalization,
+                size: facts.size,
+                classes,
+                device,
+            };
+            let history = train(&targets, &self.test, work.checkpoint_dir(), &progress)?;
+            progress.finish();
+            Ok(history)
+        })
+    }
+
+    fn summarize(
+        &self,
+        branch_recipe: Value,
+        histories: &[Vec<HistoryRow>],
+        device: &Device,
+    ) -> Result<Summary> {
+        let Self { teacher, pictures, image_labels, .. } = self;
+        let seeds = self.branch.pipeline.relabel.seeds.iter().zip(histories);
+        let students = seeds
+            .map(|(seed, history)| student_result(*seed, history).context("the student was never tested"))
+            .collect::<Result<Vec<_>>>()?;
+        let network =
+            FrozenNetwork::load(&teacher.facts, teacher.classes().len(), &teacher.weights()?, device)?;
+        let of_classes = of_classes(&network, pictures, image_labels, &teacher.facts, device)?;
+        let diversity = Diversity::mean(&of_classes);
+        let of = |f: fn(&StudentResult) -> f64| mean_and_std(&students.iter().map(f).collect::<Vec<_>>());
+        let (last_mean, last_std) = of(|student| student.last_top1);
+        let (best_mean, best_std) = of(|student| student.best_top1);
+        Ok(Summary {
+            branch_recipe,
+            students,
+            last_mean,
+            last_std,
+            best_mean,
+            best_std,
+            image_bytes: self.synthetic.manifest.files.get(SYNTHETIC_FILE).map_or(0, |file| file.bytes),
+            label_bytes: self.label_bytes,
+            images: pictures.len() as u64,
+            test_images: self.test.len() as u64,
+            cosine_to_centroid: diversity.cosine_to_centroid,
+            pairwise_cosine: diversity.pairwise_cosine,
+        })
+    }
 }
 
 /// The real images that students are tested on.
 ///
 /// # Errors
 /// A split that cannot be read or holds no image.
-pub fn test_pictures(path: &Path, size: u32, classes: &[String]) -> Result<PictureSet> {
-    let test = PictureSet::load(path, size, classes)?;
+pub fn test_images_of(path: &Path, size: u32, classes: &[String]) -> Result<ImageSet> {
+    let test = ImageSet::load(path, size, classes)?;
     ensure!(
         !test.is_empty(),
         "{}: holds no test image, so students cannot be tested; give `ingest` a source with a test split",

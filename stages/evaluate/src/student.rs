@@ -7,24 +7,22 @@ use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::build_views;
-use delt_formats::{HistoryRow, LabelsReader, Mix, Normalization, Picture, ViewRow};
-use delt_harness::config::evaluate::{Evaluate, Loss};
-use delt_harness::config::teacher::Optimizer;
+use delt_formats::{HistoryRow, LabelsReader, Mix, Normalization, RgbImage, ViewRow};
 use delt_harness::progress::Progress;
 use delt_networks::Network;
+use delt_pipeline::config::evaluate::{Evaluate, Loss};
+use delt_pipeline::config::teacher::Optimizer;
 use delt_training::checkpoint::{Keeper, kept};
 use delt_training::losses::{cross_entropy_to_distribution, kl_divergence, mse_gt};
 use delt_training::schedule::student_factor;
-use delt_training::{
-    Checkpoint, PictureSet, StepLoss, ahead, module_optimizer, test_accuracy, training_step,
-};
+use delt_training::{Checkpoint, ImageSet, StepLoss, ahead, module_optimizer, test_accuracy, training_step};
 
 /// Images of the test set that the student sees at once.
 const TEST_BATCH: usize = 200;
 
 /// What a student learns from.
 #[derive(Debug)]
-pub struct Lesson<'a> {
+pub struct TrainingTargets<'a> {
     /// Recipe.
     pub config: &'a Evaluate,
     /// Peak learning rate, as configured or published.
@@ -36,9 +34,9 @@ pub struct Lesson<'a> {
     /// Epochs that the labels store.
     pub stored_epochs: u32,
     /// All synthetic images.
-    pub pictures: &'a [Picture],
+    pub pictures: &'a [RgbImage],
     /// Class of each synthetic image.
-    pub picture_labels: &'a [u32],
+    pub image_labels: &'a [u32],
     /// Stored views and soft labels.
     pub labels: LabelsReader,
     /// The teacher's constants.
@@ -54,25 +52,25 @@ pub struct Lesson<'a> {
 /// Trains one student and returns its history, one row an epoch.
 ///
 /// # Errors
-/// Labels that do not fit, a loss that is no number, or an interrupt (the last epoch is kept).
+/// Labels that do not fit, a loss that is NaN or infinite, or an interrupt (the last epoch is kept).
 pub fn train(
-    lesson: &Lesson<'_>,
-    test: &PictureSet,
+    targets: &TrainingTargets<'_>,
+    test: &ImageSet,
     checkpoints: &Path,
     progress: &Progress,
 ) -> Result<Vec<HistoryRow>> {
-    let config = lesson.config;
-    let (architecture, size) = (&config.student, lesson.size as usize);
-    let trainable = lesson.device.clone().autodiff();
-    let folder = checkpoints.join(format!("student-{}", lesson.seed));
+    let config = targets.config;
+    let (architecture, size) = (&config.student, targets.size as usize);
+    let trainable = targets.device.clone().autodiff();
+    let folder = checkpoints.join(format!("student-{}", targets.seed));
     fs_err::create_dir_all(&folder)?;
     let checkpoint = Checkpoint::new(&folder);
-    let optimizer_of = |student: &Network| module_optimizer(&adamw(config, lesson.lr), student);
-    let saved = checkpoint.load(architecture, lesson.classes, size, &trainable, optimizer_of)?;
+    let optimizer_of = |student: &Network| module_optimizer(&adamw(config, targets.lr), student);
+    let saved = checkpoint.load(architecture, targets.classes, size, &trainable, optimizer_of)?;
     let (mut student, mut optimizer, mut history): (_, _, Vec<HistoryRow>) = match saved {
         Some(saved) => saved,
         None => {
-            let student = Network::initialize(architecture, lesson.classes, size, lesson.seed, &trainable)?;
+            let student = Network::initialize(architecture, targets.classes, size, targets.seed, &trainable)?;
             let optimizer = optimizer_of(&student);
             (student, optimizer, Vec::new())
         }
@@ -81,7 +79,7 @@ pub fn train(
     let mut average = match config.ema {
         None => None,
         Some(decay) => {
-            let kept = checkpoint.load_average(architecture, lesson.classes, size, lesson.device)?;
+            let kept = checkpoint.load_average(architecture, targets.classes, size, targets.device)?;
             ensure!(
                 kept.is_some() || history.is_empty(),
                 "{}: the checkpoint has no average of the student; delete the folder to train it again",
@@ -90,12 +88,12 @@ pub fn train(
             Some(Average { network: kept.unwrap_or_else(|| student.valid()), decay })
         }
     };
-    progress.resume_at((history.len() * lesson.pictures.len() + tests_done * test.len()) as u64);
+    progress.resume_at((history.len() * targets.pictures.len() + tests_done * test.len()) as u64);
     let mut keeper = Keeper::new(checkpoint);
     let learn_all = || -> Result<()> {
-        for epoch in history.len() as u32..lesson.epochs {
+        for epoch in history.len() as u32..targets.epochs {
             let (next, row) =
-                learn_epoch(student, &mut average, &mut optimizer, epoch, lesson, test, progress)?;
+                learn_epoch(student, &mut average, &mut optimizer, epoch, targets, test, progress)?;
             student = next;
             history.push(row);
             keeper.keep(&student, average.as_ref().map(|average| &average.network), &optimizer, &history)?;
@@ -127,15 +125,15 @@ fn learn_epoch(
     average: &mut Option<Average>,
     optimizer: &mut ModuleOptimizer,
     epoch: u32,
-    lesson: &Lesson<'_>,
-    test: &PictureSet,
+    targets: &TrainingTargets<'_>,
+    test: &ImageSet,
     progress: &Progress,
 ) -> Result<(Network, HistoryRow)> {
-    let config = lesson.config;
-    let lr = lesson.lr * student_factor(&config.schedule, epoch, lesson.epochs);
-    let rows = lesson.labels.epoch(epoch % lesson.stored_epochs.max(1))?;
+    let config = targets.config;
+    let lr = targets.lr * student_factor(&config.schedule, epoch, targets.epochs);
+    let rows = targets.labels.epoch(epoch % targets.stored_epochs.max(1))?;
     let batches: Vec<&[ViewRow]> = rows.chunk_by(|a, b| a.batch == b.batch).collect();
-    let Lesson { pictures, size, normalization, .. } = *lesson;
+    let TrainingTargets { pictures, size, normalization, .. } = *targets;
     let views = batches.iter().map(|rows| build_views(pictures, rows, size, normalization));
     let (mut loss_sum, steps) = (0.0, batches.len());
     student = ahead(views, |views| {
@@ -144,7 +142,7 @@ fn learn_epoch(
             ensure!(
                 loss.is_finite(),
                 "student seed {}, epoch {epoch}, batch {index}, iteration {}: the loss is {loss}; {}; lower evaluate.lr",
-                lesson.seed,
+                targets.seed,
                 epoch as usize * steps + index,
                 kept(epoch)
             );
@@ -154,7 +152,7 @@ fn learn_epoch(
         };
         let mut before = None;
         for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
-            let (next, loss) = learn(student, optimizer, batch, views?, lesson, lr)?;
+            let (next, loss) = learn(student, optimizer, batch, views?, targets, lr)?;
             student = next;
             *average = average.take().map(|average| average.add(&student));
             if let Some((index, loss)) = before.replace((index, loss)) {
@@ -172,20 +170,20 @@ fn learn_epoch(
         pictures.len()
     );
     let tested = || average.as_ref().map_or_else(|| student.valid(), |average| average.network.clone());
-    let accuracy = is_tested(config, epoch, lesson.epochs)
-        .then(|| test_accuracy(&tested(), test, normalization, TEST_BATCH, lesson.device, progress))
+    let accuracy = is_tested(config, epoch, targets.epochs)
+        .then(|| test_accuracy(&tested(), test, normalization, TEST_BATCH, targets.device, progress))
         .transpose()?;
     if let Some((tensor, value)) = student.first_not_finite()? {
         bail!(
             "student seed {}, epoch {epoch}, after batch {}, iteration {}: `{tensor}` holds {value}; {}; lower evaluate.lr",
-            lesson.seed,
+            targets.seed,
             steps.saturating_sub(1),
             (epoch as usize + 1) * steps - 1,
             kept(epoch)
         );
     }
     let (top1, top5) = (accuracy.map(|a| a.top1), accuracy.map(|a| a.top5));
-    let row = HistoryRow { seed: lesson.seed, epoch, lr, loss: loss_sum / rows.len() as f64, top1, top5 };
+    let row = HistoryRow { seed: targets.seed, epoch, lr, loss: loss_sum / rows.len() as f64, top1, top5 };
     Ok((student, row))
 }
 
@@ -210,50 +208,50 @@ fn learn(
     optimizer: &mut ModuleOptimizer,
     rows: &[ViewRow],
     views: Vec<f32>,
-    lesson: &Lesson<'_>,
+    targets: &TrainingTargets<'_>,
     lr: f64,
 ) -> Result<(Network, StepLoss)> {
-    let (n, side) = (rows.len(), lesson.size as usize);
-    let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), lesson.device).autodiff();
-    let momentum = lesson.config.bn_momentum;
-    Ok(match lesson.config.loss {
+    let (n, side) = (rows.len(), targets.size as usize);
+    let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), targets.device).autodiff();
+    let momentum = targets.config.bn_momentum;
+    Ok(match targets.config.loss {
         Loss::Kl { temperature } => {
-            let labels = stored_logits(rows, lesson)?.autodiff();
+            let labels = stored_logits(rows, targets)?.autodiff();
             let loss = |logits| kl_divergence(logits, labels, temperature);
             training_step(student, optimizer, lr, momentum, views, loss)
         }
         Loss::MseGt { ce_weight } => {
-            let logits = stored_logits(rows, lesson)?.autodiff();
-            let classes = rows.iter().map(|row| lesson.picture_labels[row.image_id as usize] as i32);
+            let logits = stored_logits(rows, targets)?.autodiff();
+            let classes = rows.iter().map(|row| targets.image_labels[row.image_id as usize] as i32);
             let classes = TensorData::new(classes.collect::<Vec<_>>(), [n]);
-            let classes = Tensor::<1, Int>::from_data(classes, &lesson.device.clone().autodiff());
+            let classes = Tensor::<1, Int>::from_data(classes, &targets.device.clone().autodiff());
             let loss = |student| mse_gt(student, logits, classes, ce_weight);
             training_step(student, optimizer, lr, momentum, views, loss)
         }
         Loss::HardLabel {} => {
-            let targets = hard_targets(rows, lesson.picture_labels, lesson.classes, lesson.size);
-            let targets =
-                Tensor::from_data(TensorData::new(targets, [n, lesson.classes]), lesson.device).autodiff();
-            let loss = |logits| cross_entropy_to_distribution(logits, targets);
+            let mixed = hard_targets(rows, targets.image_labels, targets.classes, targets.size);
+            let mixed = TensorData::new(mixed, [n, targets.classes]);
+            let mixed = Tensor::from_data(mixed, targets.device).autodiff();
+            let loss = |logits| cross_entropy_to_distribution(logits, mixed);
             training_step(student, optimizer, lr, momentum, views, loss)
         }
     })
 }
 
-fn stored_logits(rows: &[ViewRow], lesson: &Lesson<'_>) -> Result<Tensor<2>> {
-    let (n, classes) = (rows.len(), lesson.classes);
+fn stored_logits(rows: &[ViewRow], targets: &TrainingTargets<'_>) -> Result<Tensor<2>> {
+    let (n, classes) = (rows.len(), targets.classes);
     let values: Vec<f32> = rows.iter().flat_map(|row| row.logits.iter().map(|v| v.to_f32())).collect();
     ensure!(
         values.len() == n * classes,
         "labels.parquet: {} logits for {n} views, expected {classes} each; run relabel again (FORCE=1)",
         values.len()
     );
-    Ok(Tensor::from_data(TensorData::new(values, [n, classes]), lesson.device))
+    Ok(Tensor::from_data(TensorData::new(values, [n, classes]), targets.device))
 }
 
-/// One-hot targets of a batch, mixed by the share of the picture (CutMix: of its pixels) that each image has, row by row.
-fn hard_targets(rows: &[ViewRow], picture_labels: &[u32], classes: usize, size: u32) -> Vec<f32> {
-    let class = |row: &ViewRow| picture_labels[row.image_id as usize] as usize;
+/// One-hot targets of a batch, mixed by the share of the image (CutMix: of its pixels) that each image has, row by row.
+fn hard_targets(rows: &[ViewRow], image_labels: &[u32], classes: usize, size: u32) -> Vec<f32> {
+    let class = |row: &ViewRow| image_labels[row.image_id as usize] as usize;
     let area = f64::from(size).powi(2);
     let mut targets = vec![0.0_f32; rows.len() * classes];
     for (row, target) in rows.iter().zip(targets.chunks_mut(classes)) {

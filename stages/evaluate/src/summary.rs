@@ -1,17 +1,6 @@
-//! From histories to the numbers of the table: last and best, mean and standard deviation over seeds.
+//! From histories to the numbers of the table: last and best.
 
 use delt_formats::{HistoryRow, StudentResult};
-
-/// Mean and sample standard deviation (n − 1 in the denominator; 0 for one value).
-pub fn mean_and_std(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    if values.len() < 2 {
-        return (mean, 0.0);
-    }
-    let squares = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-    (mean, (squares / (n - 1.0)).sqrt())
-}
 
 /// One student's result: the test after the last epoch, and the best of all its tests (the published number).
 /// `None` without a test.
@@ -26,13 +15,6 @@ pub fn student_result(seed: u64, history: &[HistoryRow]) -> Option<StudentResult
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn standard_deviation_is_over_n_minus_one() {
-        let (mean, std) = mean_and_std(&[33.69, 32.32, 34.42]);
-        assert!((mean - 33.476_666).abs() < 1e-5 && (std - 1.066_13).abs() < 1e-5);
-        assert_eq!(mean_and_std(&[5.0]), (5.0, 0.0));
-    }
 
     #[test]
     fn last_and_best_are_told_apart() {

@@ -6,13 +6,13 @@ use std::path::Path;
 use burn::tensor::Device;
 use delt_formats::{
     Architecture, ArtifactKind, CropBox, DatasetWriter, LabelsReader, LabelsWriter, Mix, Normalization,
-    Picture, Provenance, ViewRow,
+    Provenance, RgbImage, ViewRow,
 };
-use delt_harness::config::evaluate::{Evaluate, Loss, StudentSchedule};
 use delt_harness::progress::Progress;
-use delt_training::PictureSet;
-use evaluate::stage::test_pictures;
-use evaluate::student::{Lesson, train};
+use delt_pipeline::config::evaluate::{Evaluate, Loss, StudentSchedule};
+use delt_training::ImageSet;
+use evaluate::stage::test_images_of;
+use evaluate::student::{TrainingTargets, train};
 use half::f16;
 
 const SIZE: u32 = 8;
@@ -24,9 +24,9 @@ fn provenance(kind: ArtifactKind, classes: usize) -> Provenance {
     Provenance::new(kind, "test", 1, classes, Default::default(), 0, BTreeMap::new())
 }
 
-fn picture(index: u32) -> Picture {
+fn picture(index: u32) -> RgbImage {
     let rgb = (0..SIZE * SIZE * 3).map(|i| ((i * (7 + index) + 31 * index) % 256) as u8).collect();
-    Picture { width: SIZE, height: SIZE, rgb }
+    RgbImage { width: SIZE, height: SIZE, rgb }
 }
 
 fn recipe() -> Evaluate {
@@ -73,22 +73,22 @@ fn labels(folder: &Path, (images, batch): (u32, u32), classes: usize) -> LabelsR
 fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
     let folder = tempfile::tempdir().expect("temporary folder");
     let (labels, config, device) = (labels(folder.path(), views, classes), recipe(), Device::flex());
-    let pictures: Vec<Picture> = (0..IMAGES).map(picture).collect();
-    let picture_labels = [0, 1, 0, 1];
-    let test = PictureSet {
+    let pictures: Vec<RgbImage> = (0..IMAGES).map(picture).collect();
+    let image_labels = [0, 1, 0, 1];
+    let test = ImageSet {
         size: SIZE,
         pictures: pictures.clone(),
-        labels: picture_labels.to_vec(),
+        labels: image_labels.to_vec(),
         ids: (0..u64::from(IMAGES)).collect(),
     };
-    let lesson = Lesson {
+    let targets = TrainingTargets {
         config: &config,
         lr,
         seed: 5,
         epochs: 2,
         stored_epochs: 2,
         pictures: &pictures,
-        picture_labels: &picture_labels,
+        image_labels: &image_labels,
         labels,
         normalization: &NORMALIZATION,
         size: SIZE,
@@ -96,7 +96,7 @@ fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
         device: &device,
     };
     let progress = Progress::new("evaluate", u64::from(4 * IMAGES), "images");
-    let trained = train(&lesson, &test, folder.path(), &progress);
+    let trained = train(&targets, &test, folder.path(), &progress);
     format!("{:#}", trained.expect_err("refused"))
 }
 
@@ -139,7 +139,7 @@ fn a_test_split_without_images_is_refused_by_its_file() {
     let path = folder.path().join("test.parquet");
     let writer = DatasetWriter::create(&path, &provenance(ArtifactKind::Dataset, 1)).expect("created");
     writer.finish().expect("finished");
-    let error = test_pictures(&path, SIZE, &["0".to_owned()]).expect_err("refused");
+    let error = test_images_of(&path, SIZE, &["0".to_owned()]).expect_err("refused");
     assert_eq!(
         error.to_string(),
         format!(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 use flate2::read::GzDecoder;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -51,15 +51,15 @@ fn main() -> Result<()> {
     write(&target, &pictures, names, labels)
 }
 
-/// Grey as RGB, 0..=16 spread over 0..=255 and rounded.
-fn picture(inks: &[u32]) -> Result<Picture> {
+/// Gray as RGB, 0..=16 spread over 0..=255 and rounded.
+fn picture(inks: &[u32]) -> Result<RgbImage> {
     let mut rgb = Vec::new();
     for ink in inks {
         ensure!(*ink <= INK_MAX, "a pixel of {ink}, expected at most {INK_MAX}");
-        let grey = u8::try_from((ink * 255 + INK_MAX / 2) / INK_MAX)?;
-        rgb.extend([grey; 3]);
+        let gray = u8::try_from((ink * 255 + INK_MAX / 2) / INK_MAX)?;
+        rgb.extend([gray; 3]);
     }
-    Ok(Picture { width: SIDE, height: SIDE, rgb })
+    Ok(RgbImage { width: SIDE, height: SIDE, rgb })
 }
 
 fn write(target: &str, pictures: &[Vec<u8>], names: Vec<String>, labels: Vec<i64>) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use delt_harness::config::ingest::LabelSpace;
-use delt_harness::near::near_names;
+use delt_pipeline::config::ingest::LabelSpace;
+use delt_pipeline::near::near_names;
 
 use crate::error::{IngestError, Result};
 

@@ -5,28 +5,28 @@ use std::path::Path;
 
 use delt_formats::dataset::{DatasetFacts, DatasetWriter, ImageRow};
 use delt_formats::provenance::Provenance;
-use delt_harness::config::ingest::Ingest;
 use delt_harness::progress::Progress;
 use delt_harness::session::Made;
+use delt_images::channel_statistics::ChannelSums;
+use delt_images::stored_image::{self, StoredImage, StoredImageError};
+use delt_pipeline::config::ingest::Ingest;
 use rayon::prelude::*;
 
-use crate::channel_statistics::ChannelSums;
 use crate::classes::LabelMap;
 use crate::error::{IngestError, Result};
-use crate::source::{OpenSource, SourceImage, Split};
-use crate::stored_picture::{self, PictureError, StoredPicture};
+use crate::source::{Source, SourceImage, Split};
 
-/// Pictures read before they are decoded together: bounds the memory, and is the same on every machine.
+/// Images read before they are decoded together: bounds the memory, and is the same on every machine.
 const CHUNK: usize = 256;
 
-/// Bytes of such pictures after which they are decoded even if they are fewer: photographs are large.
+/// Bytes of such images after which they are decoded even if they are fewer: photographs are large.
 const CHUNK_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Pictures passed over or waiting after which the chunk is decoded even if it is not full: bounds the time between two
+/// Images passed over or waiting after which the chunk is decoded even if it is not full: bounds the time between two
 /// looks at the limits per class and at the user's wish to stop.
 const PASSED: u64 = 4096;
 
-/// Broken pictures named one by one on stderr; the rest are only counted.
+/// Broken images named one by one on stderr; the rest are only counted.
 const BROKEN_NAMED: u64 = 10;
 
 /// Reads `source` as `section` says and writes `train.parquet` and `test.parquet` into `folder`.
@@ -34,10 +34,10 @@ const BROKEN_NAMED: u64 = 10;
 /// Images stand in the order of the source and are numbered from 0 in each split.
 ///
 /// # Errors
-/// A broken picture (unless `skip_broken`), an unknown class, a class or split left without images.
+/// A broken image (unless `skip_broken`), an unknown class, a class or split left without images.
 pub fn write(
     section: &Ingest,
-    source: &OpenSource,
+    source: &dyn Source,
     folder: &Path,
     provenance: impl Fn(&[String]) -> Provenance,
 ) -> Result<Made> {
@@ -68,7 +68,7 @@ pub fn write(
     };
     let broken = match (train.broken, test.broken) {
         (0, 0) => String::new(),
-        (train, test) => format!(", {train} training and {test} test pictures broken and left out"),
+        (train, test) => format!(", {train} training and {test} test images broken and left out"),
     };
     let summary = format!(
         "{} training and {} test images of {} classes{broken}",
@@ -80,12 +80,12 @@ pub fn write(
     Ok(Made { provenance, facts, summary })
 }
 
-/// Chooses the classes. Where the source is a folder, a class or split that will end up empty is refused here, before any
-/// picture is decoded.
+/// Chooses the classes. Where the source counts them, a class or split that will end up empty is refused here, before any
+/// image is decoded.
 ///
 /// # Errors
 /// An unknown class, two of one name; a class or split without files.
-pub fn choose_labels(section: &Ingest, source: &OpenSource) -> Result<LabelMap> {
+pub fn choose_labels(section: &Ingest, source: &dyn Source) -> Result<LabelMap> {
     let labels = LabelMap::choose(source.classes(), section.classes.as_deref(), section.label_space)?;
     if let (Some(train), Some(test)) = (source.per_class(Split::Train), source.per_class(Split::Test)) {
         let is_wanted = |label: &usize| labels.label(*label as u32).is_some();
@@ -113,7 +113,7 @@ impl Written {
     }
 }
 
-/// Collects wanted pictures, decodes a chunk of them in parallel and writes it in order.
+/// Collects wanted images, decodes a chunk of them in parallel and writes it in order.
 struct SplitWriter<'a> {
     split: Split,
     labels: &'a LabelMap,
@@ -130,7 +130,7 @@ struct SplitWriter<'a> {
 impl<'a> SplitWriter<'a> {
     fn new(
         section: &Ingest,
-        source: &OpenSource,
+        source: &dyn Source,
         labels: &'a LabelMap,
         folder: &Path,
         provenance: &Provenance,
@@ -154,7 +154,7 @@ impl<'a> SplitWriter<'a> {
         })
     }
 
-    fn write(mut self, source: &OpenSource) -> Result<Written> {
+    fn write(mut self, source: &dyn Source) -> Result<Written> {
         source.visit(self.split, &mut |image| self.offer(image))?;
         self.flush()?;
         self.progress.finish();
@@ -162,7 +162,7 @@ impl<'a> SplitWriter<'a> {
         Ok(self.written)
     }
 
-    /// Takes the picture if its class is wanted and not full yet.
+    /// Takes the image if its class is wanted and not full yet.
     fn offer(&mut self, image: SourceImage) -> Result<ControlFlow<()>> {
         self.passed += 1;
         if self.labels.label(image.label).is_some_and(|label| !self.is_full(label)) {
@@ -183,12 +183,12 @@ impl<'a> SplitWriter<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        type Prepared = (String, String, u32, Result<StoredPicture, PictureError>);
+        type Prepared = (String, String, u32, Result<StoredImage, StoredImageError>);
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         let prepared: Vec<Prepared> = waiting
             .into_par_iter()
-            .map(|image| (image.path, image.place, image.label, stored_picture::prepare(image.content)))
+            .map(|image| (image.path, image.place, image.label, stored_image::prepare(image.content)))
             .collect();
         for (path, place, source_label, picture) in prepared {
             match (self.labels.label(source_label), picture) {
@@ -198,10 +198,10 @@ impl<'a> SplitWriter<'a> {
                 (Some(_), Err(error)) if self.skip_broken && error.is_broken() => {
                     self.count_broken(&place, &error);
                 }
-                (Some(_), Err(PictureError::OtherFormat { found })) => {
+                (Some(_), Err(StoredImageError::OtherFormat { found })) => {
                     return Err(IngestError::OtherFormat { place, found });
                 }
-                (Some(_), Err(source)) => return Err(IngestError::Picture { place, source }),
+                (Some(_), Err(source)) => return Err(IngestError::RgbImage { place, source }),
             }
         }
         self.progress.advance(self.passed)?;
@@ -209,7 +209,7 @@ impl<'a> SplitWriter<'a> {
         Ok(())
     }
 
-    fn append(&mut self, path: String, label: u32, picture: StoredPicture) -> Result<()> {
+    fn append(&mut self, path: String, label: u32, picture: StoredImage) -> Result<()> {
         let image_id = self.written.images();
         self.writer.write(&ImageRow { bytes: picture.bytes, path, label, image_id })?;
         self.written.per_class[label as usize] += 1;
@@ -217,7 +217,7 @@ impl<'a> SplitWriter<'a> {
         Ok(())
     }
 
-    fn count_broken(&mut self, place: &str, error: &PictureError) {
+    fn count_broken(&mut self, place: &str, error: &StoredImageError) {
         self.written.broken += 1;
         if self.written.broken <= BROKEN_NAMED {
             eprintln!("ingest: left out {place}: {error}");

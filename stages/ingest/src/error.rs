@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use delt_formats::error::FormatError;
-use delt_harness::interrupt::Interrupted;
+use delt_images::ImagesError;
+use delt_images::stored_image::StoredImageError;
+use delt_pipeline::watch::Interrupted;
 use thiserror::Error;
 
 use crate::download::DownloadError;
-use crate::stored_picture::PictureError;
 
 /// A result of this stage.
 pub type Result<T, E = IngestError> = std::result::Result<T, E>;
@@ -17,13 +18,17 @@ pub type Result<T, E = IngestError> = std::result::Result<T, E>;
 /// What is wrong with a source.
 #[derive(Debug, Error)]
 pub enum IngestError {
+    /// The images themselves, or the files that hold them.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+
     /// Nothing lies at the path.
     #[error("{}: not found, expected {expected}; correct `ingest.source.path` or give DATA=path", .path.display())]
     SourceMissing {
         /// The path of the pipeline.
         path: PathBuf,
         /// What should be there.
-        expected: &'static str,
+        expected: String,
     },
 
     /// A dry run downloads nothing.
@@ -33,32 +38,10 @@ pub enum IngestError {
         file: String,
     },
 
-    /// The tree, archive or set of files is not laid out as expected.
-    #[error("{}: {problem}", .path.display())]
-    Layout {
-        /// The folder or archive.
-        path: PathBuf,
-        /// Found, expected, and what to do.
-        problem: String,
-    },
-
-    /// The system refused; the message names the file and what was tried.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-
-    /// A file of the source cannot be read.
-    #[error("{}: cannot be read; if it was copied or unpacked here, do that again", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-
-    /// A picture is of a format that is not read.
+    /// An image is of a format that is not read.
     #[error(
         "{place}: found {found}, expected JPEG or PNG; convert it, or set `ingest.skip_broken: true` to count and leave out \
-         such pictures"
+         such images"
     )]
     OtherFormat {
         /// File, or file and row.
@@ -67,72 +50,15 @@ pub enum IngestError {
         found: &'static str,
     },
 
-    /// A picture cannot be decoded.
+    /// An image cannot be decoded.
     #[error(
-        "{place}: is no readable picture; mend or remove it, or set `ingest.skip_broken: true` to count and leave out such pictures"
+        "{place}: cannot be decoded as an image; fix or delete it, or set `ingest.skip_broken: true` to count and leave out such images"
     )]
-    Picture {
+    RgbImage {
         /// File, or file and row.
         place: String,
         /// Why.
-        source: PictureError,
-    },
-
-    /// Not Parquet, or damaged.
-    #[error("{}: cannot be read as Parquet; download it again or give the path of another", .path.display())]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: parquet::errors::ParquetError,
-    },
-
-    /// Columns that cannot be decoded.
-    #[error("{}: its columns cannot be decoded; download it again", .path.display())]
-    Arrow {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: arrow::error::ArrowError,
-    },
-
-    /// A column is absent.
-    #[error("{}: has no column `{column}`, found {}; correct `{key}`", .path.display(), .found.join(", "))]
-    MissingColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column looked for.
-        column: String,
-        /// The columns there are.
-        found: Vec<String>,
-        /// The key of the pipeline that names the column.
-        key: &'static str,
-    },
-
-    /// A column has a type that cannot be used.
-    #[error("{}: column `{column}` holds {found}, expected {expected}; correct `{key}`", .path.display())]
-    WrongColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// Its type.
-        found: String,
-        /// The types that can be used.
-        expected: &'static str,
-        /// The key of the pipeline that names the column.
-        key: &'static str,
-    },
-
-    /// A label outside the class list, or none.
-    #[error("{place}: label {found}, expected 0 to {last}, one of {classes} classes; correct the data or `ingest.source`", last = .classes.saturating_sub(1))]
-    Label {
-        /// File and row.
-        place: String,
-        /// The label, or `null`.
-        found: String,
-        /// Number of classes.
-        classes: usize,
+        source: StoredImageError,
     },
 
     /// Nobody says what the classes are called.
@@ -174,15 +100,6 @@ pub enum IngestError {
         split: &'static str,
     },
 
-    /// A channel has one value everywhere, so that images cannot be normalised.
-    #[error(
-        "channel {channel} has the same value in every training pixel, so its standard deviation is 0; give `ingest.normalization`"
-    )]
-    FlatChannel {
-        /// red, green or blue.
-        channel: &'static str,
-    },
-
     /// The archive could not be fetched.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -196,6 +113,12 @@ pub enum IngestError {
         "interrupted; only a downloaded archive is kept, the same command reads the source from its start"
     )]
     Interrupted,
+}
+
+impl From<io::Error> for IngestError {
+    fn from(error: io::Error) -> Self {
+        ImagesError::from(error).into()
+    }
 }
 
 /// The cause is not kept: it says of other stages that their finished work is.
@@ -213,11 +136,11 @@ impl IngestError {
 
     /// A complaint about the layout of a folder or archive.
     pub(crate) fn layout(path: &Path, problem: impl Into<String>) -> Self {
-        Self::Layout { path: path.to_path_buf(), problem: problem.into() }
+        ImagesError::layout(path, problem).into()
     }
 
     /// Names the file that could not be read.
     pub(crate) fn reading(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |source| Self::Read { path: path.to_path_buf(), source }
+        move |source| ImagesError::reading(path)(source).into()
     }
 }

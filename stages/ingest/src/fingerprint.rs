@@ -5,10 +5,10 @@ use std::path::Path;
 
 use delt_formats::canonical::Digest;
 use delt_harness::progress::Progress;
+use delt_images::image_files::ImageFile;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
-use crate::picture_files::PictureFile;
 
 /// How many files of a tree are looked into.
 pub const SAMPLED_FILES: usize = 64;
@@ -36,7 +36,7 @@ pub fn of_archive(path: &Path) -> Result<Digest> {
 ///
 /// Up to 1 GiB in all it is the digest of the bytes. More are not read before each run: the key of a file is then its
 /// name, size and footer (which holds place, size and statistics of every column chunk) and 4 blocks of 64 KiB evenly
-/// spaced in it. What it can miss: a picture replaced by another that is compressed to the same size; run with `FORCE=1`
+/// spaced in it. What it can miss: an image replaced by another that is compressed to the same size; run with `FORCE=1`
 /// after such an edit.
 ///
 /// # Errors
@@ -105,16 +105,16 @@ fn of_sample(path: &Path) -> Result<Digest> {
     Ok(Digest::of_json(&json!({ "name": name, "bytes": bytes, "footer": footer, "blocks": blocks })))
 }
 
-/// The key of a folder: names and sizes of *all* picture files, contents of a *sample*.
+/// The key of a folder: names and sizes of *all* image files, contents of a *sample*.
 ///
 /// The sample is the first 64 KiB of 64 files evenly spaced in the sorted list (all files where there are fewer). A
-/// folder of a million files costs one listing and at most 4 MiB of reading. What it can miss: a picture replaced by
+/// folder of a million files costs one listing and at most 4 MiB of reading. What it can miss: an image replaced by
 /// another of exactly the same size and name outside the sample; run with `FORCE=1` after such an edit. Modification
 /// times are not looked at: copies of a folder have one key.
 ///
 /// # Errors
 /// If a sampled file cannot be read.
-pub fn of_tree(files: &[PictureFile]) -> Result<Digest> {
+pub fn of_tree(files: &[&ImageFile]) -> Result<Digest> {
     let mut listing = blake3::Hasher::new();
     for file in files {
         listing.update(file.relative.as_bytes());
@@ -124,7 +124,7 @@ pub fn of_tree(files: &[PictureFile]) -> Result<Digest> {
     let mut sample = Vec::new();
     let samples = files.len().min(SAMPLED_FILES);
     for index in 0..samples {
-        sample.push(head(&files[index * files.len() / samples])?);
+        sample.push(head(files[index * files.len() / samples])?);
     }
     Ok(Digest::of_json(&json!({
         "files": files.len(),
@@ -133,7 +133,7 @@ pub fn of_tree(files: &[PictureFile]) -> Result<Digest> {
     })))
 }
 
-fn head(file: &PictureFile) -> Result<Digest> {
+fn head(file: &ImageFile) -> Result<Digest> {
     let mut bytes = Vec::new();
     let opened = fs_err::File::open(&file.path)?;
     opened.take(SAMPLED_BYTES).read_to_end(&mut bytes).map_err(IngestError::reading(&file.path))?;
@@ -143,10 +143,11 @@ fn head(file: &PictureFile) -> Result<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture_files;
+    use delt_images::image_files;
 
     fn key(root: &Path) -> Digest {
-        of_tree(&picture_files::below(root, root).expect("lists")).expect("reads")
+        let files = image_files::below::<IngestError>(root, root, || Ok(())).expect("lists");
+        of_tree(&files.iter().collect::<Vec<_>>()).expect("reads")
     }
 
     #[test]

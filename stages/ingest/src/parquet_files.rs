@@ -27,7 +27,7 @@ pub struct SplitFiles {
 /// either, relative to the folder.
 ///
 /// # Errors
-/// Nothing at the path, a file that is no Parquet, a folder without training files.
+/// Nothing at the path, a file that is not Parquet, a folder without training files.
 pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) -> Result<SplitFiles> {
     expect_exists(path, "a folder with train-*.parquet and test-*.parquet, or a .parquet file")?;
     let given = |folder: &Path, files: Option<&[PathBuf]>| {
@@ -36,7 +36,7 @@ pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) ->
     };
     if !path.is_dir() {
         if !is_parquet(path) {
-            let problem = "is no .parquet file, expected one, or a folder with train-*.parquet and test-*.parquet; correct \
+            let problem = "is not a .parquet file, expected one, or a folder with train-*.parquet and test-*.parquet; correct \
                            `ingest.source.path` or give DATA=path";
             return Err(IngestError::layout(path, problem));
         }

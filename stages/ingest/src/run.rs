@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
-use delt_harness::config::Branch;
-use delt_harness::config::ingest::Ingest;
 use delt_harness::session::Session;
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::ingest::Ingest;
 
-use crate::dataset;
-use crate::source::OpenSource;
+use crate::download::Downloads;
+use crate::source::Source;
+use crate::{dataset, sources};
 
 /// Folder of the store where downloaded archives stay.
 const DOWNLOADS: &str = "downloads";
@@ -21,7 +22,7 @@ const DOWNLOADS: &str = "downloads";
 /// What is wrong with the source, the section or the store; the branch is named.
 #[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
 pub fn run(session: &Session) -> Result<()> {
-    let mut opened: Option<(Ingest, OpenSource, Digest)> = None;
+    let mut opened: Option<(Ingest, Box<dyn Source>, Digest)> = None;
     let mut made = BTreeSet::new();
     session.each_branch(|branch| {
         let section = &branch.pipeline.ingest;
@@ -32,11 +33,11 @@ pub fn run(session: &Session) -> Result<()> {
                 None => return Ok(()),
             },
         };
-        let plan = session.dataset_plan(branch, &fingerprint)?;
+        let plan = session.dag().dataset_plan(branch, &fingerprint)?;
         let key = plan.key();
         if made.insert(key.clone()) || !session.args.force {
             session.produce(&plan, |work| {
-                dataset::write(section, &source, work.out_dir(), |classes| work.provenance(classes))
+                dataset::write(section, &*source, work.out_dir(), |classes| work.provenance(classes))
                     .map_err(Into::into)
             })?;
             if session.args.dry_run {
@@ -46,7 +47,7 @@ pub fn run(session: &Session) -> Result<()> {
             session.point(&plan.run, ArtifactKind::Dataset, &key)?;
         }
         if !session.args.dry_run {
-            session.point(&session.dataset_pointer(branch)?, ArtifactKind::Dataset, &key)?;
+            session.point(&session.dag().dataset_pointer(branch)?, ArtifactKind::Dataset, &key)?;
         }
         opened = Some((section.clone(), source, fingerprint));
         Ok(())
@@ -55,17 +56,17 @@ pub fn run(session: &Session) -> Result<()> {
 
 /// Opens the branch's source. A dry run without the source says what it waits for and gives `None`.
 #[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
-fn open(session: &Session, branch: &Branch) -> Result<Option<(OpenSource, Digest)>> {
-    let downloads = session.store().root().join(DOWNLOADS);
-    let may_download = !session.args.dry_run;
-    match OpenSource::open(&branch.pipeline.ingest.source, &downloads, may_download) {
+fn open(session: &Session, branch: &Branch) -> Result<Option<(Box<dyn Source>, Digest)>> {
+    let folder = session.store().root().join(DOWNLOADS);
+    let downloads = Downloads { folder, is_allowed: !session.args.dry_run };
+    match sources::open(&branch.pipeline.ingest.source, &downloads) {
         Err(error) if session.args.dry_run && error.is_missing_source() => {
             println!("ingest {}/{}: waits: {error}", session.pipeline_name(), branch.name);
             Ok(None)
         }
         Err(error) => Err(error.into()),
         Ok(source) => {
-            dataset::choose_labels(&branch.pipeline.ingest, &source)?;
+            dataset::choose_labels(&branch.pipeline.ingest, &*source)?;
             let fingerprint = source.fingerprint()?;
             Ok(Some((source, fingerprint)))
         }

@@ -1,8 +1,10 @@
 //! A training and a test split for sources that have none.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{IngestError, Result};
+use crate::source::Split;
 
 /// Refuses the settings of a split beside test images that are there: they would change nothing.
 ///
@@ -21,31 +23,78 @@ pub fn refuse_beside(test: &Path, fraction: Option<f64>, seed: Option<u64>) -> R
     Err(IngestError::layout(test, problem))
 }
 
-/// For each of a class's pictures, whether it becomes a test image.
-///
-/// Pictures are ranked by BLAKE3 over seed and path, and the first `fraction` of them (rounded, but at least one and
-/// never all) are test images: no picture's rank depends on how the folder was listed or on the other pictures.
-/// `None` if the class has fewer than two pictures.
-pub fn is_test(paths: &[&str], fraction: f64, seed: u64) -> Option<Vec<bool>> {
-    if paths.len() < 2 {
-        return None;
-    }
-    let wanted = ((paths.len() as f64 * fraction).round() as usize).clamp(1, paths.len() - 1);
-    let mut ranked: Vec<([u8; 32], usize)> =
-        paths.iter().enumerate().map(|(index, path)| (rank(seed, path), index)).collect();
-    ranked.sort_unstable();
-    let mut is_test = vec![false; paths.len()];
-    for (_, index) in &ranked[..wanted] {
-        is_test[*index] = true;
-    }
-    Some(is_test)
+/// A split of each class by a seed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SeededSplit {
+    /// Share of each class that becomes the test split.
+    pub fraction: f64,
+    /// Seed of the split.
+    pub seed: u64,
 }
 
-fn rank(seed: u64, path: &str) -> [u8; 32] {
+impl SeededSplit {
+    /// The split that a section asks for, where it gives both settings.
+    pub fn of(fraction: Option<f64>, seed: Option<u64>) -> Option<Self> {
+        Some(Self { fraction: fraction?, seed: seed? })
+    }
+
+    /// The split of each of a class's images.
+    ///
+    /// Images are ranked by BLAKE3 over seed and name, and the first `fraction` of them (rounded, but at least one and
+    /// never all) are test images: no image's rank depends on how the folder was listed or on the other images.
+    /// `None` if the class has fewer than two images.
+    pub fn of_class<N: AsRef<str>>(self, names: &[N]) -> Option<Vec<Split>> {
+        if names.len() < 2 {
+            return None;
+        }
+        let wanted = ((names.len() as f64 * self.fraction).round() as usize).clamp(1, names.len() - 1);
+        let mut ranked: Vec<([u8; 32], usize)> =
+            names.iter().enumerate().map(|(index, name)| (rank(self.seed, name.as_ref()), index)).collect();
+        ranked.sort_unstable();
+        let mut splits = vec![Split::Train; names.len()];
+        for (_, index) in &ranked[..wanted] {
+            splits[*index] = Split::Test;
+        }
+        Some(splits)
+    }
+
+    /// The split of each row of a table, given the labels of all and the name of each.
+    ///
+    /// # Errors
+    /// A class of one row; `path` names the table.
+    pub fn of_rows(
+        self,
+        labels: &[u32],
+        name: impl Fn(usize) -> String,
+        classes: &[String],
+        path: &Path,
+    ) -> Result<Vec<Split>> {
+        let mut rows_of_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (row, label) in labels.iter().enumerate() {
+            rows_of_class.entry(*label).or_default().push(row);
+        }
+        let mut splits = vec![Split::Train; labels.len()];
+        for (label, rows) in rows_of_class {
+            let names: Vec<String> = rows.iter().map(|row| name(*row)).collect();
+            let Some(of_class) = self.of_class(&names) else {
+                let name = &classes[label as usize];
+                let problem =
+                    format!("has 1 row of class `{name}`, expected at least 2 to split them; add some");
+                return Err(IngestError::layout(path, problem));
+            };
+            for (row, split) in rows.into_iter().zip(of_class) {
+                splits[row] = split;
+            }
+        }
+        Ok(splits)
+    }
+}
+
+fn rank(seed: u64, name: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"test split");
     hasher.update(&seed.to_le_bytes());
-    hasher.update(path.as_bytes());
+    hasher.update(name.as_bytes());
     *hasher.finalize().as_bytes()
 }
 
@@ -53,29 +102,53 @@ fn rank(seed: u64, path: &str) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    const PATHS: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+
+    fn split(names: &[&str], fraction: f64, seed: u64) -> Vec<Split> {
+        SeededSplit { fraction, seed }.of_class(names).expect("splits")
+    }
+
+    fn tested(splits: &[Split]) -> usize {
+        splits.iter().filter(|split| **split == Split::Test).count()
+    }
 
     #[test]
     fn the_share_is_met_and_the_seed_decides() {
-        let first = is_test(&PATHS, 0.3, 0).expect("splits");
-        assert_eq!(first.iter().filter(|t| **t).count(), 3);
-        assert_eq!(is_test(&PATHS, 0.3, 0).expect("splits"), first);
-        assert!((1..20).any(|seed| is_test(&PATHS, 0.3, seed).expect("splits") != first));
+        let first = split(&NAMES, 0.3, 0);
+        assert_eq!(tested(&first), 3);
+        assert_eq!(split(&NAMES, 0.3, 0), first);
+        assert!((1..20).any(|seed| split(&NAMES, 0.3, seed) != first));
     }
 
     #[test]
     fn listing_order_does_not_matter() {
-        let forward = is_test(&PATHS, 0.5, 7).expect("splits");
-        let reversed: Vec<&str> = PATHS.into_iter().rev().collect();
-        let mut backward = is_test(&reversed, 0.5, 7).expect("splits");
+        let forward = split(&NAMES, 0.5, 7);
+        let reversed: Vec<&str> = NAMES.into_iter().rev().collect();
+        let mut backward = split(&reversed, 0.5, 7);
         backward.reverse();
         assert_eq!(forward, backward);
     }
 
     #[test]
     fn both_splits_keep_an_image_and_one_image_cannot_be_split() {
-        assert_eq!(is_test(&PATHS[..2], 0.01, 0).expect("splits").iter().filter(|t| **t).count(), 1);
-        assert_eq!(is_test(&PATHS[..2], 0.99, 0).expect("splits").iter().filter(|t| **t).count(), 1);
-        assert_eq!(is_test(&PATHS[..1], 0.5, 0), None);
+        assert_eq!(tested(&split(&NAMES[..2], 0.01, 0)), 1);
+        assert_eq!(tested(&split(&NAMES[..2], 0.99, 0)), 1);
+        assert_eq!(SeededSplit { fraction: 0.5, seed: 0 }.of_class(&NAMES[..1]), None);
+    }
+
+    #[test]
+    fn rows_are_split_class_by_class_and_a_class_without_rows_is_no_matter() {
+        let (half, labels) = (SeededSplit { fraction: 0.5, seed: 7 }, [0, 2, 2, 0, 2, 2]);
+        let rows = |labels: &[u32]| {
+            let classes = ["cat", "none", "dog"].map(str::to_owned);
+            half.of_rows(labels, |row| NAMES[row].to_owned(), &classes, Path::new("t.parquet"))
+        };
+        let splits = rows(&labels).expect("splits");
+        assert_eq!([splits[0], splits[3]].to_vec(), split(&["a", "d"], 0.5, 7));
+        assert_eq!([1, 2, 4, 5].map(|row| splits[row]).to_vec(), split(&["b", "c", "e", "f"], 0.5, 7));
+        assert_eq!(
+            rows(&labels[..2]).expect_err("one cat").to_string(),
+            "t.parquet: has 1 row of class `cat`, expected at least 2 to split them; add some"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A ranking made elsewhere, checked against the training images before it takes the place of scoring.
+//! A ranking made by others, checked against the training images before it takes the place of scoring.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use crate::scoring::{BATCH, Ranker, decode};
 /// Penultimate features of the wanted images, each of length 1, by image id.
 ///
 /// # Errors
-/// A picture that cannot be read, or a device that returns no values.
+/// An image that cannot be read, or a device that returns no values.
 pub fn unit_features(
     ranker: &Ranker,
     images: &DatasetReader,

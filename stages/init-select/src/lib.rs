@@ -2,10 +2,10 @@
 //! images that recovery starts from (DELT, section 3.1).
 //!
 //! Takes the dataset and the ranker (the teacher, unless `select.ranker` names another), makes `scores.parquet` with
-//! `scores.csv`, then `initial.parquet`. Run it with `make demo/init-select`.
+//! `scores.csv`, then `initial.parquet`. Run it with `make digits/init-select`.
 //!
 //! [`median_selection`] is the choice, a pure function of the scores; [`scoring`] asks the ranker; [`external_scores`]
-//! takes a ranking made elsewhere in its place; [`facility_location`] chooses for coverage among more images, and [`patches`] cuts
+//! takes a ranking made by others in its place; [`facility_location`] chooses for coverage among more images, and [`patches`] cuts
 //! mosaics out of the images chosen, where they are wanted;
 //! [`stage`] reads and writes the artifacts.
 

@@ -1,8 +1,9 @@
-//! `init-select --pipeline pipelines/demo.yaml`: scores of all real images and the initial images of every branch.
+//! `init-select --pipeline pipelines/digits.yaml`: scores of all real images and the initial images of every branch.
 
 use std::process::ExitCode;
 
-use delt_harness::{plan, session};
+use delt_harness::session;
+use delt_pipeline::plan;
 
 fn main() -> ExitCode {
     session::main(plan::INIT_SELECT, |session| {

@@ -1,8 +1,8 @@
-//! Which images of a class become initial images, and in which slots: slot 0 is optimised longest (DELT, table 4b).
+//! Which images of a class become initial images, and in which slots: slot 0 is optimized longest (DELT, table 4b).
 
 use delt_augment::draws::Draws;
 use delt_formats::scores::ScoreRow;
-use delt_harness::config::select::Strategy;
+use delt_pipeline::config::select::Strategy;
 use rand::RngExt;
 
 /// One training image as the ranker sees it.
@@ -59,7 +59,7 @@ pub fn write_ranks(rows: &mut [ScoreRow], classes: usize) {
 
 /// Picks `ipc` images of one class in slot order.
 ///
-/// `ranked` stands from the hardest to the easiest, as [`rank`] sorts it or as a ranking made elsewhere has it. `class` and
+/// `ranked` stands from the hardest to the easiest, as [`rank`] sorts it or as a ranking made by others has it. `class` and
 /// `label` name the class, the former in the error, the latter in the draws of `random`.
 ///
 /// # Errors

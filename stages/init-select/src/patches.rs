@@ -9,9 +9,9 @@ use delt_augment::normalize::to_normalized;
 use delt_augment::{Draws, cut, random_square_crop, resize_pillow};
 use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::initial::InitialRow;
-use delt_formats::picture::Picture;
-use delt_harness::config::select::Patches;
+use delt_formats::rgb_image::RgbImage;
 use delt_harness::progress::Progress;
+use delt_pipeline::config::select::Patches;
 use rayon::prelude::*;
 
 use crate::scoring::{Ranker, image_name, true_class};
@@ -24,7 +24,7 @@ const IMAGES: usize = 40;
 struct Patch {
     image_id: u64,
     loss: f32,
-    picture: Picture,
+    picture: RgbImage,
 }
 
 /// Cuts, scores and joins patches.
@@ -47,7 +47,7 @@ impl Cutter<'_> {
     /// A mosaic's `image_id` is the image of its first patch, its `probability` the mean over its patches.
     ///
     /// # Errors
-    /// A picture that cannot be read, a loss that is no number, a class with too few candidates, or an interrupt.
+    /// An image that cannot be read, a loss that is NaN or infinite, a class with too few candidates, or an interrupt.
     pub fn mosaics(
         &self,
         images: &DatasetReader,
@@ -117,8 +117,8 @@ impl Cutter<'_> {
         (self.ranker.size / self.patches.factor).max(1)
     }
 
-    fn crops(&self, row: &ImageRow, side: u32) -> Result<Vec<Picture>> {
-        let picture = Picture::decode(&row.bytes).with_context(|| image_name(row))?;
+    fn crops(&self, row: &ImageRow, side: u32) -> Result<Vec<RgbImage>> {
+        let picture = RgbImage::decode(&row.bytes).with_context(|| image_name(row))?;
         let mut rng = self.draws.stream("patches", row.image_id, 0);
         let scale = (self.patches.min_crop_scale, 1.0);
         let crops = (0..self.patches.crops).map(|_| {
@@ -128,8 +128,8 @@ impl Cutter<'_> {
         Ok(crops.collect())
     }
 
-    /// A crop in the middle of the ranker's input, normalised; around it zeros, as published.
-    fn pad(&self, crop: &Picture, out: &mut [f32]) {
+    /// A crop in the middle of the ranker's input, normalized; around it zeros, as published.
+    fn pad(&self, crop: &RgbImage, out: &mut [f32]) {
         let (size, side) = (self.ranker.size as usize, crop.width as usize);
         let mut pixels = vec![0.0; 3 * side * side];
         to_normalized(crop, &self.ranker.normalization, &mut pixels);
@@ -165,7 +165,7 @@ impl Cutter<'_> {
             top += height;
         }
         let probability = tiles.iter().map(|tile| (-tile.loss).exp()).sum::<f32>() / tiles.len() as f32;
-        let png = Picture { width: size, height: size, rgb }.encode_png()?;
+        let png = RgbImage { width: size, height: size, rgb }.encode_png()?;
         let image_id = tiles.first().map_or(0, |tile| tile.image_id);
         Ok(InitialRow { png, label, slot, image_id, probability })
     }
@@ -174,7 +174,7 @@ impl Cutter<'_> {
 fn best_of<'a>(
     logits: impl Iterator<Item = &'a [f32]>,
     row: &ImageRow,
-    crops: Vec<Picture>,
+    crops: Vec<RgbImage>,
 ) -> Result<Patch> {
     let mut best: Option<Patch> = None;
     for (logits, picture) in logits.zip(crops) {
@@ -211,8 +211,8 @@ mod tests {
         Cutter { ranker, patches, ipc, draws: Draws::new(0) }
     }
 
-    fn plain(side: u32, value: u8) -> Picture {
-        Picture { width: side, height: side, rgb: vec![value; 3 * (side * side) as usize] }
+    fn plain(side: u32, value: u8) -> RgbImage {
+        RgbImage { width: side, height: side, rgb: vec![value; 3 * (side * side) as usize] }
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
             (0..8).map(|at| Patch { image_id: u64::from(at), loss: 0.0, picture: plain(2, at) }).collect();
         let mosaic = cutter.mosaic(&patches, 1, 1).expect("joined");
         assert_eq!((mosaic.label, mosaic.slot, mosaic.image_id, mosaic.probability), (1, 1, 1, 1.0));
-        let picture = Picture::decode(&mosaic.png).expect("PNG");
+        let picture = RgbImage::decode(&mosaic.png).expect("PNG");
         let row = |y: usize| picture.rgb[y * 15..(y + 1) * 15].iter().step_by(3).copied().collect::<Vec<_>>();
         // 5 = 3 + 2: the first row and column of tiles are a pixel larger
         assert_eq!((row(0), row(2)), (vec![1, 1, 1, 3, 3], vec![1, 1, 1, 3, 3]));

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::normalize::to_normalized;
 use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, ImageRow};
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 use delt_formats::scores::{ScoreRow, read_csv, write_csv};
 use delt_formats::sealed;
 use delt_formats::teacher::Normalization;
@@ -37,7 +37,7 @@ const CHECKPOINT_BATCHES: usize = 100;
 /// Scores of a run that was stopped, in the checkpoint folder; their ranks mean nothing yet.
 pub(crate) const UNFINISHED_FILE: &str = "scores.csv";
 
-/// The network that scores, with what it needs to see a picture.
+/// The network that scores, with what it needs to see an image.
 #[derive(Debug)]
 pub struct Ranker {
     /// In evaluation mode, on a device without autodiff.
@@ -46,17 +46,17 @@ pub struct Ranker {
     pub device: Device,
     /// Side of its input, px.
     pub size: u32,
-    /// How its input is normalised.
+    /// How its input is normalized.
     pub normalization: Normalization,
 }
 
 impl Ranker {
-    /// Scores some images of `reader` in order, each picture brought to size as for testing, into a file of `checkpoint_dir`. Images
+    /// Scores some images of `reader` in order, each image brought to size as for testing, into a file of `checkpoint_dir`. Images
     /// scored by an earlier run that was stopped are not scored again. The ranks are left at 0.
     ///
     /// # Errors
-    /// A picture that cannot be read, a probability that is no number, or
-    /// [`delt_harness::interrupt::Interrupted`] after the scores so far were kept.
+    /// An image that cannot be read, a probability that is NaN or infinite, or
+    /// [`delt_pipeline::watch::Interrupted`] after the scores so far were kept.
     pub fn score_all(
         &self,
         reader: &DatasetReader,
@@ -104,12 +104,12 @@ impl Ranker {
     }
 }
 
-/// Normalised pixels of pictures, `[n, 3, size, size]`.
+/// Normalized pixels of images, `[n, 3, size, size]`.
 pub(crate) fn decode(batch: &[ImageRow], size: u32, normalization: &Normalization) -> Result<Vec<f32>> {
     let values = 3 * size as usize * size as usize;
     let mut pixels = vec![0.0; batch.len() * values];
     pixels.par_chunks_mut(values).zip(batch).try_for_each(|(out, row)| -> Result<()> {
-        let picture = Picture::decode(&row.bytes).with_context(|| image_name(row))?;
+        let picture = RgbImage::decode(&row.bytes).with_context(|| image_name(row))?;
         to_normalized(&fit(&picture, size), normalization, out);
         Ok(())
     })?;

@@ -9,18 +9,21 @@ use delt_augment::draws::Draws;
 use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, TRAIN_FILE};
 use delt_formats::initial::{INITIAL_FILE, InitialRow, InitialWriter};
-use delt_formats::picture::Picture;
-use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresReader, ScoresWriter, read_csv, write_csv};
-use delt_formats::store::Entry;
-use delt_formats::teacher::{TeacherFacts, WEIGHTS_FILE};
-use delt_harness::config::Branch;
-use delt_harness::config::select::{Patches, Select};
+use delt_formats::rgb_image::RgbImage;
+use delt_formats::scores::{
+    SCORES_FILE, ScoreRow, ScoresFacts, ScoresReader, ScoresWriter, read_csv, write_csv,
+};
 use delt_harness::parts::InPieces;
 use delt_harness::progress::Progress;
-use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
+use delt_harness::trained::Trained;
 use delt_networks::FrozenNetwork;
-use serde_json::json;
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::select::{Patches, Select};
+use delt_pipeline::dag::Node;
+use delt_pipeline::roles::Role;
+use delt_store::Entry;
+use serde_json::to_value;
 
 use crate::external_scores;
 use crate::facility_location::{cover, unit_features};
@@ -44,55 +47,163 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
         );
         return Ok(());
     }
-    let dataset = session.dataset(branch)?;
-    scores(session, branch, &dataset)?;
+    let inputs = Inputs::open(session, branch)?;
+    inputs.make_scores()?;
     if session.makes_one_part() {
         return Ok(());
     }
-    let plan = session.initial_plan(branch)?;
-    let scores = session.scores(branch)?;
-    session.produce(&plan, |work| match branch.pipeline.select.patches {
-        None => select_initial(session, branch, &dataset, &scores, work),
-        Some(patches) => cut_initial(session, branch, patches, &dataset, &scores, work),
+    let plan = session.dag().plan(branch, Node::Initial)?;
+    let scores = session.dag().entry(branch, Node::Scores)?;
+    session.produce(&plan, |work| {
+        let reader = ScoresReader::open(scores.verified_file(SCORES_FILE)?)?;
+        reader.expect_classes(inputs.classes())?;
+        let rows = reader.rows().collect::<Result<Vec<_>, _>>()?;
+        let picked = pick(&branch.pipeline.select, rows, inputs.classes(), &inputs.draws())?;
+        match branch.pipeline.select.patches {
+            None => inputs.select_initial(picked, work),
+            Some(patches) => inputs.cut_initial(patches, &picked, work),
+        }
     })?;
     Ok(())
 }
 
-/// Makes or finds the scores of all training images.
-fn scores(session: &Session, branch: &Branch, dataset: &Entry) -> Result<()> {
-    let plan = session.scores_plan(branch)?;
-    let classes = &dataset.manifest.provenance.classes;
-    let open = || -> Result<DatasetReader> { Ok(DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?) };
-    if let Some(file) = &branch.pipeline.select.scores {
-        if !session.makes_one_part() {
-            session.produce(&plan, |work| {
-                let scores = given_scores(file, &open()?, classes)?;
-                write_scores(&scores, &file.display().to_string(), classes, work)
-            })?;
-        }
-        return Ok(());
+/// What scores and initial images are made from.
+struct Inputs<'a> {
+    session: &'a Session,
+    branch: &'a Branch,
+    dataset: Entry,
+    /// The network that scores; none where a ranking is given and no image is looked at again.
+    ranker: Option<Trained>,
+}
+
+impl<'a> Inputs<'a> {
+    fn open(session: &'a Session, branch: &'a Branch) -> Result<Self> {
+        let (dataset, select) = (session.dag().entry(branch, Node::Dataset)?, &branch.pipeline.select);
+        let is_needed = select.scores.is_none() || select.looks_at_images();
+        let ranker = is_needed.then(|| session.network(branch, Role::Ranker)).transpose()?;
+        Ok(Self { session, branch, dataset, ranker })
     }
-    let pieces = InPieces {
-        units: &|| Ok(passes(open()?.len())),
-        make: &|passes, work| score(session, branch, &open()?, passes, work),
-        is_piece: |name| name == UNFINISHED_FILE,
-        classes,
-    };
-    session.produce_in_pieces(&plan, &pieces, |pieces, work| {
-        let mut scores = Vec::new();
-        for range in pieces.ranges() {
-            scores.extend(read_csv(pieces.file(range.start, UNFINISHED_FILE)?)?);
+
+    fn classes(&self) -> &[String] {
+        &self.dataset.manifest.provenance.classes
+    }
+
+    fn images(&self) -> Result<DatasetReader> {
+        Ok(DatasetReader::open(self.dataset.verified_file(TRAIN_FILE)?)?)
+    }
+
+    fn draws(&self) -> Draws {
+        Draws::new(self.branch.pipeline.draw_seed())
+    }
+
+    /// Makes or finds the scores of all training images.
+    fn make_scores(&self) -> Result<()> {
+        let (session, classes) = (self.session, self.classes());
+        let plan = session.dag().plan(self.branch, Node::Scores)?;
+        if let Some(file) = &self.branch.pipeline.select.scores {
+            if !session.makes_one_part() {
+                session.produce(&plan, |work| {
+                    let scores = given_scores(file, &self.images()?, classes)?;
+                    write_scores(&scores, &file.display().to_string(), classes, work)
+                })?;
+            }
+            return Ok(());
         }
-        let images = open()?.len();
+        let pieces = InPieces {
+            units: &|| Ok(passes(self.images()?.len())),
+            make: &|passes, work| self.score(passes, work),
+            is_piece: |name| name == UNFINISHED_FILE,
+            classes,
+        };
+        session.produce_in_pieces(&plan, &pieces, |pieces, work| {
+            let mut scores = Vec::new();
+            for range in pieces.ranges() {
+                scores.extend(read_csv(pieces.file(range.start, UNFINISHED_FILE)?)?);
+            }
+            let images = self.images()?.len();
+            ensure!(
+                scores.len() as u64 == images,
+                "{} scores of {images} images; run init-select again (FORCE=1)",
+                scores.len()
+            );
+            write_ranks(&mut scores, classes.len());
+            write_scores(&scores, &self.ranker_name()?, classes, work)
+        })
+    }
+
+    /// Scores the images of some forward passes into the checkpoint folder.
+    fn score(&self, passes: Range<u64>, work: &Work<'_>) -> Result<()> {
+        let (images, ranker) = (self.images()?, self.open_ranker()?);
+        let own = images_of(passes, images.len());
+        let progress = Progress::of_branch("init-select", own.end - own.start, "images", self.branch);
+        ranker.score_all(&images, own, work.checkpoint_dir(), &progress)?;
+        progress.finish();
+        Ok(())
+    }
+
+    fn trained_ranker(&self) -> Result<&Trained> {
+        self.ranker.as_ref().context("this branch has no ranker")
+    }
+
+    fn ranker_name(&self) -> Result<String> {
+        Ok(self.trained_ranker()?.facts.architecture.to_string())
+    }
+
+    /// The network that scores, on a device.
+    fn open_ranker(&self) -> Result<Ranker> {
+        let trained = self.trained_ranker()?;
+        let path = trained.weights()?;
+        trained.entry.manifest.provenance.expect_classes(&path, self.classes())?;
+        let opened = delt_device::open(&self.session.args.device)?;
+        self.session.use_device(&opened.name);
+        let network = FrozenNetwork::load(&trained.facts, self.classes().len(), &path, &opened.device)?;
+        let (size, normalization) = (trained.facts.size, trained.facts.normalization);
+        Ok(Ranker { network, device: opened.device, size, normalization })
+    }
+
+    /// Mosaics of patches as initial images.
+    fn cut_initial(&self, patches: Patches, picked: &[Slot], work: &Work<'_>) -> Result<Made> {
+        let (pipeline, ranker) = (&self.branch.pipeline, self.open_ranker()?);
         ensure!(
-            scores.len() as u64 == images,
-            "{} scores of {images} images; run init-select again (FORCE=1)",
-            scores.len()
+            ranker.size == pipeline.teacher.size,
+            "select.patches: the ranker sees {} px, expected {} as teacher.size: patches fill its input; leave select.ranker out or \
+             give one of that size",
+            ranker.size,
+            pipeline.teacher.size
         );
-        write_ranks(&mut scores, classes.len());
-        let facts: TeacherFacts = session.network(branch, Role::Ranker)?.manifest.facts_as()?;
-        write_scores(&scores, &facts.architecture.to_string(), classes, work)
-    })
+        let candidates: BTreeMap<u64, u32> =
+            picked.iter().map(|slot| (slot.image.image_id, slot.label)).collect();
+        let cutter = Cutter { ranker: &ranker, patches, ipc: pipeline.select.ipc, draws: self.draws() };
+        let crops = candidates.len() as u64 * u64::from(patches.crops);
+        let progress = Progress::of_branch("init-select", crops, "crops", self.branch);
+        let mosaics = cutter.mosaics(&self.images()?, &candidates, &progress)?;
+        progress.finish();
+        let summary = format!(
+            "{} images assembled from patches that {} is most confident about",
+            mosaics.len(),
+            self.ranker_name()?
+        );
+        write_initial(mosaics, summary, self.classes(), work)
+    }
+
+    fn select_initial(&self, mut picked: Vec<Slot>, work: &Work<'_>) -> Result<Made> {
+        let (pipeline, images) = (&self.branch.pipeline, self.images()?);
+        if pipeline.select.facility_location.is_some() {
+            picked = cover_classes(&self.open_ranker()?, &images, &picked, pipeline.select.ipc)?;
+        }
+        let mut pngs = pictures(&images, &picked, pipeline.teacher.size)?;
+        let rows = picked.into_iter().map(|Slot { label, slot, image: Candidate { image_id, probability } }| {
+            let png = pngs.remove(&image_id).with_context(|| {
+                format!(
+                    "train.parquet has no image {image_id}, which the scores name; run init-select again (FORCE=1)"
+                )
+            })?;
+            Ok(InitialRow { png, label, slot, image_id, probability })
+        });
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        let summary = format!("{} initial images selected", rows.len());
+        write_initial(rows, summary, self.classes(), work)
+    }
 }
 
 /// Writes scores and what is known of them; `by` is who gave them.
@@ -105,7 +216,7 @@ fn write_scores(scores: &[ScoreRow], by: &str, classes: &[String], work: &Work<'
     writer.finish()?;
     write_csv(work.out_dir().join(CSV_FILE), scores)?;
     let mean = mean(scores.iter().map(|row| row.probability));
-    let facts = json!({ "images": scores.len(), "mean_probability": mean });
+    let facts = to_value(ScoresFacts { images: scores.len() as u64, mean_probability: mean })?;
     let summary = format!("{} training images scored by {by}, mean probability {mean:.3}", scores.len());
     Ok(Made { provenance, facts, summary })
 }
@@ -113,74 +224,6 @@ fn write_scores(scores: &[ScoreRow], by: &str, classes: &[String], work: &Work<'
 fn given_scores(file: &Path, images: &DatasetReader, classes: &[String]) -> Result<Vec<ScoreRow>> {
     let labels = images.rows().map(|row| Ok(row?.label)).collect::<Result<Vec<_>>>()?;
     external_scores::read(file, &labels, classes).context("select.scores")
-}
-
-/// Scores the images of some forward passes into the checkpoint folder.
-fn score(
-    session: &Session,
-    branch: &Branch,
-    images: &DatasetReader,
-    passes: Range<u64>,
-    work: &Work<'_>,
-) -> Result<()> {
-    let (ranker, _) = ranker(session, branch, &images.provenance().classes)?;
-    let own = images_of(passes, images.len());
-    let progress = Progress::of_branch("init-select", own.end - own.start, "images", branch);
-    ranker.score_all(images, own, work.checkpoint_dir(), &progress)?;
-    progress.finish();
-    Ok(())
-}
-
-/// The network that scores, and what it is called.
-fn ranker(session: &Session, branch: &Branch, classes: &[String]) -> Result<(Ranker, String)> {
-    let entry = session.network(branch, Role::Ranker)?;
-    let facts: TeacherFacts = entry.manifest.facts_as()?;
-    let path = entry.verified_file(WEIGHTS_FILE)?;
-    entry.manifest.provenance.expect_classes(&path, classes)?;
-    let opened = delt_device::open(&session.args.device)?;
-    session.use_device(&opened.name);
-    let network =
-        FrozenNetwork::load(&facts.architecture, classes.len(), facts.size as usize, &path, &opened.device)?;
-    let ranker =
-        Ranker { network, device: opened.device, size: facts.size, normalization: facts.normalization };
-    Ok((ranker, facts.architecture.to_string()))
-}
-
-/// Mosaics of patches as initial images.
-fn cut_initial(
-    session: &Session,
-    branch: &Branch,
-    patches: Patches,
-    dataset: &Entry,
-    scores: &Entry,
-    work: &Work<'_>,
-) -> Result<Made> {
-    let classes = &dataset.manifest.provenance.classes;
-    let select = &branch.pipeline.select;
-    let (ranker, name) = ranker(session, branch, classes)?;
-    ensure!(
-        ranker.size == branch.pipeline.teacher.size,
-        "select.patches: the ranker sees {} px, expected {} as teacher.size: patches fill its input; leave select.ranker out or \
-         give one of that size",
-        ranker.size,
-        branch.pipeline.teacher.size
-    );
-    let reader = ScoresReader::open(scores.verified_file(SCORES_FILE)?)?;
-    reader.expect_classes(classes)?;
-    let rows = reader.rows().collect::<Result<Vec<_>, _>>()?;
-    let draws = Draws::new(branch.pipeline.seed);
-    let candidates: BTreeMap<u64, u32> = pick(select, rows, classes, &draws)?
-        .into_iter()
-        .map(|slot| (slot.image.image_id, slot.label))
-        .collect();
-    let cutter = Cutter { ranker: &ranker, patches, ipc: select.ipc, draws };
-    let crops = candidates.len() as u64 * u64::from(patches.crops);
-    let progress = Progress::of_branch("init-select", crops, "crops", branch);
-    let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
-    let mosaics = cutter.mosaics(&images, &candidates, &progress)?;
-    progress.finish();
-    let summary = format!("{} images joined of patches that {name} is surest of", mosaics.len());
-    write_initial(mosaics, summary, classes, work)
 }
 
 fn write_initial(
@@ -196,39 +239,8 @@ fn write_initial(
     }
     writer.finish()?;
     let mean = mean(rows.iter().map(|row| row.probability));
-    let facts = json!({ "images": rows.len(), "mean_probability": mean });
+    let facts = to_value(ScoresFacts { images: rows.len() as u64, mean_probability: mean })?;
     Ok(Made { provenance, facts, summary: format!("{summary}, mean probability {mean:.3}") })
-}
-
-fn select_initial(
-    session: &Session,
-    branch: &Branch,
-    dataset: &Entry,
-    scores: &Entry,
-    work: &Work<'_>,
-) -> Result<Made> {
-    let classes = &dataset.manifest.provenance.classes;
-    let reader = ScoresReader::open(scores.verified_file(SCORES_FILE)?)?;
-    reader.expect_classes(classes)?;
-    let rows = reader.rows().collect::<Result<Vec<_>, _>>()?;
-    let mut picked = pick(&branch.pipeline.select, rows, classes, &Draws::new(branch.pipeline.seed))?;
-    let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
-    if branch.pipeline.select.facility_location.is_some() {
-        let (ranker, _) = ranker(session, branch, classes)?;
-        picked = cover_classes(&ranker, &images, &picked, branch.pipeline.select.ipc)?;
-    }
-    let mut pngs = pictures(&images, &picked, branch.pipeline.teacher.size)?;
-    let rows = picked.into_iter().map(|Slot { label, slot, image: Candidate { image_id, probability } }| {
-        let png = pngs.remove(&image_id).with_context(|| {
-            format!(
-                "train.parquet has no image {image_id}, which the scores name; run init-select again (FORCE=1)"
-            )
-        })?;
-        Ok(InitialRow { png, label, slot, image_id, probability })
-    });
-    let rows = rows.collect::<Result<Vec<_>>>()?;
-    let summary = format!("{} initial images selected", rows.len());
-    write_initial(rows, summary, classes, work)
 }
 
 /// Of the candidates of each class, the `ipc` that cover them best.
@@ -287,7 +299,7 @@ fn images_wanted(config: &Select, of_class: usize) -> usize {
     (candidates as usize).min(to_spare).max(least as usize)
 }
 
-/// The selected pictures, brought to size and encoded, by image id.
+/// The selected images, brought to size and encoded, by image id.
 fn pictures(images: &DatasetReader, picked: &[Slot], size: u32) -> Result<BTreeMap<u64, Vec<u8>>> {
     let mut wanted: Vec<u64> = picked.iter().map(|slot| slot.image.image_id).collect();
     wanted.sort_unstable();
@@ -296,7 +308,7 @@ fn pictures(images: &DatasetReader, picked: &[Slot], size: u32) -> Result<BTreeM
         let row = row?;
         if wanted.binary_search(&row.image_id).is_ok() {
             let place = || format!("train.parquet: image {} ({})", row.image_id, row.path);
-            let picture = Picture::decode(&row.bytes).with_context(place)?;
+            let picture = RgbImage::decode(&row.bytes).with_context(place)?;
             pngs.insert(row.image_id, fit(&picture, size).encode_png()?);
         }
     }
@@ -311,7 +323,7 @@ fn mean(values: impl ExactSizeIterator<Item = f32>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use delt_harness::config::select::Strategy;
+    use delt_pipeline::config::select::Strategy;
 
     use super::*;
 

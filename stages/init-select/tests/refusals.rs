@@ -1,14 +1,15 @@
 //! Scores and data sets that do not belong together.
 
+use delt_pipeline::dag::Node;
 use std::path::{Path, PathBuf};
 
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::Location;
-use delt_formats::{DatasetFacts, DatasetWriter, ImageRow, Picture, ScoreRow, ScoresWriter};
+use delt_formats::{DatasetFacts, DatasetWriter, ImageRow, RgbImage, ScoreRow, ScoresWriter};
 use delt_harness::args::Args;
-use delt_harness::plan;
 use delt_harness::session::{Made, Session};
+use delt_pipeline::plan;
+use delt_store::Location;
 use serde_json::json;
 
 /// Images of each class.
@@ -20,7 +21,7 @@ fn classes() -> Vec<String> {
 
 /// A session whose scores come from a file, so that no ranker is needed.
 fn session(store: &Path, scores: &Path) -> Session {
-    let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/demo.yaml");
+    let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/digits.yaml");
     let set = vec![
         format!("select.scores='{}'", scores.display()),
         "select.strategy=top".to_owned(),
@@ -44,11 +45,11 @@ fn session(store: &Path, scores: &Path) -> Session {
     Session::open(plan::INIT_SELECT, args).expect("opens")
 }
 
-/// Publishes a data set of small grey pictures; the first one's bytes are given.
+/// Publishes a data set of small gray images; the first one's bytes are given.
 fn publish_dataset(session: &Session, first: Option<&[u8]>) {
     let branch = &session.branches()[0];
-    let plan = session.dataset_plan(branch, &Digest::of_bytes(b"made up")).expect("plan");
-    let png = Picture { width: 8, height: 8, rgb: vec![100; 192] }.encode_png().expect("PNG");
+    let plan = session.dag().dataset_plan(branch, &Digest::of_bytes(b"made up")).expect("plan");
+    let png = RgbImage { width: 8, height: 8, rgb: vec![100; 192] }.encode_png().expect("PNG");
     let facts = DatasetFacts {
         train_images: u64::from(2 * PER_CLASS),
         test_images: 0,
@@ -77,13 +78,13 @@ fn publish_dataset(session: &Session, first: Option<&[u8]>) {
             Ok(Made { provenance, facts: json!(facts), summary: "made up".into() })
         })
         .expect("published");
-    let pointer = session.dataset_pointer(branch).expect("pointer");
+    let pointer = session.dag().dataset_pointer(branch).expect("pointer");
     session.store().point(&pointer, ArtifactKind::Dataset, &plan.key()).expect("pointed");
 }
 
 /// Publishes scores whose best image of the first class is `best`.
 fn publish_scores(session: &Session, best: u64) {
-    let plan = session.scores_plan(&session.branches()[0]).expect("plan");
+    let plan = session.dag().plan(&session.branches()[0], Node::Scores).expect("plan");
     session
         .produce(&plan, |work| {
             let provenance = work.provenance(&classes());
@@ -124,10 +125,10 @@ fn an_image_that_only_the_scores_have_is_named() {
 fn a_picture_that_cannot_be_decoded_is_named_by_row_and_source() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let session = session(&folder.path().join("store"), &ranking(folder.path(), ""));
-    publish_dataset(&session, Some(b"no picture"));
+    publish_dataset(&session, Some(b"no image"));
     publish_scores(&session, 0);
     let said = said(&session);
-    assert!(said.starts_with("train.parquet: image 0 (0.png): the picture cannot be decoded"), "{said}");
+    assert!(said.starts_with("train.parquet: image 0 (0.png): the image cannot be decoded"), "{said}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Stage 4, `relabel`: draws every view a student will see and stores the teacher's logits of exactly that view.
 //!
 //! Takes the synthetic images and the teacher, makes `labels.parquet`, one row group an epoch; each student seed has
-//! views of its own. Run it with `make demo/relabel`.
+//! views of its own. Run it with `make digits/relabel`.
 //!
 //! The published code labels inside the student's training loop, so its labels cannot be inspected, cached or
 //! compressed; here the stage owns the whole view and `evaluate` only replays it.

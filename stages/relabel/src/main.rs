@@ -1,8 +1,9 @@
-//! `relabel --pipeline pipelines/demo.yaml`: views and soft labels for every branch and student seed.
+//! `relabel --pipeline pipelines/digits.yaml`: views and soft labels for every branch and student seed.
 
 use std::process::ExitCode;
 
-use delt_harness::{plan, session};
+use delt_harness::session;
+use delt_pipeline::plan;
 
 fn main() -> ExitCode {
     session::main(plan::RELABEL, |session| {

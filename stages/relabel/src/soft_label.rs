@@ -3,10 +3,10 @@
 use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::{AugmentError, Draws, ViewSpec, build_views, draw_views};
-use delt_formats::{Normalization, Picture, ViewRow};
-use delt_harness::config::relabel::TeacherMode;
+use delt_formats::{Normalization, RgbImage, ViewRow};
 use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
+use delt_pipeline::config::relabel::TeacherMode;
 use delt_training::ahead;
 use half::f16;
 
@@ -20,7 +20,7 @@ pub struct Labeller {
     pub teacher: FrozenNetwork,
     /// Networks that vote with the teacher: the mean of all logits is stored.
     pub committee: Vec<FrozenNetwork>,
-    /// Which statistics they normalise by.
+    /// Which statistics they normalize by.
     pub mode: TeacherMode,
     /// The teacher's own constants.
     pub normalization: Normalization,
@@ -35,10 +35,10 @@ impl Labeller {
     ///
     /// # Errors
     /// Views that cannot be built, a device that returns no values, or
-    /// [`delt_harness::interrupt::Interrupted`]: this epoch is then lost.
+    /// [`delt_pipeline::watch::Interrupted`]: this epoch is then lost.
     pub fn epoch(
         &self,
-        pictures: &[Picture],
+        pictures: &[RgbImage],
         draws: &Draws,
         epoch: u32,
         batch: usize,
@@ -75,7 +75,7 @@ impl Labeller {
         Ok(rows)
     }
 
-    /// Logits, before temperature, of normalised views, in training mode those of one batch: `[n, 3, size, size]` → n · classes values.
+    /// Logits, before temperature, of normalized views, in training mode those of one batch: `[n, 3, size, size]` → n · classes values.
     ///
     /// # Errors
     /// A device that returns no values.

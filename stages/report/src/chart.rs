@@ -1,4 +1,4 @@
-//! Line charts as SVG: inline, coloured by the page's style sheet, or as files of their own.
+//! Line charts as SVG: inline, colored by the page's style sheet, or as files of their own.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -20,7 +20,7 @@ const LOG_SPAN_WITH_FINE_TICKS: f64 = 300.0;
 /// Lines of at most so many points show each of them.
 const DOTTED_POINTS: usize = 30;
 
-/// Colours of a chart that stands alone, on white.
+/// Colors of a chart that stands alone, on white.
 const STANDALONE_STYLE: &str = include_str!("chart.css");
 
 /// A chart of several lines.
@@ -52,7 +52,7 @@ pub enum Scale {
 pub struct Line {
     /// Shown when pointed at.
     pub name: String,
-    /// Colour and weight, classes of the style sheet, e.g. `c0 thin`.
+    /// Color and weight, classes of the style sheet, e.g. `c0 thin`.
     pub class: String,
     /// In the order of x.
     pub points: Vec<(f64, f64)>,
@@ -143,7 +143,7 @@ impl Chart {
     }
 }
 
-/// At most [`POINTS`] points, each the mean of its neighbours.
+/// At most [`POINTS`] points, each the mean of its neighbors.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(POINTS).max(1);
     let mean = |group: &[(f64, f64)]| {

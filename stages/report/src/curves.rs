@@ -8,19 +8,19 @@ use delt_formats::trace::TraceRow;
 use crate::chart::{Chart, Line, Scale};
 use crate::findings::{BranchFindings, Findings};
 
-/// Colours of the style sheet, `c0`, `c1`, …
-const COLOURS: usize = 12;
+/// Colors of the style sheet, `c0`, `c1`, …
+const COLORS: usize = 12;
 
 /// Up to so many batches have a line of their own behind the mean.
 const BATCH_LINES: usize = 12;
 
-/// The class of the style sheet that colours a branch; where colours come again, lines are dashed or dotted and swatches hollow.
-pub fn colour(branch: usize) -> String {
-    let colour = format!("c{}", branch % COLOURS);
-    match branch / COLOURS {
-        0 => colour,
-        1 => format!("{colour} again"),
-        _ => format!("{colour} again dotted"),
+/// The class of the style sheet that colors a branch; where colors come again, lines are dashed or dotted and swatches hollow.
+pub fn color(branch: usize) -> String {
+    let color = format!("c{}", branch % COLORS);
+    match branch / COLORS {
+        0 => color,
+        1 => format!("{color} again"),
+        _ => format!("{color} again dotted"),
     }
 }
 
@@ -54,12 +54,12 @@ pub fn accuracy(findings: &Findings, epochs: Epochs) -> Chart {
         if students.len() > 1 {
             for (seed, points) in &students {
                 let (name, class) =
-                    (format!("{}, seed {seed}", branch.name), format!("{} thin", colour(index)));
+                    (format!("{}, seed {seed}", branch.name), format!("{} thin", color(index)));
                 lines.push(Line { name, class, points: points.clone() });
             }
         }
         let name = format!("{}, mean of {}", branch.name, students.len());
-        lines.push(Line { name, class: colour(index), points: mean_line(students.values()) });
+        lines.push(Line { name, class: color(index), points: mean_line(students.values()) });
     }
     Chart { title: title.to_owned(), x_label: "epoch", y_label: "top-1, %", scale: Scale::Linear, lines }
 }
@@ -74,48 +74,26 @@ fn tests_by_seed(history: &[HistoryRow], first_epoch: u32) -> BTreeMap<u64, Vec<
     students
 }
 
-/// A loss of one branch's synthesis by iteration: each batch thin, their mean bold.
-pub fn loss(branch: &BranchFindings, index: usize, what: Loss) -> Chart {
+/// One of the two losses of a branch's synthesis by iteration: each batch thin, their mean bold. What it is stands in the
+/// configuration that the trace was stored with.
+pub fn loss(branch: &BranchFindings, index: usize, column: usize) -> Chart {
+    let value = |row: &TraceRow| f64::from([row.ce, row.bn][column]);
+    let what = branch.trace_names[column].long;
     let mut batches: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
     for row in &branch.trace {
-        batches.entry(row.batch).or_default().push((f64::from(row.iteration), f64::from(what.of(row))));
+        batches.entry(row.batch).or_default().push((f64::from(row.iteration), value(row)));
     }
     let mut lines = Vec::new();
     if (2..=BATCH_LINES).contains(&batches.len()) {
         for (batch, points) in &batches {
-            let class = format!("{} thin", colour(index));
+            let class = format!("{} thin", color(index));
             lines.push(Line { name: format!("batch {batch}"), class, points: points.clone() });
         }
     }
     let name = format!("mean of {} batches", batches.len());
-    lines.push(Line { name, class: colour(index), points: mean_line(batches.values()) });
-    let title = format!("{}: {}", branch.name, what.name());
-    Chart { title, x_label: "iteration", y_label: what.name(), scale: Scale::Log, lines }
-}
-
-/// The two losses of the synthesis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The teacher's cross-entropy on the synthetic images.
-    CrossEntropy,
-    /// The BatchNorm-statistics term, before its weight.
-    BnStatistics,
-}
-
-impl Loss {
-    fn of(self, row: &TraceRow) -> f32 {
-        match self {
-            Self::CrossEntropy => row.ce,
-            Self::BnStatistics => row.bn,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::CrossEntropy => "cross-entropy",
-            Self::BnStatistics => "BN-statistics loss",
-        }
-    }
+    lines.push(Line { name, class: color(index), points: mean_line(batches.values()) });
+    let title = format!("{}: {what}", branch.name);
+    Chart { title, x_label: "iteration", y_label: what, scale: Scale::Log, lines }
 }
 
 /// The mean of all lines that have a point at x.
@@ -134,9 +112,9 @@ mod tests {
 
     #[test]
     fn no_two_of_thirty_six_branches_look_alike() {
-        let looks: std::collections::BTreeSet<String> = (0..36).map(colour).collect();
+        let looks: std::collections::BTreeSet<String> = (0..36).map(color).collect();
         assert_eq!(looks.len(), 36);
-        assert_eq!([colour(1), colour(13), colour(25)], ["c1", "c1 again", "c1 again dotted"]);
+        assert_eq!([color(1), color(13), color(25)], ["c1", "c1 again", "c1 again dotted"]);
     }
 
     #[test]

@@ -4,14 +4,17 @@ use anyhow::{Context, Result};
 use delt_formats::dataset::DatasetFacts;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
 use delt_formats::labels::LabelsFacts;
-use delt_formats::store::Entry;
 use delt_formats::teacher::TeacherFacts;
 use delt_formats::trace::{TRACE_FILE, TraceReader, TraceRow};
-use delt_harness::config::Branch;
-use delt_harness::resolve::Role;
 use delt_harness::session::Session;
-use delt_harness::table::{self, Table, if_made};
+use delt_harness::table::{self, Table};
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::objective::{TraceName, trace_names_of};
+use delt_pipeline::dag::Node;
+use delt_pipeline::roles::Role;
+use delt_store::Entry;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_yaml::Mapping;
 
 use crate::gallery::{self, Gallery};
@@ -48,6 +51,8 @@ pub struct BranchFindings {
     pub history: Vec<HistoryRow>,
     /// Losses of the synthesis.
     pub trace: Vec<TraceRow>,
+    /// What its two columns hold.
+    pub trace_names: [TraceName; 2],
     /// Initial and synthetic images.
     pub gallery: Option<Gallery>,
     /// Soft labels, one for each label seed.
@@ -98,8 +103,8 @@ impl Findings {
     /// An artifact that is there and cannot be read.
     pub fn collect(session: &Session) -> Result<Self> {
         let first = session.branches().first().context("the pipeline has no branch")?;
-        let dataset = if_made(session.dataset(first))?;
-        let teacher = if_made(session.network(first, Role::Teacher))?;
+        let dataset = session.dag().if_made(first, Node::Dataset)?;
+        let teacher = session.dag().if_made(first, Node::Network(Role::Teacher))?;
         let mut timings = Timings::default();
         let mut branches = Vec::new();
         for branch in session.branches() {
@@ -130,21 +135,23 @@ impl Findings {
 
 impl BranchFindings {
     fn collect(session: &Session, branch: &Branch) -> Result<Self> {
-        let history = match if_made(session.evaluation(branch))? {
+        let history = match session.dag().if_made(branch, Node::Evaluation)? {
             Some(entry) => {
                 HistoryReader::open(entry.verified_file(HISTORY_FILE)?)?.rows().collect::<Result<_, _>>()?
             }
             None => Vec::new(),
         };
-        let synthetic = if_made(session.synthetic(branch))?;
+        let synthetic = session.dag().if_made(branch, Node::Synthetic)?;
         let trace = match &synthetic {
             Some(entry) if entry.manifest.files.contains_key(TRACE_FILE) => {
                 TraceReader::open(entry.verified_file(TRACE_FILE)?)?.rows().collect::<Result<_, _>>()?
             }
             _ => Vec::new(),
         };
+        let stored = synthetic.as_ref().map_or(&Value::Null, |entry| &entry.manifest.provenance.config);
+        let trace_names = trace_names_of(stored);
         let share = gallery::BYTES_ON_PAGE / session.branches().len().max(1) as u64;
-        let initial = if_made(session.initial(branch))?;
+        let initial = session.dag().if_made(branch, Node::Initial)?;
         let read = |synthetic: &Entry| Gallery::read(branch, initial.as_ref(), synthetic, share);
         let gallery = synthetic.as_ref().map(read).transpose()?;
         let mut labels = Vec::new();
@@ -152,26 +159,26 @@ impl BranchFindings {
             labels.push(entry.manifest.facts_as()?);
         }
         let recipe = recipe_as_run(session, branch)?;
-        Ok(Self { name: branch.name.clone(), recipe, history, trace, gallery, labels })
+        Ok(Self { name: branch.name.clone(), recipe, history, trace, trace_names, gallery, labels })
     }
 }
 
 /// What each artifact of a branch says it was made with: the pipeline file may leave values to be derived, and may say things
 /// that this branch does not read.
 fn recipe_as_run(session: &Session, branch: &Branch) -> Result<String> {
-    let mut made = vec![("dataset", if_made(session.dataset(branch))?)];
+    let mut made = vec![("dataset", session.dag().if_made(branch, Node::Dataset)?)];
     for (name, role) in [("teacher", Role::Teacher), ("full_data", Role::FullData)] {
         if branch.pipeline.network_of(role).is_some() {
-            made.push((name, if_made(session.network(branch, role))?));
+            made.push((name, session.dag().if_made(branch, Node::Network(role))?));
         }
     }
-    made.push(("scores", if_made(session.scores(branch))?));
-    made.push(("initial", if_made(session.initial(branch))?));
-    made.push(("synthetic", if_made(session.synthetic(branch))?));
+    made.push(("scores", session.dag().if_made(branch, Node::Scores)?));
+    made.push(("initial", session.dag().if_made(branch, Node::Initial)?));
+    made.push(("synthetic", session.dag().if_made(branch, Node::Synthetic)?));
     let labels = label_entries(session, branch)?;
     let label_seeds: Vec<u64> = labels.iter().map(|entry| entry.manifest.provenance.seed).collect();
     made.push(("labels", labels.into_iter().next()));
-    made.push(("evaluation", if_made(session.evaluation(branch))?));
+    made.push(("evaluation", session.dag().if_made(branch, Node::Evaluation)?));
     let mut recipe = Mapping::new();
     for (name, entry) in made {
         let Some(Entry { manifest, .. }) = entry else { continue };
@@ -190,7 +197,7 @@ fn recipe_as_run(session: &Session, branch: &Branch) -> Result<String> {
 
 fn label_entries(session: &Session, branch: &Branch) -> Result<Vec<Entry>> {
     let seeds = branch.pipeline.relabel.label_seeds();
-    let entries = seeds.iter().map(|seed| if_made(session.labels(branch, *seed)));
+    let entries = seeds.iter().map(|seed| session.dag().if_made(branch, Node::Labels(*seed)));
     Ok(entries.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
@@ -212,18 +219,20 @@ struct Made {
 impl Timings {
     fn add_branch(&mut self, session: &Session, branch: &Branch) -> Result<()> {
         let has = |role| branch.pipeline.network_of(role).is_some();
-        let network = |role| if has(role) { if_made(session.network(branch, role)) } else { Ok(None) };
-        let labels =
-            |seed: &u64| Ok((7, format!("labels, seed {seed}"), if_made(session.labels(branch, *seed))?));
+        let network =
+            |role| if has(role) { session.dag().if_made(branch, Node::Network(role)) } else { Ok(None) };
+        let labels = |seed: &u64| {
+            Ok((7, format!("labels, seed {seed}"), session.dag().if_made(branch, Node::Labels(*seed))?))
+        };
         let mut found = vec![
-            (0, "dataset".to_owned(), if_made(session.dataset(branch))?),
+            (0, "dataset".to_owned(), session.dag().if_made(branch, Node::Dataset)?),
             (1, "teacher".to_owned(), network(Role::Teacher)?),
             (2, "ranker".to_owned(), network(Role::Ranker)?),
             (3, "full data".to_owned(), network(Role::FullData)?),
-            (4, "scores".to_owned(), if_made(session.scores(branch))?),
-            (5, "initial".to_owned(), if_made(session.initial(branch))?),
-            (6, "synthetic".to_owned(), if_made(session.synthetic(branch))?),
-            (8, "evaluation".to_owned(), if_made(session.evaluation(branch))?),
+            (4, "scores".to_owned(), session.dag().if_made(branch, Node::Scores)?),
+            (5, "initial".to_owned(), session.dag().if_made(branch, Node::Initial)?),
+            (6, "synthetic".to_owned(), session.dag().if_made(branch, Node::Synthetic)?),
+            (8, "evaluation".to_owned(), session.dag().if_made(branch, Node::Evaluation)?),
         ];
         let seeds = branch.pipeline.relabel.label_seeds().iter();
         found.extend(seeds.map(labels).collect::<Result<Vec<_>>>()?);

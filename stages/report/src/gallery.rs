@@ -1,4 +1,4 @@
-//! The picture grid: each class's initial images above the synthetic images that came of them, with round and iterations.
+//! The image grid: each class's initial images above the synthetic images that came of them, with round and iterations.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use delt_formats::initial::{INITIAL_FILE, InitialReader};
-use delt_formats::store::Entry;
 use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
-use delt_harness::config::Branch;
-use delt_harness::config::synthesize::Init;
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::synthesize::Init;
+use delt_store::Entry;
 use maud::{Markup, html};
 
-/// Bytes of pictures that one page carries, before base64; further classes are left out, and the page says so.
+/// Bytes of images that one page carries, before base64; further classes are left out, and the page says so.
 pub const BYTES_ON_PAGE: u64 = 8 << 20;
 
-/// The pictures of one branch.
+/// The images of one branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gallery {
-    /// Whether pixels were optimised; otherwise the synthetic images are the initial ones.
-    pub is_optimised: bool,
+    /// Whether pixels were optimized; otherwise the synthetic images are the initial ones.
+    pub is_optimized: bool,
     /// The classes shown, in order.
-    pub classes: Vec<ClassPictures>,
+    pub classes: Vec<ClassImages>,
     /// How many classes there are.
     pub classes_in_all: usize,
 }
 
-/// The pictures of one class.
+/// The images of one class.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ClassPictures {
+pub struct ClassImages {
     /// Class name.
     pub name: String,
     /// In the order of the slots.
@@ -51,14 +51,14 @@ pub struct Slot {
 }
 
 impl Gallery {
-    /// Reads the classes whose pictures fit in about `bytes`, but at least one.
+    /// Reads the classes whose images fit in about `bytes`, but at least one.
     ///
     /// # Errors
     /// A file that is not what it claims to be.
     pub fn read(branch: &Branch, initial: Option<&Entry>, synthetic: &Entry, bytes: u64) -> Result<Self> {
         let names = &synthetic.manifest.provenance.classes;
         let recipe = &branch.pipeline.synthesize;
-        let is_optimised = recipe.max_iterations > 0;
+        let is_optimized = recipe.max_iterations > 0;
         let size = |entry: &Entry, file: &str| entry.manifest.files.get(file).map_or(0, |file| file.bytes);
         let initial_bytes = initial.map_or(0, |initial| size(initial, INITIAL_FILE));
         let all_bytes = initial_bytes + size(synthetic, SYNTHETIC_FILE);
@@ -78,7 +78,7 @@ impl Gallery {
                 let row = row?;
                 if let Some(slot) = slots.get_mut(&(row.label, row.slot)) {
                     slot.probability = Some(row.probability);
-                    slot.initial_png = (is_optimised && recipe.init == Init::Selected).then_some(row.png);
+                    slot.initial_png = (is_optimized && recipe.init == Init::Selected).then_some(row.png);
                 }
             }
         }
@@ -88,8 +88,8 @@ impl Gallery {
         }
         let name = |label: u32| names.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
         let classes =
-            classes.into_iter().map(|(label, slots)| ClassPictures { name: name(label), slots }).collect();
-        Ok(Self { is_optimised, classes, classes_in_all: names.len() })
+            classes.into_iter().map(|(label, slots)| ClassImages { name: name(label), slots }).collect();
+        Ok(Self { is_optimized, classes, classes_in_all: names.len() })
     }
 
     /// The grid.
@@ -102,7 +102,7 @@ impl Gallery {
                 @for class in &self.classes {
                     section .class {
                         h4 { (class.name) }
-                        div .slots { @for slot in &class.slots { (slot.markup(&class.name, self.is_optimised)) } }
+                        div .slots { @for slot in &class.slots { (slot.markup(&class.name, self.is_optimized)) } }
                     }
                 }
             }
@@ -111,11 +111,11 @@ impl Gallery {
 }
 
 impl Slot {
-    fn markup(&self, class: &str, is_optimised: bool) -> Markup {
+    fn markup(&self, class: &str, is_optimized: bool) -> Markup {
         html! {
             figure {
                 @if let Some(png) = &self.initial_png { (picture(png, &format!("initial image, {class}"))) }
-                @if is_optimised {
+                @if is_optimized {
                     (picture(&self.synthetic_png, &format!("synthetic image, {class}")))
                     figcaption { "round " (self.round) br; (self.iterations) " it." }
                 } @else {
@@ -129,7 +129,7 @@ impl Slot {
     }
 }
 
-/// A picture of the page, in the page.
+/// An image of the page, in the page.
 pub(crate) fn picture(png: &[u8], description: &str) -> Markup {
     html! { img src={ "data:image/png;base64," (STANDARD.encode(png)) } alt=(description) title=(description); }
 }

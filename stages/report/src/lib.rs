@@ -1,7 +1,7 @@
 //! Stage `report`: one self-contained HTML page about a run, made from what the store holds of it.
 //!
 //! Takes any artifacts of a pipeline, makes `<store>/reports/<pipeline>.html` (or `--output`): recipe, table, accuracy
-//! and loss curves, initial beside synthetic images, soft-label bytes, seconds. Run it with `make demo/report`. The program
+//! and loss curves, initial beside synthetic images, soft-label bytes, seconds. Run it with `make digits/report`. The program
 //! `compare` ([`compare`]) puts the methods of several pipelines side by side.
 
 pub mod chart;

@@ -1,7 +1,7 @@
-//! `report --pipeline pipelines/demo.yaml`: one HTML page about a run.
+//! `report --pipeline pipelines/digits.yaml`: one HTML page about a run.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    delt_harness::session::main(delt_harness::plan::REPORT, report::stage::run)
+    delt_harness::session::main(delt_pipeline::plan::REPORT, report::stage::run)
 }

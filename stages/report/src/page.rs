@@ -1,10 +1,10 @@
 //! The page: sections in the order in which a reader asks, everything inlined, no script.
 
-use delt_harness::progress::{human_bytes, human_seconds};
 use delt_harness::table::Row;
+use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::curves::{self, Epochs, Loss};
+use crate::curves::{self, Epochs};
 use crate::findings::{BranchFindings, Findings};
 use crate::recipe;
 
@@ -29,7 +29,7 @@ pub fn render(findings: &Findings) -> Markup {
     document(&findings.pipeline, &lead, &sections)
 }
 
-/// A page of ours: nothing from elsewhere, no script.
+/// A page of ours: nothing external, no script.
 pub(crate) fn document(title: &str, lead: &Markup, sections: &Markup) -> Markup {
     html! {
         (DOCTYPE)
@@ -70,8 +70,8 @@ fn facts(findings: &Findings) -> Markup {
 
 fn results(findings: &Findings) -> Markup {
     let cell = |text: Option<String>| html! { td { (text.unwrap_or_else(|| "–".to_owned())) } };
-    let colour = |row: &Row| match findings.branches.iter().position(|branch| branch.name == row.name) {
-        Some(index) if !row.is_full_data() => curves::colour(index),
+    let color = |row: &Row| match findings.branches.iter().position(|branch| branch.name == row.name) {
+        Some(index) if !row.is_full_data() => curves::color(index),
         _ => "full".to_owned(),
     };
     html! {
@@ -92,7 +92,7 @@ fn results(findings: &Findings) -> Markup {
                     tbody {
                         @for row in &findings.table.rows {
                             tr {
-                                th { span .{ "swatch " (colour(row)) } {} (row.name) }
+                                th { span .{ "swatch " (color(row)) } {} (row.name) }
                                 td .text { (row.student) }
                                 td .score { (row.last.map_or_else(|| "–".to_owned(), |score| score.to_string())) }
                                 (cell(row.best.map(|score| score.to_string())))
@@ -118,7 +118,7 @@ fn results(findings: &Findings) -> Markup {
                     li { span .swatch.full {} "full data, after training" }
                 }
                 @for (index, branch) in findings.branches.iter().enumerate() {
-                    li { span .{ "swatch " (curves::colour(index)) } {} (branch.name) }
+                    li { span .{ "swatch " (curves::color(index)) } {} (branch.name) }
                 }
                 li .note { "thin: single students" }
             }
@@ -136,8 +136,8 @@ fn losses(findings: &Findings) -> Markup {
                 @for (index, branch) in traced() {
                     @if traced().count() > 1 { h3 { (branch.name) } }
                     div .charts {
-                        div .chart { (curves::loss(branch, index, Loss::CrossEntropy).markup()) }
-                        div .chart { (curves::loss(branch, index, Loss::BnStatistics).markup()) }
+                        div .chart { (curves::loss(branch, index, 0).markup()) }
+                        div .chart { (curves::loss(branch, index, 1).markup()) }
                     }
                 }
             }
@@ -146,20 +146,20 @@ fn losses(findings: &Findings) -> Markup {
 }
 
 fn pictures(findings: &Findings) -> Markup {
-    // the optimised images are what people come for
+    // the optimized images are what people come for
     let mut shown: Vec<&BranchFindings> =
         findings.branches.iter().filter(|branch| branch.gallery.is_some()).collect();
-    shown.sort_by_key(|branch| branch.gallery.as_ref().is_none_or(|gallery| !gallery.is_optimised));
+    shown.sort_by_key(|branch| branch.gallery.as_ref().is_none_or(|gallery| !gallery.is_optimized));
     html! {
         @if !shown.is_empty() {
             section {
                 h2 { "Images" }
                 @for branch in shown {
                     @if let Some(gallery) = &branch.gallery {
-                        details open[gallery.is_optimised] {
+                        details open[gallery.is_optimized] {
                             summary {
                                 b { (branch.name) } " "
-                                @if gallery.is_optimised { "initial above synthetic, by slot; an image of round 0 has all iterations" }
+                                @if gallery.is_optimized { "initial above synthetic, by slot; an image of round 0 has all iterations" }
                                 @else { "real images, used as they are" }
                             }
                             (gallery.markup())

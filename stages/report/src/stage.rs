@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use delt_harness::progress::human_bytes;
 use delt_harness::session::Session;
+use delt_pipeline::amounts::human_bytes;
 
 use crate::findings::Findings;
 use crate::page;

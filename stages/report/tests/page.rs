@@ -10,17 +10,18 @@ use delt_formats::canonical::Digest;
 use delt_formats::history::HistoryWriter;
 use delt_formats::initial::{InitialRow, InitialWriter};
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_formats::store::Location;
 use delt_formats::synthetic::{SyntheticRow, SyntheticWriter};
 use delt_formats::trace::{TraceRow, TraceWriter};
 use delt_formats::{
-    DatasetFacts, HistoryRow, LabelsFacts, Normalization, Picture, StudentResult, Summary, TeacherFacts,
+    DatasetFacts, HistoryRow, LabelsFacts, Normalization, RgbImage, StudentResult, Summary, TeacherFacts,
 };
 use delt_harness::args::Args;
-use delt_harness::config::Branch;
-use delt_harness::plan::{self, Plan};
-use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
+use delt_pipeline::config::Branch;
+use delt_pipeline::dag::Node;
+use delt_pipeline::plan::{self, Plan};
+use delt_pipeline::roles::Role;
+use delt_store::Location;
 use serde_json::{Value, json};
 
 const SEEDS: [u64; 3] = [3407, 4663, 2897];
@@ -33,7 +34,7 @@ fn session(store: &Path, output: Option<PathBuf>) -> Session {
 
 fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session {
     let args = Args {
-        pipeline: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/demo.yaml"),
+        pipeline: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/digits.yaml"),
         set: set.iter().map(|setting| (*setting).to_owned()).collect(),
         data: None,
         store: Location::Folder(store.to_path_buf()),
@@ -53,7 +54,7 @@ fn classes() -> Vec<String> {
     (0..10).map(|digit| digit.to_string()).collect()
 }
 
-/// A picture that depends on class and slot; `noise` blurs what it is.
+/// An image that depends on class and slot; `noise` blurs what it is.
 fn picture(label: u32, slot: u32, noise: f32) -> Vec<u8> {
     let value = |x: u32, y: u32, channel: u32| {
         let angle = (x * (label + 1) + y * (slot + 2)) as f32 * PI / 16.0 + channel as f32;
@@ -61,7 +62,7 @@ fn picture(label: u32, slot: u32, noise: f32) -> Vec<u8> {
         (255.0 * ((1.0 - noise) * (0.5 + 0.5 * angle.sin()) + noise * grain)) as u8
     };
     let rgb = (0..SIZE * SIZE).flat_map(|i| (0..3).map(move |c| value(i % SIZE, i / SIZE, c))).collect();
-    Picture { width: SIZE, height: SIZE, rgb }.encode_png().expect("PNG")
+    RgbImage { width: SIZE, height: SIZE, rgb }.encode_png().expect("PNG")
 }
 
 fn slots() -> impl Iterator<Item = (u32, u32)> {
@@ -83,7 +84,7 @@ fn publish(session: &Session, plan: &Plan, facts: Value, write: impl Fn(&Path, &
 }
 
 fn publish_inputs(session: &Session, branch: &Branch) {
-    let plan = session.dataset_plan(branch, &Digest::of_bytes(b"digits")).expect("plan");
+    let plan = session.dag().dataset_plan(branch, &Digest::of_bytes(b"digits")).expect("plan");
     let facts = DatasetFacts {
         train_images: 1257,
         test_images: 540,
@@ -99,11 +100,12 @@ fn publish_inputs(session: &Session, branch: &Branch) {
     });
     session
         .store()
-        .point(&session.dataset_pointer(branch).expect("pointer"), ArtifactKind::Dataset, &plan.key())
+        .point(&session.dag().dataset_pointer(branch).expect("pointer"), ArtifactKind::Dataset, &plan.key())
         .expect("pointer");
 
-    let (dataset, teacher) = (session.dataset(branch).expect("dataset"), &branch.pipeline.teacher);
-    let plan = session.teacher_plan(branch, Role::Teacher, teacher, &dataset, None).expect("plan");
+    let (dataset, teacher) =
+        (session.dag().entry(branch, Node::Dataset).expect("dataset"), &branch.pipeline.teacher);
+    let plan = session.dag().network_plan(branch, Role::Teacher, teacher, &dataset, None).expect("plan");
     let facts = TeacherFacts {
         architecture: teacher.network,
         size: SIZE,
@@ -114,7 +116,7 @@ fn publish_inputs(session: &Session, branch: &Branch) {
         imported: false,
     };
     publish(session, &plan, json!(facts), unread);
-    publish(session, &session.scores_plan(branch).expect("plan"), json!({}), unread);
+    publish(session, &session.dag().plan(branch, Node::Scores).expect("plan"), json!({}), unread);
 }
 
 fn publish_images(session: &Session, branch: &Branch) {
@@ -126,7 +128,7 @@ fn publish_images(session: &Session, branch: &Branch) {
         }
         writer.finish().expect("finish");
     };
-    publish(session, &session.initial_plan(branch).expect("plan"), json!({}), initial);
+    publish(session, &session.dag().plan(branch, Node::Initial).expect("plan"), json!({}), initial);
 
     let most = branch.pipeline.synthesize.max_iterations;
     let synthetic = |dir: &Path, provenance: &Provenance| {
@@ -151,14 +153,19 @@ fn publish_images(session: &Session, branch: &Branch) {
         }
         writer.finish().expect("finish");
     };
-    publish(session, &session.synthetic_plan(branch).expect("plan"), json!({}), synthetic);
+    publish(session, &session.dag().plan(branch, Node::Synthetic).expect("plan"), json!({}), synthetic);
 }
 
 fn publish_students(session: &Session, branch: &Branch, top1: f64) {
     for seed in SEEDS {
         let (views, bytes, bytes_per_image) = (10_000, 612_345, 6123.45);
         let facts = LabelsFacts { epochs: 100, batch: 25, images: 100, views, bytes, bytes_per_image, seed };
-        publish(session, &session.labels_plan(branch, seed).expect("plan"), json!(facts), unread);
+        publish(
+            session,
+            &session.dag().plan(branch, Node::Labels(seed)).expect("plan"),
+            json!(facts),
+            unread,
+        );
     }
     let student = |seed: u64| StudentResult {
         seed,
@@ -196,11 +203,12 @@ fn publish_students(session: &Session, branch: &Branch, top1: f64) {
         writer.finish().expect("finish");
         summary.write(dir.join("summary.json")).expect("write");
     };
-    publish(session, &session.evaluation_plan(branch).expect("plan"), json!(summary), write);
+    publish(session, &session.dag().plan(branch, Node::Evaluation).expect("plan"), json!(summary), write);
 }
 
 #[test]
-fn a_whole_run_is_on_one_page_without_anything_from_elsewhere() {
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
+fn a_whole_run_is_on_one_page_without_anything_external() {
     let dir = tempfile::tempdir().expect("temp dir");
     let session = session(dir.path(), std::env::var_os("DELT_REPORT_PAGE").map(PathBuf::from));
     for (branch, top1) in session.branches().iter().zip([88.4, 93.1]) {
@@ -211,7 +219,7 @@ fn a_whole_run_is_on_one_page_without_anything_from_elsewhere() {
     report::stage::run(&session).expect("page");
     let page = std::fs::read_to_string(report::stage::page_path(&session)).expect("page");
     for expected in [
-        "<h1>demo</h1>",
+        "<h1>digits</h1>",
         "97.96",
         "88.40 ± 0.42",
         "93.60 ± 0.30",
@@ -248,7 +256,7 @@ fn a_whole_run_is_on_one_page_without_anything_from_elsewhere() {
         page.contains(of_images),
         "images, image-iterations, bytes of the images and of one student's labels: {of_images}"
     );
-    let entry = session.synthetic(&session.branches()[1]).expect("made");
+    let entry = session.dag().entry(&session.branches()[1], Node::Synthetic).expect("made");
     let seconds = |stage: &str, seconds: f64| {
         let device = "flex (CPU)";
         json!({ "stage": stage, "seconds": seconds, "device": device, "peak_memory_bytes": 1 << 30, "resumed": true })
@@ -318,7 +326,7 @@ fn a_run_of_which_the_store_has_nothing_has_no_page() {
     assert_eq!(
         report::stage::run(&session).expect_err("refused").to_string(),
         format!(
-            "nothing of demo as it stands is in the store {}; run `make demo` first, with the same SET, DATA and STORE",
+            "nothing of digits as it stands is in the store {}; run `make digits` first, with the same SET, DATA and STORE",
             dir.path().display()
         )
     );
@@ -333,15 +341,15 @@ fn a_run_that_has_only_begun_has_a_page_too() {
         publish_inputs(&session, branch);
     }
     report::stage::run(&session).expect("page");
-    let page = std::fs::read_to_string(dir.path().join("reports/demo.html")).expect("page");
+    let page = std::fs::read_to_string(dir.path().join("reports/digits.html")).expect("page");
     assert!(page.contains("97.96") && page.contains("nothing was measured"), "{page}");
     assert!(!page.contains("<h2>Images</h2>"));
     // a page of results would be lost to one without
     assert_eq!(
         report::stage::run(&session).expect_err("refused").to_string(),
         format!(
-            "{0}/reports/demo.html: there is a page already, and nothing of demo as it stands now is evaluated in {0}; run `make \
-             demo` first, with the same SET and DATA, or choose another place with OUTPUT= (--output)",
+            "{0}/reports/digits.html: there is a page already, and nothing of digits as it stands now is evaluated in {0}; run `make \
+             digits` first, with the same SET and DATA, or choose another place with OUTPUT= (--output)",
             dir.path().display()
         )
     );

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::draws::Draws;
 use delt_augment::pad_crop_flip::pad_crop_flip;
 use delt_formats::teacher::Normalization;
-use delt_harness::config::teacher::TrainRecipe;
-use delt_training::PictureSet;
+use delt_pipeline::config::teacher::TrainRecipe;
+use delt_training::ImageSet;
 use rand::RngExt;
 use rayon::prelude::*;
 
@@ -13,10 +13,10 @@ use rayon::prelude::*;
 #[derive(Debug)]
 pub struct Batches<'a> {
     /// The images.
-    pub images: &'a PictureSet,
+    pub images: &'a ImageSet,
     /// Batch size and augmentation.
     pub recipe: &'a TrainRecipe,
-    /// How pictures are normalised.
+    /// How images are normalized.
     pub normalization: &'a Normalization,
     /// Seed of order and augmentation.
     pub draws: Draws,
@@ -25,7 +25,7 @@ pub struct Batches<'a> {
 /// Images and labels of one step.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[n, 3, size, size]`, normalised.
+    /// `[n, 3, size, size]`, normalized.
     pub images: Tensor<4>,
     /// `[n]`.
     pub labels: Tensor<1, Int>,
@@ -62,7 +62,7 @@ impl Batches<'_> {
         }
     }
 
-    /// The images of a step, normalised; each is padded, cropped and flipped by draws of its own.
+    /// The images of a step, normalized; each is padded, cropped and flipped by draws of its own.
     pub fn augmented(&self, epoch: u32, indices: &[usize]) -> Vec<f32> {
         let mut pixels = self.images.normalized(indices, self.normalization);
         let TrainRecipe { pad, flip, .. } = *self.recipe;
@@ -82,8 +82,8 @@ impl Batches<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use delt_formats::picture::Picture;
-    use delt_harness::config::teacher::{Optimizer, Replicas, TrainSchedule};
+    use delt_formats::rgb_image::RgbImage;
+    use delt_pipeline::config::teacher::{Optimizer, Replicas, TrainSchedule};
 
     const NORMALIZATION: Normalization = Normalization { mean: [0.5; 3], std: [0.25; 3] };
 
@@ -101,10 +101,10 @@ mod tests {
         }
     }
 
-    fn images(count: usize) -> PictureSet {
+    fn images(count: usize) -> ImageSet {
         let picture =
-            |at: usize| Picture { width: 4, height: 4, rgb: (0..48).map(|i| (i * 5 + at) as u8).collect() };
-        PictureSet {
+            |at: usize| RgbImage { width: 4, height: 4, rgb: (0..48).map(|i| (i * 5 + at) as u8).collect() };
+        ImageSet {
             size: 4,
             pictures: (0..count).map(picture).collect(),
             labels: vec![0; count],

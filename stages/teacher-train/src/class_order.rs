@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use delt_formats::teacher::Architecture;
 use delt_formats::tensors::{NamedTensor, TensorValues};
-use delt_harness::config::teacher::ClassOrder;
+use delt_pipeline::config::teacher::ClassOrder;
 use serde::Deserialize;
 
 /// Names listed in a message before the rest is only counted.
@@ -110,12 +110,12 @@ pub fn permute_classifier(
     order: &[String],
     dataset: &[String],
 ) {
-    let layer = classifier(architecture);
+    let layer = architecture.classifier();
     let rows: Vec<usize> =
         dataset.iter().filter_map(|name| order.iter().position(|output| output == name)).collect();
     for tensor in tensors {
         let is_classifier =
-            tensor.name.strip_prefix(layer).is_some_and(|leaf| leaf == ".weight" || leaf == ".bias");
+            tensor.name.strip_prefix(&layer).is_some_and(|leaf| leaf == ".weight" || leaf == ".bias");
         if !is_classifier || tensor.shape.first() != Some(&rows.len()) {
             continue;
         }
@@ -123,15 +123,6 @@ pub fn permute_classifier(
             let width = values.len() / rows.len().max(1);
             *values = rows.iter().flat_map(|row| values[row * width..(row + 1) * width].to_vec()).collect();
         }
-    }
-}
-
-/// PyTorch name of the last linear layer.
-fn classifier(architecture: &Architecture) -> &'static str {
-    match architecture {
-        Architecture::ConvNet { .. } => "classifier",
-        Architecture::Resnet18 { .. } | Architecture::Resnet34 { .. } => "fc",
-        Architecture::MobilenetV2 => "classifier.1",
     }
 }
 

@@ -1,18 +1,18 @@
-//! Weights from elsewhere: read, brought to the dataset's class order, and asked whether they know its images.
+//! External weights: read, brought to the dataset's class order, and asked whether they know its images.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use delt_augment::resize::fit;
 use delt_formats::canonical::Digest;
-use delt_formats::checkpoint::{CheckpointError, read_checkpoint};
 use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::error::FormatError;
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::Architecture;
-use delt_harness::config::teacher::Import;
+use delt_guard::checkpoint::{CheckpointError, read_checkpoint};
 use delt_networks::{Network, NetworkError};
-use delt_training::{PictureSet, TrainingError};
+use delt_pipeline::config::teacher::Import;
+use delt_training::{ImageSet, TrainingError};
 use serde_json::json;
 
 use crate::class_order::{ClassOrderError, permute_classifier};
@@ -48,8 +48,8 @@ pub enum ImportError {
         #[source]
         source: NetworkError,
     },
-    /// A weight is no finite number.
-    #[error("{path}: tensor `{tensor}` holds {value}, expected finite numbers; its training broke, take an earlier checkpoint", path = .path.display())]
+    /// A weight is NaN or infinite.
+    #[error("{path}: tensor `{tensor}` holds {value}, expected finite numbers; its training diverged; use an earlier checkpoint", path = .path.display())]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum ImportError {
     /// The network does not know the dataset's images.
     #[error(
         "{path}: right on {top1:.1} % of {images} training images, expected at least {expected:.1} %; most likely the class \
-         order (`import.classes`) or the normalisation (`import.normalization`) is not the one the weights were trained with",
+         order (`import.classes`) or the normalization (`import.normalization`) is not the one the weights were trained with",
         path = .path.display()
     )]
     Gate {
@@ -95,7 +95,7 @@ pub enum ImportError {
     /// The dataset cannot be read.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A picture cannot be read.
+    /// An image cannot be read.
     #[error(transparent)]
     Training(#[from] TrainingError),
 }
@@ -135,7 +135,7 @@ pub fn read_network(
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Result<PictureSet, ImportError> {
+pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Result<ImageSet, ImportError> {
     let all: u64 = per_class.iter().sum();
     let count = count.min(all);
     let mut next: Vec<u64> = per_class
@@ -146,7 +146,7 @@ pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Res
             Some(first)
         })
         .collect();
-    let mut set = PictureSet { size, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
+    let mut set = ImageSet { size, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
     for row in DatasetReader::open(path)?.rows() {
         let ImageRow { bytes, label, image_id, .. } = row?;
         let Some(place) = next.get_mut(label as usize) else { continue };
@@ -155,7 +155,7 @@ pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Res
         if !chosen {
             continue;
         }
-        let picture = Picture::decode(&bytes).map_err(|source| TrainingError::Picture {
+        let picture = RgbImage::decode(&bytes).map_err(|source| TrainingError::RgbImage {
             path: path.to_owned(),
             image_id,
             source,
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(
             message,
             "w.pth: right on 1.2 % of 1000 training images, expected at least 3.0 %; most likely the class order \
-             (`import.classes`) or the normalisation (`import.normalization`) is not the one the weights were trained with"
+             (`import.classes`) or the normalization (`import.normalization`) is not the one the weights were trained with"
         );
     }
 }

@@ -2,9 +2,9 @@
 //! here on (DELT, section 3; SRe2L, section 3.1).
 //!
 //! Takes the dataset, makes `weights.safetensors` and `history.parquet` for each network of the pipeline: the teacher, a
-//! ranker where `select.ranker` names one, and the full-data student. Run it with `make demo/teacher-train`.
+//! ranker where `select.ranker` names one, and the full-data student. Run it with `make digits/teacher-train`.
 //!
-//! [`train`] is the training loop, [`batches`] what it is fed; [`import`] takes weights from elsewhere in its place, their
+//! [`train`] is the training loop, [`batches`] what it is fed; [`import`] takes external weights in its place, their
 //! outputs brought to the dataset's [`class_order`]; [`stage`] reads and writes the artifacts.
 
 pub mod batches;

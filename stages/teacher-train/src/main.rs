@@ -1,8 +1,9 @@
-//! `teacher-train --pipeline pipelines/demo.yaml`: the networks of every branch, trained or imported.
+//! `teacher-train --pipeline pipelines/digits.yaml`: the networks of every branch, trained or imported.
 
 use std::process::ExitCode;
 
-use delt_harness::{plan, session};
+use delt_harness::session;
+use delt_pipeline::plan;
 
 fn main() -> ExitCode {
     session::main(plan::TEACHER_TRAIN, |session| {

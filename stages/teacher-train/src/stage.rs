@@ -6,17 +6,18 @@ use delt_device::Opened;
 use delt_formats::dataset::{DatasetFacts, TEST_FILE, TRAIN_FILE};
 use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
 use delt_formats::provenance::ArtifactKind;
-use delt_formats::store::Entry;
 use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
 use delt_formats::tensors::write_safetensors;
-use delt_harness::config::Branch;
-use delt_harness::config::teacher::{Import, Teacher, TrainRecipe};
 use delt_harness::progress::Progress;
-use delt_harness::resolve::Role;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::Network;
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::teacher::{Import, Teacher, TrainRecipe};
+use delt_pipeline::dag::Node;
+use delt_pipeline::roles::Role;
+use delt_store::Entry;
 use delt_training::speed::flops_per_second;
-use delt_training::{PictureSet, test_accuracy};
+use delt_training::{ImageSet, test_accuracy};
 
 use crate::class_order;
 use crate::import::{self, GATE_IMAGES, Tested};
@@ -27,16 +28,17 @@ use crate::train::{TEST_BATCH, Trained, Training};
 /// # Errors
 /// Missing inputs, weights that do not fit, and what training reports.
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
-    let dataset = session.dataset(branch)?;
-    session.check_ipc(branch)?;
+    session.dag().check_ipc(branch)?;
+    let dataset = session.dag().entry(branch, Node::Dataset)?;
+    let facts = dataset.manifest.facts_as()?;
     let ranker = branch.pipeline.select.ranker.as_ref().map(|_| Role::Ranker);
     let roles = [Some(Role::Teacher), ranker, Some(Role::FullData)].into_iter().flatten();
     for role in roles.chain(branch.pipeline.committee_roles()) {
         let Some(teacher) = branch.pipeline.network_of(role) else { continue };
-        let stage = Stage { session, branch, dataset: &dataset, teacher: &teacher };
+        let inputs = Inputs { session, branch, dataset: &dataset, facts: &facts, teacher: &teacher };
         match (&teacher.import, &teacher.train) {
-            (Some(source), _) => stage.import(role, source)?,
-            (None, Some(recipe)) => stage.train(role, recipe)?,
+            (Some(source), _) => inputs.import(role, source)?,
+            (None, Some(recipe)) => inputs.train(role, recipe)?,
             (None, None) => {
                 anyhow::bail!("`teacher`: expected `train` (a recipe) or `import` (a weights file)")
             }
@@ -46,20 +48,21 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
 }
 
 /// What every network is made from.
-struct Stage<'a> {
+struct Inputs<'a> {
     session: &'a Session,
     branch: &'a Branch,
     dataset: &'a Entry,
+    facts: &'a DatasetFacts,
     teacher: &'a Teacher,
 }
 
-impl Stage<'_> {
+impl Inputs<'_> {
     fn classes(&self) -> &[String] {
         &self.dataset.manifest.provenance.classes
     }
 
-    fn pictures(&self, file: &str) -> Result<PictureSet> {
-        Ok(PictureSet::load(&self.dataset.verified_file(file)?, self.teacher.size, self.classes())?)
+    fn pictures(&self, file: &str) -> Result<ImageSet> {
+        Ok(ImageSet::load(&self.dataset.verified_file(file)?, self.teacher.size, self.classes())?)
     }
 
     fn tested(&self, images: usize) -> Tested {
@@ -72,10 +75,9 @@ impl Stage<'_> {
     }
 
     fn train(&self, role: Role, recipe: &TrainRecipe) -> Result<()> {
-        let Self { session, branch, dataset, teacher } = self;
-        let plan = session.teacher_plan(branch, role, teacher, dataset, None)?;
+        let Self { session, branch, dataset, facts, teacher } = self;
+        let plan = session.dag().network_plan(branch, role, teacher, dataset, None)?;
         session.produce(&plan, |work| {
-            let facts: DatasetFacts = dataset.manifest.facts_as()?;
             let normalization = Normalization { mean: facts.mean, std: facts.std };
             let (train, test) = (self.pictures(TRAIN_FILE)?, self.pictures(TEST_FILE)?);
             let opened = delt_device::open_all(&session.args.device)?;
@@ -122,28 +124,26 @@ impl Stage<'_> {
     }
 
     fn import(&self, role: Role, source: &Import) -> Result<()> {
-        let Self { session, branch, dataset, teacher } = self;
+        let Self { session, branch, dataset, facts, teacher } = self;
         let order = class_order::resolve(&source.classes, self.classes())?;
         let digest = import::digest(&source.path, &order).context("import.path")?;
-        let plan = session.teacher_plan(branch, role, teacher, dataset, Some(&digest))?;
+        let plan = session.dag().network_plan(branch, role, teacher, dataset, Some(&digest))?;
         let entry = session.produce(&plan, |work| self.import_network(source, &order, work))?;
         // what the makers state is no part of the key: a network found in the store may have been held to less
         if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {
-            let (facts, images): (TeacherFacts, DatasetFacts) =
-                (entry.manifest.facts_as()?, dataset.manifest.facts_as()?);
-            let tested = self.tested(images.test_images as usize);
-            import::check_stated(&source.path, facts.test_top1, tested, expected)?;
+            let found: TeacherFacts = entry.manifest.facts_as()?;
+            let tested = self.tested(facts.test_images as usize);
+            import::check_stated(&source.path, found.test_top1, tested, expected)?;
         }
         if !session.args.dry_run {
-            let pointer = session.import_pointer(teacher, dataset)?;
+            let pointer = session.dag().import_pointer(teacher, dataset)?;
             session.point(&pointer, ArtifactKind::Teacher, &plan.key())?;
         }
         Ok(())
     }
 
     fn import_network(&self, source: &Import, order: &[String], work: &Work<'_>) -> Result<Made> {
-        let Self { session, branch, dataset, teacher } = self;
-        let facts: DatasetFacts = dataset.manifest.facts_as()?;
+        let Self { session, branch, dataset, facts, teacher } = self;
         let normalization =
             source.normalization.unwrap_or(Normalization { mean: facts.mean, std: facts.std });
         let opened = delt_device::open(&session.args.device)?;

@@ -8,14 +8,14 @@ use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::history::HistoryRow;
 use delt_formats::teacher::{Architecture, Normalization};
-use delt_harness::config::teacher::{Replicas, TrainRecipe};
 use delt_harness::progress::Progress;
 use delt_networks::{Network, NetworkError};
+use delt_pipeline::config::teacher::{Replicas, TrainRecipe};
 use delt_training::checkpoint::kept;
 use delt_training::losses::cross_entropy;
 use delt_training::schedule::train_factor;
 use delt_training::{
-    Accuracy, Checkpoint, Part, PictureSet, StepLoss, TrainingError, ahead, data_parallel_step,
+    Accuracy, Checkpoint, ImageSet, Part, StepLoss, TrainingError, ahead, data_parallel_step,
     module_optimizer, part_sizes, test_accuracy, training_step,
 };
 
@@ -34,7 +34,7 @@ pub const TEST_BATCH: usize = 200;
 /// What goes wrong while a network is trained.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The loss or a weight is no number any more.
+    /// The loss or a weight is NaN or infinite.
     #[error(
         "epoch {epoch}, batch {batch}, iteration {iteration}: {what} is {found}; {}; lower teacher.train.optimizer.lr",
         kept(*.epoch)
@@ -75,10 +75,10 @@ pub struct Training<'a> {
     /// Optimizer, schedule, augmentation.
     pub recipe: &'a TrainRecipe,
     /// Training images.
-    pub train: &'a PictureSet,
+    pub train: &'a ImageSet,
     /// Test images.
-    pub test: &'a PictureSet,
-    /// How pictures are normalised.
+    pub test: &'a ImageSet,
+    /// How images are normalized.
     pub normalization: &'a Normalization,
     /// Number of classes.
     pub classes: usize,

@@ -7,12 +7,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::{Architecture, Normalization};
-use delt_harness::config::teacher::{ClassOrder, Import};
 use delt_harness::progress::Progress;
 use delt_networks::{FrozenNetwork, Network};
-use delt_training::{PictureSet, test_accuracy};
+use delt_pipeline::config::teacher::{ClassOrder, Import};
+use delt_training::{ImageSet, test_accuracy};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde::Deserialize;
@@ -69,18 +69,18 @@ fn shared() -> Option<Shared> {
 
 impl Shared {
     /// The first `count` test images; CIFAR's labels stand in alphabetical order of the names, as the teacher's outputs do.
-    fn test_images(&self, count: usize) -> PictureSet {
+    fn test_images(&self, count: usize) -> ImageSet {
         let file = fs_err::File::open(&self.images).expect("opens").into_parts().0;
         let reader = SerializedFileReader::new(file).expect("is Parquet");
-        let mut set = PictureSet { size: SIZE, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
+        let mut set = ImageSet { size: SIZE, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
         for (row, id) in reader.get_row_iter(None).expect("rows").take(count).zip(0..) {
             let row = row.expect("a row");
             let column = |name: &str| {
                 row.get_column_iter().position(|(column, _)| column == name).expect("the column")
             };
             let image = row.get_group(column("img")).expect("a struct");
-            let bytes = image.get_bytes(0).expect("the encoded picture");
-            set.pictures.push(Picture::decode(bytes.data()).expect("a picture"));
+            let bytes = image.get_bytes(0).expect("the encoded image");
+            set.pictures.push(RgbImage::decode(bytes.data()).expect("an image"));
             set.labels.push(row.get_long(column("fine_label")).expect("a label") as u32);
             set.ids.push(id);
         }
@@ -105,7 +105,7 @@ impl Shared {
         ClassOrder::Named(self.teachers.join("cifar100_conv3.json").display().to_string())
     }
 
-    fn predictions(&self, network: &Network, images: &PictureSet) -> Vec<usize> {
+    fn predictions(&self, network: &Network, images: &ImageSet) -> Vec<usize> {
         let all: Vec<usize> = (0..images.len()).collect();
         let network = FrozenNetwork::new(network.clone(), &Device::flex());
         let pixels = images.normalized(&all, &self.normalization);
@@ -160,7 +160,7 @@ fn a_wrong_class_order_does_not_pass_the_gate() {
     let wrong = shared.import("cifar100_conv3.safetensors", ClassOrder::List(reversed), classes);
     let refused = import::check_gate(Path::new("teacher"), top1(&wrong), images.len(), classes.len());
     let message = refused.expect_err("refused").to_string();
-    assert!(message.contains("class order") && message.contains("normalisation"), "{message}");
+    assert!(message.contains("class order") && message.contains("normalization"), "{message}");
 }
 
 #[test]

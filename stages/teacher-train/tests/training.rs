@@ -1,14 +1,14 @@
-//! Training on small pictures: it learns, stops where it must, and goes on to the same bytes.
+//! Training on small images: it learns, stops where it must, and goes on to the same bytes.
 
 use std::path::Path;
 
 use burn::tensor::Device;
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::{Architecture, Normalization};
 use delt_formats::tensors::NamedTensor;
-use delt_harness::config::teacher::{Optimizer, Replicas, TrainRecipe, TrainSchedule};
 use delt_harness::progress::Progress;
-use delt_training::PictureSet;
+use delt_pipeline::config::teacher::{Optimizer, Replicas, TrainRecipe, TrainSchedule};
+use delt_training::ImageSet;
 use teacher_train::train::{TrainError, Trained, Training};
 
 const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 2, width: 8 };
@@ -29,7 +29,7 @@ fn recipe(epochs: u32, lr: f64) -> TrainRecipe {
 }
 
 /// Three classes that differ in the direction of their stripes, with a little noise; 97 images leave one alone at the end.
-fn stripes(count: usize) -> PictureSet {
+fn stripes(count: usize) -> ImageSet {
     let picture = |index: usize| {
         let value = |y: usize, x: usize, channel: usize| {
             let position = [y, x, x + y][index % 3];
@@ -37,9 +37,9 @@ fn stripes(count: usize) -> PictureSet {
                 + ((index * 31 + y * 7 + x * 13 + channel * 3) % 17) as u8
         };
         let rgb = (0..8 * 8 * 3).map(|i| value(i / 24, i / 3 % 8, i % 3)).collect();
-        Picture { width: 8, height: 8, rgb }
+        RgbImage { width: 8, height: 8, rgb }
     };
-    PictureSet {
+    ImageSet {
         size: 8,
         pictures: (0..count).map(picture).collect(),
         labels: (0..count).map(|index| (index % 3) as u32).collect(),
@@ -47,7 +47,7 @@ fn stripes(count: usize) -> PictureSet {
     }
 }
 
-/// Trains on 97 pictures: `whole_epochs` of them as a process that is then killed, or all.
+/// Trains on 97 images: `whole_epochs` of them as a process that is then killed, or all.
 fn train_some(
     recipe: &TrainRecipe,
     folder: &Path,

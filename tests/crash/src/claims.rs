@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use delt_formats::store::{Entry, STALE_SECONDS};
+use delt_store::{Entry, STALE_SECONDS};
 use serde_json::json;
 
 use crate::World;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use delt_formats::Manifest;
 use delt_formats::manifest::MANIFEST_FILE;
-use delt_formats::store::{Entry, RUN_RECORD, Store};
+use delt_store::{Entry, RUN_RECORD, Store};
 
 use crate::World;
 use crate::draws::Draws;
@@ -118,7 +118,7 @@ fn use_damaged(
             return Ok(Err(format!("fails without its name: {}", said.lines().last().unwrap_or_default())));
         }
         let again = make_again(world, stage, store)?;
-        return Ok(again.map_or(Ok("refused by name, then made again by --force".to_owned()), Err));
+        return Ok(again.map_or(Ok("refused by name, then recomputed by --force".to_owned()), Err));
     }
     if table != world.expected.table {
         return Ok(Err("evaluate prints another table".to_owned()));
@@ -174,7 +174,7 @@ enum Cut {
     BeforeTheName,
 }
 
-/// A publication that was cut off, one of whose files then changed: the artifact is made anew.
+/// A publication that was cut off, one of whose files then changed: the artifact is recomputed.
 fn unfinished(
     world: &World,
     stage: &str,

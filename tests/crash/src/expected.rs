@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use delt_formats::store::{Collection, Entry, RUN_RECORD, Store};
 use delt_formats::{Manifest, provenance::ArtifactKind};
+use delt_store::{Collection, Entry, RUN_RECORD, Store};
 
 use crate::stages::{STAGES, Stages, from};
 

@@ -2,15 +2,15 @@
 
 use burn::tensor::{Tensor, TensorData};
 use delt_augment::{Draws, Pixel, fit, random_resized_crop, resized_crop};
-use delt_formats::{CropBox, Picture};
+use delt_formats::{CropBox, RgbImage};
 use delt_synthesize::augmentation::Augmentation;
 use delt_tests::{assert_close, device, json, number, tensors, values};
 use serde_json::Value;
 
 const CROP_TOLERANCE: f64 = 1e-5;
 
-/// Largest difference between two pictures, and how many values differ.
-pub(crate) fn difference(ours: &Picture, expected: &Picture) -> (u8, usize) {
+/// Largest difference between two images, and how many values differ.
+pub(crate) fn difference(ours: &RgbImage, expected: &RgbImage) -> (u8, usize) {
     assert_eq!((ours.width, ours.height), (expected.width, expected.height));
     let differences = ours.rgb.iter().zip(&expected.rgb).map(|(a, b)| a.abs_diff(*b));
     (differences.clone().max().unwrap(), differences.filter(|by| *by > 0).count())
@@ -71,12 +71,12 @@ fn resized_pictures_equal_pillow() {
     }
 }
 
-/// Rows become columns: the portrait picture of the golden file.
-fn transposed(picture: &Picture) -> Picture {
+/// Rows become columns: the portrait image of the golden file.
+fn transposed(picture: &RgbImage) -> RgbImage {
     let (width, height) = (picture.width as usize, picture.height as usize);
     let pixel = |y: usize, x: usize| &picture.rgb[(y * width + x) * 3..][..3];
     let rgb = (0..width).flat_map(|x| (0..height).flat_map(move |y| pixel(y, x))).copied().collect();
-    Picture { width: picture.height, height: picture.width, rgb }
+    RgbImage { width: picture.height, height: picture.width, rgb }
 }
 
 #[test]
@@ -99,10 +99,7 @@ fn crop_boxes_are_distributed_as_torchvision_draws_them() {
         let mean = areas.iter().sum::<f64>() / DRAWS as f64;
         assert!((mean - number(&expected["area_mean"])).abs() < 0.005, "scale {scale}: mean area {mean}");
         let whole = areas.iter().filter(|area| **area == 1.0).count() as f64 / DRAWS as f64;
-        assert!(
-            (whole - number(&expected["p_whole"])).abs() < 0.001,
-            "scale {scale}: {whole} whole pictures"
-        );
+        assert!((whole - number(&expected["p_whole"])).abs() < 0.001, "scale {scale}: {whole} whole images");
     }
 }
 

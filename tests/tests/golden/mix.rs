@@ -1,4 +1,4 @@
-//! `mix`: CutMix and MixUp with a given permutation, λ and centre; boxes of several sizes.
+//! `mix`: CutMix and MixUp with a given permutation, λ and center; boxes of several sizes.
 
 use delt_augment::{apply_mix, cutmix_box};
 use delt_formats::Mix;

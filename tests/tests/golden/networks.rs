@@ -1,9 +1,10 @@
 //! `recover_*`, `conv3_w16.weights.*`: one recovery step of each network, by formula and by file: logits,
-//! batch-normalisation terms, cross-entropy, loss and the gradient on the pixels.
+//! batch-normalization terms, cross-entropy, loss and the gradient on the pixels.
 
 use burn::tensor::Device;
-use delt_formats::{Architecture, Normalization, Stem, read_checkpoint};
-use delt_networks::formula::formula_uniform;
+use delt_formats::{Architecture, Normalization, Stem};
+use delt_formula::{by_formula, formula_uniform};
+use delt_guard::read_checkpoint;
 use delt_networks::{FrozenNetwork, Network};
 use delt_synthesize::recover::RecoveryTeacher;
 use delt_tests::{assert_close, device, file, integers, json, number, prefix, tensors, values};
@@ -59,8 +60,8 @@ fn check_pass(name: &str, images: &str, make: impl Fn(usize, usize, &Device) -> 
     let leaf = x.autodiff().require_grad();
     let loss = teacher.loss(leaf.clone(), &integers(&scalars["targets"]), &config);
     let parts = [
-        ("cross-entropy", "ce", loss.cross_entropy),
-        ("weighted BN sum", "bn_total", loss.bn_statistics),
+        ("cross-entropy", "ce", loss.target),
+        ("weighted BN sum", "bn_total", loss.statistics),
         ("loss", "loss", loss.total.clone()),
     ];
     for (what, key, ours) in parts {
@@ -76,7 +77,7 @@ fn conv3_w16() -> Architecture {
 
 fn check_formula(name: &str, architecture: &Architecture, images: &str) {
     check_recovery(name, images, |classes, size, device| {
-        Network::formula(architecture, classes, size, &prefix(), device).unwrap()
+        Network::build(architecture, classes, size, device, &mut by_formula(&prefix())).unwrap()
     });
 }
 
@@ -97,7 +98,7 @@ fn resnet18_with_the_standard_stem_agrees_with_pytorch() {
 
 #[test]
 fn mobilenet_v2_agrees_with_pytorch() {
-    check_formula("mobilenet_v2_64px", &Architecture::MobilenetV2, "mb.x");
+    check_formula("mobilenet_v2_64px", &Architecture::MobilenetV2 {}, "mb.x");
 }
 
 fn check_import(weights: &str, top_level_key: Option<&str>) {

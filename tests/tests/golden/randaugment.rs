@@ -1,10 +1,10 @@
-//! `randaugment`: timm's 15 operations on one picture, and the policy they are drawn by.
+//! `randaugment`: timm's 15 operations on one image, and the policy they are drawn by.
 
 use std::collections::BTreeMap;
 
 use delt_augment::{Draws, apply, argument};
 use delt_formats::{AugmentOp, Interpolation, Op};
-use delt_harness::config;
+use delt_pipeline::config;
 use delt_tests::{json, number, numbers, tensors, workspace};
 
 use crate::crops::difference;
@@ -33,7 +33,7 @@ fn randaugment_operations_equal_timm() {
     }
     assert!(Op::ALL.iter().all(|op| operations.contains(op)), "{operations:?}");
     eprintln!(
-        "randaugment: {values_differing} values of {} pictures differ by 1, the rest are equal",
+        "randaugment: {values_differing} values of {} images differ by 1, the rest are equal",
         cases.len()
     );
 }

@@ -1,8 +1,9 @@
 //! The settings of the published recovery, for the golden files that give only some of them.
 
-use delt_harness::config::committee::Guides;
-use delt_harness::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
-use delt_harness::config::target::Target;
+use delt_pipeline::config::committee::Guides;
+use delt_pipeline::config::method::Method;
+use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_pipeline::config::target::Target;
 
 /// The published settings at the weights that a golden file names.
 pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Synthesize {
@@ -31,6 +32,7 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         target: Target::default(),
         teachers: Guides::Teacher,
         convolution_statistics: None,
+        method: Method::default(),
         import: None,
     }
 }

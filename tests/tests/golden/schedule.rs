@@ -1,8 +1,8 @@
 //! `early_late_schedule.json`: which images of which batch are updated in which round, exactly.
 
 use delt_augment::Draws;
-use delt_harness::config::synthesize::Batches;
-use delt_synthesize::early_late::{EarlyLate, EarlyLateConfig};
+use delt_pipeline::config::synthesize::Batches;
+use delt_pipeline::early_late::{EarlyLate, EarlyLateConfig};
 use delt_tests::{integers, json};
 
 #[test]

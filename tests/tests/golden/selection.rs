@@ -1,7 +1,7 @@
 //! `selection.json`: medium, top and min order of given scores, ties by index.
 
 use delt_augment::Draws;
-use delt_harness::config::select::Strategy;
+use delt_pipeline::config::select::Strategy;
 use delt_tests::{integers, json, numbers};
 use init_select::median_selection::{Candidate, rank, select};
 

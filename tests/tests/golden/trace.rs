@@ -2,11 +2,12 @@
 
 use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization};
-use delt_harness::config::synthesize::Batches;
-use delt_harness::config::synthesize::Synthesize;
+use delt_formula::{by_formula, formula_uniform};
 use delt_networks::{FrozenNetwork, Network};
+use delt_pipeline::config::synthesize::Batches;
+use delt_pipeline::config::synthesize::Synthesize;
+use delt_pipeline::early_late::{EarlyLate, EarlyLateConfig};
 use delt_synthesize::augmentation::Augmentation;
-use delt_synthesize::early_late::{EarlyLate, EarlyLateConfig};
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
 use delt_tests::{assert_close, integers, json, number, numbers, prefix, tensors, values};
 use serde_json::Value;
@@ -35,7 +36,7 @@ fn config(case: &Value) -> Synthesize {
 fn teacher(case: &Value) -> RecoveryTeacher {
     let device = delt_tests::device();
     let architecture = Architecture::ConvNet { depth: 3, width: 16 };
-    let network = Network::formula(&architecture, 10, SIZE, &prefix(), &device).unwrap();
+    let network = Network::build(&architecture, 10, SIZE, &device, &mut by_formula(&prefix())).unwrap();
     let constants = Normalization { mean: three(&case["mean"]), std: three(&case["std"]) };
     RecoveryTeacher::new(FrozenNetwork::new(network, &device), &constants, &device)
 }
@@ -72,7 +73,7 @@ fn replay(name: &str) {
     let mut recovery = Recovery::start(&schedule, &golden.values("start"), SIZE, &config, teacher.device());
     for (iteration, (loss, lr)) in numbers(&case["losses"]).iter().zip(numbers(&case["lrs"])).enumerate() {
         let classes = vec![String::new(); 10];
-        recovery.step(&teacher, &config, &augmentation(&case["draws"][iteration]), &classes).unwrap();
+        recovery.step(&teacher, &augmentation(&case["draws"][iteration]), &classes).unwrap();
         let row = recovery.trace.last().unwrap().clone();
         let ours = f64::from(row.ce) + config.bn_matching_weight * f64::from(row.bn);
         assert!(
@@ -105,7 +106,7 @@ fn twelve_iterations_with_given_crops_and_flips_are_the_published_ones() {
 fn recovery_gradient_agrees_with_finite_differences() {
     let Some(case) = json("trace_conv3") else { return };
     let (config, teacher) = (Synthesize { bn_matching_weight: 0.1, ..config(&case) }, teacher(&case));
-    let uniform = delt_networks::formula::formula_uniform("finite-difference/", "x", 2 * 3 * SIZE * SIZE);
+    let uniform = formula_uniform("finite-difference/", "x", 2 * 3 * SIZE * SIZE);
     let start: Vec<f32> = uniform.iter().map(|u| (2.0 * u) as f32).collect();
     let crop = CropBox { top: 3, left: 5, height: 22, width: 19 };
     let augmentation = Augmentation { crop, flip: true, roll: (2, -1) };
@@ -131,11 +132,7 @@ fn recovery_gradient_agrees_with_finite_differences() {
                 .enumerate()
                 .map(|(i, g)| if i % 3 == 0 { f64::from(*g) / norm } else { 0.0 })
                 .collect(),
-            _ => delt_networks::formula::formula_uniform(
-                "finite-difference/",
-                &format!("direction {kind}"),
-                start.len(),
-            ),
+            _ => formula_uniform("finite-difference/", &format!("direction {kind}"), start.len()),
         };
         let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
         let step = 1e-1 / length;

@@ -2,8 +2,9 @@
 
 use burn::module::Module;
 use delt_formats::Architecture;
-use delt_harness::config::teacher::Optimizer;
+use delt_formula::by_formula;
 use delt_networks::{FrozenNetwork, Network};
+use delt_pipeline::config::teacher::Optimizer;
 use delt_tests::{assert_close, device, json, number, numbers, prefix, tensors, values};
 use delt_training::losses::kl_divergence;
 use delt_training::schedule::smoothed_cosine;
@@ -14,7 +15,7 @@ const TOLERANCE: f64 = 1e-4;
 /// Running variances do not see the biases below, and tell weight decay on biases from none.
 const VARIANCE_TOLERANCE: f64 = 1e-6;
 
-/// The gradient of a bias before a batch normalisation is rounding noise, which Adam's division blows up to steps of
+/// The gradient of a bias before a batch normalization is rounding noise, which Adam's division blows up to steps of
 /// nearly the learning rate: means, and what evaluation mode makes of them, agree no better than that between two
 /// programs.
 const BIAS_NOISE_TOLERANCE: f64 = 1e-3;
@@ -49,7 +50,8 @@ fn student_steps_agree_with_pytorch() {
     let device = device().autodiff();
     let ([_, _, size, _], [_, classes]) = (golden.shape("inputs"), golden.shape("teacher_logits"));
     let architecture = Architecture::ConvNet { depth: 3, width: 16 };
-    let mut network = Network::formula(&architecture, classes, size, &prefix(), &device).unwrap();
+    let mut network =
+        Network::build(&architecture, classes, size, &device, &mut by_formula(&prefix())).unwrap();
     let lr = number(&scalars["lr"]);
     let recipe = Optimizer::Adamw {
         lr,

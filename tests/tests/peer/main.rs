@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use delt_augment::MixSpec;
 use delt_formats::Summary;
-use delt_harness::config;
-use delt_harness::config::evaluate::{Loss, StudentSchedule};
-use delt_harness::config::select::Strategy;
+use delt_pipeline::config;
+use delt_pipeline::config::evaluate::{Loss, StudentSchedule};
+use delt_pipeline::config::select::Strategy;
 use delt_tests::binaries::{Run, STAGES};
 use delt_tests::{json, number, numbers, workspace};
 use serde_json::Value;

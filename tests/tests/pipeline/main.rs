@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 mod compare;
+mod lookups;
 mod makefile;
 mod methods;
 mod mistakes;
-mod normalisation;
+mod normalization;
 mod object_store;
 mod options;
 mod partial;

@@ -56,65 +56,65 @@ fn commands(arguments: &[&str]) -> Option<Vec<String>> {
     Some(lines)
 }
 
-/// The command of a stage of the demo with the knobs at their defaults, and these arguments after them.
+/// The command of a stage of the digits with the knobs at their defaults, and these arguments after them.
 fn command(stage: &str, more: &str) -> String {
     let plain =
-        format!("target/debug/{stage} --pipeline pipelines/demo.yaml --store 'data/store' --device 'auto'");
+        format!("target/debug/{stage} --pipeline pipelines/digits.yaml --store 'data/store' --device 'auto'");
     if more.is_empty() { plain } else { format!("{plain} {more}") }
 }
 
 #[test]
 fn a_pipeline_runs_its_stages_in_order_and_a_stage_those_before_it() {
-    let Some(all) = commands(&["demo"]) else { return };
+    let Some(all) = commands(&["digits"]) else { return };
     assert_eq!(all, STAGES.map(|stage| command(stage, "")));
     assert_eq!(
-        commands(&["demo/init-select"]).unwrap(),
+        commands(&["digits/init-select"]).unwrap(),
         STAGES[..3].iter().map(|s| command(s, "")).collect::<Vec<_>>()
     );
-    assert_eq!(commands(&["-j4", "demo"]).unwrap(), all);
-    let report = commands(&["demo/report", "OUTPUT=a page.html"]).unwrap();
+    assert_eq!(commands(&["-j4", "digits"]).unwrap(), all);
+    let report = commands(&["digits/report", "OUTPUT=a page.html"]).unwrap();
     assert_eq!(report[..6], all);
     assert_eq!(report[6..], [command("report", "--output 'a page.html'")]);
 }
 
 #[test]
 fn force_reaches_the_stage_that_was_named_or_all_of_a_pipeline() {
-    let Some(all) = commands(&["demo", "FORCE=1"]) else { return };
+    let Some(all) = commands(&["digits", "FORCE=1"]) else { return };
     assert_eq!(all, STAGES.map(|stage| command(stage, "--force")));
-    let one = commands(&["demo/relabel", "FORCE=1"]).unwrap();
+    let one = commands(&["digits/relabel", "FORCE=1"]).unwrap();
     let force = |stage: &&str| if *stage == "relabel" { "--force" } else { "" };
     assert_eq!(one, STAGES[..5].iter().map(|stage| command(stage, force(stage))).collect::<Vec<_>>());
-    assert_eq!(commands(&["demo", "FORCE=0"]).unwrap(), STAGES.map(|stage| command(stage, "")));
+    assert_eq!(commands(&["digits", "FORCE=0"]).unwrap(), STAGES.map(|stage| command(stage, "")));
 }
 
 #[test]
 fn every_knob_becomes_an_argument_of_each_stage() {
     let knobs = [
         ("SET=a.b=1 c.d=[2,3]", "--set 'a.b=1' --set 'c.d=[2,3]'"),
-        ("DATA=my pictures", "--data 'my pictures'"),
+        ("DATA=my images", "--data 'my images'"),
         ("BRANCH=delt random", "--branch delt --branch random"),
         ("DRY_RUN=1", "--dry-run"),
         ("DRY_RUN=0", ""),
     ];
     for (knob, argument) in knobs {
-        let Some(found) = commands(&["demo", knob]) else { return };
+        let Some(found) = commands(&["digits", knob]) else { return };
         assert_eq!(found, STAGES.map(|stage| command(stage, argument)), "{knob}");
     }
-    let store = commands(&["demo/ingest", "STORE=/shared/a store"]).unwrap();
+    let store = commands(&["digits/ingest", "STORE=/shared/a store"]).unwrap();
     assert_eq!(store, [command("ingest", "").replace("data/store", "/shared/a store")]);
-    let device = commands(&["demo/ingest", "DEVICE=cuda:1"]).unwrap();
+    let device = commands(&["digits/ingest", "DEVICE=cuda:1"]).unwrap();
     assert_eq!(device, [command("ingest", "").replace("auto", "cuda:1")]);
-    let launch = commands(&["demo/ingest", "LAUNCH=srun -n1"]).unwrap();
+    let launch = commands(&["digits/ingest", "LAUNCH=srun -n1"]).unwrap();
     assert_eq!(launch, [format!("srun -n1 {}", command("ingest", ""))]);
 }
 
-/// The commands of a stage of the demo in two parts, and of their merge.
+/// The commands of a stage of the digits in two parts, and of their merge.
 fn in_two(stage: &str, more: &str) -> [String; 3] {
     ["--shards 2 --shard 0", "--shards 2 --shard 1", "--shards 2"]
         .map(|shards| command(stage, format!("{shards} {more}").trim_end()))
 }
 
-/// The commands of all stages of the demo in two parts.
+/// The commands of all stages of the digits in two parts.
 fn demo_in_two() -> Vec<String> {
     let stage = |stage: &&str| match *stage {
         "init-select" | "delt-synthesize" | "relabel" => in_two(stage, "").to_vec(),
@@ -125,23 +125,23 @@ fn demo_in_two() -> Vec<String> {
 
 #[test]
 fn parts_come_after_the_stage_before_and_ahead_of_their_merge() {
-    let Some(all) = commands(&["demo", "SHARDS=2"]) else { return };
+    let Some(all) = commands(&["digits", "SHARDS=2"]) else { return };
     assert_eq!(all, demo_in_two());
-    assert_eq!(commands(&["demo", "SHARDS=0"]).unwrap(), STAGES.map(|stage| command(stage, "")));
-    let one = commands(&["demo/delt-synthesize/shard-1", "SHARDS=2"]).unwrap();
+    assert_eq!(commands(&["digits", "SHARDS=0"]).unwrap(), STAGES.map(|stage| command(stage, "")));
+    let one = commands(&["digits/delt-synthesize/shard-1", "SHARDS=2"]).unwrap();
     assert_eq!(one, [&all[..5], &all[6..7]].concat(), "no other part of its stage");
 }
 
 #[test]
 fn force_reaches_the_parts_of_the_stage_that_was_named() {
-    let Some(found) = commands(&["demo/relabel", "SHARDS=2", "FORCE=1"]) else { return };
+    let Some(found) = commands(&["digits/relabel", "SHARDS=2", "FORCE=1"]) else { return };
     assert_eq!(found[..8], demo_in_two()[..8]);
     assert_eq!(found[8..], in_two("relabel", "--force"));
 }
 
 #[test]
 fn a_folder_of_binaries_is_run_without_building() {
-    let Some(make) = make(&["-n", "demo/ingest", "BIN=/opt/delt"]) else { return };
+    let Some(make) = make(&["-n", "digits/ingest", "BIN=/opt/delt"]) else { return };
     assert_eq!(lines(make), [command("ingest", "").replace("target/debug", "/opt/delt")]);
 }
 
@@ -150,7 +150,7 @@ fn a_folder_of_binaries_is_run_without_building() {
 fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let knobs = ["demo", "SLURM=1", "SHARDS=2", "BIN=/opt/delt", "SBATCH=--partition=gpu --time=4:00:00"];
+    let knobs = ["digits", "SLURM=1", "SHARDS=2", "BIN=/opt/delt", "SBATCH=--partition=gpu --time=4:00:00"];
     let Some(mut make) = make(&knobs) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (logs, sbatch) = (folder.path().join("logs"), folder.path().join("sbatch"));
@@ -179,10 +179,10 @@ fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
     assert_eq!(calls.lines().count(), expected.len(), "{calls}");
     for (call, (name, log, options, shards)) in calls.lines().zip(expected) {
         let stage = name.trim_end_matches("/array");
-        assert!(call.starts_with(&format!("--parsable --job-name=demo/{name} --chdir=/")), "{call}");
+        assert!(call.starts_with(&format!("--parsable --job-name=digits/{name} --chdir=/")), "{call}");
         let rest = format!(
-            " --output={}/demo/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
-             --pipeline pipelines/demo.yaml --store data/store --device auto{shards}",
+            " --output={}/digits/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
+             --pipeline pipelines/digits.yaml --store data/store --device auto{shards}",
             logs.display()
         );
         assert!(call.ends_with(&rest), "{call}\n{rest}");
@@ -190,12 +190,12 @@ fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
     assert_eq!(said.len(), expected.len() + 1, "one line for each job, and how to follow them");
     assert_eq!(
         said[2],
-        format!("demo/init-select/array: job 3, log {}/demo/init-select/array-3_*.out", logs.display())
+        format!("digits/init-select/array: job 3, log {}/digits/init-select/array-3_*.out", logs.display())
     );
 }
 
 #[test]
 fn a_dry_run_submits_nothing() {
-    let Some(found) = commands(&["demo", "SLURM=1", "DRY_RUN=1"]) else { return };
+    let Some(found) = commands(&["digits", "SLURM=1", "DRY_RUN=1"]) else { return };
     assert_eq!(found, STAGES.map(|stage| command(stage, "--dry-run")));
 }

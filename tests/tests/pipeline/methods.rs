@@ -1,4 +1,4 @@
-//! Neighbours of DELT, through the binaries: each method's switch changes what it should, the same again every time.
+//! Neighbors of DELT, through the binaries: each method's switch changes what it should, the same again every time.
 
 use std::path::PathBuf;
 
@@ -109,7 +109,7 @@ fn a_committee_recovers_and_labels_and_each_by_its_own_switch() {
     for made in [&images, &labels] {
         assert_eq!(made.provenance.inputs["committee-0"], member.digest);
     }
-    // the images of the teacher alone, labelled by both, and the other way round
+    // the images of the teacher alone, labeled by both, and the other way round
     let voting = settings(&[COMMITTEE, "relabel.voters=committee"]);
     let (_, alone) = run(&one, &voting);
     assert!(!alone.provenance.inputs.contains_key("committee-0"));
@@ -135,7 +135,7 @@ fn batch_specific_labels_and_mse_gt_go_through_all_stages() {
     let epoch =
         |folder: PathBuf| LabelsReader::open(folder.join("labels.parquet")).unwrap().epoch(0).unwrap();
     let (of_batch, of_running) = (epoch(of_batch), epoch(of_running));
-    // the same views in the same batches, labelled otherwise
+    // the same views in the same batches, labeled otherwise
     for (a, b) in of_batch.iter().zip(&of_running) {
         assert_eq!((a.image_id, a.batch, a.crop, a.mix), (b.image_id, b.batch, b.crop, b.mix));
         assert_ne!(a.logits, b.logits);
@@ -206,7 +206,7 @@ fn killed_stages_go_on_with_residual_committee_and_average_and_give_the_same_byt
         child.kill().unwrap();
         child.wait().unwrap();
         let said = stopped.stage(stage, &all);
-        assert!(said.contains(" goes on from its checkpoint"), "{stage} said: {said}");
+        assert!(said.contains(" resumes from its checkpoint"), "{stage} said: {said}");
     }
     assert!(published(&whole.store(), &KINDS) == published(&stopped.store(), &KINDS), "other bytes");
 }

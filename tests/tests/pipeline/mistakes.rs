@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use delt_formats::{DatasetReader, NamedTensor, Picture, TensorValues, read_safetensors, write_safetensors};
+use delt_formats::{DatasetReader, NamedTensor, RgbImage, TensorValues, read_safetensors, write_safetensors};
 use delt_tests::binaries::{Run, STAGES, program};
 use delt_tests::workspace;
 use flate2::write::GzEncoder;
@@ -81,7 +81,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
 }
 
 fn png(width: u32, height: u32, value: u8) -> Vec<u8> {
-    Picture { width, height, rgb: vec![value; (width * height * 3) as usize] }.encode_png().unwrap()
+    RgbImage { width, height, rgb: vec![value; (width * height * 3) as usize] }.encode_png().unwrap()
 }
 
 /// Files as users have them, and a store with a teacher and initial images.
@@ -108,14 +108,14 @@ fn pipelines(folder: &Path) {
     put(folder, "incomplete.yaml", b"description: too little\nseed: 0\n");
     put(folder, "sweeps/s.yaml", b"{description: d, pipelines: [gone]}\n");
     for (name, source) in [
-        ("folder", "{kind: image_folder, path: pictures}"),
-        ("split", "{kind: image_folder, path: pictures, test_fraction: 0.5, split_seed: 0}"),
+        ("folder", "{kind: image_folder, path: images}"),
+        ("split", "{kind: image_folder, path: images, test_fraction: 0.5, split_seed: 0}"),
         ("cifar", "{kind: cifar10, path: archive}"),
         (
             "table",
             "{kind: huggingface_parquet, path: table, image_column: image, label_column: label, test_fraction: 0.5, split_seed: 0}",
         ),
-        ("tiny-imagenet", "{kind: tiny_imagenet, path: pictures}"),
+        ("tiny-imagenet", "{kind: tiny_imagenet, path: images}"),
     ] {
         let root = workspace().join("tests/pipelines/tiny.yaml").canonicalize().unwrap();
         let text = format!("extends: {}\ningest:\n  source: {source}\n", root.display());
@@ -123,44 +123,44 @@ fn pipelines(folder: &Path) {
     }
 }
 
-/// Folders of pictures, and pictures that are none.
+/// Folders of images, and images that are none.
 fn pictures(folder: &Path) {
-    let grey = png(8, 8, 100);
-    put(folder, "flat/a.png", &grey);
-    put(folder, "single/train/cat/a.png", &grey);
-    put(folder, "single/val/cat/a.png", &grey);
-    put(folder, "nested/photos/train/cat/a.png", &grey);
+    let gray = png(8, 8, 100);
+    put(folder, "flat/a.png", &gray);
+    put(folder, "single/train/cat/a.png", &gray);
+    put(folder, "single/val/cat/a.png", &gray);
+    put(folder, "nested/photos/train/cat/a.png", &gray);
     for (tree, file, bytes) in [
-        ("text", "c.png", b"no picture".to_vec()),
+        ("text", "c.png", b"no image".to_vec()),
         ("webp", "c.png", b"RIFF\x24\0\0\0WEBPVP8 ".to_vec()),
-        ("cut", "c.png", grey[..grey.len() - 20].to_vec()),
+        ("cut", "c.png", gray[..gray.len() - 20].to_vec()),
         ("long", "c.png", png(600, 2, 0)),
         ("bomb", "c.png", claiming(60_000, 60_000)),
-        ("uniform", "c.png", grey.clone()),
+        ("uniform", "c.png", gray.clone()),
     ] {
         for (class, name) in [("cat", "a.png"), ("cat", "b.png"), ("dog", "a.png"), ("dog", "b.png")] {
-            put(folder, &format!("{tree}/train/{class}/{name}"), &grey);
+            put(folder, &format!("{tree}/train/{class}/{name}"), &gray);
         }
         put(folder, &format!("{tree}/train/cat/{file}"), &bytes);
-        put(folder, &format!("{tree}/val/cat/a.png"), &grey);
-        put(folder, &format!("{tree}/val/dog/a.png"), &grey);
+        put(folder, &format!("{tree}/val/cat/a.png"), &gray);
+        put(folder, &format!("{tree}/val/dog/a.png"), &gray);
     }
-    put(folder, "strangers/train/cat/a.png", &grey);
-    put(folder, "strangers/train/dog/a.png", &grey);
-    put(folder, "strangers/val/horse/a.png", &grey);
-    put(folder, "few/cat/a.png", &grey);
-    put(folder, "few/dog/a.png", &grey);
-    put(folder, "few/dog/b.png", &grey);
+    put(folder, "strangers/train/cat/a.png", &gray);
+    put(folder, "strangers/train/dog/a.png", &gray);
+    put(folder, "strangers/val/horse/a.png", &gray);
+    put(folder, "few/cat/a.png", &gray);
+    put(folder, "few/dog/a.png", &gray);
+    put(folder, "few/dog/b.png", &gray);
     for class in 0..10 {
         for image in 0..=u32::from(class == 4) {
-            put(folder, &format!("theirs/new{class:03}/{image}.png"), &grey);
+            put(folder, &format!("theirs/new{class:03}/{image}.png"), &gray);
         }
     }
-    put(folder, "strange/zero/0.png", &grey);
-    put(folder, "unreadable/00000/0.png", b"no picture");
+    put(folder, "strange/zero/0.png", &gray);
+    put(folder, "unreadable/00000/0.png", b"no image");
 }
 
-/// A grey PNG whose header claims other sides.
+/// A gray PNG whose header claims other sides.
 fn claiming(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = png(1, 1, 0);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
@@ -187,7 +187,7 @@ fn archives(folder: &Path) {
         archive.append(&header, bytes).unwrap();
     };
     let file = tar::EntryType::Regular;
-    write("photos.tar.gz", &|archive| add(archive, "photos/cat.png", file, b"no picture"));
+    write("photos.tar.gz", &|archive| add(archive, "photos/cat.png", file, b"no image"));
     write("link.tar.gz", &|archive| add(archive, "c/test_batch.bin", tar::EntryType::Symlink, b""));
     write("device.tar.gz", &|archive| add(archive, "c/test_batch.bin", tar::EntryType::Char, b""));
     write("outside.tar.gz", &|archive| add(archive, "../../test_batch.bin", file, b""));

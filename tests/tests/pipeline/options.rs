@@ -48,7 +48,7 @@ fn mixup_shared_labels_and_another_ranker_go_through_all_stages() {
     assert!(table.contains("image-iterations") && table.contains(" 1000 "), "{table}");
     let recipe = "\ndelt: teacher convnet2-w8; ipc 3, medium, EarlyLate MI 40 RI 20, lr 0.1; convnet2-w8, KL at T 4, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 3 epochs, batch 10, \
         bn_momentum 0.1, no RandAugment, crop 0.5 to 1, no flip, MixUp alpha 0.8\n";
-    assert!(table.ends_with(recipe), "{table}");
+    assert!(table.contains(recipe), "{table}");
     let (_, evaluation) = run.pointed("tiny/delt/evaluation", "evaluation");
     assert_eq!(evaluation.facts["students"].as_array().unwrap().len(), 2);
     assert_eq!(evaluation.provenance.config["lr"], 0.001);
@@ -145,7 +145,7 @@ fn more_logits_than_classes_are_refused() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let expected =
-        "`relabel.labels.keep.top_k`: found 10 of 10 classes, which is all of them; take keep: full";
+        "`relabel.labels.keep.top_k`: found 10 of 10 classes, which is all of them; use keep: full";
     assert!(said.contains(expected), "{said}");
 }
 
@@ -171,7 +171,7 @@ fn a_selection_that_covers_its_candidates_is_less_alike() {
     assert_eq!((images.len(), more_inputs), (30, inputs + 1));
 }
 
-/// Image ids of the initial images of a run, by class and slot, with the pictures.
+/// Image ids of the initial images of a run, by class and slot, with the images.
 fn initial(run: &Run) -> Vec<(u32, u32, u64, Vec<u8>)> {
     let (folder, _) = run.pointed("tiny/delt/initial", "initial");
     let rows = InitialReader::open(folder.join("initial.parquet")).unwrap().rows().map(Result::unwrap);
@@ -247,13 +247,13 @@ fn a_dry_run_of_the_synthesis_prints_its_schedule() {
 #[test]
 fn a_large_run_on_a_cpu_says_first_how_long_it_takes_and_what_to_run_instead() {
     let run = Run::new();
-    let settings = ["--branch", "delt", "--set", "smaller_pipeline=demo"];
+    let settings = ["--branch", "delt", "--set", "smaller_pipeline=digits"];
     run.stage("ingest", &settings);
     let said = run.stage("teacher-train", &settings);
     let forecast = said.find("tiny: about ").unwrap();
     assert!(forecast < said.find(" images ahead").unwrap(), "{said}");
     for part in
-        ["on this device to the end (teacher-train ", "evaluate ", "for a desktop there is `make demo`"]
+        ["on this device to the end (teacher-train ", "evaluate ", "for a desktop there is `make digits`"]
     {
         assert!(said.contains(part), "{said}");
     }

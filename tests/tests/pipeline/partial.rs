@@ -1,6 +1,6 @@
 //! Parts of a run: what a change makes again and why, what a pipeline leaves behind, images that another project made.
 
-use delt_formats::{Picture, SyntheticReader};
+use delt_formats::{RgbImage, SyntheticReader};
 use delt_tests::binaries::{Run, program};
 
 const DELT: [&str; 2] = ["--branch", "delt"];
@@ -43,7 +43,7 @@ fn cleaning_a_pipeline_leaves_what_others_lead_to() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    let whole = delt_formats::Store::open(&run.store()).unwrap();
+    let whole = delt_store::Store::open(&run.store()).unwrap();
     let teacher = whole.pointer("tiny/delt/teacher").unwrap().unwrap();
     whole.point("other/delt/teacher", teacher.kind, &teacher.key).unwrap();
     assert_eq!(
@@ -58,14 +58,14 @@ fn cleaning_a_pipeline_leaves_what_others_lead_to() {
 }
 
 #[test]
-fn images_of_another_project_are_labelled_and_evaluated() {
+fn images_of_another_project_are_labeled_and_evaluated() {
     let (theirs, ours) = (Run::new(), Run::new());
     theirs.up_to("delt-synthesize", &DELT);
     let parquet = theirs.pointed("tiny/delt/synthetic", "synthetic").0.join("synthetic.parquet");
     let pictures = |run: &Run| -> Vec<(u32, Vec<u8>)> {
         let file = run.pointed("tiny/delt/synthetic", "synthetic").0.join("synthetic.parquet");
         let rows = SyntheticReader::open(file).unwrap().rows().map(Result::unwrap).collect::<Vec<_>>();
-        rows.into_iter().map(|row| (row.label, Picture::decode(&row.png).unwrap().rgb)).collect()
+        rows.into_iter().map(|row| (row.label, RgbImage::decode(&row.png).unwrap().rgb)).collect()
     };
     let expected = pictures(&theirs);
     assert_eq!(expected.len(), 30);

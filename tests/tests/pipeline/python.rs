@@ -187,7 +187,7 @@ fn torch_python() -> Result<PathBuf, String> {
 }
 
 #[test]
-fn the_python_of_the_documentation_builds_the_views_that_the_teacher_labelled_and_trains_on_them() {
+fn the_python_of_the_documentation_builds_the_views_that_the_teacher_labeled_and_trains_on_them() {
     let python = match torch_python() {
         Ok(python) => python,
         Err(reason) => {

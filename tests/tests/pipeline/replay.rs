@@ -1,9 +1,9 @@
 //! What stands in an artifact is what the next stage uses.
 
 use delt_augment::build_views;
-use delt_formats::{LabelsReader, Normalization, Picture, SyntheticReader, TeacherFacts};
-use delt_harness::config::relabel::TeacherMode;
+use delt_formats::{LabelsReader, Normalization, RgbImage, SyntheticReader, TeacherFacts};
 use delt_networks::FrozenNetwork;
+use delt_pipeline::config::relabel::TeacherMode;
 use delt_tests::binaries::{KINDS, Run, STAGES, published};
 use relabel::soft_label::Labeller;
 
@@ -23,14 +23,13 @@ fn the_pipeline_ends_in_a_table_and_a_second_run_computes_nothing() {
 }
 
 /// Largest difference between the stored logits of the `delt` branch and those of its teacher on the replayed views,
-/// normalised with the given constants; relative to logits above 1.
+/// normalized with the given constants; relative to logits above 1.
 pub(crate) fn largest_difference(run: &Run, normalization: Normalization) -> f32 {
     let (teacher, manifest) = run.pointed("tiny/delt/teacher", "teacher");
     let facts: TeacherFacts = manifest.facts_as().unwrap();
     let device = delt_device::open("flex").unwrap().device;
     let weights = teacher.join("weights.safetensors");
-    let teacher =
-        FrozenNetwork::load(&facts.architecture, 10, facts.size as usize, &weights, &device).unwrap();
+    let teacher = FrozenNetwork::load(&facts, 10, &weights, &device).unwrap();
     let labeller = Labeller {
         teacher,
         committee: Vec::new(),
@@ -42,8 +41,8 @@ pub(crate) fn largest_difference(run: &Run, normalization: Normalization) -> f32
 
     let (synthetic, _) = run.pointed("tiny/delt/synthetic", "synthetic");
     let reader = SyntheticReader::open(synthetic.join("synthetic.parquet")).unwrap();
-    let pictures: Vec<Picture> =
-        reader.rows().map(|row| Picture::decode(&row.unwrap().png).unwrap()).collect();
+    let pictures: Vec<RgbImage> =
+        reader.rows().map(|row| RgbImage::decode(&row.unwrap().png).unwrap()).collect();
     let (labels, _) = run.pointed("tiny/delt/labels-4663", "labels");
     let rows = LabelsReader::open(labels.join("labels.parquet")).unwrap().epoch(1).unwrap();
     let mut largest = 0.0_f32;

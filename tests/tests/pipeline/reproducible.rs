@@ -109,7 +109,7 @@ fn with_stops(stop: impl Fn(Child, &str)) -> Run {
             stop(child, stage);
         }
         let said = run.stage(stage, &LONGER);
-        assert_eq!(said.contains(" goes on from its checkpoint"), stopped.is_some(), "{stage} said: {said}");
+        assert_eq!(said.contains(" resumes from its checkpoint"), stopped.is_some(), "{stage} said: {said}");
     }
     run
 }
@@ -132,7 +132,7 @@ fn killed_and_interrupted_stages_go_on_and_give_the_same_bytes() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{stage}: {said}");
-        let expected = "interrupted; finished work is kept, run the same command again to go on";
+        let expected = "interrupted; finished work is saved, run the same command again to resume";
         assert!(said.contains(expected), "{stage}: {said}");
     });
     assert!(whole == published(&interrupted.store(), &KINDS), "interrupted stages gave other bytes");
@@ -158,14 +158,14 @@ fn an_interrupted_scoring_goes_on_where_it_stopped_and_gives_the_same_bytes() {
     stderr.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
     assert!(
-        said.contains("interrupted; finished work is kept, run the same command again to go on"),
+        said.contains("interrupted; finished work is saved, run the same command again to resume"),
         "{said}"
     );
     assert!(walk(&run.store()).iter().any(|path| path.ends_with("scores.csv")), "no scores were kept");
     assert!(!run.store().join("runs/tiny/delt/scores.json").exists());
 
     let said = run.stage("init-select", &settings);
-    assert!(said.contains("tiny/delt/scores goes on from its checkpoint"), "{said}");
+    assert!(said.contains("tiny/delt/scores resumes from its checkpoint"), "{said}");
     let resumed = published(&run.store(), &["scores", "initial"]);
     let said = run.stage("init-select", &[&settings[..], &["--force"]].concat());
     assert!(!said.contains("goes on"), "{said}");

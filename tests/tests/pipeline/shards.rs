@@ -54,7 +54,7 @@ fn any_number_of_shards_in_any_order_gives_the_bytes_of_none() {
     assert!(many.manifests("labels_part").len() >= 3);
 
     // once joined, no run leads to a part any more
-    let pointers = delt_formats::Store::open(&many.store()).unwrap().pointers().unwrap();
+    let pointers = delt_store::Store::open(&many.store()).unwrap().pointers().unwrap();
     assert!(pointers.iter().all(|pointer| !pointer.run.contains("part")), "{pointers:?}");
 }
 
@@ -66,7 +66,7 @@ fn parts_are_forgotten_however_the_whole_was_made() {
     let sharded = [&labels[..], &["--shards", "2", "--shard", "0"]].concat();
     run.stage("relabel", &sharded);
     let parts = || -> Vec<String> {
-        let pointers = delt_formats::Store::open(&run.store()).unwrap().pointers().unwrap();
+        let pointers = delt_store::Store::open(&run.store()).unwrap().pointers().unwrap();
         pointers.into_iter().map(|pointer| pointer.run).filter(|run| run.contains(".parts-")).collect()
     };
     assert_eq!(parts().len(), 2, "one of each student");

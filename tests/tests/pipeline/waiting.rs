@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::process::Stdio;
 
-use delt_formats::{ArtifactKind, Claim, Digest, Store};
+use delt_formats::{ArtifactKind, Digest};
+use delt_store::{Claim, Store};
 use delt_tests::binaries::{KINDS, Run, published};
 
 #[test]
@@ -44,6 +45,6 @@ fn a_damaged_artifact_is_named_and_made_again_to_the_same_bytes() {
     let said = run.stage("ingest", &["--branch", "delt"]);
     let damage =
         format!("ingest: tiny/delt/dataset was damaged ({}: has 1000 bytes, expected ", file.display());
-    assert!(said.starts_with(&damage) && said.contains(") and is made again\n"), "{said}");
+    assert!(said.starts_with(&damage) && said.contains(") and is recomputed\n"), "{said}");
     assert!(before == published(&run.store(), &KINDS[..1]), "made again to other bytes");
 }

@@ -1,16 +1,16 @@
-//! A recovery that goes on from its checkpoint ends as one that was never stopped, wherever that was.
+//! A recovery that resumes from its checkpoint ends as one that was never stopped, wherever that was.
 
 use std::path::Path;
 
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{CropBox, NamedTensor, TensorValues, TraceRow, read_safetensors, write_safetensors};
-use delt_harness::config::synthesize::{OptimizerState, Synthesize};
+use delt_pipeline::config::synthesize::{OptimizerState, Synthesize};
+use delt_pipeline::early_late::BatchSchedule;
 use delt_synthesize::augmentation::Augmentation;
-use delt_synthesize::checkpoint::{Checkpoints, FinishedBatch};
-use delt_synthesize::early_late::BatchSchedule;
-use delt_synthesize::recover::{Recovery, RecoveryTeacher, lr_at};
-use delt_synthesize::synthesize::noise;
+use delt_synthesize::checkpoint::{CheckpointError, Checkpoints};
+use delt_synthesize::early_late_recovery::noise;
+use delt_synthesize::recover::{FinishedBatch, Recovery, RecoveryTeacher};
 
 use crate::{SIZE, batches, settings, teacher};
 
@@ -35,8 +35,13 @@ pub(crate) fn step_to(
         let (index, size) = (recovery.iteration, SIZE as u32);
         let augmentation =
             Augmentation::draw(config, &Draws::new(2), batch.batch, index, batch.iterations, size);
-        recovery.step(teacher, config, &augmentation, &classes()).expect("the step is made");
+        recovery.step(teacher, &augmentation, &classes()).expect("the step is made");
     }
+}
+
+/// Puts back the state inside batch 0.
+pub(crate) fn restore(checkpoints: &Checkpoints<'_>, recovery: &mut Recovery) -> Result<(), CheckpointError> {
+    recovery.restore(&checkpoints.state(0)?.expect("a state was kept"))
 }
 
 /// All that a recovery has come to.
@@ -54,7 +59,7 @@ fn a_restored_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
         let config = Synthesize { optimizer_state, ..settings() };
         let batch = &batches(&config)[0];
         assert_eq!(batch.rounds.iter().map(Vec::len).collect::<Vec<_>>(), [4, 6, 8]);
-        let (device, teacher) = (Device::flex(), teacher(&Device::flex()));
+        let teacher = teacher(&Device::flex());
         let mut whole = start(&config, batch);
         step_to(&mut whole, 6, &config, batch, &teacher);
         let whole = outcome(&whole, &teacher);
@@ -66,11 +71,10 @@ fn a_restored_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
             let checkpoints = Checkpoints::new(folder.path());
             let mut first = start(&config, batch);
             step_to(&mut first, stopped, &config, batch, &teacher);
-            checkpoints.keep_state(0, &first).expect("kept");
+            checkpoints.keep_state(0, &first.save().expect("readable")).expect("kept");
 
             let mut second = start(&config, batch);
-            let lr_of = |iteration| lr_at(&config, batch, iteration);
-            checkpoints.restore(0, &mut second, &lr_of, &device).expect("restored");
+            restore(&checkpoints, &mut second).expect("restored");
             assert_eq!(outcome(&second, &teacher), outcome(&first, &teacher), "{stopped} iterations");
             step_to(&mut second, 6, &config, batch, &teacher);
             assert_eq!(outcome(&second, &teacher), whole, "{optimizer_state:?}, stopped after {stopped}");
@@ -86,7 +90,7 @@ fn losses_that_are_read_later_are_the_same() {
         let mut recovery = start(&config, batch);
         step_to(&mut recovery, 6, &config, batch, teacher);
         let read_by_itself = recovery.trace.len();
-        recovery.read_losses(&config, &classes()).expect("read");
+        recovery.read_losses(&classes()).expect("read");
         (read_by_itself, outcome(&recovery, teacher))
     };
     let (at_once, expected) = run(&teacher(&Device::flex()));
@@ -106,7 +110,7 @@ fn a_loss_that_is_no_number_is_named_by_its_iteration_whenever_it_is_read() {
         recovery.active = recovery.active.mul_scalar(f32::NAN);
         let whole = CropBox { top: 0, left: 0, height: SIZE as u32, width: SIZE as u32 };
         let augmentation = Augmentation { crop: whole, flip: false, roll: (0, 0) };
-        let mut step = || recovery.step(&teacher, &config, &augmentation, &classes());
+        let mut step = || recovery.step(&teacher, &augmentation, &classes());
         let error = step().and_then(|()| step()).expect_err("refused");
         assert_eq!(
             error.to_string(),
@@ -125,15 +129,15 @@ fn a_finished_batch_comes_back_and_its_inner_state_goes() {
     let checkpoints = Checkpoints::new(folder.path());
     let mut recovery = start(&config, batch);
     step_to(&mut recovery, 6, &config, batch, &teacher);
-    checkpoints.keep_state(0, &recovery).expect("kept");
+    checkpoints.keep_state(0, &recovery.save().expect("readable")).expect("kept");
     let (images, _, _, trace) = outcome(&recovery, &teacher);
     let finished = FinishedBatch { images, trace };
     assert!(!checkpoints.has_finished(0));
-    checkpoints.keep_finished(0, &finished).expect("kept");
+    checkpoints.keep_finished(0, &finished.save()).expect("kept");
     assert!(checkpoints.has_finished(0));
     assert!(!folder.path().join("batch-00000-state.safetensors").exists());
-    let lr_of = |iteration| lr_at(&config, batch, iteration);
-    assert_eq!(checkpoints.finished(batch, &lr_of).expect("readable"), finished);
+    let kept = checkpoints.finished(0).expect("readable");
+    assert_eq!(FinishedBatch::read(&kept, batch, &config).expect("readable"), finished);
 }
 
 /// What is said of a state after three iterations in which one tensor was changed.
@@ -143,16 +147,15 @@ fn refusal(folder: &Path, change: impl Fn(&mut Vec<NamedTensor>)) -> String {
     let (checkpoints, teacher) = (Checkpoints::new(folder), teacher(&Device::flex()));
     let mut recovery = start(&config, batch);
     step_to(&mut recovery, 3, &config, batch, &teacher);
-    checkpoints.keep_state(0, &recovery).expect("kept");
+    checkpoints.keep_state(0, &recovery.save().expect("readable")).expect("kept");
     let path = folder.join("batch-00000-state.safetensors");
     let (mut tensors, _) = read_safetensors(&path).expect("readable");
     change(&mut tensors);
     write_safetensors(&path, &tensors, None).expect("written");
     // as if it had been kept so
     std::fs::remove_file(folder.join("batch-00000-state.safetensors.blake3")).expect("removed");
-    let lr_of = |iteration| lr_at(&config, batch, iteration);
     let mut other = start(&config, batch);
-    let restored = checkpoints.restore(0, &mut other, &lr_of, &Device::flex());
+    let restored = restore(&checkpoints, &mut other);
     restored.expect_err("refused").to_string()
 }
 
@@ -195,13 +198,12 @@ fn a_state_of_which_one_byte_has_changed_is_refused() {
     let checkpoints = Checkpoints::new(folder.path());
     let mut recovery = start(&config, batch);
     step_to(&mut recovery, 3, &config, batch, &teacher);
-    checkpoints.keep_state(0, &recovery).expect("kept");
+    checkpoints.keep_state(0, &recovery.save().expect("readable")).expect("kept");
     let path = folder.path().join("batch-00000-state.safetensors");
     let mut bytes = std::fs::read(&path).expect("readable");
     *bytes.last_mut().expect("bytes") ^= 1;
     std::fs::write(&path, bytes).expect("written");
-    let lr_of = |iteration| lr_at(&config, batch, iteration);
-    let restored = checkpoints.restore(0, &mut start(&config, batch), &lr_of, &Device::flex());
+    let restored = restore(&checkpoints, &mut start(&config, batch));
     assert_eq!(
         restored.expect_err("refused").to_string(),
         format!(
@@ -216,11 +218,9 @@ fn a_checkpoint_that_cannot_be_read_or_written_names_the_file_and_the_next_step(
     let config = settings();
     let batch = &batches(&config)[0];
     let folder = tempfile::tempdir().expect("temporary folder");
-    let lr_of = |iteration| lr_at(&config, batch, iteration);
     let state = folder.path().join("batch-00000-state.safetensors");
     std::fs::write(&state, "half a checkpoint").expect("written");
-    let restored =
-        Checkpoints::new(folder.path()).restore(0, &mut start(&config, batch), &lr_of, &Device::flex());
+    let restored = restore(&Checkpoints::new(folder.path()), &mut start(&config, batch));
     assert_eq!(
         restored.expect_err("refused").to_string(),
         format!(
@@ -229,11 +229,11 @@ fn a_checkpoint_that_cannot_be_read_or_written_names_the_file_and_the_next_step(
         )
     );
     let absent = folder.path().join("absent");
-    let kept = Checkpoints::new(&absent).keep_state(0, &start(&config, batch));
+    let kept = Checkpoints::new(&absent).keep_state(0, &start(&config, batch).save().expect("readable"));
     assert_eq!(
         kept.expect_err("refused").to_string(),
         format!(
-            "{}: the checkpoint cannot be written; see to space and permissions there, and run the stage again to go on",
+            "{}: the checkpoint cannot be written; check free space and permissions there, and run the stage again to resume",
             absent.join("batch-00000-state.safetensors").display()
         )
     );
@@ -246,14 +246,14 @@ fn pixels_that_are_no_numbers_are_not_kept() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let checkpoints = Checkpoints::new(folder.path());
     let mut recovery = start(&config, batch);
-    checkpoints.keep_state(0, &recovery).expect("kept");
+    checkpoints.keep_state(0, &recovery.save().expect("readable")).expect("kept");
     let state = folder.path().join("batch-00000-state.safetensors");
     let before = std::fs::read(&state).expect("readable");
     recovery.active = recovery.active.mul_scalar(f32::NAN);
     assert_eq!(
-        checkpoints.keep_state(0, &recovery).expect_err("refused").to_string(),
+        checkpoints.keep_state(0, &recovery.save().expect("readable")).expect_err("refused").to_string(),
         format!(
-            "{}: `pixels` would hold values that are no numbers, so the checkpoint before stays; lower synthesize.lr",
+            "{}: `pixels` would hold values that are NaN or infinite, so the previous checkpoint stays; lower synthesize.lr",
             state.display()
         )
     );

@@ -7,13 +7,14 @@ mod residual;
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
-use delt_harness::config::committee::Guides;
-use delt_harness::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
-use delt_harness::config::target::Target;
 use delt_networks::{FrozenNetwork, Network};
-use delt_synthesize::early_late::{BatchSchedule, EarlyLate};
+use delt_pipeline::config::committee::Guides;
+use delt_pipeline::config::method::Method;
+use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
+use delt_pipeline::config::target::Target;
+use delt_pipeline::early_late::EarlyLateConfig;
+use delt_pipeline::early_late::{BatchSchedule, EarlyLate};
 use delt_synthesize::recover::RecoveryTeacher;
-use delt_synthesize::stage::schedule_config;
 
 const SIZE: usize = 8;
 
@@ -44,13 +45,14 @@ fn settings() -> Synthesize {
         target: Target::default(),
         teachers: Guides::Teacher,
         convolution_statistics: None,
+        method: Method::default(),
         import: None,
     }
 }
 
 /// Two classes of four images each.
 fn batches(config: &Synthesize) -> Vec<BatchSchedule> {
-    EarlyLate::new(&schedule_config(config, 4), 0..2, &Draws::new(0)).batches
+    EarlyLate::new(&EarlyLateConfig::of(config, 4), 0..2, &Draws::new(0)).batches
 }
 
 fn network(device: &Device) -> FrozenNetwork {

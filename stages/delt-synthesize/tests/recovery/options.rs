@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
 use delt_formats::{CropBox, Normalization};
-use delt_harness::config::synthesize::{LrSchedule, OptimizerState, Synthesize};
 use delt_networks::FrozenNetwork;
+use delt_pipeline::config::synthesize::{LrSchedule, OptimizerState, Synthesize};
 use delt_synthesize::adam::PixelAdam;
 use delt_synthesize::augmentation::Augmentation;
+use delt_synthesize::early_late_recovery::noise;
 use delt_synthesize::recover::{RecoveryTeacher, lr_at, values};
-use delt_synthesize::synthesize::noise;
 
 use crate::{SIZE, batches, network, settings};
 

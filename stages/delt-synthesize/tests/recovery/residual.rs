@@ -2,13 +2,12 @@
 
 use burn::tensor::Device;
 use delt_augment::draws::Draws;
-use delt_harness::config::residual::Residual;
-use delt_harness::config::synthesize::{OptimizerState, Synthesize};
+use delt_pipeline::config::residual::Residual;
+use delt_pipeline::config::synthesize::{OptimizerState, Synthesize};
 use delt_synthesize::checkpoint::Checkpoints;
-use delt_synthesize::recover::lr_at;
-use delt_synthesize::synthesize::noise;
+use delt_synthesize::early_late_recovery::noise;
 
-use crate::checkpoints::{outcome, start, step_to};
+use crate::checkpoints::{outcome, restore, start, step_to};
 use crate::{SIZE, batches, settings, teacher};
 
 /// Blocks of three iterations in a recovery of six, in which images join after two and four.
@@ -27,15 +26,15 @@ fn joined_images_keep_their_share_and_take_the_rest_from_what_they_started_from(
         outcome(&recovery, &teacher).0
     };
     assert_eq!(run(&plain, 2), run(&blended, 2), "blended before the block ended");
-    let (optimised, found) = (run(&plain, 3), run(&blended, 3));
+    let (optimized, found) = (run(&plain, 3), run(&blended, 3));
     let initial = noise(&Draws::new(1), batch, SIZE);
     let pixels = 3 * SIZE * SIZE;
     for (at, join) in batch.joins.iter().enumerate() {
         let image = at * pixels..(at + 1) * pixels;
-        let pixels = optimised[image.clone()].iter().zip(&initial[image.clone()]).zip(&found[image]);
-        for ((optimised, initial), found) in pixels {
+        let pixels = optimized[image.clone()].iter().zip(&initial[image.clone()]).zip(&found[image]);
+        for ((optimized, initial), found) in pixels {
             // images of the last round wait, and are clipped while they do
-            let expected = if *join < 2 { 0.75 * optimised + 0.25 * initial } else { *optimised };
+            let expected = if *join < 2 { 0.75 * optimized + 0.25 * initial } else { *optimized };
             assert!((found - expected).abs() < 1e-6, "image {at}: {found}, expected {expected}");
         }
     }
@@ -66,7 +65,7 @@ fn a_blended_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
     ] {
         let config = Synthesize { optimizer_state, ..blended(restart_adam) };
         let batch = &batches(&config)[0];
-        let (device, teacher) = (Device::flex(), teacher(&Device::flex()));
+        let teacher = teacher(&Device::flex());
         let mut whole = start(&config, batch);
         step_to(&mut whole, 6, &config, batch, &teacher);
         for stopped in 1..6 {
@@ -74,10 +73,9 @@ fn a_blended_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
             let checkpoints = Checkpoints::new(folder.path());
             let mut first = start(&config, batch);
             step_to(&mut first, stopped, &config, batch, &teacher);
-            checkpoints.keep_state(0, &first).expect("kept");
+            checkpoints.keep_state(0, &first.save().expect("readable")).expect("kept");
             let mut second = start(&config, batch);
-            let lr_of = |iteration| lr_at(&config, batch, iteration);
-            checkpoints.restore(0, &mut second, &lr_of, &device).expect("restored");
+            restore(&checkpoints, &mut second).expect("restored");
             step_to(&mut second, 6, &config, batch, &teacher);
             assert_eq!(outcome(&second, &teacher), outcome(&whole, &teacher), "stopped after {stopped}");
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
@@ -68,7 +68,7 @@ fn cifar100_gives_fine_labels_and_pixels_in_their_place() {
     assert_eq!(dataset.classes, ["apple", "bear", "bus"]);
     assert_eq!(dataset.train.iter().map(|row| row.label).collect::<Vec<_>>(), [2, 0, 1]);
     assert_eq!(dataset.train_paths(), ["train/00000.png", "train/00001.png", "train/00002.png"]);
-    let picture = Picture::decode(&dataset.train[1].bytes).unwrap();
+    let picture = RgbImage::decode(&dataset.train[1].bytes).unwrap();
     assert_eq!((picture.width, picture.height), (32, 32));
     assert_eq!(picture.rgb[..6], [11, 0, 0, 11, 1, 0]);
     assert_eq!(picture.rgb[(5 * 32 + 3) * 3..][..3], [11, 3, 5], "column 3 of row 5");
@@ -89,7 +89,8 @@ fn cifar10_reads_its_batches_in_order_wherever_they_lie_in_the_archive() {
     members.push(("c/data_batch_2.bin", [record(&[0], 20), record(&[1], 21)].concat()));
     let path = archive(dir.path(), "any-name.tar.gz", &members);
     let dataset = ingest(&section("cifar10", &path)).unwrap();
-    let reds: Vec<u8> = dataset.train.iter().map(|row| Picture::decode(&row.bytes).unwrap().rgb[0]).collect();
+    let reds: Vec<u8> =
+        dataset.train.iter().map(|row| RgbImage::decode(&row.bytes).unwrap().rgb[0]).collect();
     assert_eq!(reds, [1, 20, 21, 3, 4, 5]);
     assert_eq!(dataset.classes, ["airplane", "automobile"]);
     let limited = ingest(&format!("{}\nmax_train_per_class: 1", section("cifar10", &path))).unwrap();
@@ -122,7 +123,7 @@ fn refusals_name_the_archive() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     let message = refusal(&section("cifar100", &path));
-    assert!(message.starts_with(&format!("{shown}: is no whole gzipped tar archive (")), "{message}");
+    assert!(message.starts_with(&format!("{shown}: is not a complete gzipped tar archive (")), "{message}");
     assert!(message.ends_with("; download it again"), "{message}");
     assert_eq!(
         refusal(&section("cifar100", &dir.path().join("no.tar.gz"))),
@@ -170,7 +171,7 @@ fn a_damaged_end_of_the_archive_is_found_by_its_checksum() {
     assert_eq!(
         refusal(&section("cifar100", &path)),
         format!(
-            "{}: is no whole gzipped tar archive (corrupt gzip stream does not have a matching checksum); download it again",
+            "{}: is not a complete gzipped tar archive (corrupt gzip stream does not have a matching checksum); download it again",
             path.display()
         )
     );

@@ -1,6 +1,6 @@
 //! The embedded digits.
 
-use delt_formats::picture::Picture;
+use delt_formats::rgb_image::RgbImage;
 
 use crate::made_up::ingest;
 
@@ -29,7 +29,7 @@ fn the_first_digit_is_the_published_zero() {
     let dataset = ingest(SECTION).unwrap();
     let first = dataset.train.iter().chain(&dataset.test).find(|row| row.path == "digits/0000.png").unwrap();
     assert_eq!(first.label, 0);
-    let picture = Picture::decode(&first.bytes).unwrap();
+    let picture = RgbImage::decode(&first.bytes).unwrap();
     assert_eq!((picture.width, picture.height), (8, 8));
     // digits.csv, first line: 0,0,5,13,9,1,0,0 in the first row; 5 of 16 is 79.7 of 255
     let row: Vec<u8> = picture.rgb[..24].iter().copied().step_by(3).collect();

@@ -172,7 +172,7 @@ fn when_all_mirrors_fail_each_is_named_with_its_reason() {
         fetch(&archive, dir.path()).unwrap_err().to_string(),
         format!(
             "data.tar.gz could not be downloaded: {gone}: answered HTTP status 503; {wrong}: sent a file of SHA-256 \
-             {found}, expected {}; what has arrived is kept and the next run goes on from there; or fetch the file \
+             {found}, expected {}; what has arrived is kept and the next run resumes from there; or fetch the file \
              yourself and give DATA=path",
             archive.sha256
         )

@@ -1,81 +1,23 @@
-//! Made-up pictures of every kind, and the way from a section of YAML to the rows of a dataset.
+//! Made-up images, and the way from a section of YAML to the rows of a dataset.
 
-use std::io::Write;
 use std::path::Path;
 
 use delt_formats::dataset::{DatasetFacts, DatasetReader, ImageRow};
-use delt_formats::picture::Picture;
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_harness::config::ingest::Ingest;
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-use ingest::source::OpenSource;
-use ingest::{IngestError, dataset};
+use delt_formats::rgb_image::RgbImage;
+use delt_pipeline::config::ingest as config;
+use ingest::download::Downloads;
+use ingest::source::Source;
+use ingest::{IngestError, dataset, sources};
 
-/// Colour type of palette PNGs.
-pub(crate) const PALETTE: u8 = 3;
-/// Colour type of RGB PNGs.
-pub(crate) const RGB: u8 = 2;
-
-/// A picture in which neighbouring pixels and channels differ, another one for each seed.
-pub(crate) fn picture(seed: u32, width: u32, height: u32) -> Picture {
+/// An image in which neighboring pixels and channels differ, another one for each seed.
+pub(crate) fn picture(seed: u32, width: u32, height: u32) -> RgbImage {
     let rgb = (0..width * height * 3).map(|i| ((i * 37 + seed * 101 + i * i % 23) % 256) as u8).collect();
-    Picture { width, height, rgb }
+    RgbImage { width, height, rgb }
 }
 
 pub(crate) fn png(seed: u32, width: u32, height: u32) -> Vec<u8> {
     picture(seed, width, height).encode_png().unwrap()
-}
-
-pub(crate) fn encoded_png(pixels: &[u8], width: u32, height: u32, color: ExtendedColorType) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(pixels, width, height, color).unwrap();
-    bytes
-}
-
-pub(crate) fn jpeg(pixels: &[u8], width: u32, height: u32, color: ExtendedColorType) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, 100).write_image(pixels, width, height, color).unwrap();
-    bytes
-}
-
-/// A PNG written chunk by chunk, for kinds no encoder at hand writes. `lines` are the unfiltered rows.
-pub(crate) fn png_of_chunks(color: u8, width: u32, lines: &[&[u8]], chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
-    let mut header = Vec::new();
-    header.extend(width.to_be_bytes());
-    header.extend((lines.len() as u32).to_be_bytes());
-    header.extend([8, color, 0, 0, 0]);
-    let mut data = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    for line in lines {
-        data.write_all(&[0]).unwrap();
-        data.write_all(line).unwrap();
-    }
-    let data = data.finish().unwrap();
-    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
-    let first: [(&[u8; 4], &[u8]); 1] = [(b"IHDR", &header)];
-    let last: [(&[u8; 4], &[u8]); 2] = [(b"IDAT", &data), (b"IEND", &[])];
-    for (name, content) in first.iter().chain(chunks).chain(&last) {
-        let mut crc = flate2::Crc::new();
-        crc.update(*name);
-        crc.update(content);
-        bytes.extend((content.len() as u32).to_be_bytes());
-        bytes.extend(*name);
-        bytes.extend(*content);
-        bytes.extend(crc.sum().to_be_bytes());
-    }
-    bytes
-}
-
-/// Puts an EXIF segment with an orientation behind the start of a JPEG: TIFF, big endian, one entry, tag 0x0112.
-pub(crate) fn with_orientation(mut jpeg: Vec<u8>, orientation: u8) -> Vec<u8> {
-    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
-    exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
-    let mut segment = vec![0xff, 0xe1];
-    segment.extend(u16::try_from(exif.len() + 2).unwrap().to_be_bytes());
-    segment.extend(exif);
-    jpeg.splice(2..2, segment);
-    jpeg
 }
 
 /// Writes a file and the folders above it.
@@ -101,16 +43,21 @@ impl Dataset {
     }
 }
 
+/// Opens the source of a section, downloading nothing.
+pub(crate) fn open(section: &config::Source) -> Result<Box<dyn Source>, IngestError> {
+    sources::open(section, &Downloads { folder: "no/such/folder".into(), is_allowed: false })
+}
+
 /// Reads the source of a section given as YAML into an artifact and the artifact into memory.
 pub(crate) fn ingest(section: &str) -> Result<Dataset, IngestError> {
-    let section: Ingest = serde_yaml::from_str(section).unwrap();
+    let section: config::Ingest = serde_yaml::from_str(section).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let source = OpenSource::open(&section.source, folder.path(), false)?;
+    let source = open(&section.source)?;
     let provenance = |classes: &[String]| {
         let config = serde_json::to_value(&section).unwrap();
         Provenance::new(ArtifactKind::Dataset, "ingest", 1, classes.to_vec(), config, 0, Default::default())
     };
-    let made = dataset::write(&section, &source, folder.path(), provenance)?;
+    let made = dataset::write(&section, &*source, folder.path(), provenance)?;
     let rows = |name: &str| {
         let reader = DatasetReader::open(folder.path().join(name)).unwrap();
         reader.expect_classes(&made.provenance.classes).unwrap();

@@ -8,7 +8,6 @@ mod download;
 mod huggingface;
 mod image_folder;
 mod made_up;
-mod pictures;
 mod real_data;
 mod session;
 mod tiny_imagenet;

@@ -1,11 +1,12 @@
 //! The stage as a whole: key, cache, pointers and dry run.
 
+use delt_pipeline::dag::Node;
 use std::path::Path;
 
-use delt_formats::store::Location;
 use delt_harness::args::Args;
-use delt_harness::plan::INGEST;
 use delt_harness::session::Session;
+use delt_pipeline::plan::INGEST;
+use delt_store::Location;
 
 use crate::made_up::{png, put};
 
@@ -44,10 +45,11 @@ fn all_branches_share_one_dataset_and_a_second_run_makes_nothing() {
     let digits = "{kind: embedded_digits, test_fraction: 0.3, split_seed: 0}";
     let first = session(work.path(), digits, false);
     ingest::run(&first).unwrap();
-    let entries: Vec<_> = first.branches().iter().map(|branch| first.dataset(branch).unwrap()).collect();
+    let entries: Vec<_> =
+        first.branches().iter().map(|branch| first.dag().entry(branch, Node::Dataset).unwrap()).collect();
     assert!(entries.len() >= 2);
     assert!(entries.iter().all(|entry| entry.manifest.key == entries[0].manifest.key));
-    let facts = first.dataset_facts(&first.branches()[0]).unwrap();
+    let facts = first.dag().dataset_facts(&first.branches()[0]).unwrap();
     assert_eq!(facts.train_images + facts.test_images, 1797);
     let train = entries[0].dir.join("train.parquet");
     let written = std::fs::metadata(&train).unwrap().modified().unwrap();
@@ -55,7 +57,10 @@ fn all_branches_share_one_dataset_and_a_second_run_makes_nothing() {
     assert_eq!(std::fs::metadata(&train).unwrap().modified().unwrap(), written);
     let other = session(work.path(), "{kind: embedded_digits, test_fraction: 0.3, split_seed: 1}", false);
     ingest::run(&other).unwrap();
-    assert_ne!(other.dataset(&other.branches()[0]).unwrap().manifest.key, entries[0].manifest.key);
+    assert_ne!(
+        other.dag().entry(&other.branches()[0], Node::Dataset).unwrap().manifest.key,
+        entries[0].manifest.key
+    );
 }
 
 #[test]
@@ -68,7 +73,7 @@ fn a_dry_run_writes_nothing_even_where_the_source_is_not_there() {
     }
     let digits = session(work.path(), "{kind: embedded_digits, test_fraction: 0.5, split_seed: 0}", true);
     ingest::run(&digits).unwrap();
-    assert!(digits.dataset(&digits.branches()[0]).is_err());
+    assert!(digits.dag().entry(&digits.branches()[0], Node::Dataset).is_err());
     assert!(!work.path().join("store").exists(), "a dry run created the store");
 }
 
@@ -87,7 +92,7 @@ fn a_source_read_again_by_force_gives_the_same_digests() {
         let read = |force| {
             let session = session_with(work.path(), source, |args| args.force = force);
             ingest::run(&session).unwrap();
-            session.dataset(&session.branches()[0]).unwrap()
+            session.dag().entry(&session.branches()[0], Node::Dataset).unwrap()
         };
         let first = read(false);
         let written = || std::fs::metadata(first.dir.join("train.parquet")).unwrap().modified().unwrap();
@@ -119,7 +124,7 @@ fn a_folder_that_moves_is_found_again_and_one_that_changes_is_not() {
         let session =
             session(work.path(), &format!("{{kind: image_folder, path: {}}}", path.display()), false);
         ingest::run(&session).unwrap();
-        session.dataset(&session.branches()[0]).unwrap().manifest.key
+        session.dag().entry(&session.branches()[0], Node::Dataset).unwrap().manifest.key
     };
     fill("here");
     fill("there");
@@ -145,7 +150,7 @@ fn a_list_of_files_has_no_part_in_the_key() {
         );
         let session = session(work.path(), &source, false);
         ingest::run(&session).unwrap();
-        session.dataset(&session.branches()[0]).unwrap().manifest.key
+        session.dag().entry(&session.branches()[0], Node::Dataset).unwrap().manifest.key
     };
     assert_eq!(key("here", true), key("there", true));
     assert_eq!(key("here", true), key("there", false));

@@ -1,22 +1,23 @@
 //! One row: what a branch came to, with the branches that measure the same images in another way folded into it.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use delt_augment::MixSpec;
 use delt_device::Opened;
 use delt_formats::canonical::Digest;
 use delt_formats::evaluation::{SUMMARY_FILE, Summary};
-use delt_formats::store::Entry;
 use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
-use delt_formats::{Picture, TeacherFacts};
-use delt_harness::config::evaluate::{Evaluate, Loss};
-use delt_harness::config::relabel::Relabel;
-use delt_harness::config::select::Strategy;
-use delt_harness::config::{Branch, Pipeline};
-use delt_harness::resolve::Role;
+use delt_formats::{SyntheticFacts, TeacherFacts};
 use delt_harness::session::Session;
-use delt_harness::table::{Score, if_made};
+use delt_harness::synthetic_images::decoded_images;
+use delt_harness::table::Score;
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::of_classes;
+use delt_pipeline::config::evaluate::{Evaluate, Loss};
+use delt_pipeline::config::relabel::Relabel;
+use delt_pipeline::config::{Branch, Pipeline};
+use delt_pipeline::dag::Node;
+use delt_pipeline::roles::Role;
+use delt_store::Entry;
 
 use crate::findings::RunRecord;
 use crate::robust_score::{augmentation_robust_score, label_robust_score};
@@ -87,9 +88,9 @@ pub struct Cost {
 enum Kind {
     /// A method by itself.
     Method,
-    /// The images of a method, learnt with hard labels.
+    /// The images of a method, learned with hard labels.
     Hard,
-    /// The images of a method, learnt without augmentation.
+    /// The images of a method, learned without augmentation.
     Plain,
 }
 
@@ -111,7 +112,7 @@ impl Evaluated<'_> {
         self.summary.last_mean / 100.0
     }
 
-    /// Whether both have learnt from the same images by the same recipe, but for what makes `measure` another kind of measure.
+    /// Whether both have learned from the same images by the same recipe, but for what makes `measure` another kind of measure.
     fn is_other_measure_of(&self, measure: &Self) -> bool {
         self.subject == measure.subject && self.is_recipe_of(measure)
     }
@@ -125,8 +126,7 @@ impl Evaluated<'_> {
 
 /// How labels and students of a branch would be made for a kind of measure, whatever the seeds.
 fn recipe_as(pipeline: &Pipeline, kind: Kind) -> (Relabel, Evaluate) {
-    let (mut relabel, mut evaluate) = (pipeline.relabel.clone(), pipeline.evaluate.clone());
-    relabel.seeds.clear();
+    let (mut relabel, mut evaluate) = pipeline.student_recipe();
     match kind {
         Kind::Method => {}
         Kind::Hard => evaluate.loss = Loss::HardLabel {},
@@ -148,9 +148,9 @@ fn recipe_as(pipeline: &Pipeline, kind: Kind) -> (Relabel, Evaluate) {
 pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
     let mut evaluated = Vec::new();
     for branch in session.branches() {
-        if let Some(entry) = if_made(session.evaluation(branch))? {
-            let images = session.synthetic(branch)?.manifest.digest;
-            let teacher = session.network(branch, Role::Teacher)?.manifest.digest;
+        if let Some(entry) = session.dag().if_made(branch, Node::Evaluation)? {
+            let images = session.dag().entry(branch, Node::Synthetic)?.manifest.digest;
+            let teacher = session.network(branch, Role::Teacher)?.entry.manifest.digest;
             let summary = Summary::read(entry.verified_file(SUMMARY_FILE)?)?;
             let kind = kind_of(&branch.pipeline);
             evaluated.push(Evaluated { branch, kind, subject: (images, teacher), summary });
@@ -190,12 +190,6 @@ fn kind_of(pipeline: &Pipeline) -> Kind {
     }
 }
 
-/// Whether the images are real ones, drawn at random: what the scores of DD-Ranking compare with.
-fn is_random(pipeline: &Pipeline) -> bool {
-    let Pipeline { select, synthesize, .. } = pipeline;
-    select.strategy == Strategy::Random && select.patches.is_none() && synthesize.max_iterations == 0
-}
-
 fn measure(
     session: &Session,
     own: &Evaluated<'_>,
@@ -207,10 +201,11 @@ fn measure(
         evaluated.iter().filter(move |other| other.kind == kind).filter(|other| own.is_recipe_of(other))
     };
     let of_subject = |kind| of_kind(kind).find(|other| other.subject == own.subject);
-    let random = |kind| of_kind(kind).find(|other| is_random(&other.branch.pipeline));
+    let random = |kind| of_kind(kind).find(|other| other.branch.pipeline.keeps_random_images());
     let (hard, plain) = (of_subject(Kind::Hard), of_subject(Kind::Plain));
-    let real = branch.pipeline.network_of(Role::FullData).map(|_| session.network(branch, Role::FullData));
-    let real = real.map(if_made).transpose()?.flatten();
+    let real = branch.pipeline.network_of(Role::FullData);
+    let real = real.map(|_| session.dag().if_made(branch, Node::Network(Role::FullData)));
+    let real = real.transpose()?.flatten();
     let real = real.map(|entry| entry.manifest.facts_as::<TeacherFacts>()).transpose()?;
     let lrs = real.zip(hard).zip(random(Kind::Method)).map(|((real, hard), random)| {
         label_robust_score(real.test_top1 / 100.0, hard.share(), own.share(), random.share())
@@ -218,8 +213,8 @@ fn measure(
     let ars = plain.zip(random(Kind::Method)).zip(random(Kind::Plain)).map(|((plain, random), bare)| {
         augmentation_robust_score(own.share(), random.share(), plain.share(), bare.share())
     });
-    let synthetic = session.synthetic(branch)?;
-    let initial = if_made(session.initial(branch))?;
+    let synthetic = session.dag().entry(branch, Node::Synthetic)?;
+    let initial = session.dag().if_made(branch, Node::Initial)?;
     let seeds = branch.pipeline.relabel.label_seeds().len().max(1) as u64;
     let Summary { best_mean, best_std, .. } = own.summary;
     Ok(Measures {
@@ -232,7 +227,7 @@ fn measure(
         pairwise_cosine: own.summary.pairwise_cosine,
         cosine_by_class: cosine_by_class(session, branch, &synthetic, device)?,
         images: own.summary.images,
-        image_iterations: synthetic.manifest.facts["image_iterations"].as_u64().unwrap_or(0),
+        image_iterations: synthetic.manifest.facts_as::<SyntheticFacts>()?.image_iterations,
         cost: cost_of(&initial.iter().chain([&synthetic]).collect::<Vec<_>>()),
         image_bytes: own.summary.image_bytes,
         label_bytes: own.summary.label_bytes / seeds,
@@ -246,19 +241,11 @@ fn cosine_by_class(
     device: &Opened,
 ) -> Result<Vec<f64>> {
     let teacher = session.network(branch, Role::Teacher)?;
-    let facts: TeacherFacts = teacher.manifest.facts_as()?;
-    let classes = teacher.manifest.provenance.classes.len();
-    let weights = teacher.verified_file("weights.safetensors")?;
-    let network =
-        FrozenNetwork::load(&facts.architecture, classes, facts.size as usize, &weights, &device.device)?;
-    let (mut pictures, mut labels) = (Vec::new(), Vec::new());
-    for row in SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?.rows() {
-        let row = row?;
-        let picture = Picture::decode(&row.png);
-        pictures.push(picture.with_context(|| format!("{SYNTHETIC_FILE}, row {}", pictures.len()))?);
-        labels.push(row.label);
-    }
-    let classes = of_classes(&network, &pictures, &labels, &facts, &device.device)?;
+    let (facts, classes) = (&teacher.facts, teacher.classes().len());
+    let network = FrozenNetwork::load(facts, classes, &teacher.weights()?, &device.device)?;
+    let reader = SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?;
+    let (pictures, labels) = decoded_images(&reader)?;
+    let classes = of_classes(&network, &pictures, &labels, facts, &device.device)?;
     Ok(classes.iter().map(|class| class.cosine_to_centroid).collect())
 }
 

@@ -1,7 +1,7 @@
-//! The comparison for people: a table as text, and a page with the same table, plots and pictures side by side.
+//! The comparison for people: a table as text, and a page with the same table, plots and images side by side.
 
-use delt_harness::progress::{human_bytes, human_seconds};
 use delt_harness::table::Score;
+use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{Markup, html};
 
 use crate::chart::{Chart, Line, Scale};
@@ -11,7 +11,7 @@ use crate::findings::Findings;
 use crate::gallery::{Gallery, picture};
 use crate::page::{document, grouped};
 
-/// Classes whose pictures are shown.
+/// Classes whose images are shown.
 const CLASSES_SHOWN: usize = 4;
 
 /// Heads of the columns.
@@ -146,9 +146,9 @@ fn table(methods: &[Method]) -> Markup {
 }
 
 fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
-    let colour = |name: &str| {
+    let color = |name: &str| {
         let index = findings.branches.iter().position(|branch| branch.name == name);
-        curves::colour(index.unwrap_or(0))
+        curves::color(index.unwrap_or(0))
     };
     let measured: Vec<(&Method, &Measures)> = methods
         .iter()
@@ -157,7 +157,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
         .collect();
     let line = |method: &Method, class: &str, points: Vec<(f64, f64)>| Line {
         name: method.name.clone(),
-        class: format!("{}{class}", colour(&method.name)),
+        class: format!("{}{class}", color(&method.name)),
         points,
     };
     let work = Chart {
@@ -192,7 +192,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
             }
             ul .legend {
                 @for branch in findings.branches.iter().filter(|branch| !branch.history.is_empty()) {
-                    li { span .{ "swatch " (colour(&branch.name)) } {} (branch.name) }
+                    li { span .{ "swatch " (color(&branch.name)) } {} (branch.name) }
                 }
                 li .note { "thin: single students" }
             }

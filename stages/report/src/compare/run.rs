@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use delt_formats::store::{DEFAULT_CACHE, Location};
 use delt_harness::args::{Args, DEFAULT_STORE};
-use delt_harness::plan;
 use delt_harness::session::Session;
+use delt_pipeline::plan;
+use delt_store::{DEFAULT_CACHE, Location};
 
 use crate::compare::files::{batch, write_csv, write_parquet};
 use crate::compare::method::{Method, methods_of};

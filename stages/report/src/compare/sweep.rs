@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use delt_harness::yaml;
+use delt_pipeline::yaml;
 use serde::Deserialize;
 
 /// Pipelines whose branches are the rows of one table.

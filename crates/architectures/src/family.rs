@@ -1,0 +1,82 @@
+//! What a family of networks says of itself.
+
+use crate::description::FeatureMap;
+use crate::layer_list::LayerList;
+use crate::start::Rules;
+
+/// Networks of one structure; the fields are those of the table's row and the numbers in which its networks differ.
+pub(crate) trait Family {
+    /// Goes through the network as an image does and lists its layers on the way.
+    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize);
+
+    /// As [`crate::Architecture::published_lr`].
+    fn published_lr(&self) -> f64;
+
+    /// How new weights are drawn.
+    fn rules(&self) -> Rules {
+        Rules::PYTORCH
+    }
+
+    /// As [`crate::Architecture::least_size`].
+    fn least_size(&self) -> usize {
+        1
+    }
+
+    /// As [`crate::Architecture::bounds`].
+    fn bounds(&self) -> Vec<Bound> {
+        Vec::new()
+    }
+
+    /// As [`crate::Architecture::misfit`].
+    fn misfit(&self, size: usize) -> Option<String> {
+        let least = self.least_size();
+        let problem = || {
+            format!("{size} px is too small for this network; expected {least} or more; raise teacher.size")
+        };
+        (size < least).then(problem)
+    }
+
+    /// What follows the name in messages.
+    fn suffix(&self) -> String {
+        String::new()
+    }
+}
+
+/// A field that memory is taken by, and the most it may be: far above any use, so that a slip of the hand is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The field.
+    pub field: &'static str,
+    /// What it is.
+    pub value: u32,
+    /// The most it may be.
+    pub most: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Vgg;
+
+    impl Family for Vgg {
+        fn pass(&self, _layers: &mut LayerList, _picture: FeatureMap, _classes: usize) {}
+
+        fn published_lr(&self) -> f64 {
+            5e-4
+        }
+
+        fn least_size(&self) -> usize {
+            32
+        }
+    }
+
+    #[test]
+    fn pictures_below_the_least_size_are_refused() {
+        assert_eq!(Vgg.misfit(32), None);
+        assert_eq!(
+            Vgg.misfit(31).as_deref(),
+            Some("31 px is too small for this network; expected 32 or more; raise teacher.size")
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! MobileNetV2 with torchvision's names.
+
+use crate::description::{Convolution, FeatureMap};
+use crate::family::Family;
+use crate::layer_list::LayerList;
+use crate::start::{Rule, Rules};
+
+/// Groups of blocks as in table 2 of the MobileNetV2 paper: expansion, channels, blocks, stride of the first.
+const GROUPS: [(usize, usize, usize, usize); 7] = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+const STEM_CHANNELS: usize = 32;
+const LAST_CHANNELS: usize = 1280;
+
+pub(crate) struct MobileNetV2;
+
+impl Family for MobileNetV2 {
+    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize) {
+        let mut x = layers.conv_norm("features.0", picture, STEM_CHANNELS, Convolution::same(3, 2));
+        let mut feature = 1;
+        for (expansion, channels, blocks, stride) in GROUPS {
+            for block in 0..blocks {
+                let name = format!("features.{feature}.conv");
+                let stride = if block == 0 { stride } else { 1 };
+                x = inverted_residual(layers, &name, x, [x.channels * expansion, channels], stride);
+                feature += 1;
+            }
+        }
+        x = layers.conv_norm(&format!("features.{feature}"), x, LAST_CHANNELS, Convolution::same(1, 1));
+        layers.linear("classifier.1", x.mean(), classes);
+    }
+
+    fn published_lr(&self) -> f64 {
+        2.5e-3
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            convolution: Rule::KaimingNormalFanOut,
+            linear: Rule::Normal(0.01),
+            linear_bias: Rule::Zero,
+            ..Rules::PYTORCH
+        }
+    }
+}
+
+/// Expansion, where there is one, depthwise convolution and projection.
+fn inverted_residual(
+    layers: &mut LayerList,
+    name: &str,
+    x: FeatureMap,
+    [hidden, channels]: [usize; 2],
+    stride: usize,
+) -> FeatureMap {
+    let (mut y, mut position) = (x, 0);
+    if hidden != x.channels {
+        y = layers.conv_norm(&format!("{name}.0"), x, hidden, Convolution::same(1, 1));
+        position = 1;
+    }
+    let depthwise = Convolution::same(3, stride).in_groups(hidden);
+    y = layers.conv_norm(&format!("{name}.{position}"), y, hidden, depthwise);
+    y = layers.convolution(&format!("{name}.{}", position + 1), y, channels, Convolution::same(1, 1));
+    layers.batch_norm(&format!("{name}.{}", position + 2), y)
+}

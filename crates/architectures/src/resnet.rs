@@ -1,0 +1,84 @@
+//! ResNets of basic blocks with torchvision's names; a 3x3 stem without max-pool for small images, or the standard one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::description::{Convolution, FeatureMap, Window};
+use crate::family::Family;
+use crate::layer_list::LayerList;
+use crate::start::{Rule, Rules};
+
+/// Channels of the four groups; the first are those of the stem too.
+const CHANNELS: [usize; 4] = [64, 128, 256, 512];
+
+/// How a ResNet begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// A 3x3 convolution of stride 1 and no max-pool, for 32 and 64 px.
+    Small,
+    /// torchvision's 7x7 convolution of stride 2 and max-pool.
+    Standard,
+}
+
+impl fmt::Display for Stem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Small => "small",
+            Self::Standard => "standard",
+        })
+    }
+}
+
+pub(crate) struct ResNet {
+    /// Blocks of each group.
+    pub(crate) blocks: [usize; 4],
+    pub(crate) stem: Stem,
+}
+
+impl Family for ResNet {
+    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize) {
+        let stem = match self.stem {
+            Stem::Small => Convolution::same(3, 1),
+            Stem::Standard => Convolution::same(7, 2),
+        };
+        let mut x = layers.convolution("conv1", picture, CHANNELS[0], stem);
+        x = layers.batch_norm("bn1", x);
+        if self.stem == Stem::Standard {
+            x = layers.max_pool("maxpool", x, Window::same(3, 2));
+        }
+        for (group, (blocks, channels)) in (1..).zip(self.blocks.into_iter().zip(CHANNELS)) {
+            for block in 0..blocks {
+                x = basic_block(layers, &format!("layer{group}.{block}"), x, channels);
+            }
+        }
+        layers.linear("fc", x.mean(), classes);
+    }
+
+    fn published_lr(&self) -> f64 {
+        1e-3
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { convolution: Rule::KaimingNormalFanOut, ..Rules::PYTORCH }
+    }
+
+    fn suffix(&self) -> String {
+        format!(" ({} stem)", self.stem)
+    }
+}
+
+/// Two 3x3 convolutions beside a shortcut; the side is halved wherever the number of channels changes.
+fn basic_block(layers: &mut LayerList, name: &str, x: FeatureMap, channels: usize) -> FeatureMap {
+    let is_changing = x.channels != channels;
+    let stride = if is_changing { 2 } else { 1 };
+    let y = layers.convolution(&format!("{name}.conv1"), x, channels, Convolution::same(3, stride));
+    let y = layers.batch_norm(&format!("{name}.bn1"), y);
+    let y = layers.convolution(&format!("{name}.conv2"), y, channels, Convolution::same(3, 1));
+    let y = layers.batch_norm(&format!("{name}.bn2"), y);
+    if is_changing {
+        layers.conv_norm(&format!("{name}.downsample"), x, channels, Convolution::same(1, stride));
+    }
+    y
+}

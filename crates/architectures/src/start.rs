@@ -1,0 +1,92 @@
+//! How new weights start.
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Start {
+    /// All values are this one.
+    Constant(f32),
+    /// Uniform in ±bound.
+    Uniform(f64),
+    /// Normal around 0 with this standard deviation.
+    Normal(f64),
+}
+
+/// From the shape of a layer's weight, how this weight or the bias beside it starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    /// PyTorch's default of convolutions and linear layers: uniform in ±1/√fan_in. Its kaiming_uniform(a = √5) for weights
+    /// comes to the same bound as its default for biases.
+    FanIn,
+    /// `kaiming_normal_` by fan-out with gain √2.
+    KaimingNormalFanOut,
+    /// Normal around 0 with this standard deviation.
+    Normal(f64),
+    /// Zeros.
+    Zero,
+}
+
+impl Rule {
+    /// `weight` is `[out, in / groups, kernel, kernel]` or `[out, in]`.
+    pub(crate) fn start(self, weight: &[usize]) -> Start {
+        match self {
+            Self::FanIn => Start::Uniform(1.0 / (weight[1..].iter().product::<usize>() as f64).sqrt()),
+            Self::KaimingNormalFanOut => {
+                let fan_out = weight[0] * weight[2..].iter().product::<usize>();
+                Start::Normal((2.0 / fan_out as f64).sqrt())
+            }
+            Self::Normal(std) => Start::Normal(std),
+            Self::Zero => Start::Constant(0.0),
+        }
+    }
+}
+
+/// The rules of a network. BatchNorm starts as the identity in all of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) convolution: Rule,
+    pub(crate) convolution_bias: Rule,
+    pub(crate) linear: Rule,
+    pub(crate) linear_bias: Rule,
+}
+
+impl Rules {
+    /// What PyTorch's layers do by themselves.
+    pub(crate) const PYTORCH: Self = Self {
+        convolution: Rule::FanIn,
+        convolution_bias: Rule::FanIn,
+        linear: Rule::FanIn,
+        linear_bias: Rule::FanIn,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Architecture, Stem};
+
+    #[test]
+    fn every_kind_of_tensor_starts_as_in_pytorch() {
+        let convnet = Architecture::ConvNet { depth: 3, width: 4 };
+        let resnet = Architecture::Resnet18 { stem: Stem::Small };
+        let mobilenet = Architecture::MobilenetV2 {};
+        let cases = [
+            (convnet, "layers.conv.1.weight", Start::Uniform(1.0 / 6.0)),
+            (convnet, "layers.conv.1.bias", Start::Uniform(1.0 / 6.0)),
+            (convnet, "layers.norm.1.bias", Start::Constant(0.0)),
+            (convnet, "classifier.bias", Start::Uniform(0.125)),
+            (resnet, "conv1.weight", Start::Normal((2.0_f64 / (64.0 * 9.0)).sqrt())),
+            (resnet, "layer1.0.bn1.weight", Start::Constant(1.0)),
+            (resnet, "layer1.0.bn1.running_mean", Start::Constant(0.0)),
+            (resnet, "layer1.0.bn1.running_var", Start::Constant(1.0)),
+            (resnet, "fc.bias", Start::Uniform(1.0 / 512.0_f64.sqrt())),
+            (mobilenet, "features.1.conv.0.0.weight", Start::Normal((2.0_f64 / (32.0 * 9.0)).sqrt())),
+            (mobilenet, "classifier.1.weight", Start::Normal(0.01)),
+            (mobilenet, "classifier.1.bias", Start::Constant(0.0)),
+        ];
+        for (architecture, name, start) in cases {
+            let description = architecture.description(32, 10);
+            let tensor = description.tensors().find(|tensor| tensor.name == name).expect(name);
+            assert_eq!(tensor.start, start, "{architecture}: {name}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Convolution, batch normalization, ReLU and pooling as one operation for Burn's CPU backend (`flex`).
+//!
+//! Most of the seconds of dataset distillation go into this sequence. Taken as single operations, each reads and writes
+//! whole activations; here a task takes one or a few images through all of them while they lie in the cache. Layout is
+//! channels last, `[n, h, w, c]`: [`channels_last`] and [`channels_first`] lead there and back.
+//!
+//! A frozen block ([`conv_norm_frozen`]) has fixed weights and running statistics: the teacher of recovery, of scoring and
+//! of labeling. It can also measure how far the batch's statistics lie from the running ones, which is the loss that
+//! recovery minimizes. A block in training mode ([`conv_norm_train`]) uses the statistics of the batch and gives gradients
+//! of its weights.
+//!
+//! Sums are taken in an order that depends on sizes only, so results are the same bytes in every run and for any number of
+//! threads. Other backends have no use for this crate: [`is_supported`] tells.
+
+mod activation;
+mod backward;
+mod correlate;
+mod filters;
+mod forward;
+mod frozen;
+mod operation;
+mod plan;
+mod shape;
+mod statistics;
+mod train;
+mod vectors;
+mod weight_gradient;
+mod winograd;
+
+use burn::tensor::Tensor;
+
+pub use activation::Activation;
+pub use frozen::FrozenConvNorm;
+pub use operation::{
+    TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
+};
+pub use shape::Geometry;
+
+/// The weights of a frozen block, as plain values.
+#[derive(Clone, Debug)]
+pub struct FrozenWeights {
+    /// Output and input channels.
+    pub channels: [usize; 2],
+    /// `[outputs, inputs, kernel, kernel]`.
+    pub weight: Vec<f32>,
+    /// One per output, or none.
+    pub bias: Vec<f32>,
+    /// Scale per output (γ).
+    pub gamma: Vec<f32>,
+    /// Shift per output (β).
+    pub beta: Vec<f32>,
+    /// Running mean per output (μ).
+    pub running_mean: Vec<f32>,
+    /// Running variance per output (σ²).
+    pub running_var: Vec<f32>,
+}
+
+/// `[n, c, h, w]` → `[n, h, w, c]`, as a view.
+pub fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 2, 3, 1])
+}
+
+/// `[n, h, w, c]` → `[n, c, h, w]`, as a view.
+pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 3, 1, 2])
+}

@@ -1,0 +1,191 @@
+//! Reading external weights: `.safetensors`, and `.pth` files of PyTorch, zip and legacy, without running any
+//! pickled code.
+//!
+//! The reader of `.pth` is `pytorch-reader`. What a file claims is compared with the file before the reader is asked for it.
+
+use std::path::{Path, PathBuf};
+
+use delt_formats::error::FormatError;
+use delt_formats::tensors::{NamedTensor, TensorValues, read_safetensors};
+use half::{bf16, f16};
+use pytorch_reader::{DType, PickleValue, PytorchError, PytorchReader};
+use thiserror::Error;
+use zip::result::ZipError;
+
+use crate::claims::{check_claims, check_tensors};
+use crate::foreign::guarded;
+
+/// Keys under which training scripts put the weights, in the order they are tried.
+const WEIGHT_KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "network", "net"];
+/// What `torch.nn.DataParallel` puts before every name.
+const DATA_PARALLEL: &str = "module.";
+
+/// What is wrong with external weights.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// It could not be read.
+    #[error("{}: not readable as a PyTorch checkpoint; save it again with torch.save(model.state_dict(), …)", path.display())]
+    PyTorch {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        #[source]
+        source: PytorchError,
+    },
+    /// Its zip archive could not be read.
+    #[error("{}: not readable as a PyTorch checkpoint; download it again, or save it again with torch.save(model.state_dict(), …)", path.display())]
+    Zip {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        #[source]
+        source: ZipError,
+    },
+    /// It asks for more than it holds.
+    #[error("{}: {claim} in a file of {bytes} bytes; if you trust it, save it again with torch.save(model.state_dict(), …)", path.display())]
+    Claims {
+        /// The file.
+        path: PathBuf,
+        /// What it claims, and what was expected.
+        claim: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It is older than what is read.
+    #[error("{}: is a tar archive, as PyTorch before 0.1.10 saved; load it and save it again with torch.save(model.state_dict(), …)", path.display())]
+    Tar {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tensor inside it could not be read.
+    #[error("{}: tensor `{name}` could not be read; download the file again", path.display())]
+    TensorBytes {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It holds no tensors where they were looked for.
+    #[error("{}: no tensors {place}; its top-level keys are {}: name the one that holds the weights", path.display(), keys.join(", "))]
+    NoTensors {
+        /// The file.
+        path: PathBuf,
+        /// Where was looked.
+        place: String,
+        /// Keys that the file has.
+        keys: Vec<String>,
+    },
+    /// It cannot be opened, or its safetensors are none.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// Reads all tensors of a checkpoint, sorted by name.
+///
+/// A file ending in `.safetensors` is read as such, any other as PyTorch's. Without `top_level_key` the weights are found
+/// under the usual keys (`state_dict`, `model`, …) or at the top; a leading `module.` is removed.
+///
+/// # Errors
+///
+/// Where the file cannot be read, or holds no tensors under the key.
+pub fn read_checkpoint(
+    path: &Path,
+    top_level_key: Option<&str>,
+) -> Result<Vec<NamedTensor>, CheckpointError> {
+    let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
+    let mut tensors = if is_safetensors { read_safetensors(path)?.0 } else { read_pytorch(path)? };
+    let keys = top_level_keys(&tensors);
+    if let Some(key) = top_level_key {
+        keep_under(&mut tensors, key);
+    } else {
+        // checkpoints may nest them: state_dict → model
+        while let Some(key) =
+            WEIGHT_KEYS.iter().find(|key| tensors.iter().any(|tensor| is_under(&tensor.name, key)))
+        {
+            keep_under(&mut tensors, key);
+        }
+    }
+    if tensors.is_empty() {
+        let place = top_level_key.map_or_else(|| "in it".to_owned(), |key| format!("under `{key}`"));
+        return Err(CheckpointError::NoTensors { path: path.to_owned(), place, keys });
+    }
+    if tensors.iter().all(|tensor| tensor.name.starts_with(DATA_PARALLEL)) {
+        for tensor in &mut tensors {
+            tensor.name.drain(..DATA_PARALLEL.len());
+        }
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(tensors)
+}
+
+fn is_under(name: &str, key: &str) -> bool {
+    name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn keep_under(tensors: &mut Vec<NamedTensor>, key: &str) {
+    tensors.retain(|tensor| is_under(&tensor.name, key));
+    for tensor in tensors {
+        tensor.name.drain(..=key.len());
+    }
+}
+
+fn top_level_keys(tensors: &[NamedTensor]) -> Vec<String> {
+    let mut keys: Vec<String> =
+        tensors.iter().map(|tensor| tensor.name.split('.').next().unwrap_or_default().to_owned()).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
+    let unreadable = |source: PytorchError| CheckpointError::PyTorch { path: path.to_owned(), source };
+    let bytes = check_claims(path)?;
+    let broken = |said| Err(PytorchError::InvalidFormat(said));
+    let reader = guarded(|| PytorchReader::new(path)).unwrap_or_else(broken).map_err(unreadable)?;
+    if reader.is_empty()
+        && let Ok(PickleValue::Dict(entries)) = PytorchReader::read_pickle_data(path, None)
+    {
+        let mut keys: Vec<String> = entries.into_keys().collect();
+        keys.sort();
+        return Err(CheckpointError::NoTensors { path: path.to_owned(), place: "in it".to_owned(), keys });
+    }
+    check_tensors(path, bytes, reader.tensors().values())?;
+    reader
+        .into_tensors()
+        .into_iter()
+        .map(|(name, tensor)| {
+            let broken = |said| Err(std::io::Error::other(said));
+            let read = guarded(|| tensor.read()).unwrap_or_else(broken);
+            let bytes = read.map_err(|source| CheckpointError::TensorBytes {
+                path: path.to_owned(),
+                name: name.clone(),
+                source,
+            })?;
+            Ok(NamedTensor { name, shape: tensor.shape().to_vec(), values: decode(tensor.dtype(), &bytes) })
+        })
+        .collect()
+}
+
+/// Native-endian bytes as numbers: every float as `f32`, every integer as `i64`.
+fn decode(dtype: DType, bytes: &[u8]) -> TensorValues {
+    fn each<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+        bytes.as_chunks::<N>().0.iter().map(|chunk| number(*chunk)).collect()
+    }
+    match dtype {
+        DType::F64 => TensorValues::F32(each(bytes, |b| f64::from_ne_bytes(b) as f32)),
+        DType::F32 => TensorValues::F32(each(bytes, f32::from_ne_bytes)),
+        DType::F16 => TensorValues::F32(each(bytes, |b| f16::from_ne_bytes(b).to_f32())),
+        DType::BF16 => TensorValues::F32(each(bytes, |b| bf16::from_ne_bytes(b).to_f32())),
+        DType::I64 => TensorValues::I64(each(bytes, i64::from_ne_bytes)),
+        DType::U64 => TensorValues::I64(each(bytes, |b| u64::from_ne_bytes(b) as i64)),
+        DType::I32 => TensorValues::I64(each(bytes, |b| i64::from(i32::from_ne_bytes(b)))),
+        DType::U32 => TensorValues::I64(each(bytes, |b| i64::from(u32::from_ne_bytes(b)))),
+        DType::I16 => TensorValues::I64(each(bytes, |b| i64::from(i16::from_ne_bytes(b)))),
+        DType::U16 => TensorValues::I64(each(bytes, |b| i64::from(u16::from_ne_bytes(b)))),
+        DType::I8 => TensorValues::I64(each(bytes, |b| i64::from(i8::from_ne_bytes(b)))),
+        DType::U8 | DType::Bool => TensorValues::I64(each(bytes, |b: [u8; 1]| i64::from(b[0]))),
+    }
+}

@@ -1,0 +1,25 @@
+//! Files of others, read without believing what they claim. Artifacts of this project carry digests and are not read through
+//! here.
+//!
+//! | file | module |
+//! |---|---|
+//! | Parquet that lies about its sizes | [`pages`] |
+//! | weights in `.pth` and `.safetensors` | [`checkpoint`] |
+//! | JPEG and PNG | [`decode_image`] |
+//!
+//! [`foreign`] turns what is left, a library that panics, into an error of the file.
+//!
+//! Run its tests: `cargo test -p delt-guard`; with files that are mutated: `make fuzz`.
+
+pub mod checkpoint;
+mod claims;
+mod decode;
+mod footer;
+pub mod foreign;
+mod page_header;
+pub mod pages;
+mod pickle_scan;
+mod thrift;
+
+pub use checkpoint::{CheckpointError, read_checkpoint};
+pub use decode::decode_image;

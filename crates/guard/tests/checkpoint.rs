@@ -1,0 +1,139 @@
+//! External weights that cannot be read, or ask for more than they hold: the whole message of each refusal.
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its files fails")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use delt_formats::{NamedTensor, TensorValues, write_safetensors};
+use delt_guard::{CheckpointError, read_checkpoint};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+const AGAIN: &str = "save it again with torch.save(model.state_dict(), …)";
+
+fn legacy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/legacy.pth")
+}
+
+/// What is said of a file of these bytes, after its name and a colon, and how many bytes it has.
+fn said(name: &str, bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let message = read_checkpoint(&path, None).expect_err("refused").to_string();
+    message.strip_prefix(&format!("{}: ", path.display())).expect("the file is named").to_owned()
+}
+
+/// A checkpoint as PyTorch saves it since 1.6, with one storage of four bytes.
+fn saved(pickle: &[u8]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in [("m/data.pkl", pickle), ("m/byteorder", b"little"), ("m/data/0", &[0; 4])] {
+        archive.start_file(name, SimpleFileOptions::default()).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+/// The pickle of `{"w": tensor}`, where the tensor repeats the only number of storage 0: `shape` is the pickle of its shape.
+fn repeated(shape: &[u8], strides: &[u8]) -> Vec<u8> {
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x01tQ";
+    let parts: [&[u8]; 9] = [
+        b"\x80\x02}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n(",
+        storage,
+        b"K\0",
+        shape,
+        strides,
+        b"\x89",
+        b"ccollections\nOrderedDict\n)R",
+        b"tR",
+        b"s.",
+    ];
+    parts.concat()
+}
+
+#[test]
+fn a_file_that_is_no_checkpoint_of_pytorch_says_how_to_make_one() {
+    assert_eq!(
+        said("w.pth", b"weights, one might think"),
+        format!("not readable as a PyTorch checkpoint; {AGAIN}")
+    );
+    let whole = saved(&repeated(b"K\x01\x85", b"K\x01\x85"));
+    assert_eq!(
+        said("w.pth", &whole[..whole.len() - 30]),
+        format!("not readable as a PyTorch checkpoint; download it again, or {AGAIN}")
+    );
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    assert_eq!(
+        said("w.pth", &tar),
+        format!("is a tar archive, as PyTorch before 0.1.10 saved; load it and {AGAIN}")
+    );
+    let error = CheckpointError::TensorBytes {
+        path: "w.pth".into(),
+        name: "a".into(),
+        source: std::io::Error::other(""),
+    };
+    assert_eq!(error.to_string(), "w.pth: tensor `a` could not be read; download the file again");
+}
+
+#[test]
+fn a_small_file_that_asks_for_much_is_refused_before_it_gets_it() {
+    let asks = |file: Vec<u8>| {
+        let message = said("w.pth", &file);
+        message.replace(&format!(" in a file of {} bytes; if you trust it, {AGAIN}", file.len()), "")
+    };
+    assert_eq!(
+        asks(saved(&vec![b'N'; 1_000_000])),
+        "its zip archive unpacks to 1000010 bytes, expected at most 4 times what there is"
+    );
+    let billion = b"J\0\xca\x9a\x3b\x85";
+    assert_eq!(
+        asks(saved(&repeated(billion, b"K\0\x85"))),
+        "its tensors take 4000000000 bytes, expected at most 4 times what there is"
+    );
+    let ones = [b"(".as_slice(), &b"K\x01".repeat(17), b"t"].concat();
+    assert_eq!(asks(saved(&repeated(&ones, &ones))), "tensor `w` has 17 dimensions, expected at most 16,");
+    let name = format!("cm\n{}\n", "n".repeat(20_000));
+    assert_eq!(
+        asks([b"\x80\x02", name.as_bytes(), &[b'2'; 60_000], b"."].concat()),
+        "its pickle asks for too much (53680 operations or more around a text of 20003 bytes)"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_is_whole_is_read_and_one_cut_anywhere_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.pth");
+    for (whole, tensors) in
+        [(std::fs::read(legacy()).unwrap(), 9), (saved(&repeated(b"K\x01\x85", b"K\x01\x85")), 1)]
+    {
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(read_checkpoint(&path, None).unwrap().len(), tensors);
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let message = read_checkpoint(&path, None).expect_err("refused").to_string();
+            assert!(message.starts_with(&format!("{}: ", path.display())), "{length}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_file_without_tensors_at_the_key_is_answered_with_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two-models.safetensors");
+    let tensor = |name: &str| NamedTensor {
+        name: name.to_owned(),
+        shape: vec![1],
+        values: TensorValues::F32(vec![1.0]),
+    };
+    write_safetensors(&path, &[tensor("student.fc.bias"), tensor("ema.fc.bias")], None).unwrap();
+    for (path, key, keys) in [(path, "teacher", "ema, student"), (legacy(), "model", "state_dict")] {
+        assert_eq!(
+            read_checkpoint(&path, Some(key)).expect_err("refused").to_string(),
+            format!(
+                "{}: no tensors under `{key}`; its top-level keys are {keys}: name the one that holds the weights",
+                path.display()
+            )
+        );
+    }
+}

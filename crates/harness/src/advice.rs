@@ -1,0 +1,82 @@
+//! Commands that a message tells the user to run: with the knobs that are in force, so that they work as they stand.
+
+use delt_store::Location;
+
+use crate::args::{Args, DEFAULT_STORE};
+
+/// `make TARGET` with the knobs `STORE`, `SET`, `DATA` and `BRANCH` where they were given.
+pub(crate) fn make_target(target: &str, args: &Args) -> String {
+    let mut words = vec![format!("make {target}")];
+    let mut knob =
+        |name: &str, value: String| words.push(format!("{name}={}", quoted(&value.replace('$', "$$"))));
+    if args.store != Location::Folder(DEFAULT_STORE.into()) {
+        knob("STORE", args.store.to_string());
+    }
+    if !args.set.is_empty() {
+        knob("SET", args.set.iter().map(|setting| without_spaces(setting)).collect::<Vec<_>>().join(" "));
+    }
+    if let Some(data) = &args.data {
+        knob("DATA", data.display().to_string());
+    }
+    if !args.branches.is_empty() {
+        knob("BRANCH", args.branches.join(" "));
+    }
+    words.join(" ")
+}
+
+/// A `key=value` as make can pass it on: its list `SET` is split at spaces, and each value is put in single quotes. JSON
+/// without spaces says the same as the YAML.
+fn without_spaces(setting: &str) -> String {
+    let json = || {
+        let (key, value) = setting.split_once('=')?;
+        let value: serde_json::Value = serde_yaml::from_str(value).ok()?;
+        Some(format!("{key}={value}"))
+    };
+    let fits = !setting.contains(|c: char| c.is_whitespace() || c == '\'');
+    if fits { setting.to_owned() } else { json().unwrap_or_else(|| setting.to_owned()) }
+}
+
+/// One word of a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn advice(more: &[&str]) -> String {
+        let given = ["relabel", "--pipeline", "pipelines/digits.yaml", "--store", DEFAULT_STORE];
+        let args = Args::try_parse_from(given.iter().chain(more)).expect("parses");
+        make_target("digits/ingest", &args)
+    }
+
+    #[test]
+    fn only_knobs_that_were_given_are_repeated_and_quoted_where_a_shell_needs_it() {
+        assert_eq!(advice(&[]), "make digits/ingest");
+        assert_eq!(advice(&["--set", "select.ipc=20"]), "make digits/ingest SET=select.ipc=20");
+        assert_eq!(
+            advice(&["--data", "my images", "--branch", "delt", "--set", "a.b=1", "--set", "c.d=[2,3]"]),
+            "make digits/ingest SET='a.b=1 c.d=[2,3]' DATA='my images' BRANCH=delt"
+        );
+        assert_eq!(advice(&["--data", "it's $HOME"]), r"make digits/ingest DATA='it'\''s $$HOME'");
+    }
+
+    #[test]
+    fn values_with_spaces_become_json_without() {
+        assert_eq!(
+            advice(&["--set", "relabel.mix={kind: mixup, alpha: 0.8}"]),
+            r#"make digits/ingest SET='relabel.mix={"alpha":0.8,"kind":"mixup"}'"#
+        );
+        assert_eq!(
+            advice(&["--set", "select.scores='a/b.csv'"]),
+            r#"make digits/ingest SET='select.scores="a/b.csv"'"#
+        );
+    }
+}

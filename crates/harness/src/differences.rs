@@ -1,0 +1,159 @@
+//! What the table says, in words: which differences between branches are beyond chance.
+
+use anyhow::Result;
+use delt_formats::evaluation::{SUMMARY_FILE, Summary};
+use delt_pipeline::config::evaluate::{Evaluate, Loss};
+use delt_pipeline::config::{Branch, Pipeline};
+use delt_pipeline::dag::Node;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::session::Session;
+use crate::table::{self, mean_and_std};
+
+/// Share of differences that chance alone keeps inside the interval.
+const CONFIDENCE: f64 = 0.95;
+
+/// The accuracies of all students of a branch, over its repetitions.
+struct Students<'a> {
+    name: &'a str,
+    pipeline: &'a Pipeline,
+    last: Vec<f64>,
+}
+
+/// A line for each two branches that differ in one thing only, images or labels, and one on the full data.
+///
+/// # Errors
+/// What the store reports, or a summary that cannot be read.
+pub fn lines(session: &Session) -> Result<String> {
+    let mut groups: Vec<Students<'_>> = Vec::new();
+    for branch in session.branches() {
+        let last = students_of(session, branch)?;
+        match groups.iter_mut().find(|group| group.name == branch.group) {
+            Some(group) => group.last.extend(last),
+            None => groups.push(Students { name: &branch.group, pipeline: &branch.pipeline, last }),
+        }
+    }
+    let mut text = String::new();
+    for group in &groups {
+        for other in groups.iter().filter(|other| group.compares_with(other)) {
+            if let Some(difference) = Difference::of(&group.last, &other.last) {
+                text.push_str(&format!("{} against {}: {difference}\n", group.name, other.name));
+            }
+        }
+    }
+    text.push_str(&share_of_full_data(session, &groups)?);
+    Ok(text)
+}
+
+impl Students<'_> {
+    /// Whether both differ in one thing only: their images, where the others' are random real ones, or their labels, where the
+    /// others' are hard.
+    fn compares_with(&self, other: &Self) -> bool {
+        let (own, theirs) = (self.pipeline, other.pipeline);
+        let (recipe, hard) = (own.student_recipe(), theirs.student_recipe());
+        let has_same_images = own.select == theirs.select && own.synthesize == theirs.synthesize;
+        if theirs.keeps_random_images() && !own.keeps_random_images() && recipe == hard {
+            return true;
+        }
+        let is_hard = |loss: Loss| matches!(loss, Loss::HardLabel {});
+        let same_but_for_loss =
+            recipe.0 == hard.0 && Evaluate { loss: recipe.1.loss, ..hard.1.clone() } == recipe.1;
+        has_same_images && same_but_for_loss && is_hard(hard.1.loss) && !is_hard(recipe.1.loss)
+    }
+}
+
+/// How far the best few images go towards what all of them do.
+fn share_of_full_data(session: &Session, groups: &[Students<'_>]) -> Result<String> {
+    let table = table::collect(session)?;
+    let full =
+        table.rows.iter().find(|row| row.is_full_data()).and_then(|row| Some((row.last?, row.images?)));
+    let best = groups.iter().filter(|group| !group.last.is_empty());
+    let best = best.max_by(|a, b| mean_and_std(&a.last).0.total_cmp(&mean_and_std(&b.last).0));
+    let (Some((full, all)), Some(best)) = (full, best) else { return Ok(String::new()) };
+    let images = table.rows.iter().find(|row| row.name == best.name).and_then(|row| row.images).unwrap_or(0);
+    let mean = mean_and_std(&best.last).0;
+    Ok(format!(
+        "{images} images ({}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels\n",
+        best.name, full.mean
+    ))
+}
+
+fn students_of(session: &Session, branch: &Branch) -> Result<Vec<f64>> {
+    let Some(entry) = session.dag().if_made(branch, Node::Evaluation)? else { return Ok(Vec::new()) };
+    let summary = Summary::read(entry.verified_file(SUMMARY_FILE)?)?;
+    Ok(summary.students.iter().map(|student| student.last_top1).collect())
+}
+
+/// The difference of two means with its interval, by Welch's t: the spreads need not be alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Difference {
+    mean: f64,
+    /// Half the width of the interval that holds the true difference with [`CONFIDENCE`].
+    half_width: f64,
+    n: (usize, usize),
+}
+
+impl Difference {
+    /// None where a side has fewer than two students: nothing then tells how far chance goes.
+    fn of(ours: &[f64], theirs: &[f64]) -> Option<Self> {
+        if ours.len().min(theirs.len()) < 2 {
+            return None;
+        }
+        let squared_error = |values: &[f64]| mean_and_std(values).1.powi(2) / values.len() as f64;
+        let (a, b) = (squared_error(ours), squared_error(theirs));
+        let degrees = |error: f64, n: usize| error.powi(2) / (n - 1) as f64;
+        let freedom = (a + b).powi(2) / (degrees(a, ours.len()) + degrees(b, theirs.len()));
+        // equal students on both sides leave nothing to chance
+        let quantile =
+            StudentsT::new(0.0, 1.0, freedom).map_or(0.0, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0));
+        let mean = mean_and_std(ours).0 - mean_and_std(theirs).0;
+        Some(Self { mean, half_width: quantile * (a + b).sqrt(), n: (ours.len(), theirs.len()) })
+    }
+
+    fn is_beyond_chance(&self) -> bool {
+        self.mean.abs() > self.half_width
+    }
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { mean, half_width, n } = self;
+        let verdict = match (self.is_beyond_chance(), *mean > 0.0) {
+            (true, true) => "better, beyond chance",
+            (true, false) => "worse, beyond chance",
+            (false, _) => "not distinguishable from chance",
+        };
+        let (from, to) = (mean - half_width, mean + half_width);
+        write!(
+            f,
+            "{mean:+.2} points, 95 % interval {from:+.2} to {to:+.2} (n = {} and {}): {verdict}",
+            n.0, n.1
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_that_of_welch() {
+        // R: t.test(c(46.3, 43.1, 49.9), c(39.5, 36.2, 42.8)): difference 6.933, interval -0.660 to 14.526
+        let difference = Difference::of(&[46.3, 43.1, 49.9], &[39.5, 36.2, 42.8]).expect("three each");
+        assert!((difference.mean - 6.9333).abs() < 1e-3, "{difference:?}");
+        assert!((difference.half_width - 7.62).abs() < 0.1, "{difference:?}");
+        assert!(!difference.is_beyond_chance());
+        assert!(
+            Difference::of(&[46.0, 46.1, 46.2], &[39.0, 39.1, 39.2]).expect("three each").is_beyond_chance()
+        );
+        assert_eq!(Difference::of(&[46.0], &[39.0, 39.1]), None);
+    }
+
+    #[test]
+    fn words_say_which_way_and_whether_it_means_anything() {
+        let said = |ours: &[f64], theirs: &[f64]| Difference::of(ours, theirs).expect("enough").to_string();
+        assert!(said(&[1.0, 9.0], &[2.0, 8.0]).ends_with("(n = 2 and 2): not distinguishable from chance"));
+        assert!(said(&[50.0, 50.1, 50.2], &[40.0, 40.1, 40.2]).ends_with("better, beyond chance"));
+        assert!(said(&[30.0, 30.1, 30.2], &[40.0, 40.1, 40.2]).ends_with("worse, beyond chance"));
+    }
+}

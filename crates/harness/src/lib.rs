@@ -1,0 +1,21 @@
+//! What every stage binary shares: arguments, the session, progress, interrupts, parts and exit codes.
+//!
+//! A stage's `main` calls [`session::main`] with its `run` function. `run` asks the [`session::Session`] for the
+//! branches of the pipeline, builds a [`delt_pipeline::plan::Plan`] for each artifact it makes and hands the work to
+//! [`session::Session::produce`], which answers from the store where it can. No tensor library is known here.
+
+mod advice;
+pub mod args;
+pub mod differences;
+mod explain;
+pub mod interrupt;
+mod panic;
+pub mod parts;
+pub mod progress;
+pub mod recipes;
+pub mod session;
+mod spent;
+pub mod synthetic_images;
+pub mod table;
+pub mod trained;
+mod usage;

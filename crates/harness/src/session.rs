@@ -1,0 +1,263 @@
+//! One run of one stage binary: arguments read, pipeline loaded, store open, artifacts made or found.
+
+mod lookups;
+mod produce;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, FromArgMatches};
+use delt_formats::canonical::Digest;
+use delt_store::Store;
+
+use crate::advice::make_target;
+use crate::args::Args;
+use crate::interrupt;
+use crate::panic;
+use crate::parts::check_shards;
+use delt_pipeline::config::{self, Branch, Invalid};
+use delt_pipeline::cost::{self, Sizes};
+use delt_pipeline::dag::{Dag, Missing};
+use delt_pipeline::plan::{self, Stage};
+use delt_pipeline::yaml::YamlError;
+
+pub use lookups::Lookups;
+pub use produce::{Made, Work};
+
+/// Exit code of a run that failed.
+const FAILED: u8 = 1;
+/// Exit code of a call that cannot be right: arguments or configuration.
+const BAD_USAGE: u8 = 2;
+/// How the name of a CPU device ends.
+const CPU: &str = "(CPU)";
+
+/// A run of one stage.
+#[derive(Debug)]
+pub struct Session {
+    /// The command line.
+    pub args: Args,
+    stage: Stage,
+    dag: Dag<Lookups>,
+    device: RefCell<Option<String>>,
+    /// Keys made by this run: several branches and roles may share one, and `--force` makes it once.
+    made: RefCell<BTreeSet<Digest>>,
+    /// Keys of what this run has published.
+    published: RefCell<BTreeSet<Digest>>,
+    /// What was found in the store, for the one line that says so.
+    cached: RefCell<Vec<String>>,
+    /// What has been said and is not said again.
+    said: RefCell<BTreeSet<String>>,
+}
+
+/// Runs a stage: reads the arguments and calls `run`; prints the error chain and picks the exit code.
+pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
+    let matches = Args::command().name(stage.name).about(stage.about).get_matches();
+    let args = match Args::from_arg_matches(&matches) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    interrupt::listen();
+    panic::say_in_one_line(stage.name);
+    let run = || Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached()));
+    match panic::caught(run) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        None => ExitCode::from(FAILED),
+        Some(Err(error)) => {
+            eprintln!("{}: {error:#}", stage.name);
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// A configuration that cannot be right is bad usage, whether that shows at load or once the classes are known.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
+}
+
+/// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
+/// that one is not there.
+fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), YamlError> {
+    for Branch { name, pipeline, .. } in branches {
+        let Err(Invalid { place, problem }) = pipeline.check_files() else { continue };
+        let origin = format!("{} (branch {name})", args.pipeline.display());
+        let error = YamlError::Value { origin, place, problem };
+        if !args.dry_run {
+            return Err(error);
+        }
+        eprintln!("{}: {error}", stage.name);
+    }
+    Ok(())
+}
+
+impl Session {
+    /// Loads the pipeline and opens the store.
+    ///
+    /// # Errors
+    /// [`YamlError`] for a pipeline that does not fit, or, where ingest or teacher-train runs, names a file that is not
+    /// there; what the store reports.
+    pub fn open(stage: Stage, args: Args) -> Result<Self> {
+        check_shards(stage, &args)?;
+        let all = config::load(&args.pipeline, &args.set, args.data.as_deref())?;
+        let mut known: Vec<&str> = all.iter().map(|b| b.group.as_str()).collect();
+        known.dedup();
+        let known = known.join(", ");
+        let is_named = |b: &Branch, name: &String| name == &b.name || name == &b.group;
+        if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| !is_named(b, name))) {
+            return Err(YamlError::Value {
+                origin: args.pipeline.display().to_string(),
+                place: "branches".into(),
+                problem: format!("no branch `{unknown}`; there are: {known}"),
+            }
+            .into());
+        }
+        let is_wanted =
+            |b: &Branch| args.branches.is_empty() || args.branches.iter().any(|name| is_named(b, name));
+        let branches: Vec<Branch> = all.into_iter().filter(is_wanted).collect();
+        if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
+            check_files(stage, &args, &branches)?;
+        }
+        let store = Store::open_at(&args.store, &args.cache).with_context(|| {
+            format!("store {}: cannot be used; choose another with STORE= (--store)", args.store)
+        })?;
+        let (name, knobs) = (config::pipeline_name(&args.pipeline), args.clone());
+        let dag = Dag::new(name, branches, Lookups::new(store), move |target| make_target(target, &knobs));
+        Ok(Self {
+            args,
+            stage,
+            dag,
+            device: RefCell::default(),
+            made: RefCell::default(),
+            published: RefCell::default(),
+            cached: RefCell::default(),
+            said: RefCell::default(),
+        })
+    }
+
+    /// The stage that runs.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The branches to work on, in the order of the pipeline file.
+    pub fn branches(&self) -> &[Branch] {
+        self.dag.branches()
+    }
+
+    /// File name of the pipeline without `.yaml`.
+    pub fn pipeline_name(&self) -> &str {
+        self.dag.pipeline_name()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.dag.lookup().store()
+    }
+
+    /// The artifacts of all branches, each resolved once.
+    pub fn dag(&self) -> &Dag<Lookups> {
+        &self.dag
+    }
+
+    /// Whether this run has made the artifact of that key.
+    pub(crate) fn has_published(&self, key: &Digest) -> bool {
+        self.published.borrow().contains(key)
+    }
+
+    /// Remembers the device for `run.json`, and prints it once.
+    pub fn use_device(&self, name: &str) {
+        self.use_devices([name]);
+    }
+
+    /// The same for several that compute side by side.
+    pub fn use_devices<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let name = names.into_iter().collect::<Vec<_>>().join(", ");
+        if self.device.borrow().as_deref() != Some(name.as_str()) {
+            eprintln!("{}: device {name}", self.stage.name);
+            self.device.replace(Some(name));
+        }
+    }
+
+    /// Before work on a CPU, once: how long the rest of the run takes on this device, where the pipeline names a smaller
+    /// one. `flops_per_second` measures the device.
+    ///
+    /// # Errors
+    /// [`Missing`], or what the measurement reports.
+    pub fn forecast(
+        &self,
+        branch: &Branch,
+        flops_per_second: impl FnOnce(usize) -> Result<f64>,
+    ) -> Result<()> {
+        let is_cpu = self.device.borrow().as_deref().is_some_and(|name| name.ends_with(CPU));
+        let Some(smaller) = branch.pipeline.smaller_pipeline.as_deref().filter(|_| is_cpu) else {
+            return Ok(());
+        };
+        if !self.said.borrow_mut().insert("forecast".to_owned()) {
+            return Ok(());
+        }
+        let facts = self.dag.dataset_facts(branch)?;
+        let sizes = Sizes {
+            train_images: facts.train_images,
+            test_images: facts.test_images,
+            classes: facts.train_per_class.len(),
+            classes_in_use: facts.train_per_class.iter().filter(|images| **images > 0).count() as u64,
+        };
+        let costs = cost::of_run(self.branches(), &sizes);
+        let speed = flops_per_second(sizes.classes)?;
+        eprintln!("{}", cost::forecast(self.pipeline_name(), self.stage.name, &costs, speed, smaller));
+        Ok(())
+    }
+
+    /// Calls `work` for each branch. In a dry run, a branch whose inputs are missing says so and is passed over.
+    ///
+    /// # Errors
+    /// The first error of `work`.
+    #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
+    pub fn each_branch(&self, mut work: impl FnMut(&Branch) -> Result<()>) -> Result<()> {
+        for branch in self.branches() {
+            match work(branch) {
+                Err(error) if self.args.dry_run && error.is::<Missing>() => {
+                    println!(
+                        "{} {}/{}: waits: {error:#}",
+                        self.stage.name,
+                        self.pipeline_name(),
+                        branch.name
+                    );
+                }
+                other => other.with_context(|| format!("{}/{}", self.pipeline_name(), branch.name))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A line on stderr, unless it was said before.
+    pub fn say_once(&self, line: String) {
+        if !self.said.borrow().contains(&line) {
+            eprintln!("{line}");
+            self.said.borrow_mut().insert(line);
+        }
+    }
+
+    /// One line for all that was in the store already.
+    fn say_cached(&self) {
+        let cached = self.cached.borrow();
+        if !cached.is_empty() {
+            eprintln!("{}: cached: {}", self.stage.name, cached.join(", "));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_right_is_bad_usage_whenever_it_shows() {
+        let late = Err::<(), _>(Invalid::new("relabel.batch", "found 1")).context("tiny/delt");
+        assert_eq!(exit_code(&late.expect_err("refused").context("relabel")), BAD_USAGE);
+        let early = YamlError::Set { given: "nonsense".into() };
+        assert_eq!(exit_code(&early.into()), BAD_USAGE);
+        assert_eq!(exit_code(&anyhow::anyhow!("the disk is full")), FAILED);
+    }
+}

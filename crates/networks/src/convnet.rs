@@ -1,0 +1,55 @@
+//! ConvNet-d of the distillation literature: d blocks of 3x3 convolution, batch normalization, ReLU and 2x2 average
+//! pooling, then one linear layer.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use delt_conv_norm::Activation;
+
+use crate::builder::Builder;
+use crate::error::NetworkError;
+use crate::layers::{BatchNorm, Conv, Linear};
+use crate::network::ForwardPass;
+use crate::pass::Pass;
+
+/// The blocks and the classifier.
+#[derive(Module, Debug)]
+pub struct ConvNet {
+    /// The d blocks.
+    pub layers: ConvNetLayers,
+    /// The linear layer.
+    pub classifier: Linear,
+}
+
+/// The layers of the d blocks by kind, as in the published code.
+#[derive(Module, Debug)]
+pub struct ConvNetLayers {
+    /// One 3x3 convolution per block.
+    pub conv: Vec<Conv>,
+    /// One batch normalization per block.
+    pub norm: Vec<BatchNorm>,
+}
+
+impl ConvNet {
+    pub(crate) fn build(builder: &mut Builder<'_>) -> Result<Self, NetworkError> {
+        let blocks = builder.list("layers.conv", |builder, name| {
+            let norm = name.replace("conv", "norm");
+            Ok((Conv::build(builder, name)?, BatchNorm::build(builder, &norm)?))
+        })?;
+        let (conv, norm) = blocks.into_iter().unzip();
+        Ok(Self { layers: ConvNetLayers { conv, norm }, classifier: Linear::build(builder, "classifier")? })
+    }
+}
+
+impl ForwardPass for ConvNet {
+    fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
+        let mut x = pass.enter(x);
+        for (conv, norm) in self.layers.conv.iter().zip(&self.layers.norm) {
+            x = pass.block(conv, norm, x, Activation::ReluAveragePool);
+        }
+        pass.leave(x).flatten(1, 3)
+    }
+
+    fn classify(&self, features: Tensor<2>) -> Tensor<2> {
+        self.classifier.forward(features)
+    }
+}

@@ -1,0 +1,196 @@
+//! A network whose weights do not change any more, prepared for speed.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_conv_norm::{FrozenConvNorm, is_supported};
+
+use crate::bn_statistics::{LayerStatistics, batch_statistics, bn_statistics_terms};
+use crate::error::NetworkError;
+use crate::network::{BnLayer, Network};
+use crate::pass::{Evaluation, Frozen, Measuring, Preparation, Recording};
+
+/// A network in evaluation mode for good: the teacher, the ranker, a student under test.
+///
+/// On the CPU backend, convolution, batch normalization and what follows go as one operation; elsewhere, and for
+/// MobileNetV2, the network runs layer by layer. The results are the same within rounding.
+#[derive(Debug)]
+pub struct FrozenNetwork {
+    network: Network,
+    layers: Vec<BnLayer>,
+    blocks: Option<Vec<Arc<FrozenConvNorm>>>,
+    is_bf16: bool,
+}
+
+/// What a forward pass of a frozen network leaves.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What enters the last linear layer, `[n, features]`. A loss that takes in the terms must take it in too.
+    pub features: Tensor<2>,
+    /// Distances of statistics by batch normalization layer, `[1]` each, as of [`FrozenNetwork::features_with_bn_terms`].
+    pub bn_terms: Vec<Tensor<1>>,
+    /// What enters each convolution, `[n, channels, height, width]`, in forward order.
+    pub convolution_inputs: Vec<Tensor<4>>,
+}
+
+impl FrozenNetwork {
+    /// Takes a network on a device without autodiff: its weights are constants of any graph.
+    pub fn new(network: Network, device: &Device) -> Self {
+        let layers = network.bn_layers();
+        let blocks = (network.is_fusible() && is_supported(device)).then(|| {
+            let device = device.clone().without_autodiff();
+            let start = Tensor::zeros([1, 3, 1, 1], &device);
+            let mut pass = Preparation { device, blocks: Some(Vec::new()) };
+            network.features_with(start, &mut pass);
+            pass.blocks
+        });
+        Self { network, layers, blocks: blocks.flatten(), is_bf16: false }
+    }
+
+    /// The same network, layer by layer on every backend.
+    #[must_use]
+    pub fn without_fusion(self) -> Self {
+        Self { blocks: None, ..self }
+    }
+
+    /// The same network, layer by layer, its convolutions computed in bf16 (about 3 significant digits); batch
+    /// normalization and its statistics stay in f32. For GPUs that are fast at it; on a CPU it is slower.
+    #[must_use]
+    pub fn in_bf16(self) -> Self {
+        Self { is_bf16: true, ..self.without_fusion() }
+    }
+
+    /// Logits of normalized images: `[n, 3, size, size]` → `[n, classes]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        self.network.classify(self.features(x))
+    }
+
+    /// Logits as [`Self::forward`], but every batch normalization layer normalizes by the statistics of this batch. The running
+    /// ones stay as they are.
+    pub fn forward_by_batch_statistics(&self, x: Tensor<4>) -> Tensor<2> {
+        self.network.forward_train(x).0.inner()
+    }
+
+    /// What enters the last linear layer: `[n, 3, size, size]` → `[n, features]`.
+    pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
+        match &self.blocks {
+            Some(blocks) => self
+                .network
+                .features_with(x, &mut Frozen { blocks: blocks.iter(), distances: None, inputs: None }),
+            None => self.network.features_with(x, &mut Evaluation { is_bf16: self.is_bf16 }),
+        }
+    }
+
+    /// Logits, and for every batch normalization layer in forward order the distance of the batch's statistics from the
+    /// running ones, or from those that took their place, see [`bn_statistics_terms`]; each `[1]`. A loss that takes in the
+    /// distances must take in the logits.
+    pub fn forward_with_bn_terms(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<1>>) {
+        let (features, terms) = self.features_with_bn_terms(x);
+        (self.classify(features), terms)
+    }
+
+    /// As [`Self::forward_with_bn_terms`] with features in place of logits: a loss that takes in the distances must take in
+    /// the features.
+    pub fn features_with_bn_terms(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<1>>) {
+        match &self.blocks {
+            Some(blocks) => {
+                let mut pass = Frozen { blocks: blocks.iter(), distances: Some(Vec::new()), inputs: None };
+                let features = self.network.features_with(x, &mut pass);
+                (features, pass.distances.unwrap_or_default())
+            }
+            None => {
+                let mut pass = Recording::new(self.is_bf16);
+                let features = self.network.features_with(x, &mut pass);
+                (features, bn_statistics_terms(&pass.inputs, &self.layers))
+            }
+        }
+    }
+
+    /// As [`Self::features_with_bn_terms`], with what enters every convolution.
+    pub fn forward_recorded(&self, x: Tensor<4>) -> Recorded {
+        match &self.blocks {
+            Some(blocks) => {
+                let (distances, inputs) = (Some(Vec::new()), Some(Vec::new()));
+                let mut pass = Frozen { blocks: blocks.iter(), distances, inputs };
+                let features = self.network.features_with(x, &mut pass);
+                let convolution_inputs = pass.inputs.unwrap_or_default();
+                Recorded { features, bn_terms: pass.distances.unwrap_or_default(), convolution_inputs }
+            }
+            None => {
+                let mut pass =
+                    Recording { convolution_inputs: Some(Vec::new()), ..Recording::new(self.is_bf16) };
+                let features = self.network.features_with(x, &mut pass);
+                let bn_terms = bn_statistics_terms(&pass.inputs, &self.layers);
+                Recorded {
+                    features,
+                    bn_terms,
+                    convolution_inputs: pass.convolution_inputs.unwrap_or_default(),
+                }
+            }
+        }
+    }
+
+    /// The last linear layer: `[n, features]` → `[n, classes]`.
+    pub fn classify(&self, features: Tensor<2>) -> Tensor<2> {
+        self.network.classify(features)
+    }
+
+    /// Features, and the batch's own statistics at the input of every batch normalization layer in forward order.
+    ///
+    /// # Shapes
+    /// `[n, 3, size, size]`, outside any graph → `[n, features]`.
+    ///
+    /// # Errors
+    /// Where the device does not give the statistics back.
+    pub fn features_with_statistics(
+        &self,
+        x: Tensor<4>,
+    ) -> Result<(Tensor<2>, Vec<LayerStatistics>), NetworkError> {
+        if let Some(blocks) = &self.blocks {
+            let mut pass = Measuring { blocks: blocks.iter(), statistics: Vec::new() };
+            let features = self.network.features_with(x, &mut pass);
+            return Ok((features, pass.statistics));
+        }
+        let mut pass = Recording::new(self.is_bf16);
+        let features = self.network.features_with(x, &mut pass);
+        let statistics = pass.inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
+            let host = |tensor: Tensor<1>| {
+                let name = || format!("statistics of {}", layer.name);
+                tensor.try_into_vec_as().map_err(|source| NetworkError::Read { name: name(), source })
+            };
+            let (mean, variance) = batch_statistics(input);
+            Ok(LayerStatistics { mean: host(mean)?, variance: host(variance)? })
+        });
+        Ok((features, statistics.collect::<Result<_, NetworkError>>()?))
+    }
+
+    /// The same network, which normalizes by the same running statistics, but measures the statistics of a batch against
+    /// these, one for every batch normalization layer in forward order. Packed weights are shared.
+    ///
+    /// # Panics
+    /// Where `targets` are not those of this network's layers.
+    #[must_use]
+    pub fn with_bn_targets(&self, targets: &[LayerStatistics]) -> Self {
+        assert_eq!(targets.len(), self.layers.len(), "one target for each batch normalization layer");
+        let layers = self.layers.iter().zip(targets).map(|(layer, target)| {
+            let device = layer.running_mean.device();
+            let tensor =
+                |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device);
+            BnLayer {
+                name: layer.name.clone(),
+                running_mean: tensor(&target.mean),
+                running_var: tensor(&target.variance),
+            }
+        });
+        let with_target = |(block, target): (&Arc<FrozenConvNorm>, &LayerStatistics)| {
+            Arc::new(block.with_targets(target.mean.clone(), target.variance.clone()))
+        };
+        let blocks = self.blocks.as_ref().map(|blocks| blocks.iter().zip(targets).map(with_target).collect());
+        Self { network: self.network.clone(), layers: layers.collect(), blocks, is_bf16: self.is_bf16 }
+    }
+
+    /// The batch normalization layers in forward order, with what the statistics of a batch are measured against.
+    pub fn bn_layers(&self) -> &[BnLayer] {
+        &self.layers
+    }
+}

@@ -1,0 +1,215 @@
+//! The ways to go through a network: what its convolution and batch normalization layers do to what passes.
+
+use std::sync::Arc;
+
+use burn::tensor::activation::relu;
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Device, Tensor};
+use delt_conv_norm::{
+    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, channels_last, conv_norm_frozen,
+    conv_norm_frozen_statistics, conv_norm_train,
+};
+
+use crate::bn_statistics::LayerStatistics;
+use crate::layers::{BN_EPSILON, BatchNorm, Conv};
+use crate::network::BatchStatistics;
+
+/// One way through a network.
+pub(crate) trait Pass {
+    /// Convolution, batch normalization and what follows them.
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4>;
+
+    /// Whether images lie channels last between [`Self::enter`] and [`Self::leave`].
+    fn is_channels_last(&self) -> bool {
+        false
+    }
+
+    /// From `[n, c, h, w]` to the layout of the pass.
+    fn enter(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.is_channels_last() { channels_last(x) } else { x }
+    }
+
+    /// Back to `[n, c, h, w]`.
+    fn leave(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.is_channels_last() { channels_first(x) } else { x }
+    }
+}
+
+fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => relu(x),
+        Activation::ReluAveragePool => avg_pool2d(relu(x), AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
+    }
+}
+
+/// Evaluation mode: running statistics.
+pub(crate) struct Evaluation {
+    /// Whether convolutions are computed in bf16.
+    pub(crate) is_bf16: bool,
+}
+
+impl Pass for Evaluation {
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        activate(norm.forward(convolve(conv, x, self.is_bf16)), activation)
+    }
+}
+
+fn convolve(conv: &Conv, x: Tensor<4>, is_bf16: bool) -> Tensor<4> {
+    if is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
+}
+
+/// Evaluation mode with the input of every batch normalization layer.
+pub(crate) struct Recording {
+    /// Whether convolutions are computed in bf16; what is recorded is f32.
+    pub(crate) is_bf16: bool,
+    pub(crate) inputs: Vec<Tensor<4>>,
+    /// What enters every convolution, where that is wanted.
+    pub(crate) convolution_inputs: Option<Vec<Tensor<4>>>,
+}
+
+impl Recording {
+    /// Without what enters convolutions.
+    pub(crate) fn new(is_bf16: bool) -> Self {
+        Self { is_bf16, inputs: Vec::new(), convolution_inputs: None }
+    }
+}
+
+impl Pass for Recording {
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if let Some(inputs) = &mut self.convolution_inputs {
+            inputs.push(x.clone());
+        }
+        let x = convolve(conv, x, self.is_bf16);
+        self.inputs.push(x.clone());
+        activate(norm.forward(x), activation)
+    }
+}
+
+/// Training mode: the batch's statistics.
+#[derive(Default)]
+pub(crate) struct Training {
+    /// Whether blocks are taken as one operation.
+    pub(crate) is_fused: bool,
+    pub(crate) statistics: Vec<BatchStatistics>,
+}
+
+impl Training {
+    /// `values`: number of values that each statistic was taken over.
+    fn keep(&mut self, mean: Tensor<1>, variance: Tensor<1>, values: usize) {
+        let unbiased = values as f64 / (values as f64 - 1.0).max(1.0);
+        let variance_unbiased = variance.inner() * unbiased;
+        self.statistics.push(BatchStatistics { mean: mean.inner(), variance_unbiased });
+    }
+}
+
+impl Pass for Training {
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if self.is_fused {
+            let [n, height, width, _] = x.dims();
+            let geometry = conv.geometry();
+            let weights = TrainWeights {
+                weight: conv.weight.val(),
+                bias: conv.bias.as_ref().map(burn::module::Param::val),
+                gamma: norm.weight.val(),
+                beta: norm.bias.val(),
+            };
+            let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, BN_EPSILON);
+            self.keep(mean, variance, n * geometry.out_size(height) * geometry.out_size(width));
+            y
+        } else {
+            let x = conv.forward(x);
+            let [n, _, height, width] = x.dims();
+            let (x, mean, variance) = norm.forward_train(x);
+            self.keep(mean, variance, n * height * width);
+            activate(x, activation)
+        }
+    }
+
+    fn is_channels_last(&self) -> bool {
+        self.is_fused
+    }
+}
+
+/// Evaluation mode through prepared blocks, in their order.
+pub(crate) struct Frozen<'a> {
+    pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
+    /// Distances of the batch's statistics from the running ones, where they are wanted.
+    pub(crate) distances: Option<Vec<Tensor<1>>>,
+    /// What enters every convolution, channels first, where that is wanted.
+    pub(crate) inputs: Option<Vec<Tensor<4>>>,
+}
+
+impl Pass for Frozen<'_> {
+    fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
+        let Some(block) = self.blocks.next() else { return x };
+        if let Some(inputs) = &mut self.inputs {
+            inputs.push(channels_first(x.clone()));
+        }
+        let (y, distance) = conv_norm_frozen(x, block, self.distances.is_some());
+        if let Some(distances) = &mut self.distances {
+            distances.extend(distance);
+        }
+        y
+    }
+
+    fn is_channels_last(&self) -> bool {
+        true
+    }
+}
+
+/// As [`Frozen`] outside any graph, with the batch's own statistics.
+pub(crate) struct Measuring<'a> {
+    pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
+    pub(crate) statistics: Vec<LayerStatistics>,
+}
+
+impl Pass for Measuring<'_> {
+    fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
+        let Some(block) = self.blocks.next() else { return x };
+        let (y, mean, variance) = conv_norm_frozen_statistics(x, block);
+        self.statistics.push(LayerStatistics { mean, variance });
+        y
+    }
+
+    fn is_channels_last(&self) -> bool {
+        true
+    }
+}
+
+/// Prepares the blocks without computing anything.
+pub(crate) struct Preparation {
+    pub(crate) device: Device,
+    /// `None` once the weights of a block could not be read.
+    pub(crate) blocks: Option<Vec<Arc<FrozenConvNorm>>>,
+}
+
+impl Pass for Preparation {
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, _: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let [outputs, ..] = conv.weight.dims();
+        self.blocks = self.blocks.take().and_then(|mut blocks| {
+            blocks.push(Arc::new(prepare(conv, norm, activation)?));
+            Some(blocks)
+        });
+        Tensor::zeros([1, outputs, 1, 1], &self.device)
+    }
+}
+
+fn prepare(conv: &Conv, norm: &BatchNorm, activation: Activation) -> Option<FrozenConvNorm> {
+    let [outputs, inputs, ..] = conv.weight.dims();
+    let weights = FrozenWeights {
+        channels: [outputs, inputs],
+        weight: host(conv.weight.val())?,
+        bias: conv.bias.as_ref().map_or(Some(Vec::new()), |bias| host(bias.val()))?,
+        gamma: host(norm.weight.val())?,
+        beta: host(norm.bias.val())?,
+        running_mean: host(norm.running_mean.val())?,
+        running_var: host(norm.running_var.val())?,
+    };
+    Some(FrozenConvNorm::new(weights, conv.geometry(), activation, BN_EPSILON))
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
+    tensor.without_autodiff().try_into_vec_as().ok()
+}

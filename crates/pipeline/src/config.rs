@@ -1,0 +1,298 @@
+//! The typed pipeline: one struct per section of the YAML, unknown keys refused, validated once.
+//!
+//! Nothing that changes a result has a hidden default here: the defaults a run inherits stand in `pipelines/base/`.
+
+pub mod committee;
+pub mod evaluate;
+pub mod ingest;
+pub mod method;
+pub mod objective;
+mod range;
+pub mod recipes;
+pub mod relabel;
+pub mod residual;
+pub mod select;
+pub mod synthesize;
+pub mod target;
+pub mod teacher;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::{Mapping, Value};
+
+use crate::roles::Role;
+use crate::yaml::{self, YamlError};
+
+/// A whole run: what is read, trained, selected, recovered, relabeled and evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// One sentence for people.
+    pub description: String,
+    /// Seed of the teacher, of the selection and of the synthesis; students have their own (`relabel.seeds`).
+    pub seed: u64,
+    /// Seeds of so many repetitions of the selection and the synthesis, in place of `seed`, which the teachers keep: each branch
+    /// becomes as many, the i-th with the i-th of `relabel.seeds` for its student, and the table takes them together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draws: Vec<u64>,
+    /// Stage ingest.
+    pub ingest: ingest::Ingest,
+    /// Stage teacher-train.
+    pub teacher: teacher::Teacher,
+    /// Networks beside the teacher that recover and label with it, where `synthesize.teachers` or `relabel.voters` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub committee: Vec<teacher::Teacher>,
+    /// Stage init-select.
+    pub select: select::Select,
+    /// Stage delt-synthesize.
+    pub synthesize: synthesize::Synthesize,
+    /// Stage relabel.
+    pub relabel: relabel::Relabel,
+    /// Stage evaluate.
+    pub evaluate: evaluate::Evaluate,
+    /// Also train the student's network on all real images with hard labels, the upper line of the table.
+    pub full_data: bool,
+    /// Branches of the run in the order of the table: a name and what it changes in the sections above.
+    pub branches: Mapping,
+    /// A pipeline for smaller machines, named when this one would take long on the device at hand.
+    #[serde(default)]
+    pub smaller_pipeline: Option<String>,
+    /// Which of `draws` this repetition has.
+    #[serde(skip)]
+    draw: Option<u64>,
+}
+
+/// One branch of a pipeline with its overrides applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Branch {
+    /// What its artifacts are called: [`Self::group`], from the second repetition on with a number behind it (`delt-1`).
+    pub name: String,
+    /// Name in the YAML, e.g. `delt` or `random`.
+    pub group: String,
+    /// The sections as this branch sees them.
+    pub pipeline: Pipeline,
+}
+
+/// A section whose values do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{place}`: {problem}")]
+pub struct Invalid {
+    /// Dotted path of the key.
+    pub place: String,
+    /// Found, expected, and what to do.
+    pub problem: String,
+}
+
+impl Invalid {
+    /// A complaint about one key.
+    pub fn new(place: &str, problem: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), problem: problem.into() }
+    }
+}
+
+/// Reads a pipeline and its branches.
+///
+/// `data` replaces `ingest.source.path`, `overrides` are `key=value`.
+///
+/// # Errors
+/// [`YamlError`] naming the file and the key.
+pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Vec<Branch>, YamlError> {
+    let mut root = yaml::load(path)?;
+    for assignment in overrides {
+        yaml::set(&mut root, assignment)?;
+    }
+    if let Some(data) = data {
+        if root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str()) == Some("embedded_digits")
+        {
+            return Err(YamlError::Value {
+                origin: path.display().to_string(),
+                place: "ingest.source".into(),
+                problem: format!(
+                    "DATA (--data) says that the images are at {}, but this pipeline reads the embedded digits; leave it out",
+                    data.display()
+                ),
+            });
+        }
+        let mut source = Mapping::new();
+        source.insert("path".into(), data.to_string_lossy().into_owned().into());
+        let mut ingest = Mapping::new();
+        ingest.insert("source".into(), Value::Mapping(source));
+        let mut overlay = Mapping::new();
+        overlay.insert("ingest".into(), Value::Mapping(ingest));
+        yaml::merge(&mut root, overlay);
+    }
+    let origin = path.display().to_string();
+    let whole: Pipeline = yaml::typed(&root, &origin)?;
+    let mut branches = Vec::new();
+    for (name, change) in &whole.branches {
+        let Some(name) = name.as_str() else {
+            let problem =
+                format!("found {} as the name of a branch, expected text; quote it", yaml::in_a_word(name));
+            return Err(YamlError::Value { origin, place: "branches".into(), problem });
+        };
+        let change = changes_of(&whole.branches, name, change, &mut Vec::new()).map_err(|problem| {
+            YamlError::Value { origin: origin.clone(), place: format!("branches.{name}"), problem }
+        })?;
+        let mut sections = root.clone();
+        yaml::merge(&mut sections, change);
+        let origin = format!("{origin} (branch {name})");
+        let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
+        pipeline.synthesize.leave_recovery_out_of_an_import();
+        if let Err(Invalid { place, problem }) = pipeline.validate() {
+            return Err(YamlError::Value { origin, place, problem });
+        }
+        branches.extend(repetitions(name, pipeline));
+    }
+    let mut names = BTreeSet::new();
+    if let Some(Branch { name, .. }) = branches.iter().find(|branch| !names.insert(branch.name.clone())) {
+        let problem = format!("`{name}` is also what a repetition of another branch is called; rename it");
+        return Err(YamlError::Value { origin, place: "branches".into(), problem });
+    }
+    if branches.is_empty() {
+        let problem = "expected at least one branch, e.g. `delt: {}`".to_owned();
+        return Err(YamlError::Value { origin, place: "branches".into(), problem });
+    }
+    Ok(branches)
+}
+
+/// The branch itself, or one for each of its `draws`.
+fn repetitions(name: &str, pipeline: Pipeline) -> Vec<Branch> {
+    let group = name.to_owned();
+    if pipeline.draws.is_empty() {
+        return vec![Branch { name: name.to_owned(), group, pipeline }];
+    }
+    let repetition = |(index, draw): (usize, &u64)| {
+        let mut own = pipeline.clone();
+        own.draw = Some(*draw);
+        own.relabel.seeds = vec![pipeline.relabel.seeds[index]];
+        let name = if index == 0 { name.to_owned() } else { format!("{name}-{index}") };
+        Branch { name, group: group.clone(), pipeline: own }
+    };
+    pipeline.draws.iter().enumerate().map(repetition).collect()
+}
+
+/// What a branch changes: the changes of the branch that it is `like`, then its own. `open` are the branches whose changes
+/// are being read.
+fn changes_of(
+    branches: &Mapping,
+    name: &str,
+    change: &Value,
+    open: &mut Vec<String>,
+) -> Result<Mapping, String> {
+    let Value::Mapping(change) = change else {
+        return Err(format!(
+            "found {}, expected a map of overrides, e.g. `random: {{select: {{strategy: random}}}}`",
+            yaml::in_a_word(change)
+        ));
+    };
+    let mut own = change.clone();
+    let Some(like) = own.remove(LIKE) else { return Ok(own) };
+    open.push(name.to_owned());
+    let known = || branches.keys().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    let parent = like.as_str().and_then(|like| Some((like, branches.get(like)?)));
+    let Some((like, parent)) = parent else {
+        return Err(format!("`like` names no branch; there are: {}", known()));
+    };
+    if open.iter().any(|name| name == like) {
+        return Err(format!("`like` runs in a circle: {} like {like}", open.join(" like ")));
+    }
+    let mut merged = changes_of(branches, like, parent, open)?;
+    yaml::merge(&mut merged, own);
+    Ok(merged)
+}
+
+/// Key of a branch that changes what another one changes, and more.
+const LIKE: &str = "like";
+
+/// The name of a pipeline: its file name without `.yaml`.
+pub fn pipeline_name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a value is left out of the canonical configuration, so that keys from before it existed stay.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A path from a pipeline file: as it stands, relative to the working folder.
+pub type SourcePath = PathBuf;
+
+impl Pipeline {
+    /// Refuses files of weights, class names and rankings that are not there: for the stages before the one that reads
+    /// them, so that nothing is computed for nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the key and the file.
+    pub fn check_files(&self) -> Result<(), Invalid> {
+        let ranker = self.select.ranker.iter().map(|ranker| (ranker, "select.ranker".to_owned()));
+        let committee =
+            self.committee.iter().zip(0..).map(|(member, at)| (member, format!("committee.{at}")));
+        for (network, place) in
+            [(&self.teacher, "teacher".to_owned())].into_iter().chain(ranker).chain(committee)
+        {
+            if let Some(import) = &network.import {
+                import.check_files(&format!("{place}.import"))?;
+            }
+        }
+        if let Some(scores) = self.select.scores.as_ref().filter(|scores| !scores.is_file()) {
+            let problem = format!("{}: no such file, expected a ranking in CSV", scores.display());
+            return Err(Invalid::new("select.scores", problem));
+        }
+        if let Some(images) = self.synthesize.import.as_ref().filter(|images| !images.exists()) {
+            let problem = format!(
+                "{}: nothing is there, expected a Parquet file or a folder with a folder for each class",
+                images.display()
+            );
+            return Err(Invalid::new("synthesize.import", problem));
+        }
+        Ok(())
+    }
+
+    /// Seed of the selection and of the synthesis.
+    pub fn draw_seed(&self) -> u64 {
+        self.draw.unwrap_or(self.seed)
+    }
+
+    /// Whether the images are real ones, drawn at random: what methods compare with.
+    pub fn keeps_random_images(&self) -> bool {
+        let Self { select, synthesize, .. } = self;
+        select.strategy == select::Strategy::Random
+            && !select.looks_at_images()
+            && synthesize.max_iterations == 0
+    }
+
+    /// How labels and students are made, whatever the seeds.
+    pub fn student_recipe(&self) -> (relabel::Relabel, evaluate::Evaluate) {
+        let relabel = relabel::Relabel { seeds: Vec::new(), ..self.relabel.clone() };
+        (relabel, self.evaluate.clone())
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        if !self.draws.is_empty() && self.draws.len() != self.relabel.seeds.len() {
+            let problem = format!(
+                "found {} seeds, expected {} as relabel.seeds: each repetition has a student of its own",
+                self.draws.len(),
+                self.relabel.seeds.len()
+            );
+            return Err(Invalid::new("draws", problem));
+        }
+        self.ingest.validate()?;
+        self.teacher.validate("teacher")?;
+        self.select.validate()?;
+        self.synthesize.validate(self.select.ipc)?;
+        self.relabel.validate(self.select.ipc, self.teacher.size)?;
+        self.validate_committee()?;
+        self.evaluate.validate(self.teacher.size)?;
+        if self.full_data && self.network_of(Role::FullData).is_none() {
+            let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train \
+                it on all images (or set full_data: false)";
+            return Err(Invalid::new("full_data", problem));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

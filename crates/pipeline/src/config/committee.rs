@@ -1,0 +1,84 @@
+//! Section `committee`: networks beside the teacher that recover and label with it (G-VBSM, CVPR 2024; CV-DD).
+
+use serde::{Deserialize, Serialize};
+
+use super::teacher::Teacher;
+use super::{Invalid, Pipeline};
+
+/// Which networks guide a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guides {
+    /// The teacher alone.
+    #[default]
+    Teacher,
+    /// The teacher and the networks of section `committee`.
+    Committee,
+}
+
+/// More networks than anyone votes with.
+const MOST_MEMBERS: usize = 32;
+
+impl Pipeline {
+    /// Whether the committee recovers images; images that are kept as they are know no network.
+    pub fn recovers_by_committee(&self) -> bool {
+        self.synthesize.teachers == Guides::Committee && self.synthesize.max_iterations > 0
+    }
+
+    /// Whether the committee makes soft labels.
+    pub fn labels_by_committee(&self) -> bool {
+        self.relabel.voters == Guides::Committee
+    }
+
+    /// The networks of which each iteration of the recovery takes one.
+    pub fn recovering(&self) -> Vec<&Teacher> {
+        self.guides(self.recovers_by_committee())
+    }
+
+    /// The networks of which each makes soft labels.
+    pub fn labeling(&self) -> Vec<&Teacher> {
+        self.guides(self.labels_by_committee())
+    }
+
+    fn guides(&self, by_committee: bool) -> Vec<&Teacher> {
+        let members = self.committee.iter().filter(|_| by_committee);
+        std::iter::once(&self.teacher).chain(members).collect()
+    }
+
+    pub(super) fn validate_committee(&self) -> Result<(), Invalid> {
+        if self.committee.len() > MOST_MEMBERS {
+            let problem = format!("found {} networks, expected at most {MOST_MEMBERS}", self.committee.len());
+            return Err(Invalid::new("committee", problem));
+        }
+        for (index, member) in self.committee.iter().enumerate() {
+            let place = format!("committee.{index}");
+            member.validate(&place)?;
+            if member.size != self.teacher.size {
+                let problem = format!(
+                    "found {} px, expected teacher.size ({} px): all networks see the same images",
+                    member.size, self.teacher.size
+                );
+                return Err(Invalid::new(&format!("{place}.size"), problem));
+            }
+            if *member == self.teacher || self.committee[..index].contains(member) {
+                let problem = "is the same network as one before it, which would vote twice; change its network, or how it is \
+                    trained, or leave it out";
+                return Err(Invalid::new(&place, problem));
+            }
+        }
+        for (place, guides) in
+            [("synthesize.teachers", self.synthesize.teachers), ("relabel.voters", self.relabel.voters)]
+        {
+            if guides == Guides::Committee && self.committee.is_empty() {
+                let problem = "found committee, but section `committee` names no network; list one, or set it to teacher";
+                return Err(Invalid::new(place, problem));
+            }
+        }
+        if self.recovers_by_committee() && self.synthesize.target.is_barycenter() {
+            let problem = "found committee with target.kind barycenter, whose features are those of one network; set one of them to \
+                its default";
+            return Err(Invalid::new("synthesize.teachers", problem));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Section `evaluate`: a student trained from scratch on the replayed views.
+
+use delt_formats::teacher::Architecture;
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, range};
+
+/// Section `evaluate`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// The student's network; it need not be the teacher's.
+    pub student: Architecture,
+    /// What the student minimizes.
+    pub loss: Loss,
+    /// Peak learning rate of AdamW; absent or `null`: the published one, see [`super::Pipeline::student_lr`].
+    #[serde(default)]
+    pub lr: Option<f64>,
+    /// AdamW's first-moment decay.
+    pub beta_1: f64,
+    /// AdamW's second-moment decay.
+    pub beta_2: f64,
+    /// AdamW's denominator guard.
+    pub epsilon: f64,
+    /// Weight decay, on weights of two or more dimensions.
+    pub weight_decay: f64,
+    /// Learning rate over the epochs.
+    pub schedule: StudentSchedule,
+    /// BatchNorm momentum; 0.19 reproduces the two forward passes a step of the published code.
+    pub bn_momentum: f64,
+    /// Test at epochs 0, n, 2n, … and the last.
+    pub test_every: u32,
+    /// Test an exponential moving average of the student, weights and running statistics: average ← ema · average + (1 − ema) ·
+    /// student after every step, from the initial weights on (EDC: 0.99). Absent: test the student itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+}
+
+/// What a student minimizes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Loss {
+    /// Kullback-Leibler divergence to the stored teacher logits, batch mean, without the factor T².
+    Kl {
+        /// Temperature of both distributions.
+        temperature: f64,
+    },
+    /// Mean squared distance to the stored teacher logits, over images and classes, plus cross-entropy to the class of the
+    /// image (that of its own image, however it is mixed), as the published code has it (G-VBSM, EDC).
+    MseGt {
+        /// Weight of the cross-entropy (G-VBSM on CIFAR: 0.15).
+        ce_weight: f64,
+    },
+    /// Cross-entropy to the image's class (mixed by the share of the mix).
+    HardLabel {},
+}
+
+/// Learning rate over the epochs, as a factor of the peak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StudentSchedule {
+    /// ½(1 + cos(π t / 2E)): ends at one half.
+    SmoothedCosine,
+    /// ½(1 + cos(π t / E)): ends at zero.
+    Cosine,
+    /// Always the peak.
+    Constant,
+}
+
+impl Evaluate {
+    pub(super) fn validate(&self, size: u32) -> Result<(), Invalid> {
+        super::teacher::check_fit(&self.student, size, "evaluate.student")?;
+        if self.test_every == 0 {
+            return Err(Invalid::new("evaluate.test_every", "found 0, expected at least 1"));
+        }
+        if let Some(lr) = self.lr {
+            range::positive("evaluate.lr", lr)?;
+        }
+        range::positive("evaluate.epsilon", self.epsilon)?;
+        range::below_one("evaluate.beta_1", self.beta_1)?;
+        range::below_one("evaluate.beta_2", self.beta_2)?;
+        range::not_negative("evaluate.weight_decay", self.weight_decay)?;
+        if let Loss::Kl { temperature } = self.loss
+            && (temperature.is_nan() || temperature <= 0.0)
+        {
+            return Err(Invalid::new(
+                "evaluate.loss.temperature",
+                format!("found {temperature}, expected more than 0"),
+            ));
+        }
+        if let Some(ema) = self.ema {
+            range::between("evaluate.ema", ema)?;
+        }
+        if let Loss::MseGt { ce_weight } = self.loss {
+            range::not_negative("evaluate.loss.ce_weight", ce_weight)?;
+        }
+        if !(self.bn_momentum > 0.0 && self.bn_momentum <= 1.0) {
+            let problem = format!("found {}, expected more than 0, at most 1", self.bn_momentum);
+            return Err(Invalid::new("evaluate.bn_momentum", problem));
+        }
+        Ok(())
+    }
+}

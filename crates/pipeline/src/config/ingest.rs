@@ -1,0 +1,213 @@
+//! Section `ingest`: where real images come from.
+
+use std::collections::BTreeSet;
+
+use delt_formats::teacher::Normalization;
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, SourcePath};
+
+/// Hex digits of a SHA-256.
+const SHA256_DIGITS: usize = 64;
+
+/// Section `ingest`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingest {
+    /// The kind of source and where it is.
+    pub source: Source,
+    /// Only these classes, by name (default: all).
+    #[serde(default)]
+    pub classes: Option<Vec<String>>,
+    /// What happens to the label space when `classes` leaves some out.
+    #[serde(default)]
+    pub label_space: LabelSpace,
+    /// At most so many training images of a class, the first ones (default: all).
+    #[serde(default)]
+    pub max_train_per_class: Option<u64>,
+    /// At most so many test images of a class, the first ones (default: all).
+    #[serde(default)]
+    pub max_test_per_class: Option<u64>,
+    /// Count and leave out images that cannot be read, where the default is to stop and name the file.
+    #[serde(default)]
+    pub skip_broken: bool,
+    /// Mean and standard deviation per channel; computed from the training images when absent.
+    #[serde(default)]
+    pub normalization: Option<Normalization>,
+}
+
+/// What happens to labels when only some classes are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelSpace {
+    /// Labels are numbered anew, 0..classes.
+    #[default]
+    Shrink,
+    /// All class names stay, with their labels; the missing ones have no images.
+    Keep,
+}
+
+/// A kind of source. A new one is a variant here with a section of its own below, a row in `ingest::sources::open` and a
+/// module beside that. Keys that only say where the data lie are left out of the artifact's key by
+/// [`crate::dag::Dag::dataset_plan`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// The 1,797 handwritten digits committed in `data/`.
+    EmbeddedDigits(EmbeddedDigits),
+    /// CIFAR-10.
+    Cifar10(Cifar),
+    /// CIFAR-100.
+    Cifar100(Cifar),
+    /// Parquet as Hugging Face stores image sets.
+    HuggingfaceParquet(HuggingfaceParquet),
+    /// A folder per class: `train/<class>/*`, `val/<class>/*` (or `test/`), or `<class>/*` with a seeded split.
+    ImageFolder(ImageFolder),
+    /// Tiny-ImageNet as distributed: `train/<id>/images`, `val/val_annotations.txt`, `words.txt`.
+    TinyImagenet(TinyImagenet),
+}
+
+/// Source `embedded_digits`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedDigits {
+    /// Share of the images that become the test split.
+    pub test_fraction: f64,
+    /// Seed of the split.
+    pub split_seed: u64,
+}
+
+/// Sources `cifar10` and `cifar100`: the official binary `.tar.gz`, a local file or downloaded as `data/sources.yaml` says; or
+/// Parquet in the Hugging Face layout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar {
+    /// The archive, the folder it lies in, or Parquet files; the archive is downloaded when absent.
+    #[serde(default)]
+    pub path: Option<SourcePath>,
+    /// SHA-256 of a local archive that is not the published one; without it, no other is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Source `huggingface_parquet`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HuggingfaceParquet {
+    /// A folder with `train-*.parquet` and `test-*.parquet` (or `validation-*`), or one file of training images.
+    pub path: SourcePath,
+    /// Training files relative to `path`, where names do not tell.
+    #[serde(default)]
+    pub train: Option<Vec<SourcePath>>,
+    /// Test files relative to `path`, where names do not tell.
+    #[serde(default)]
+    pub test: Option<Vec<SourcePath>>,
+    /// Column of images, a struct of `bytes` and `path`.
+    pub image_column: String,
+    /// Column of labels, integers.
+    pub label_column: String,
+    /// Class names by label, in place of those in the files' metadata.
+    #[serde(default)]
+    pub class_names: Option<Vec<String>>,
+    // Left out of the key where absent, as in the files of stores that are older than these two.
+    /// Share of each class that becomes the test split where there are no test files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_fraction: Option<f64>,
+    /// Seed of that split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
+}
+
+/// Source `image_folder`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFolder {
+    /// The root of the tree.
+    pub path: SourcePath,
+    /// Share of each class that becomes the test split where the tree has none.
+    #[serde(default)]
+    pub test_fraction: Option<f64>,
+    /// Seed of that split.
+    #[serde(default)]
+    pub split_seed: Option<u64>,
+}
+
+/// Source `tiny_imagenet`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TinyImagenet {
+    /// The folder `tiny-imagenet-200`, or its `.zip` unpacked.
+    pub path: SourcePath,
+}
+
+impl Ingest {
+    /// Whether the test images are all those that the data set is published with.
+    pub fn has_published_test_set(&self) -> bool {
+        self.classes.is_none() && self.max_test_per_class.is_none() && self.source.test_fraction().is_none()
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Invalid> {
+        if let Some(classes) = &self.classes {
+            if classes.len() < 2 {
+                return Err(Invalid::new("ingest.classes", "expected at least two class names"));
+            }
+            if classes.iter().collect::<BTreeSet<_>>().len() != classes.len() {
+                return Err(Invalid::new("ingest.classes", "a class is named twice; name each once"));
+            }
+        }
+        self.source.validate()?;
+        if self.max_train_per_class == Some(0) || self.max_test_per_class == Some(0) {
+            return Err(Invalid::new(
+                "ingest",
+                "a limit per class of 0 leaves no images; leave the key out for all",
+            ));
+        }
+        if let Some(normalization) = &self.normalization {
+            if normalization.mean.iter().any(|m| !m.is_finite()) {
+                return Err(Invalid::new("ingest.normalization.mean", "expected three finite numbers"));
+            }
+            if normalization.std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+                return Err(Invalid::new("ingest.normalization.std", "expected three positive numbers"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// The share of the images that becomes the test split, where the source is split here and not by who published it.
+    fn test_fraction(&self) -> Option<f64> {
+        match self {
+            Self::EmbeddedDigits(digits) => Some(digits.test_fraction),
+            Self::HuggingfaceParquet(files) => files.test_fraction,
+            Self::ImageFolder(folder) => folder.test_fraction,
+            Self::Cifar10(_) | Self::Cifar100(_) | Self::TinyImagenet(_) => None,
+        }
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        if self.test_fraction().is_some_and(|share| !(share > 0.0 && share < 1.0)) {
+            return Err(Invalid::new(
+                "ingest.source.test_fraction",
+                "expected a share between 0 and 1, e.g. 0.2",
+            ));
+        }
+        match self {
+            Self::Cifar10(cifar) | Self::Cifar100(cifar) => cifar.validate(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cifar {
+    fn validate(&self) -> Result<(), Invalid> {
+        let Some(sha256) = &self.sha256 else { return Ok(()) };
+        let is_hex = sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if self.path.is_none() || sha256.len() != SHA256_DIGITS || !is_hex {
+            let problem =
+                "expected 64 lower-case hex digits, and a `path`: it is the sum of an archive of your own";
+            return Err(Invalid::new("ingest.source.sha256", problem));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Section `relabel`: the views that students see, and the teacher's soft labels of them.
+
+use delt_augment::randaugment::RandAugment;
+use delt_augment::view::{MixSpec, ViewSpec};
+use delt_formats::{Keep, LabelPacking};
+use serde::{Deserialize, Serialize};
+
+use super::committee::Guides;
+use super::{Invalid, is_default, range, recipes};
+
+/// Section `relabel`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relabel {
+    /// Passes over the synthetic images; a student trains for exactly these.
+    pub epochs: u32,
+    /// Images per student step; absent: the published batch for this number of images per class. Where there are fewer
+    /// synthetic images, a step takes them all, and relabel says so.
+    #[serde(default)]
+    pub batch: Option<u32>,
+    /// One student, with views of its own, for each seed.
+    pub seeds: Vec<u64>,
+    /// Give all students the views of the first seed.
+    pub share_labels: bool,
+    /// RandAugment on the stored 8-bit image; `null` for none.
+    pub randaugment: Option<RandAugment>,
+    /// Smallest area share of RandomResizedCrop; 1 for none.
+    pub min_crop_scale: f64,
+    /// Mirror half of the views.
+    pub flip: bool,
+    /// CutMix, MixUp or none.
+    pub mix: MixSpec,
+    /// Whose logits are stored: the teacher's, or the mean of the committee's (G-VBSM, CV-DD).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub voters: Guides,
+    /// Which statistics the labeling networks normalize by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub teacher_mode: TeacherMode,
+    /// ShufflePatches (RDED): every view takes its image as a mosaic of so many patches a side, which change places.
+    #[serde(default)]
+    pub shuffle_patches: Option<u32>,
+    /// What is stored of the soft labels.
+    pub labels: Labels,
+}
+
+/// What is stored of the soft labels: less than everything costs accuracy and saves bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// `full`, or `{top_k: k}`: the k largest logits of a view, and the mean of the others for each of those.
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    pub keep: Keep,
+    /// Bits of a logit: 16 or 8.
+    pub bits: u32,
+    /// Epochs that are stored; a student sees them again and again until its `relabel.epochs` are over. Absent: all.
+    #[serde(default)]
+    pub epochs: Option<u32>,
+}
+
+impl Labels {
+    /// How the logits of a view are packed.
+    pub fn packing(&self) -> LabelPacking {
+        LabelPacking { keep: self.keep, bits: self.bits }
+    }
+
+    fn validate(&self, epochs: u32) -> Result<(), Invalid> {
+        if ![8, 16].contains(&self.bits) {
+            let problem = format!("found {}, expected 16 or 8 bits a logit", self.bits);
+            return Err(Invalid::new("relabel.labels.bits", problem));
+        }
+        if self.keep == Keep::TopK(0) {
+            let problem = "found 0, expected at least 1 logit of a view, or keep: full";
+            return Err(Invalid::new("relabel.labels.keep.top_k", problem));
+        }
+        match self.epochs {
+            Some(stored) if stored == 0 || stored > epochs => {
+                let problem = format!(
+                    "found {stored}, expected 1 to {epochs} (relabel.epochs), or null to store them all"
+                );
+                Err(Invalid::new("relabel.labels.epochs", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which statistics the networks normalize by while they label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherMode {
+    /// Their running ones.
+    #[default]
+    Eval,
+    /// Those of the student's batch that a view is in: batch-specific soft labels (CV-DD, FADRM). The running ones stay.
+    Train,
+}
+
+impl Relabel {
+    /// What the views are drawn from.
+    pub fn view_spec(&self) -> ViewSpec {
+        ViewSpec {
+            randaugment: self.randaugment,
+            min_crop_scale: self.min_crop_scale,
+            flip: self.flip,
+            mix: self.mix,
+            shuffle_patches: self.shuffle_patches,
+        }
+    }
+
+    /// Epochs whose views are stored.
+    pub fn stored_epochs(&self) -> u32 {
+        self.labels.epochs.unwrap_or(self.epochs)
+    }
+
+    /// Whether the labels need the packed layout of their file.
+    pub fn is_packed(&self) -> bool {
+        self.labels.packing() != LabelPacking::FULL || self.shuffle_patches.is_some()
+    }
+
+    /// Images per step: as configured, else the published rule, never more than there are.
+    ///
+    /// # Errors
+    /// [`Invalid`] where nothing is configured and no batch is published for this `ipc`.
+    pub fn batch_for(&self, ipc: u32, classes: usize) -> Result<u32, Invalid> {
+        let images = ipc.saturating_mul(u32::try_from(classes).unwrap_or(u32::MAX));
+        let batch = match self.batch {
+            Some(batch) => batch,
+            None => recipes::published_batch(ipc, classes).ok_or_else(|| {
+                Invalid::new(
+                    "relabel.batch",
+                    format!("no batch is published for select.ipc {ipc}; set relabel.batch, the images of one step"),
+                )
+            })?,
+        };
+        Ok(batch.min(images))
+    }
+
+    /// The seeds that get a label artifact of their own.
+    pub fn label_seeds(&self) -> &[u64] {
+        if self.share_labels { &self.seeds[..1] } else { &self.seeds }
+    }
+
+    pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
+        self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
+        self.batch_for(ipc, 2)?;
+        if let Some(patches) = self.shuffle_patches.filter(|patches| !size.is_multiple_of(*patches)) {
+            let problem = format!("{patches} x {patches} patches do not divide {size} px (teacher.size)");
+            return Err(Invalid::new("relabel.shuffle_patches", problem));
+        }
+        if self.epochs == 0 {
+            return Err(Invalid::new("relabel.epochs", "found 0, expected at least 1"));
+        }
+        if let Some(batch) = self.batch.filter(|batch| *batch < 2) {
+            let problem = format!("found {batch}, expected at least 2 images: BatchNorm needs a batch");
+            return Err(Invalid::new("relabel.batch", problem));
+        }
+        range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;
+        self.labels.validate(self.epochs)?;
+        range::at_most("relabel.batch", self.batch.unwrap_or(0), range::MOST_BATCH)?;
+        let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
+        range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)?;
+        if self.seeds.len() > range::MOST_SEEDS {
+            let problem = format!("found {} seeds, expected at most {}", self.seeds.len(), range::MOST_SEEDS);
+            return Err(Invalid::new("relabel.seeds", problem));
+        }
+        if self.seeds.is_empty() {
+            return Err(Invalid::new(
+                "relabel.seeds",
+                "found an empty list, expected at least one student seed",
+            ));
+        }
+        let mut sorted = self.seeds.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() != self.seeds.len() {
+            return Err(Invalid::new("relabel.seeds", "a seed is named twice; name each once"));
+        }
+        Ok(())
+    }
+}

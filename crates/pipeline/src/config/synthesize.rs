@@ -1,0 +1,235 @@
+//! Section `synthesize`: EarlyLate recovery (DELT, section 3).
+
+use serde::{Deserialize, Serialize};
+
+use super::committee::Guides;
+use super::method::Method;
+use super::residual::Residual;
+use super::target::Target;
+use super::{Invalid, SourcePath, is_default, range};
+
+/// Section `synthesize`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Synthesize {
+    /// MI: iterations of the images that join first; 0 keeps the initial images.
+    pub max_iterations: u32,
+    /// RI: iterations of one round; the number of rounds is MI / RI.
+    pub round_iterations: u32,
+    /// Assign the images of a class to rounds; off: all images get all iterations.
+    pub early_late: bool,
+    /// Images optimized together.
+    pub batch: u32,
+    /// Which images these are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub batches: Batches,
+    /// alpha_BN: weight of the BatchNorm-statistics term.
+    pub bn_matching_weight: f64,
+    /// Weight of the first BatchNorm layer against the others (published: 10).
+    pub first_bn_multiplier: f64,
+    /// Peak learning rate of Adam.
+    pub lr: f64,
+    /// Adam's first-moment decay.
+    pub beta_1: f64,
+    /// Adam's second-moment decay.
+    pub beta_2: f64,
+    /// Adam's denominator guard.
+    pub epsilon: f64,
+    /// Smallest area share of the crop at the end of the easy2hard curriculum; 1 turns cropping off.
+    pub min_crop_scale: f64,
+    /// Share of the iterations after which the crop's lower bound has reached `min_crop_scale`; 0: from the start.
+    pub milestone: f64,
+    /// Mirror the batch in half of the iterations.
+    pub flip: bool,
+    /// Roll the batch by 0 to so many pixels down and right (SRe2L on CIFAR: 4).
+    pub jitter: u32,
+    /// What the images start from.
+    pub init: Init,
+    /// Whose steps Adam counts.
+    pub optimizer_state: OptimizerState,
+    /// Over which span the cosine learning rate runs.
+    pub lr_schedule: LrSchedule,
+    /// Fewest iterations of the first image of a class: the number of rounds of each class is then drawn at random
+    /// from `min_iterations / RI ..= MI / RI`. Absent: all classes have all rounds.
+    #[serde(default)]
+    pub min_iterations: Option<u32>,
+    /// The numbers that the teacher's convolutions are computed in.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dtype: Dtype,
+    /// Blend the images again and again with those that they started from (FADRM). Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
+    /// What the images are pulled to: their class, or the barycenter of its real features (WMDD).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub target: Target,
+    /// Whose loss an iteration takes: the teacher's, or that of one network of the committee, drawn anew each time (G-VBSM).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub teachers: Guides,
+    /// Match the statistics of what enters the convolutions too, by channel and by patch (G-VBSM). Absent: of batch
+    /// normalization only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convolution_statistics: Option<ConvolutionStatistics>,
+    /// The outer loop. Absent: EarlyLate recovery.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub method: Method,
+    /// Images that another project made, in place of all this: a Parquet file, or a folder with a folder for each class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<SourcePath>,
+}
+
+/// Statistics of what enters the convolutions: weighted as those of batch normalization, and `first_bn_multiplier` is then the
+/// first convolution's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvolutionStatistics {
+    /// Share of the convolutions that an iteration leaves out, drawn anew each time (published: 0.4).
+    pub drop: f64,
+}
+
+/// Which images are optimized together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Batches {
+    /// Those of one class, then of the next (DELT, G-VBSM).
+    #[default]
+    ByClass,
+    /// The first image of each class, then the second (SRe2L, CDA, FADRM): where a batch has as many images as there are
+    /// classes, one of each.
+    AcrossClasses,
+}
+
+/// What the images start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// The images of init-select.
+    Selected,
+    /// Standard normal noise in normalized space (SRe2L, CDA).
+    Noise,
+}
+
+/// Whose steps Adam's bias correction counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerState {
+    /// One counter for the batch: the first step of a late image is about 1.58 times lr, as published.
+    PerBatch,
+    /// Each image counts its own steps.
+    PerImage,
+}
+
+/// Over which span the cosine learning rate runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrSchedule {
+    /// Over all iterations of the batch, as published: late images start low.
+    PerBatch,
+    /// Anew in each round (what `--round-lr-reset` of the published code was meant to do).
+    PerRound,
+}
+
+/// The numbers that the teacher's convolutions are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32 bit.
+    #[default]
+    F32,
+    /// 16 bit with the range of 32, for GPUs; batch normalization, its statistics, losses and pixels stay in 32.
+    Bf16,
+}
+
+impl Synthesize {
+    pub(super) fn validate(&self, ipc: u32) -> Result<(), Invalid> {
+        let at = |key: &str| format!("synthesize.{key}");
+        if self.batch == 0 {
+            return Err(Invalid::new(&at("batch"), "found 0, expected at least 1 image"));
+        }
+        range::at_most(&at("batch"), self.batch, range::MOST_BATCH)?;
+        range::at_most(&at("max_iterations"), self.max_iterations, range::MOST_ITERATIONS)?;
+        range::at_most(&at("jitter"), self.jitter, range::MOST_SIDE)?;
+        if self.max_iterations > 0 && self.early_late && ipc > 1 {
+            if self.round_iterations == 0 || !self.max_iterations.is_multiple_of(self.round_iterations) {
+                return Err(Invalid::new(
+                    &at("round_iterations"),
+                    format!(
+                        "{} iterations are not a multiple of rounds of {}; choose a divisor",
+                        self.max_iterations, self.round_iterations
+                    ),
+                ));
+            }
+            if let Some(least) = self.min_iterations
+                && (least == 0 || least > self.max_iterations || !least.is_multiple_of(self.round_iterations))
+            {
+                return Err(Invalid::new(
+                    &at("min_iterations"),
+                    format!(
+                        "found {least}, expected a multiple of round_iterations ({}) up to max_iterations ({})",
+                        self.round_iterations, self.max_iterations
+                    ),
+                ));
+            }
+        }
+        self.refuse_ignored(ipc)?;
+        if let Some(residual) = &self.residual {
+            residual.validate(self)?;
+        }
+        self.target.validate(self, ipc)?;
+        if let Some(ConvolutionStatistics { drop }) = self.convolution_statistics {
+            range::below_one(&at("convolution_statistics.drop"), drop)?;
+            if self.target.is_barycenter() {
+                let problem = "found with target.kind barycenter, whose statistics are those of one class; leave one out";
+                return Err(Invalid::new("synthesize.convolution_statistics", problem));
+            }
+        }
+        range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
+        range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
+        range::area(&at("min_crop_scale"), self.min_crop_scale)?;
+        if !(0.0..=1.0).contains(&self.milestone) {
+            let problem = format!("found {}, expected a share of the iterations, 0 to 1", self.milestone);
+            return Err(Invalid::new(&at("milestone"), problem));
+        }
+        range::below_one(&at("beta_1"), self.beta_1)?;
+        range::below_one(&at("beta_2"), self.beta_2)?;
+        range::positive(&at("lr"), self.lr)?;
+        range::positive(&at("epsilon"), self.epsilon)?;
+        Ok(())
+    }
+
+    /// Images that are imported are not recovered: nothing of this section counts but their place.
+    pub(super) fn leave_recovery_out_of_an_import(&mut self) {
+        if self.import.is_some() {
+            self.max_iterations = 0;
+            self.init = Init::Selected;
+            self.batches = Batches::default();
+            self.min_iterations = None;
+            self.residual = None;
+            self.target = Target::default();
+            self.teachers = Guides::default();
+            self.convolution_statistics = None;
+        }
+    }
+
+    /// Settings that would change nothing are refused: whoever writes them expects something else.
+    fn refuse_ignored(&self, ipc: u32) -> Result<(), Invalid> {
+        if self.max_iterations == 0 {
+            if self.init == Init::Noise {
+                let problem = "found noise with max_iterations 0, which keeps the selected images; set init: selected or \
+                    more iterations";
+                return Err(Invalid::new("synthesize.init", problem));
+            }
+            return Ok(());
+        }
+        let without_rounds = match (self.early_late, ipc) {
+            (false, _) => "early_late: false",
+            (true, 1) => "select.ipc 1",
+            _ => return Ok(()),
+        };
+        if let Some(least) = self.min_iterations {
+            let problem =
+                format!("found {least} with {without_rounds}, which has no rounds to draw; leave it out");
+            return Err(Invalid::new("synthesize.min_iterations", problem));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! Section `teacher`: the network whose BatchNorm statistics and labels guide everything after it.
+
+use std::path::Path;
+
+use delt_formats::teacher::{Architecture, Normalization};
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, SourcePath, range};
+
+/// Section `teacher` (also `select.ranker`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Teacher {
+    /// The network.
+    pub network: Architecture,
+    /// Side of the square input, px.
+    pub size: u32,
+    /// How to train it. Needed unless `import` is given (then it serves the full-data student).
+    #[serde(default)]
+    pub train: Option<TrainRecipe>,
+    /// External weights, in place of training.
+    #[serde(default)]
+    pub import: Option<Import>,
+}
+
+/// Weights trained elsewhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// `.safetensors` or `.pth` file.
+    pub path: SourcePath,
+    /// Which class each output of the classifier stands for.
+    pub classes: ClassOrder,
+    /// Where the weights lie inside a `.pth`; `model` and `state_dict` are found by themselves.
+    #[serde(default)]
+    pub top_level_key: Option<String>,
+    /// Top-1 on the whole test set as its makers state it, percent. More than one point away is an error; where ingest
+    /// holds other or fewer test images (`classes`, `max_test_per_class`, `test_fraction`), more than three standard errors of
+    /// a share of so many images, if that is more than a point.
+    #[serde(default)]
+    pub expected_top1: Option<f64>,
+    /// What the weights were trained with; the data set's own when absent.
+    #[serde(default)]
+    pub normalization: Option<Normalization>,
+}
+
+/// The order of an imported classifier's outputs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected `dataset`, a file name or a list of class names")]
+pub enum ClassOrder {
+    /// `dataset` (the data set's order), or a file: JSON with a list (or a `classes` list), or one name a line.
+    Named(String),
+    /// The names, in order.
+    List(Vec<String>),
+}
+
+/// The word for the data set's own order.
+const DATASET: &str = "dataset";
+
+impl ClassOrder {
+    /// The file that holds the names, where they stand in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Named(word) if word == DATASET => None,
+            Self::Named(path) => Some(Path::new(path)),
+            Self::List(_) => None,
+        }
+    }
+}
+
+/// How a network is trained on hard labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainRecipe {
+    /// Passes over the training images.
+    pub epochs: u32,
+    /// Images per step.
+    pub batch: u32,
+    /// Optimizer with all its values.
+    pub optimizer: Optimizer,
+    /// Learning rate over the steps.
+    pub schedule: TrainSchedule,
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f64,
+    /// Pad by so many black pixels on each side, then crop at random; 0 turns it off.
+    pub pad: u32,
+    /// Mirror half of the images.
+    pub flip: bool,
+    /// BatchNorm momentum (PyTorch: 0.1).
+    pub bn_momentum: f64,
+    /// Data-parallel training: the parts of a batch, each with BatchNorm statistics of its own, as PyTorch's
+    /// DistributedDataParallel has them. One device or several compute them; the network is the same.
+    #[serde(default, skip_serializing_if = "Replicas::is_one")]
+    pub replicas: Replicas,
+}
+
+/// Parts of a training batch, 1 unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Replicas(pub u32);
+
+impl Default for Replicas {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Replicas {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+    fn is_one(&self) -> bool {
+        self.0 == 1
+    }
+}
+
+/// Optimizer with every value written out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Stochastic gradient descent with momentum.
+    Sgd {
+        /// Peak learning rate.
+        lr: f64,
+        /// Momentum.
+        momentum: f64,
+        /// Nesterov's form.
+        nesterov: bool,
+        /// Weight decay, on tensors of two or more dimensions.
+        weight_decay: f64,
+    },
+    /// Adam with decoupled weight decay.
+    Adamw {
+        /// Peak learning rate.
+        lr: f64,
+        /// First-moment decay.
+        beta_1: f64,
+        /// Second-moment decay.
+        beta_2: f64,
+        /// Denominator's guard (PyTorch: 1e-8).
+        epsilon: f64,
+        /// Weight decay, on tensors of two or more dimensions.
+        weight_decay: f64,
+    },
+}
+
+impl Optimizer {
+    /// Peak learning rate.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Self::Sgd { lr, .. } | Self::Adamw { lr, .. } => *lr,
+        }
+    }
+}
+
+/// Learning rate over the training steps, as a factor of the peak.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TrainSchedule {
+    /// Up from peak/25 to the peak over `warmup` of the steps, then down to peak/250,000, both along a cosine, as
+    /// PyTorch's `OneCycleLR` does. The momentum stays as it is, while PyTorch's default cycles it between 0.85 and 0.95.
+    OneCycle {
+        /// Share of the steps that go up.
+        warmup: f64,
+    },
+    /// From the peak to zero along a cosine. (Braces: serde lets unknown keys pass beside a unit variant.)
+    Cosine {},
+}
+
+impl Teacher {
+    pub(super) fn validate(&self, place: &str) -> Result<(), Invalid> {
+        if self.train.is_none() && self.import.is_none() {
+            return Err(Invalid::new(place, "expected `train` (a recipe) or `import` (a weights file)"));
+        }
+        if self.size < 8 {
+            return Err(Invalid::new(
+                &format!("{place}.size"),
+                format!("{} px is too small; expected 8 or more", self.size),
+            ));
+        }
+        range::at_most(&format!("{place}.size"), self.size, range::MOST_SIDE)?;
+        check_fit(&self.network, self.size, &format!("{place}.network"))?;
+        if let Some(train) = &self.train {
+            train.validate(&format!("{place}.train"))?;
+        }
+        if let Some(import) = &self.import {
+            import.validate(&format!("{place}.import"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a network has anything left of an image after its last pooling, and is of a width that can be meant.
+pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Result<(), Invalid> {
+    for bound in network.bounds() {
+        range::at_most(&format!("{place}.{}", bound.field), bound.value, bound.most)?;
+    }
+    network.misfit(size as usize).map_or(Ok(()), |problem| Err(Invalid::new(place, problem)))
+}
+
+impl Import {
+    /// Refuses files that are not there, before anything is computed for nothing; `place` is the key of the import.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the key and the file.
+    pub(crate) fn check_files(&self, place: &str) -> Result<(), Invalid> {
+        if !self.path.is_file() {
+            let problem =
+                format!("{}: no such file, expected a .safetensors or .pth file", self.path.display());
+            return Err(Invalid::new(&format!("{place}.path"), problem));
+        }
+        if let Some(file) = self.classes.file().filter(|file| !file.is_file()) {
+            let problem = format!(
+                "{}: no such file, expected `dataset`, a list of names or a file with them",
+                file.display()
+            );
+            return Err(Invalid::new(&format!("{place}.classes"), problem));
+        }
+        Ok(())
+    }
+
+    fn validate(&self, place: &str) -> Result<(), Invalid> {
+        if let Some(expected) = self.expected_top1 {
+            range::percent(&format!("{place}.expected_top1"), expected)?;
+        }
+        if let Some(Normalization { mean, std }) = self.normalization {
+            for mean in mean {
+                range::finite(&format!("{place}.normalization.mean"), f64::from(mean))?;
+            }
+            for std in std {
+                range::positive(&format!("{place}.normalization.std"), f64::from(std))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Optimizer {
+    fn validate(&self, place: &str) -> Result<(), Invalid> {
+        let at = |key: &str| format!("{place}.{key}");
+        match *self {
+            Self::Sgd { momentum, nesterov, weight_decay, .. } => {
+                range::below_one(&at("momentum"), momentum)?;
+                if nesterov && momentum == 0.0 {
+                    let problem =
+                        "found true with momentum 0, which it needs; set a momentum or nesterov: false";
+                    return Err(Invalid::new(&at("nesterov"), problem));
+                }
+                range::not_negative(&at("weight_decay"), weight_decay)
+            }
+            Self::Adamw { beta_1, beta_2, epsilon, weight_decay, .. } => {
+                range::below_one(&at("beta_1"), beta_1)?;
+                range::below_one(&at("beta_2"), beta_2)?;
+                range::positive(&at("epsilon"), epsilon)?;
+                range::not_negative(&at("weight_decay"), weight_decay)
+            }
+        }
+    }
+}
+
+impl TrainRecipe {
+    fn validate(&self, place: &str) -> Result<(), Invalid> {
+        let positive = |key: &str, ok: bool, found: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Invalid::new(&format!("{place}.{key}"), format!("found {found}, expected more than 0")))
+            }
+        };
+        let at_most =
+            |key: &str, value: u32, most: u32| range::at_most(&format!("{place}.{key}"), value, most);
+        positive("epochs", self.epochs > 0, self.epochs.to_string())?;
+        at_most("epochs", self.epochs, range::MOST_EPOCHS)?;
+        at_most("batch", self.batch, range::MOST_BATCH)?;
+        at_most("pad", self.pad, range::MOST_SIDE)?;
+        if self.batch < 2 {
+            let problem =
+                format!("found {}, expected at least 2 images: BatchNorm needs a batch", self.batch);
+            return Err(Invalid::new(&format!("{place}.batch"), problem));
+        }
+        positive("replicas", self.replicas.0 > 0, self.replicas.0.to_string())?;
+        if self.replicas.0 > self.batch / 2 {
+            let problem = format!(
+                "found {} for a batch of {}, expected at least 2 images a replica: BatchNorm needs a batch",
+                self.replicas.0, self.batch
+            );
+            return Err(Invalid::new(&format!("{place}.replicas"), problem));
+        }
+        positive("optimizer.lr", self.optimizer.lr() > 0.0, self.optimizer.lr().to_string())?;
+        self.optimizer.validate(&format!("{place}.optimizer"))?;
+        if let TrainSchedule::OneCycle { warmup } = self.schedule {
+            range::below_one(&format!("{place}.schedule.warmup"), warmup)?;
+        }
+        range::share(&format!("{place}.bn_momentum"), self.bn_momentum)?;
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let problem =
+                format!("found {}, expected a share of 0 or more, less than 1", self.label_smoothing);
+            return Err(Invalid::new(&format!("{place}.label_smoothing"), problem));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! The DAG of a run, resolved once per process: for each artifact of each branch its plan, and with it the key; the entry that a
+//! store holds of it; what the entry's manifest says.
+//!
+//! A [`Node`] is resolved from its inputs (`dag/plans.rs`) or, where it comes from outside, from what the store remembers of it
+//! (`dag/origins.rs`). Whatever was found once is not asked for again, whichever branch or node asks; what is made or found otherwise
+//! meanwhile is told by [`Dag::learn`].
+
+mod origins;
+mod plans;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use anyhow::Result;
+use delt_formats::dataset::DatasetFacts;
+use delt_formats::provenance::{ArtifactKind, Key};
+use delt_formats::{Digest, Manifest};
+use serde_json::Value;
+
+use crate::config::Branch;
+use crate::plan::{Plan, Stage};
+use crate::roles::Role;
+
+/// An artifact of a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Node {
+    /// The real images.
+    Dataset,
+    /// A network trained on them, or imported.
+    Network(Role),
+    /// The ranker's probabilities of all training images.
+    Scores,
+    /// The images that the synthesis starts from.
+    Initial,
+    /// What becomes of them.
+    Synthetic,
+    /// The soft labels for the student of a seed.
+    Labels(u64),
+    /// The students.
+    Evaluation,
+}
+
+/// What the DAG asks of a store.
+pub trait Lookup {
+    /// An artifact that is there.
+    type Entry: Clone + AsRef<Manifest>;
+
+    /// The artifact of a key.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn entry(&self, kind: ArtifactKind, key: &Key) -> Result<Option<Self::Entry>>;
+
+    /// The key that a run's pointer names.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn pointer(&self, run: &str) -> Result<Option<Key>>;
+}
+
+/// An input that is not in the store yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is not in the store; make it with `{command}`")]
+pub struct Missing {
+    /// Which artifact.
+    pub what: String,
+    /// The call of make that makes it, with the knobs in force.
+    pub command: String,
+}
+
+/// What was found of each artifact that was asked for.
+type Found<E> = BTreeMap<(ArtifactKind, Key), Option<E>>;
+
+/// The artifacts of all branches of a pipeline, each resolved when it is first asked for.
+pub struct Dag<L: Lookup> {
+    lookup: L,
+    pipeline_name: String,
+    branches: Vec<Branch>,
+    /// The call of make that reaches a target, with the knobs in force.
+    make_target: Box<dyn Fn(&str) -> String>,
+    plans: RefCell<BTreeMap<(String, Node), Rc<Plan>>>,
+    entries: RefCell<Found<L::Entry>>,
+    pointers: RefCell<BTreeMap<String, Option<Key>>>,
+}
+
+impl<L: Lookup + std::fmt::Debug> std::fmt::Debug for Dag<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dag").field("pipeline", &self.pipeline_name).field("lookup", &self.lookup).finish()
+    }
+}
+
+impl<L: Lookup> Dag<L> {
+    /// Nothing is looked up yet. `make_target` says how a user calls make for a target, for messages.
+    pub fn new(
+        pipeline_name: String,
+        branches: Vec<Branch>,
+        lookup: L,
+        make_target: impl Fn(&str) -> String + 'static,
+    ) -> Self {
+        Self {
+            lookup,
+            pipeline_name,
+            branches,
+            make_target: Box::new(make_target),
+            plans: RefCell::default(),
+            entries: RefCell::default(),
+            pointers: RefCell::default(),
+        }
+    }
+
+    /// File name of the pipeline without `.yaml`.
+    pub fn pipeline_name(&self) -> &str {
+        &self.pipeline_name
+    }
+
+    /// The branches, in the order of the pipeline file.
+    pub fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    /// What answers.
+    pub fn lookup(&self) -> &L {
+        &self.lookup
+    }
+
+    /// The plan of a node.
+    ///
+    /// # Errors
+    /// [`Missing`] inputs; settings that do not fit what the inputs turn out to be.
+    pub fn plan(&self, branch: &Branch, node: Node) -> Result<Rc<Plan>> {
+        let name = (branch.name.clone(), node);
+        if let Some(plan) = self.plans.borrow().get(&name) {
+            return Ok(plan.clone());
+        }
+        let plan = Rc::new(self.make_plan(branch, node)?);
+        self.plans.borrow_mut().insert(name, plan.clone());
+        Ok(plan)
+    }
+
+    /// The artifact of a node.
+    ///
+    /// # Errors
+    /// [`Missing`], or what the store reports.
+    pub fn entry(&self, branch: &Branch, node: Node) -> Result<L::Entry> {
+        let found = match self.memory_of(branch, node)? {
+            Some(run) => match self.pointed(&run)? {
+                Some(key) => self.found(node.kind(), &key)?,
+                None => None,
+            },
+            None => {
+                let plan = self.plan(branch, node)?;
+                self.found(plan.kind, &plan.key())?
+            }
+        };
+        found.ok_or_else(|| self.missing(self.run_name(branch, node), node.stage()).into())
+    }
+
+    /// The artifact of a node, or none where it, or anything that it is made from, has not been made.
+    ///
+    /// # Errors
+    /// Anything but [`Missing`].
+    pub fn if_made(&self, branch: &Branch, node: Node) -> Result<Option<L::Entry>> {
+        match self.entry(branch, node) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.is::<Missing>() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What ingest stored about the data set of a branch.
+    ///
+    /// # Errors
+    /// [`Missing`], or a manifest that cannot be read.
+    pub fn dataset_facts(&self, branch: &Branch) -> Result<DatasetFacts> {
+        Ok(self.entry(branch, Node::Dataset)?.as_ref().facts_as()?)
+    }
+
+    /// Takes note of an artifact that was made, or found otherwise.
+    pub fn learn(&self, entry: &L::Entry) {
+        let manifest = entry.as_ref();
+        self.entries.borrow_mut().insert((manifest.artifact, manifest.key.clone()), Some(entry.clone()));
+    }
+
+    /// Takes note of a pointer that was written.
+    pub fn learn_pointer(&self, run: &str, key: &Key) {
+        self.pointers.borrow_mut().insert(run.to_owned(), Some(key.clone()));
+    }
+
+    /// The artifact of a key, where it has been found before.
+    pub fn known(&self, kind: ArtifactKind, key: &Key) -> Option<L::Entry> {
+        self.entries.borrow().get(&(kind, key.clone())).cloned().flatten()
+    }
+
+    /// The artifact of a key, asked for once.
+    ///
+    /// # Errors
+    /// What the store reports.
+    pub fn found(&self, kind: ArtifactKind, key: &Key) -> Result<Option<L::Entry>> {
+        let name = (kind, key.clone());
+        if let Some(known) = self.entries.borrow().get(&name) {
+            return Ok(known.clone());
+        }
+        let found = self.lookup.entry(kind, key)?;
+        self.entries.borrow_mut().insert(name, found.clone());
+        Ok(found)
+    }
+
+    /// The key that a pointer names, asked for once.
+    ///
+    /// # Errors
+    /// What the store reports.
+    pub fn pointed(&self, run: &str) -> Result<Option<Key>> {
+        if let Some(known) = self.pointers.borrow().get(run) {
+            return Ok(known.clone());
+        }
+        let found = self.lookup.pointer(run)?;
+        self.pointers.borrow_mut().insert(run.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn run_name(&self, branch: &Branch, node: Node) -> String {
+        format!("{}/{}/{}", self.pipeline_name, branch.name, node.name())
+    }
+
+    fn missing(&self, what: String, stage: Stage) -> Missing {
+        let command = (self.make_target)(&format!("{}/{}", self.pipeline_name, stage.name));
+        Missing { what, command }
+    }
+
+    fn plan_of(&self, branch: &Branch, node: Node, config: Value, inputs: &[(&str, &L::Entry)]) -> Plan {
+        let digest = |(name, entry): &(&str, &L::Entry)| -> (String, Digest) {
+            ((*name).to_owned(), entry.as_ref().digest.clone())
+        };
+        Plan {
+            kind: node.kind(),
+            stage: node.stage(),
+            config,
+            seed: match node {
+                Node::Initial | Node::Synthetic => branch.pipeline.draw_seed(),
+                _ => branch.pipeline.seed,
+            },
+            inputs: inputs.iter().map(digest).collect(),
+            run: self.run_name(branch, node),
+        }
+    }
+}
+
+impl Node {
+    /// What kind of artifact it is.
+    pub fn kind(self) -> ArtifactKind {
+        match self {
+            Self::Dataset => ArtifactKind::Dataset,
+            Self::Network(_) => ArtifactKind::Teacher,
+            Self::Scores => ArtifactKind::Scores,
+            Self::Initial => ArtifactKind::Initial,
+            Self::Synthetic => ArtifactKind::Synthetic,
+            Self::Labels(_) => ArtifactKind::Labels,
+            Self::Evaluation => ArtifactKind::Evaluation,
+        }
+    }
+
+    /// Who makes it.
+    pub fn stage(self) -> Stage {
+        use crate::plan::{DELT_SYNTHESIZE, EVALUATE, INGEST, INIT_SELECT, RELABEL, TEACHER_TRAIN};
+        match self {
+            Self::Dataset => INGEST,
+            Self::Network(_) => TEACHER_TRAIN,
+            Self::Scores | Self::Initial => INIT_SELECT,
+            Self::Synthetic => DELT_SYNTHESIZE,
+            Self::Labels(_) => RELABEL,
+            Self::Evaluation => EVALUATE,
+        }
+    }
+
+    /// What it is called in the name of a run.
+    pub fn name(self) -> String {
+        match self {
+            Self::Network(role) => role.name(),
+            Self::Labels(seed) => format!("labels-{seed}"),
+            other => other.kind().dir().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The plan of each node from its inputs and the sections of the pipeline that its stage reads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use delt_formats::canonical::Digest;
+use delt_formats::provenance::ArtifactKind;
+use delt_formats::teacher::{Normalization, TeacherFacts};
+use delt_formats::{Keep, LabelPacking};
+use serde_json::json;
+use walkdir::{DirEntry, WalkDir};
+
+use super::{Dag, Lookup, Node};
+use crate::config::Branch;
+use crate::config::relabel::TeacherMode;
+use crate::plan::{self, Plan};
+use crate::roles::Role;
+
+impl<L: Lookup> Dag<L> {
+    /// Makes the plan of a node whose key follows from the pipeline alone; data sets and imported networks have theirs from what
+    /// is read ([`Self::dataset_plan`], [`Self::network_plan`]).
+    pub(super) fn make_plan(&self, branch: &Branch, node: Node) -> Result<Plan> {
+        match node {
+            Node::Dataset => {
+                anyhow::bail!(
+                    "the plan of a data set follows from what its source holds, not from the pipeline"
+                )
+            }
+            Node::Network(role) => {
+                let teacher = self.network_of(branch, role)?;
+                let dataset = self.entry(branch, Node::Dataset)?;
+                self.network_plan(branch, role, &teacher, &dataset, None)
+            }
+            Node::Scores => self.scores_plan(branch),
+            Node::Initial => self.initial_plan(branch),
+            Node::Synthetic => self.synthetic_plan(branch),
+            Node::Labels(seed) => self.labels_plan(branch, seed),
+            Node::Evaluation => self.evaluation_plan(branch),
+        }
+    }
+
+    fn scores_plan(&self, branch: &Branch) -> Result<Plan> {
+        let dataset = self.entry(branch, Node::Dataset)?;
+        let Some(file) = &branch.pipeline.select.scores else {
+            let ranker = self.entry(branch, Node::Network(Role::Ranker))?;
+            let inputs = [("dataset", &dataset), ("ranker", &ranker)];
+            let plan = self.plan_of(branch, Node::Scores, json!({}), &inputs);
+            return Ok(Plan { seed: 0, ..plan });
+        };
+        let digest = Digest::of_file(file).context(
+            "`select.scores`: the ranking cannot be read; correct its path, or leave it out to score with the ranker",
+        )?;
+        let plan = self.plan_of(branch, Node::Scores, json!({ "scores": digest }), &[("dataset", &dataset)]);
+        Ok(Plan { seed: 0, ..plan })
+    }
+
+    fn initial_plan(&self, branch: &Branch) -> Result<Plan> {
+        let select = &branch.pipeline.select;
+        if branch.pipeline.synthesize.import.is_some() {
+            let what = "initial images of a branch that imports its images".to_owned();
+            return Err(self.missing(what, plan::INIT_SELECT).into());
+        }
+        let dataset = self.entry(branch, Node::Dataset)?;
+        let scores = self.entry(branch, Node::Scores)?;
+        let mut config =
+            json!({ "ipc": select.ipc, "strategy": select.strategy, "size": branch.pipeline.teacher.size });
+        if let Some(patches) = &select.patches {
+            config["patches"] = serde_json::to_value(patches)?;
+        }
+        if let Some(facility_location) = &select.facility_location {
+            config["facility_location"] = serde_json::to_value(facility_location)?;
+        }
+        let mut inputs = vec![("dataset", &dataset), ("scores", &scores)];
+        let ranker;
+        if select.looks_at_images() {
+            ranker = self.entry(branch, Node::Network(Role::Ranker))?;
+            inputs.push(("ranker", &ranker));
+        }
+        Ok(self.plan_of(branch, Node::Initial, config, &inputs))
+    }
+
+    fn synthetic_plan(&self, branch: &Branch) -> Result<Plan> {
+        let (node, synthesize) = (Node::Synthetic, &branch.pipeline.synthesize);
+        if let Some(images) = &synthesize.import {
+            let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+            let content = content_of(images)
+                .context("`synthesize.import`: the images cannot be read; correct the path")?;
+            let (ipc, size) = (branch.pipeline.select.ipc, branch.pipeline.teacher.size);
+            let classes = Digest::of_json(&teacher.as_ref().provenance.classes);
+            let config = json!({ "import": content, "classes": classes, "ipc": ipc, "size": size });
+            return Ok(Plan { seed: 0, ..self.plan_of(branch, node, config, &[]) });
+        }
+        let initial = self.entry(branch, Node::Initial)?;
+        if synthesize.max_iterations == 0 {
+            let config = json!({ "max_iterations": 0 });
+            return Ok(Plan { seed: 0, ..self.plan_of(branch, node, config, &[("initial", &initial)]) });
+        }
+        let needs = synthesize.needs();
+        let mut inputs = vec![("initial", &initial)];
+        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+        if needs.teacher {
+            inputs.push(("teacher", &teacher));
+        }
+        let dataset = self.entry(branch, Node::Dataset)?;
+        if needs.real_images {
+            inputs.push(("dataset", &dataset));
+        }
+        let mut plan = self.plan_of(branch, node, serde_json::to_value(synthesize)?, &inputs);
+        if branch.pipeline.recovers_by_committee() {
+            self.add_committee(branch, &mut plan)?;
+        }
+        Ok(plan)
+    }
+
+    fn labels_plan(&self, branch: &Branch, seed: u64) -> Result<Plan> {
+        let synthetic = self.entry(branch, Node::Synthetic)?;
+        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+        let relabel = &branch.pipeline.relabel;
+        let classes = teacher.as_ref().provenance.classes.len();
+        let mut config = json!({
+            "epochs": relabel.stored_epochs(),
+            "batch": branch.pipeline.student_batch(classes)?,
+            "views": relabel.view_spec(),
+        });
+        let packing = relabel.labels.packing();
+        if packing != LabelPacking::FULL {
+            config["packing"] = serde_json::to_value(packing)?;
+        }
+        if let Keep::TopK(k) = packing.keep {
+            ensure!(
+                (k as usize) < classes,
+                "`relabel.labels.keep.top_k`: found {k} of {classes} classes, which is all of them; use keep: full"
+            );
+        }
+        if relabel.teacher_mode != TeacherMode::default() {
+            config["teacher_mode"] = serde_json::to_value(relabel.teacher_mode)?;
+        }
+        if branch.pipeline.labels_by_committee() {
+            config["voters"] = serde_json::to_value(relabel.voters)?;
+        }
+        let inputs = [("synthetic", &synthetic), ("teacher", &teacher)];
+        let mut plan = Plan { seed, ..self.plan_of(branch, Node::Labels(seed), config, &inputs) };
+        if branch.pipeline.labels_by_committee() {
+            self.add_committee(branch, &mut plan)?;
+        }
+        Ok(plan)
+    }
+
+    fn evaluation_plan(&self, branch: &Branch) -> Result<Plan> {
+        let relabel = &branch.pipeline.relabel;
+        let dataset = self.entry(branch, Node::Dataset)?;
+        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+        let synthetic = self.entry(branch, Node::Synthetic)?;
+        let mut config = serde_json::to_value(&branch.pipeline.evaluate)?;
+        config["seeds"] = json!(relabel.seeds);
+        if relabel.stored_epochs() != relabel.epochs {
+            config["epochs"] = json!(relabel.epochs);
+        }
+        config["lr"] = json!(branch.pipeline.student_lr(teacher.as_ref().provenance.classes.len()));
+        let inputs = [("dataset", &dataset), ("synthetic", &synthetic), ("teacher", &teacher)];
+        let mut plan = self.plan_of(branch, Node::Evaluation, config, &inputs);
+        plan.seed = relabel.seeds[0];
+        for seed in relabel.label_seeds() {
+            let labels = self.entry(branch, Node::Labels(*seed))?;
+            plan.inputs.insert(format!("labels-{seed}"), labels.as_ref().digest.clone());
+        }
+        Ok(plan)
+    }
+
+    /// The committee's networks beside the teacher, in the order of the pipeline file.
+    ///
+    /// # Errors
+    /// A network of other classes, or one that normalizes its images otherwise than the teacher;
+    /// [`super::Missing`], or what the store reports.
+    pub fn committee(&self, branch: &Branch) -> Result<Vec<L::Entry>> {
+        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+        let expected = teacher.as_ref().facts_as::<TeacherFacts>()?.normalization;
+        let mut members = Vec::new();
+        for index in 0..branch.pipeline.committee.len() {
+            let member = self.entry(branch, Node::Network(Role::Committee(index)))?;
+            let manifest = member.as_ref();
+            let place = Path::new(ArtifactKind::Teacher.dir()).join(manifest.key.prefix(PLACE_DIGITS));
+            manifest.provenance.expect_classes(&place, &teacher.as_ref().provenance.classes)?;
+            check_normalization(index, &manifest.facts_as::<TeacherFacts>()?.normalization, &expected)?;
+            members.push(member);
+        }
+        Ok(members)
+    }
+
+    /// Names the committee's networks as inputs of a plan.
+    fn add_committee(&self, branch: &Branch, plan: &mut Plan) -> Result<()> {
+        for (index, member) in self.committee(branch)?.into_iter().enumerate() {
+            plan.inputs.insert(Role::Committee(index).name(), member.as_ref().digest.clone());
+        }
+        Ok(())
+    }
+
+    /// What to say where `relabel.batch` asks for more images than there are.
+    ///
+    /// # Errors
+    /// [`super::Missing`], or a manifest that cannot be read.
+    pub fn batch_is_all(&self, branch: &Branch) -> Result<Option<String>> {
+        let in_use = self.dataset_facts(branch)?.train_per_class.iter().filter(|images| **images > 0).count();
+        let images = in_use as u64 * u64::from(branch.pipeline.select.ipc);
+        let batch = branch.pipeline.relabel.batch.filter(|batch| u64::from(*batch) > images);
+        Ok(batch.map(|batch| {
+            format!("relabel: relabel.batch is {batch}, but there are {images} synthetic images; a step takes them all")
+        }))
+    }
+}
+
+/// Digits of a key in a message.
+const PLACE_DIGITS: usize = 12;
+
+/// The images are optimized and labeled in the teacher's normalized space.
+fn check_normalization(index: usize, found: &Normalization, expected: &Normalization) -> Result<()> {
+    ensure!(
+        found == expected,
+        "`committee.{index}`: normalizes by mean {:?} and std {:?}, expected the teacher's {:?} and {:?}; train it here, or set \
+         import.normalization to those",
+        found.mean,
+        found.std,
+        expected.mean,
+        expected.std
+    );
+    Ok(())
+}
+
+/// The digest of a file, or of all files in a folder with their names; hidden ones are passed over.
+fn content_of(path: &Path) -> Result<Digest> {
+    if !path.is_dir() {
+        return Ok(Digest::of_file(path)?);
+    }
+    let is_seen =
+        |entry: &DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
+    let mut files = BTreeMap::new();
+    for entry in WalkDir::new(path).follow_links(true).into_iter().filter_entry(is_seen) {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(path)?.to_string_lossy().into_owned();
+            files.insert(name, Digest::of_file(entry.path())?);
+        }
+    }
+    Ok(Digest::of_json(&files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_normalizes_otherwise_is_refused() {
+        let teacher = Normalization { mean: [0.5; 3], std: [0.25; 3] };
+        check_normalization(0, &teacher, &teacher).expect("the same");
+        let other = Normalization { mean: [0.0; 3], ..teacher };
+        assert_eq!(
+            check_normalization(1, &other, &teacher).expect_err("refused").to_string(),
+            "`committee.1`: normalizes by mean [0.0, 0.0, 0.0] and std [0.25, 0.25, 0.25], expected the teacher's [0.5, 0.5, 0.5] \
+             and [0.25, 0.25, 0.25]; train it here, or set import.normalization to those"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! What identifies an artifact: the stage, its algorithm version, the configuration it reads, its inputs' digests.
+
+use std::collections::BTreeMap;
+
+use delt_formats::canonical::Digest;
+use delt_formats::provenance::{ArtifactKind, Provenance};
+use serde_json::Value;
+
+/// A stage's name and algorithm version. The version is raised whenever the same inputs would give other bytes;
+/// it is never the version of the source tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// Name of the binary and of the Makefile target.
+    pub name: &'static str,
+    /// Raised when the output changes for the same inputs.
+    pub algorithm_version: u32,
+    /// One line for `--help`.
+    pub about: &'static str,
+}
+
+/// Reads real images into the dataset artifact.
+pub const INGEST: Stage =
+    Stage { name: "ingest", algorithm_version: 1, about: "Reads real images into a dataset artifact" };
+/// Trains or imports the teacher.
+pub const TEACHER_TRAIN: Stage =
+    Stage { name: "teacher-train", algorithm_version: 2, about: "Trains or imports the teacher (squeeze)" };
+/// Scores real images and picks the initial ones.
+pub const INIT_SELECT: Stage = Stage {
+    name: "init-select",
+    algorithm_version: 2,
+    about: "Scores the real images and selects the initial ones",
+};
+/// Recovers synthetic images from the teacher.
+pub const DELT_SYNTHESIZE: Stage = Stage {
+    name: "delt-synthesize",
+    algorithm_version: 2,
+    about: "Optimizes the images by EarlyLate (recover)",
+};
+/// Stores the views of the synthetic images and their soft labels.
+pub const RELABEL: Stage = Stage {
+    name: "relabel",
+    algorithm_version: 2,
+    about: "Stores augmented views and the teacher's logits of them",
+};
+/// Trains students on the stored views and tests them.
+pub const EVALUATE: Stage = Stage {
+    name: "evaluate",
+    algorithm_version: 2,
+    about: "Trains students on the stored views and tests them",
+};
+/// Writes the page for people.
+pub const REPORT: Stage =
+    Stage { name: "report", algorithm_version: 1, about: "Writes one HTML page about a run" };
+
+/// One artifact to make or to find.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Who makes it.
+    pub stage: Stage,
+    /// The part of the configuration that the stage reads.
+    pub config: Value,
+    /// Seed of every draw in it.
+    pub seed: u64,
+    /// Digests of the contents it is made from, by role.
+    pub inputs: BTreeMap<String, Digest>,
+    /// Name under `runs/`, e.g. `digits/delt/labels-3407`.
+    pub run: String,
+}
+
+impl Plan {
+    /// The key under which the store holds the artifact.
+    pub fn key(&self) -> Digest {
+        self.provenance(&[]).key()
+    }
+
+    /// What every file of the artifact says about its origin.
+    pub fn provenance(&self, classes: &[String]) -> Provenance {
+        Provenance {
+            artifact: self.kind,
+            schema_version: self.kind.schema_version(),
+            producer: self.stage.name.to_owned(),
+            algorithm_version: self.stage.algorithm_version,
+            classes: classes.to_vec(),
+            config: self.config.clone(),
+            seed: self.seed,
+            inputs: self.inputs.clone(),
+        }
+    }
+}

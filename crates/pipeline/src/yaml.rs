@@ -1,0 +1,398 @@
+//! Pipeline files: `extends:`, overrides from the command line, and errors that name the key's place.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_yaml::{Mapping, Value};
+
+use crate::near::near_names;
+
+/// Keys that choose a variant: where a file names another variant than the file it extends, the section is replaced
+/// and not merged, since the options of one variant mean nothing to another.
+const VARIANT_KEYS: [&str; 2] = ["kind", "name"];
+
+/// Parts of a key, at most: no section lies deeper.
+const MOST_PARTS: usize = 16;
+
+/// What is said of a key that has no value.
+const MISSING: &str =
+    "is missing; write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
+
+/// What can be wrong with a pipeline file.
+#[derive(Debug, thiserror::Error)]
+pub enum YamlError {
+    /// The file cannot be read.
+    #[error("{path}: cannot be read; check the path (--pipeline)", path = .path.display())]
+    Read {
+        /// The pipeline file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that another one extends cannot be read.
+    #[error(
+        "{child}: `extends` names {path}, which cannot be read; correct it there (names count from the folder of that file)",
+        child = .child.display(), path = .path.display()
+    )]
+    ReadExtended {
+        /// The file with the `extends`.
+        child: PathBuf,
+        /// The file that it names.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not YAML.
+    #[error("{path}: is not valid YAML; correct the line that is named", path = .path.display())]
+    Syntax {
+        /// The pipeline file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_yaml::Error,
+    },
+    /// The file holds something else than a map of sections.
+    #[error("{path}: found {found} at the top, expected a map of sections, e.g. `select: {{ipc: 10}}`", path = .path.display())]
+    NoMap {
+        /// The pipeline file.
+        path: PathBuf,
+        /// What stands there.
+        found: &'static str,
+    },
+    /// `extends:` is neither a file name nor a list of them, or it runs in a circle.
+    #[error("{path}: `extends` {problem}", path = .path.display())]
+    Extends {
+        /// The pipeline file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An override is not of the form `key=value`.
+    #[error("--set {given}: expected key=value, e.g. synthesize.batch=50")]
+    Set {
+        /// What was given.
+        given: String,
+    },
+    /// The value of an override is not YAML.
+    #[error(
+        "--set {given}: its value is not valid YAML; lists are written [1, 2], sections {{a: 1}}, and text with signs in \"quotes\""
+    )]
+    SetValue {
+        /// What was given.
+        given: String,
+        /// Where and why.
+        source: serde_yaml::Error,
+    },
+    /// A key or a value does not fit.
+    #[error("{origin}: at `{place}`: {problem}")]
+    Value {
+        /// The file (and overrides) the value came from.
+        origin: String,
+        /// Dotted path of the key.
+        place: String,
+        /// What is wrong, with what was expected.
+        problem: String,
+    },
+}
+
+/// Reads a pipeline file and everything it extends into one map.
+///
+/// # Errors
+/// [`YamlError`], naming the file.
+pub fn load(path: &Path) -> Result<Mapping, YamlError> {
+    load_within(path, None, &mut Vec::new())
+}
+
+/// `child` is the file that extends this one.
+fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlError> {
+    let shown = path.to_path_buf();
+    let unreadable = |source| match child {
+        None => YamlError::Read { path: shown.clone(), source },
+        Some(child) => YamlError::ReadExtended { child: child.to_owned(), path: shown.clone(), source },
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let real = path.canonicalize().map_err(unreadable)?;
+    if open.contains(&real) {
+        let problem = "runs in a circle; remove one of the links".to_owned();
+        return Err(YamlError::Extends { path: shown, problem });
+    }
+    let value: Value =
+        serde_yaml::from_str(&text).map_err(|source| YamlError::Syntax { path: shown.clone(), source })?;
+    let Value::Mapping(mut own) = value else {
+        return Err(YamlError::NoMap { path: shown, found: in_a_word(&value) });
+    };
+    let parents = match own.remove("extends") {
+        None => Vec::new(),
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Sequence(many)) if many.iter().all(Value::is_string) => {
+            many.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+        }
+        Some(other) => {
+            let found = in_a_word(&other);
+            let problem = format!("is {found}, expected a file name or a list of file names");
+            return Err(YamlError::Extends { path: shown, problem });
+        }
+    };
+    open.push(real);
+    let mut merged = Mapping::new();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    for parent in parents {
+        merge(&mut merged, load_within(&folder.join(parent), Some(path), open)?);
+    }
+    open.pop();
+    merge(&mut merged, own);
+    Ok(merged)
+}
+
+/// Lays `over` over `base`: maps are merged key by key, everything else is replaced.
+pub fn merge(base: &mut Mapping, over: Mapping) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Mapping(below)), Value::Mapping(above)) if !names_another_variant(below, &above) => {
+                merge(below, above);
+            }
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn names_another_variant(below: &Mapping, above: &Mapping) -> bool {
+    VARIANT_KEYS.iter().any(|key| above.get(key).is_some_and(|new| below.get(key) != Some(new)))
+}
+
+/// Applies one `a.b.c=value` override; the value is read as YAML.
+///
+/// # Errors
+/// [`YamlError::Set`] where the form is wrong, [`YamlError::SetValue`] where the value is.
+pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
+    let wrong = || YamlError::Set { given: assignment.to_owned() };
+    let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
+    if path.split('.').count() > MOST_PARTS {
+        return Err(wrong());
+    }
+    let value: Value = serde_yaml::from_str(value)
+        .map_err(|source| YamlError::SetValue { given: assignment.to_owned(), source })?;
+    let mut overlay = value;
+    for part in path.rsplit('.') {
+        if part.is_empty() {
+            return Err(wrong());
+        }
+        let mut level = Mapping::new();
+        level.insert(part.into(), overlay);
+        overlay = Value::Mapping(level);
+    }
+    if let Value::Mapping(overlay) = overlay {
+        merge(root, overlay);
+    }
+    Ok(())
+}
+
+/// Turns a map into a typed configuration; unknown keys are refused with their place.
+///
+/// # Errors
+/// [`YamlError::Value`].
+pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, YamlError> {
+    serde_path_to_error::deserialize(Value::Mapping(root.clone())).map_err(|error| {
+        let (place, said) = (error.path().to_string(), error.inner().to_string());
+        let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+        let (place, problem) = match missing {
+            Some((key, _)) if place == "." => (key.to_owned(), MISSING.to_owned()),
+            Some((key, _)) => (format!("{place}.{key}"), MISSING.to_owned()),
+            None => (place, in_words(&said)),
+        };
+        YamlError::Value { origin: origin.to_owned(), place, problem }
+    })
+}
+
+/// What kind of value this is.
+pub(crate) fn in_a_word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Sequence(_) => "a list",
+        Value::Mapping(_) => "a map",
+        Value::Tagged(_) => "a tagged value",
+    }
+}
+
+/// What the deserializer says, without the names of Rust's types.
+fn in_words(problem: &str) -> String {
+    let Some((found, expected)) = problem.rsplit_once("expected ") else { return problem.to_owned() };
+    if problem.starts_with("unknown ") {
+        // what is expected stands in backticks, as what was found
+        let quoted =
+            |text: &'_ str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let (found, expected) = (quoted(found), quoted(expected));
+        let near = found
+            .first()
+            .and_then(|found| near_names(found, expected.iter().map(String::as_str)).first().copied());
+        return near.map_or_else(|| problem.to_owned(), |near| format!("{problem}; did you mean `{near}`?"));
+    }
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",
+        "a sequence" => "a list, e.g. [1, 2]",
+        "a boolean" => "true or false",
+        _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {
+            "a section of `key: value` lines"
+        }
+        other => other,
+    };
+    format!("{}expected {expected}", found.replace("unit value", "nothing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(text: &str) -> Mapping {
+        serde_yaml::from_str(text).expect("test YAML")
+    }
+
+    #[test]
+    fn sections_merge_and_another_variant_replaces() {
+        let mut base = map("a: {x: 1, y: 2}\nnetwork: {name: convnet, depth: 3, width: 128}\n");
+        merge(&mut base, map("a: {y: 3}\nnetwork: {name: resnet18, stem: small}\n"));
+        assert_eq!(base, map("a: {x: 1, y: 3}\nnetwork: {name: resnet18, stem: small}\n"));
+    }
+
+    #[test]
+    fn set_reaches_into_sections_and_reads_yaml_values() {
+        let mut base = map("a: {x: 1}\n");
+        set(&mut base, "a.x=2.5").expect("valid");
+        set(&mut base, "b.c=[1, two]").expect("valid");
+        assert_eq!(base, map("a: {x: 2.5}\nb: {c: [1, two]}\n"));
+        assert_eq!(
+            set(&mut base, "nonsense").expect_err("no equals sign").to_string(),
+            "--set nonsense: expected key=value, e.g. synthesize.batch=50"
+        );
+    }
+
+    #[test]
+    fn extends_may_be_a_list_whose_later_files_win() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
+        write("one.yaml", "seed: 1\nrelabel: {epochs: 1, batch: 1}\n");
+        write("two.yaml", "seed: 2\nrelabel: {epochs: 2}\n");
+        write("both.yaml", "extends: [one.yaml, two.yaml]\nseed: 3\n");
+        assert_eq!(
+            load(&dir.path().join("both.yaml")).expect("loads"),
+            map("relabel: {epochs: 2, batch: 1}\nseed: 3\n")
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_pipeline_is_refused_with_what_it_holds() {
+        let refusals = [
+            ("a: [1\n", "is not valid YAML; correct the line that is named"),
+            ("", "found nothing at the top, expected a map of sections, e.g. `select: {ipc: 10}`"),
+            ("- a\n", "found a list at the top, expected a map of sections, e.g. `select: {ipc: 10}`"),
+            ("extends: 3\n", "`extends` is a number, expected a file name or a list of file names"),
+            ("extends: [a.yaml, 3]\n", "`extends` is a list, expected a file name or a list of file names"),
+            ("extends: {a: b}\n", "`extends` is a map, expected a file name or a list of file names"),
+        ];
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("p.yaml");
+        for (text, expected) in refusals {
+            std::fs::write(&path, text).expect("write");
+            let message = load(&path).expect_err("refused").to_string();
+            assert_eq!(message, format!("{}: {expected}", path.display()));
+        }
+        std::fs::write(&path, "seed: 0\nextends: absent.yaml\n").expect("write");
+        let absent = dir.path().join("absent.yaml");
+        assert_eq!(
+            load(&path).expect_err("refused").to_string(),
+            format!(
+                "{}: `extends` names {}, which cannot be read; correct it there (names count from the folder of that file)",
+                path.display(),
+                absent.display()
+            )
+        );
+        assert_eq!(
+            load(&absent).expect_err("refused").to_string(),
+            format!("{}: cannot be read; check the path (--pipeline)", absent.display())
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_tells_line_and_column() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("p.yaml");
+        std::fs::write(&path, "seed: 0\nselect: {ipc: 10\n").expect("write");
+        let error = load(&path).expect_err("refused");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.contains(" at line 3 column 1"), "{cause}");
+    }
+
+    #[test]
+    fn an_override_that_is_none_is_refused() {
+        for given in ["nonsense", "=5", "a..b=5", "a.=5"] {
+            assert_eq!(
+                set(&mut Mapping::new(), given).expect_err("refused").to_string(),
+                format!("--set {given}: expected key=value, e.g. synthesize.batch=50")
+            );
+        }
+        let said = set(&mut Mapping::new(), "a=[1").expect_err("refused").to_string();
+        assert!(
+            said.starts_with("--set a=[1: its value is not valid YAML; lists are written [1, 2]"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn rust_types_are_said_in_words() {
+        let cases = [
+            ("invalid type: string \"x\", expected f64", "invalid type: string \"x\", expected a number"),
+            (
+                "invalid value: integer `-1`, expected u32",
+                "invalid value: integer `-1`, expected a whole number of 0 or more",
+            ),
+            (
+                "invalid type: integer `3`, expected a sequence",
+                "invalid type: integer `3`, expected a list, e.g. [1, 2]",
+            ),
+            (
+                "invalid type: integer `3`, expected struct Select",
+                "invalid type: integer `3`, expected a section of `key: value` lines",
+            ),
+            (
+                "invalid type: integer `3`, expected internally tagged enum Loss",
+                "invalid type: integer `3`, expected a section of `key: value` lines",
+            ),
+            (
+                "unknown field `sizes`, expected `batch` or `seed`",
+                "unknown field `sizes`, expected `batch` or `seed`",
+            ),
+            (
+                "unknown field `bach`, expected `batch` or `seed`",
+                "unknown field `bach`, expected `batch` or `seed`; did you mean `batch`?",
+            ),
+            ("missing field `seed`", "missing field `seed`"),
+        ];
+        for (problem, expected) in cases {
+            assert_eq!(in_words(problem), expected);
+        }
+    }
+
+    #[test]
+    fn extends_is_followed_and_a_circle_is_refused() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        std::fs::create_dir(dir.path().join("base")).expect("mkdir");
+        std::fs::write(dir.path().join("base/all.yaml"), "seed: 0\nrelabel: {epochs: 300}\n").expect("write");
+        std::fs::write(dir.path().join("one.yaml"), "extends: base/all.yaml\nrelabel: {epochs: 5}\n")
+            .expect("write");
+        assert_eq!(
+            load(&dir.path().join("one.yaml")).expect("loads"),
+            map("seed: 0\nrelabel: {epochs: 5}\n")
+        );
+        std::fs::write(dir.path().join("loop.yaml"), "extends: loop.yaml\n").expect("write");
+        let message = load(&dir.path().join("loop.yaml")).expect_err("circle").to_string();
+        assert!(
+            message.ends_with("loop.yaml: `extends` runs in a circle; remove one of the links"),
+            "{message}"
+        );
+    }
+}

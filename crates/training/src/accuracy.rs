@@ -1,0 +1,120 @@
+//! How well a network classifies a set of images.
+
+use burn::tensor::Device;
+use delt_formats::Normalization;
+use delt_networks::{FrozenNetwork, Network};
+use delt_pipeline::watch::Watch;
+use serde::{Deserialize, Serialize};
+
+use crate::ahead::ahead;
+use crate::error::TrainingError;
+use crate::image_set::ImageSet;
+
+/// What a test found.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Percent of images whose class has the largest logit.
+    pub top1: f64,
+    /// Percent of images whose class is among the five largest logits.
+    pub top5: f64,
+    /// Mean cross-entropy.
+    pub cross_entropy: f64,
+}
+
+/// Tests a network, on a device without autodiff, in evaluation mode; `progress` advances by images.
+///
+/// # Errors
+///
+/// [`TrainingError::Interrupted`] once the user asked to stop; where the device does not return logits.
+pub fn test_accuracy(
+    network: &Network,
+    images: &ImageSet,
+    normalization: &Normalization,
+    batch: usize,
+    device: &Device,
+    progress: &dyn Watch,
+) -> Result<Accuracy, TrainingError> {
+    let network = FrozenNetwork::new(network.clone(), device);
+    let mut sums = Sums::default();
+    let indices: Vec<usize> = (0..images.len()).collect();
+    let batches = indices.chunks(batch.max(1));
+    ahead(batches.clone().map(|batch| images.normalized(batch, normalization)), |pixels| {
+        for (batch, pixels) in batches.zip(pixels) {
+            let logits = network.forward(images.on_device(pixels, device));
+            let [_, classes] = logits.dims();
+            let logits = logits
+                .try_into_vec_as::<f32>()
+                .map_err(|source| TrainingError::Read { what: "the logits of a test batch", source })?;
+            for (row, index) in logits.chunks_exact(classes).zip(batch) {
+                sums.add(row, images.labels[*index] as usize);
+            }
+            progress.advance(batch.len() as u64)?;
+        }
+        Ok(sums.mean())
+    })
+}
+
+#[derive(Default)]
+struct Sums {
+    count: u64,
+    top1: u64,
+    top5: u64,
+    cross_entropy: f64,
+}
+
+impl Sums {
+    fn add(&mut self, logits: &[f32], label: usize) {
+        let rank = rank(logits, label);
+        self.count += 1;
+        self.top1 += u64::from(rank < 1);
+        self.top5 += u64::from(rank < 5);
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+        self.cross_entropy += sum.ln() - f64::from(logits[label] - largest);
+    }
+
+    fn mean(&self) -> Accuracy {
+        let count = self.count.max(1) as f64;
+        Accuracy {
+            top1: 100.0 * self.top1 as f64 / count,
+            top5: 100.0 * self.top5 as f64 / count,
+            cross_entropy: self.cross_entropy / count,
+        }
+    }
+}
+
+/// How many classes come before `label`; of equal logits the lower class comes first, and a logit that is NaN last.
+fn rank(logits: &[f32], label: usize) -> usize {
+    let own = logits[label];
+    if own.is_nan() {
+        return logits.len();
+    }
+    logits
+        .iter()
+        .enumerate()
+        .filter(|(class, logit)| **logit > own || (**logit == own && *class < label))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_the_classes_before_the_true_one() {
+        assert_eq!(rank(&[0.1, 0.9, 0.5], 1), 0);
+        assert_eq!(rank(&[0.1, 0.9, 0.5], 0), 2);
+        assert_eq!(rank(&[0.5, 0.5, 0.5], 2), 2);
+        assert_eq!(rank(&[f32::NAN, 0.5, 0.5], 0), 3);
+    }
+
+    #[test]
+    fn sums_become_percent_and_means() {
+        let mut sums = Sums::default();
+        sums.add(&[0.0, 0.0], 0);
+        sums.add(&[0.0, 0.0], 1);
+        let accuracy = sums.mean();
+        assert_eq!((accuracy.top1, accuracy.top5), (50.0, 100.0));
+        assert!((accuracy.cross_entropy - 2.0_f64.ln()).abs() < 1e-12);
+    }
+}

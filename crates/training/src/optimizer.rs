@@ -1,0 +1,57 @@
+//! Burn's optimizers with every value written out: their defaults are not PyTorch's.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{AdamWConfig, ModuleOptimizer, SgdConfig};
+use burn::tensor::Tensor;
+use delt_networks::Network;
+use delt_pipeline::config::teacher::Optimizer;
+
+/// Makes the optimizer of a network. Weights of two or more dimensions decay; biases and normalization do not.
+pub fn module_optimizer(optimizer: &Optimizer, network: &Network) -> ModuleOptimizer {
+    let short = one_dimensional(network);
+    match optimizer {
+        Optimizer::Sgd { momentum, nesterov, weight_decay, .. } => {
+            let sgd = |weight_decay: f64| {
+                // PyTorch's SGD: no dampening
+                let momentum = (*momentum > 0.0).then_some(MomentumConfig {
+                    momentum: *momentum,
+                    dampening: 0.0,
+                    nesterov: *nesterov,
+                });
+                let decay =
+                    (weight_decay > 0.0).then_some(WeightDecayConfig { penalty: weight_decay as f32 });
+                SgdConfig::new().with_momentum(momentum).with_weight_decay(decay)
+            };
+            sgd(*weight_decay).init().with_group(short, sgd(0.0).build(), None)
+        }
+        Optimizer::Adamw { beta_1, beta_2, epsilon, weight_decay, .. } => {
+            let adamw = |weight_decay: f64| {
+                AdamWConfig::new()
+                    .with_beta_1(*beta_1 as f32)
+                    .with_beta_2(*beta_2 as f32)
+                    .with_epsilon(*epsilon as f32)
+                    .with_weight_decay(weight_decay as f32)
+                    .with_cautious_weight_decay(false)
+                    .with_amsgrad(false)
+            };
+            adamw(*weight_decay).init().with_group(short, adamw(0.0).build(), None)
+        }
+    }
+}
+
+/// The parameters of fewer than two dimensions.
+fn one_dimensional(network: &Network) -> ParamGroup {
+    struct Short(Vec<ParamId>);
+    impl ModuleVisitor for Short {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D < 2 {
+                self.0.push(param.id);
+            }
+        }
+    }
+    let mut short = Short(Vec::new());
+    network.visit(&mut short);
+    ParamGroup::from_ids(short.0)
+}

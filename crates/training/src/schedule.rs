@@ -1,0 +1,81 @@
+//! Learning rates as factors of the peak: pure functions of the step or epoch.
+
+use std::f64::consts::PI;
+
+use delt_pipeline::config::evaluate::StudentSchedule;
+use delt_pipeline::config::teacher::TrainSchedule;
+
+/// One cycle starts at the peak divided by this: PyTorch's `div_factor`.
+const ONE_CYCLE_START: f64 = 25.0;
+/// One cycle ends at its start divided by this: PyTorch's `final_div_factor`.
+const ONE_CYCLE_END: f64 = 1e4;
+
+/// Factor of the peak at `step` of `steps` while a teacher is trained.
+pub fn train_factor(schedule: &TrainSchedule, step: u64, steps: u64) -> f64 {
+    match schedule {
+        TrainSchedule::OneCycle { warmup } => one_cycle(step, steps, *warmup),
+        TrainSchedule::Cosine {} => cosine(step, steps),
+    }
+}
+
+/// Factor of the peak in `epoch` of `epochs` while a student is trained.
+pub fn student_factor(schedule: &StudentSchedule, epoch: u32, epochs: u32) -> f64 {
+    match schedule {
+        StudentSchedule::SmoothedCosine => smoothed_cosine(epoch, epochs),
+        StudentSchedule::Cosine => cosine(u64::from(epoch), u64::from(epochs)),
+        StudentSchedule::Constant => 1.0,
+    }
+}
+
+/// PyTorch's `OneCycleLR` with its default factors: along a cosine from 1/25 up to 1 over `warmup` of the steps, then down
+/// to 1/250,000.
+pub fn one_cycle(step: u64, steps: u64, warmup: f64) -> f64 {
+    let top = warmup * steps as f64 - 1.0;
+    let last = steps as f64 - 1.0;
+    let start = 1.0 / ONE_CYCLE_START;
+    let end = start / ONE_CYCLE_END;
+    let step = step as f64;
+    let between =
+        |from: f64, to: f64, share: f64| to + (from - to) / 2.0 * (1.0 + (PI * share.clamp(0.0, 1.0)).cos());
+    if step <= top {
+        if top > 0.0 { between(start, 1.0, step / top) } else { 1.0 }
+    } else {
+        between(1.0, end, (step - top) / (last - top).max(1.0))
+    }
+}
+
+/// ½(1 + cos(π t / T)): from 1 to 0.
+pub fn cosine(step: u64, steps: u64) -> f64 {
+    0.5 * (1.0 + (PI * step as f64 / steps as f64).cos())
+}
+
+/// ½(1 + cos(π t / 2E)): from 1 to ½, as the published evaluation uses it.
+pub fn smoothed_cosine(epoch: u32, epochs: u32) -> f64 {
+    0.5 * (1.0 + (PI * f64::from(epoch) / (2.0 * f64::from(epochs))).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cycle_agrees_with_pytorch() {
+        // torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10, pct_start=0.3), closed form
+        assert!((one_cycle(0, 10, 0.3) - 0.04).abs() < 1e-12);
+        assert!((one_cycle(1, 10, 0.3) - 0.52).abs() < 1e-12);
+        assert!((one_cycle(2, 10, 0.3) - 1.0).abs() < 1e-12);
+        assert!((one_cycle(9, 10, 0.3) - 4e-6).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_cycle_survives_a_single_step() {
+        assert!(one_cycle(0, 1, 0.3).is_finite());
+        assert!(one_cycle(0, 1, 0.0).is_finite());
+    }
+
+    #[test]
+    fn cosines_run_from_one_to_zero_and_to_a_half() {
+        assert!((cosine(0, 8) - 1.0).abs() < 1e-12 && cosine(8, 8).abs() < 1e-12);
+        assert!((smoothed_cosine(0, 8) - 1.0).abs() < 1e-12 && (smoothed_cosine(8, 8) - 0.5).abs() < 1e-12);
+    }
+}

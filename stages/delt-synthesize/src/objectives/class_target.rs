@@ -1,0 +1,82 @@
+//! What the images of one class are pulled to: the barycenter of its real features, and the statistics of its real images
+//! (WMDD, ICCV 2025, sections 3.2 and 3.3).
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_formats::Normalization;
+use delt_networks::{FrozenNetwork, JoinedStatistics};
+use delt_training::ImageSet;
+
+use super::wasserstein::WassersteinBarycenter;
+use crate::recover::values;
+
+/// Real images that the teacher sees at once.
+const REAL_BATCH: usize = 100;
+
+/// The real training images, class by class.
+#[derive(Debug)]
+pub(super) struct RealClasses {
+    images: Rc<ImageSet>,
+    /// Position of the images of each class.
+    of_class: Vec<Vec<usize>>,
+    normalization: Normalization,
+    device: Device,
+}
+
+/// What one class is pulled to.
+#[derive(Debug)]
+pub(super) struct ClassTarget {
+    /// The teacher, whose distances of statistics are from those of the class's real images.
+    pub(super) network: FrozenNetwork,
+    /// A point for the features of each slot, `[ipc, features]`.
+    pub(super) points: Tensor<2>,
+}
+
+impl RealClasses {
+    /// Sorts the images by class.
+    pub(super) fn new(
+        images: Rc<ImageSet>,
+        classes: usize,
+        normalization: Normalization,
+        device: &Device,
+    ) -> Self {
+        let mut of_class = vec![Vec::new(); classes];
+        for (at, label) in images.labels.iter().enumerate() {
+            of_class[*label as usize].push(at);
+        }
+        Self { images, of_class, normalization, device: device.clone() }
+    }
+
+    /// Computes the target of one class from all its real images. The points of the barycenter start from the features of
+    /// `initial`, the images that its slots start from, so that a slot is pulled to a point near it.
+    ///
+    /// # Shapes
+    /// `initial`: `[ipc, 3, size, size]`, normalized.
+    ///
+    /// # Errors
+    /// A class without real images, or a device that returns no values.
+    pub(super) fn target(&self, teacher: &FrozenNetwork, class: u32, initial: &[f32]) -> Result<ClassTarget> {
+        let indices = self.of_class.get(class as usize).filter(|indices| !indices.is_empty());
+        let indices =
+            indices.with_context(|| format!("class {class} has no training image; run ingest again"))?;
+        let mut features = Vec::new();
+        let mut statistics = JoinedStatistics::default();
+        for indices in indices.chunks(REAL_BATCH) {
+            let pixels = self.images.normalized(indices, &self.normalization);
+            let batch = self.images.on_device(pixels, &self.device);
+            let (batch_features, batch_statistics) = teacher.features_with_statistics(batch)?;
+            features.extend(values(batch_features)?);
+            statistics.add(indices.len(), &batch_statistics);
+        }
+        let start = values(teacher.features(self.images.on_device(initial.to_vec(), &self.device)))?;
+        let length = features.len() / indices.len();
+        let points = WassersteinBarycenter::of(&features, &start, length).points;
+        let shape = [points.len() / length, length];
+        Ok(ClassTarget {
+            network: teacher.with_bn_targets(&statistics.layers()),
+            points: Tensor::from_data(TensorData::new(points, shape), &self.device),
+        })
+    }
+}

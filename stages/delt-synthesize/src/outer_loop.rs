@@ -1,0 +1,62 @@
+//! The outer loop of every method: unit after unit, checkpoints on the way, resuming where an earlier run stopped.
+
+use std::ops::Range;
+
+use delt_harness::progress::Progress;
+
+use crate::checkpoint::Checkpoints;
+use crate::method::{Method, Prepared, Step, Unit};
+
+/// Steps between two checkpoints inside a unit.
+pub const CHECKPOINT_STEPS: u32 = 100;
+
+/// Computes units into checkpoints, one in memory at a time. The result does not depend on whether or where an earlier run was
+/// stopped.
+///
+/// # Errors
+/// What a unit reports, a checkpoint that cannot be saved, or [`delt_pipeline::watch::Interrupted`] after the state was saved.
+pub fn run(
+    method: &dyn Method,
+    prepared: &dyn Prepared,
+    units: Range<u64>,
+    checkpoints: &Checkpoints<'_>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let mut done = 0;
+    for index in units {
+        if checkpoints.has_finished(index) {
+            done += method.work_of(index);
+            progress.resume_at(done);
+            continue;
+        }
+        let mut unit = prepared.begin(index)?;
+        if let Some(kept) = checkpoints.state(index)? {
+            progress.resume_at(done + unit.restore(&kept)?);
+        }
+        compute(unit.as_mut(), index, checkpoints, progress)?;
+        checkpoints.keep_finished(index, &unit.finish()?)?;
+        done += method.work_of(index);
+    }
+    Ok(())
+}
+
+fn compute(
+    unit: &mut dyn Unit,
+    index: u64,
+    checkpoints: &Checkpoints<'_>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    while !unit.is_finished() {
+        let Step { work, said } = unit.step()?;
+        if let Some(said) = said {
+            progress.message(said);
+        }
+        let advanced = progress.advance(work);
+        let is_due = unit.steps().is_multiple_of(CHECKPOINT_STEPS) && !unit.is_finished();
+        if is_due || advanced.is_err() {
+            checkpoints.keep_state(index, &unit.save()?)?;
+        }
+        advanced?;
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The kinds of source: a module each, and the table that says which of them reads which section.
+//!
+//! A new kind is a variant of [`Section`], a row of [`open`] and a module that checks the layout and gives a [`Source`]:
+//! [`LabeledFiles`](crate::labeled_files::LabeledFiles) where the images are files, else a type of its own. Splits that a
+//! source lacks are made by [`crate::seeded_split`], archives of others read by `tar_archive`.
+
+pub mod cifar;
+pub mod digits;
+pub mod huggingface_parquet;
+pub mod image_folder;
+pub mod tiny_imagenet;
+
+use delt_pipeline::config::ingest::Source as Section;
+
+use crate::download::Downloads;
+use crate::error::Result;
+use crate::source::Source;
+
+/// Opens the source that a pipeline names.
+///
+/// # Errors
+/// What is missing or laid out otherwise than expected.
+pub fn open(section: &Section, downloads: &Downloads) -> Result<Box<dyn Source>> {
+    Ok(match section {
+        Section::EmbeddedDigits(digits) => Box::new(digits::open(digits)?),
+        Section::Cifar10(archive) => cifar::open(&cifar::CIFAR10, archive, downloads)?,
+        Section::Cifar100(archive) => cifar::open(&cifar::CIFAR100, archive, downloads)?,
+        Section::HuggingfaceParquet(files) => Box::new(huggingface_parquet::open(files)?),
+        Section::ImageFolder(folder) => Box::new(image_folder::open(folder)?),
+        Section::TinyImagenet(folder) => Box::new(tiny_imagenet::open(folder)?),
+    })
+}

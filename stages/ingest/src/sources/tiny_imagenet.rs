@@ -1,0 +1,85 @@
+//! Tiny-ImageNet as distributed: `train/<id>/images/*`, `val/images/*` with `val_annotations.txt`, `words.txt`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use delt_formats::canonical::Digest;
+use delt_images::image_files;
+use delt_pipeline::config::ingest::TinyImagenet;
+use serde_json::json;
+
+use crate::error::{IngestError, Result};
+use crate::labeled_files::{LabeledFile, LabeledFiles, below};
+use crate::source::{Split, expect_exists};
+
+const ANNOTATIONS: &str = "val/val_annotations.txt";
+const WORDS: &str = "words.txt";
+
+/// Lists the tree. Classes stand in the order of their sorted WordNet ids and are named by the first term of `words.txt`, with
+/// the id behind it where two share a term; by the id where there is no `words.txt`. The validation images are the test split,
+/// as everywhere in the literature: the distributed test images have no labels.
+///
+/// # Errors
+/// What is missing, with its name.
+pub fn open(section: &TinyImagenet) -> Result<LabeledFiles> {
+    let root = section.path.as_path();
+    expect_exists(root, "the unpacked folder tiny-imagenet-200")?;
+    let (train_folder, annotations) = (root.join("train"), root.join(ANNOTATIONS));
+    if !train_folder.is_dir() || !annotations.is_file() {
+        let problem = format!(
+            "is not Tiny-ImageNet as distributed: expected train/<id>/images and {ANNOTATIONS}; \
+             for a rearranged tree use `kind: image_folder`"
+        );
+        return Err(IngestError::layout(root, problem));
+    }
+    let ids = image_files::folders_in(&train_folder)?;
+    let annotations = fs_err::read_to_string(&annotations)?;
+    let words_path = root.join(WORDS);
+    let words = if words_path.is_file() { fs_err::read_to_string(words_path)? } else { String::new() };
+    let label_of: BTreeMap<&str, u32> = ids.iter().map(String::as_str).zip(0..).collect();
+
+    let mut files = Vec::new();
+    for (id, label) in &label_of {
+        let (found, label) = (below(&train_folder.join(id), root)?, *label);
+        files.extend(found.into_iter().map(|file| LabeledFile { file, label, split: Split::Train }));
+    }
+    let id_of = annotated(root, &annotations)?;
+    for file in below(&root.join("val"), root)? {
+        let name = file.relative.rsplit('/').next().unwrap_or(&file.relative);
+        let Some(label) = id_of.get(name).and_then(|id| label_of.get(id)).copied() else {
+            let problem = format!("gives `{name}` no class of train/; unpack the archive again");
+            return Err(IngestError::layout(&root.join(ANNOTATIONS), problem));
+        };
+        files.push(LabeledFile { file, label, split: Split::Test });
+    }
+    let texts = Some(Digest::of_json(&json!([annotations, words])));
+    Ok(LabeledFiles { description: "Tiny-ImageNet", classes: class_names(&ids, &words), files, texts })
+}
+
+/// WordNet id by file name. A line is file, id and box, separated by tabs.
+fn annotated<'a>(root: &Path, text: &'a str) -> Result<BTreeMap<&'a str, &'a str>> {
+    let mut id_of = BTreeMap::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let mut fields = line.split('\t').map(str::trim);
+        let (Some(file), Some(id)) = (fields.next(), fields.next()) else {
+            let problem =
+                format!("line {}: found `{line}`, expected file, id and box separated by tabs", index + 1);
+            return Err(IngestError::layout(&root.join(ANNOTATIONS), problem));
+        };
+        id_of.insert(file, id);
+    }
+    Ok(id_of)
+}
+
+fn class_names(ids: &[String], words: &str) -> Vec<String> {
+    let known: BTreeMap<&str, &str> = words.lines().filter_map(|line| line.split_once('\t')).collect();
+    let term =
+        |id: &str| known.get(id).and_then(|terms| terms.split(',').next()).map_or(id, str::trim).to_owned();
+    let terms: Vec<String> = ids.iter().map(|id| term(id)).collect();
+    let mut seen = BTreeSet::new();
+    let shared: BTreeSet<&String> = terms.iter().filter(|term| !seen.insert(*term)).collect();
+    let name = |(id, term): (&String, &String)| {
+        if shared.contains(term) { format!("{term} ({id})") } else { term.clone() }
+    };
+    ids.iter().zip(&terms).map(name).collect()
+}
