@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use delt_formats::Digest;
 use delt_formats::provenance::{ArtifactKind, Provenance};
@@ -30,6 +30,19 @@ fn make(store: &Store, name: &str) -> Entry {
     };
     fs_err::write(workspace.out_dir().join("scores.parquet"), name).unwrap();
     workspace.publish(provenance, serde_json::json!({})).unwrap()
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_the_list_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    make(&store, "one");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_delt-store"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.arg("ls").env("DELT_STORE", dir.path()).stdout(writer).stderr(Stdio::piped());
+    let Output { status, stderr, .. } = command.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! `delt-store ls`, `delt-store verify [KEY]`, `delt-store forget RUN`, `delt-store clean RUN`,
 //! `delt-store gc [--keep RUN].. [--delete] [--checkpoints]`, `delt-store path KIND-OR-RUN [KEY]`; exit code 0: done, 1: failed or something is damaged, 2: bad usage.
-#![expect(clippy::print_stdout, reason = "results go to stdout")]
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +16,11 @@ use delt_store::home::expand_home;
 use delt_store::{
     Collection, DEFAULT_CACHE, Entry, Forgotten, Garbage, Holder, KEY_DIGITS, Location, Pointer, Scope, Store,
 };
+
+/// `println!` that ends the command where it panics: at a reader that has seen enough, as in `delt-store ls | head`.
+macro_rules! tell {
+    ($($line:tt)*) => { writeln!(std::io::stdout(), $($line)*)? };
+}
 
 /// Looks after a store of artifacts.
 #[derive(Parser)]
@@ -55,7 +60,7 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Names what no run leads to, and deletes it with --delete.
+    /// Names what no run refers to, and deletes it with --delete.
     Gc {
         /// Only these runs count, or all below these names; the others are forgotten with --delete.
         #[arg(long, value_name = "RUN")]
@@ -81,11 +86,16 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.downcast_ref().is_some_and(is_closed_pipe) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("delt-store: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_closed_pipe(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::BrokenPipe
 }
 
 /// Whether all is well.
@@ -118,13 +128,13 @@ fn list(store: &Store) -> Result<bool> {
     let (pointers, unreadable): (Vec<_>, Vec<_>) =
         store.readable_pointers()?.into_iter().partition(Result::is_ok);
     let pointers: Vec<Pointer> = pointers.into_iter().flatten().collect();
-    println!("{:<10} {:<KEY_DIGITS$} {:>14} {:<15} runs", "artifact", "key", "bytes", "producer");
+    tell!("{:<10} {:<KEY_DIGITS$} {:>14} {:<15} runs", "artifact", "key", "bytes", "producer");
     for entry in store.list()? {
         let manifest = &entry.manifest;
         let points_here = |p: &&Pointer| p.kind == manifest.artifact && p.key == manifest.key;
         let runs: Vec<&str> = pointers.iter().filter(points_here).map(|p| p.run.as_str()).collect();
         let (kind, key, bytes) = (manifest.artifact, manifest.key.prefix(KEY_DIGITS), manifest.bytes());
-        println!("{kind:<10} {key} {bytes:>14} {:<15} {}", manifest.provenance.producer, runs.join(" "));
+        tell!("{kind:<10} {key} {bytes:>14} {:<15} {}", manifest.provenance.producer, runs.join(" "));
     }
     for error in unreadable.iter().filter_map(|pointer| pointer.as_ref().err()) {
         eprintln!("delt-store: {error}");
@@ -139,11 +149,11 @@ fn verify(store: &Store, key: &str) -> Result<bool> {
         match checked.result {
             Ok(_) => {
                 good += 1;
-                println!("whole    {}", checked.dir.display());
+                tell!("whole    {}", checked.dir.display());
             }
             Err(error) => {
                 bad += 1;
-                println!("damaged  {:#}", anyhow::Error::new(error));
+                tell!("damaged  {:#}", anyhow::Error::new(error));
             }
         }
     }
@@ -161,8 +171,8 @@ fn forget(store: &Store, run: &str) -> Result<bool> {
     }
     for Forgotten { run, pointer } in &forgotten {
         match pointer {
-            Some(Pointer { kind, key, .. }) => println!("{run} ({kind} {})", key.prefix(KEY_DIGITS)),
-            None => println!("{run} (was no pointer)"),
+            Some(Pointer { kind, key, .. }) => tell!("{run} ({kind} {})", key.prefix(KEY_DIGITS)),
+            None => tell!("{run} (was no pointer)"),
         }
     }
     eprintln!("forgot {} pointers; `delt-store gc` shows what nothing leads to now", forgotten.len());
@@ -175,10 +185,10 @@ fn collect_garbage(store: &Store, collection: &Collection, without_deleting: &st
     };
     let report = store.gc(collection, &mut on_wait)?;
     for piece in &report.garbage {
-        println!("{:>14} {} ({})", piece.bytes, piece.path.display(), piece.reason);
+        tell!("{:>14} {} ({})", piece.bytes, piece.path.display(), piece.reason);
     }
     for run in &report.forgotten {
-        println!("{:>14} run {run}", "");
+        tell!("{:>14} run {run}", "");
     }
     let bytes = |pieces: &[Garbage]| pieces.iter().map(|piece| piece.bytes).sum::<u64>();
     let verb = if report.deleted { "deleted" } else { without_deleting };
@@ -216,7 +226,7 @@ fn print_path(store: &Store, kind_or_run: &str, key: Option<&str>) -> Result<boo
     for name in entry.manifest.files.keys() {
         entry.file(name)?;
     }
-    println!("{}", entry.dir.display());
+    tell!("{}", entry.dir.display());
     Ok(true)
 }
 

@@ -37,7 +37,8 @@ fn of_many_threads_that_want_one_key_one_works_and_the_others_wait_for_it() {
     let digests: Vec<Digest> = std::thread::scope(|scope| {
         let want = || {
             let mut on_wait = |holder: &Holder| {
-                assert_eq!(holder.pid, std::process::id());
+                // A claim is made and then written: whoever looks between the two knows nobody yet.
+                assert!([0, std::process::id()].contains(&holder.pid), "{holder:?}");
                 waits.fetch_add(1, Ordering::Relaxed);
                 ControlFlow::Continue(())
             };
@@ -244,7 +245,7 @@ fn a_waiter_may_stop_waiting() {
     assert_eq!(
         error.to_string(),
         format!(
-            "stopped waiting for process 1 on elsewhere, which makes labels {}; start again to wait on",
+            "stopped waiting for process 1 on elsewhere, which makes labels {}; run again to keep waiting",
             key("a").prefix(KEY_DIGITS)
         )
     );

@@ -287,7 +287,7 @@ fn what_cannot_be_published_is_refused() {
     assert_eq!(
         message,
         format!(
-            "{out}/sub: not a plain file, or of a name the store needs itself; an artifact is a flat folder of files"
+            "{out}/sub: not a plain file, or its name is reserved by the store; an artifact is a flat folder of files"
         )
     );
     let (_, message) = publish(&|_| {}, ArtifactKind::Teacher);
