@@ -157,7 +157,10 @@ fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
         }
     }
     let Some(first) = summaries.first() else { return Ok(unmeasured) };
-    let score = |top1: fn(&StudentResult) -> f64| {
+    let score = |stored: (f64, f64), top1: fn(&StudentResult) -> f64| {
+        if let [only] = summaries.as_slice() {
+            return Some(Score { mean: stored.0, std: stored.1, n: only.students.len() });
+        }
         let students = summaries.iter().flat_map(|summary| &summary.students);
         let values: Vec<f64> = students.map(top1).collect();
         let (mean, std) = mean_and_std(&values);
@@ -166,8 +169,8 @@ fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
     let facts: SyntheticFacts = session.dag().entry(branch, Node::Synthetic)?.manifest.facts_as()?;
     let labels = branch.pipeline.relabel.label_seeds().len().max(1) as u64;
     Ok(Row {
-        last: score(|student| student.last_top1),
-        best: score(|student| student.best_top1),
+        last: score((first.last_mean, first.last_std), |student| student.last_top1),
+        best: score((first.best_mean, first.best_std), |student| student.best_top1),
         images: Some(first.images),
         image_iterations: Some(facts.image_iterations),
         image_bytes: Some(first.image_bytes),
@@ -238,7 +241,10 @@ impl Table {
             [set] => format!("{} test images", set.images),
             sets => {
                 let each = sets.iter().map(|set| format!("{}: {}", set.branches.join(", "), set.images));
-                format!("different test images, so do not compare ({})", each.collect::<Vec<_>>().join("; "))
+                format!(
+                    "the branches have different test images and cannot be compared ({})",
+                    each.collect::<Vec<_>>().join("; ")
+                )
             }
         }
     }
@@ -313,7 +319,8 @@ random     convnet2-w32             -             -  -       -                 -
 ";
         assert_eq!(table.to_text(), expected);
         table.test_sets.push(TestSet { images: 100, branches: vec!["few".into()] });
-        let said = "different test images, so do not compare (delt, random: 540; few: 100)";
+        let said =
+            "the branches have different test images and cannot be compared (delt, random: 540; few: 100)";
         assert_eq!(table.tested_on(), said);
     }
 }
