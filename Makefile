@@ -59,7 +59,7 @@ parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(
 before  = $(filter-out build,$^)
 submit  = slurm/submit '$@' '$(SLURM_LOGS)' '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
 	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate)),&& echo '$(follow)')
-follow  = squeue --me shows the jobs; scancel stops one, and the same make command goes on from what is done
+follow  = squeue --me shows the jobs; scancel stops one, and the same make command resumes from what is done
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -94,7 +94,7 @@ $(PIPELINES:=/clean): %/clean: build
 
 DELT_STORE_BIN = $(BIN)/delt-store --store '$(STORE)' $(if $(CACHE),--cache '$(CACHE)')
 
-store-gc: build ## what no run leads to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
+store-gc: build ## what no run refers to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
 	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(name)) $(if $(filter-out 0,$(DELETE)),--delete)
 
 # $(call in_part,STAGE,STAGE BEFORE,PART): the part comes after the stage before, the stage after the part
@@ -118,7 +118,7 @@ compare: build ## methods side by side: run what a sweep names (pipelines/sweeps
 help: ## list every target
 	@echo 'make TARGET [KNOB=value ...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-30s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-30s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'pipelines P, each from real images to the table of student accuracies'
 	@awk '/^description:/ { n = split(FILENAME, part, "/"); sub(/\.yaml$$/, "", part[n]); \

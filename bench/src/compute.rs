@@ -6,7 +6,7 @@ use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization, RgbImage, Stem};
 use delt_formula::formula_uniform;
 use delt_networks::{FrozenNetwork, Network};
-use delt_pipeline::config::committee::Guides;
+use delt_pipeline::config::committee::Committee;
 use delt_pipeline::config::method::Method;
 use delt_pipeline::config::relabel::TeacherMode;
 use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
@@ -17,7 +17,7 @@ use delt_synthesize::augmentation::Augmentation;
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
 use delt_training::losses::{cross_entropy, kl_divergence};
 use delt_training::{ImageSet, module_optimizer, training_step};
-use relabel::soft_label::Labeller;
+use relabel::soft_label::Labeler;
 
 use crate::scaling;
 
@@ -228,7 +228,7 @@ impl Work {
     }
 
     fn labeling(&self, device: &Device) -> Result<Job> {
-        let labeller = Labeller {
+        let labeler = Labeler {
             teacher: FrozenNetwork::new(self.network(device)?, device),
             committee: Vec::new(),
             mode: TeacherMode::Eval,
@@ -237,7 +237,7 @@ impl Work {
             device: device.clone(),
         };
         let (pixels, batch) = (self.pixels(), self.case.batch);
-        Ok(Box::new(move || labeller.logits(pixels.clone(), batch).map(drop)))
+        Ok(Box::new(move || labeler.logits(pixels.clone(), batch).map(drop)))
     }
 
     /// From 8-bit images to logits on the host.
@@ -285,7 +285,7 @@ fn recipe(batch: u32) -> Synthesize {
         dtype: Dtype::F32,
         residual: None,
         target: Target::default(),
-        teachers: Guides::Teacher,
+        teachers: Committee::TeacherAlone,
         convolution_statistics: None,
         method: Method::default(),
         import: None,

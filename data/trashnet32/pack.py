@@ -33,7 +33,7 @@ def small(encoded):
     """The center square, scaled to 32 px with antialiasing, as JPEG without subsampling of colors."""
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
     out = io.BytesIO()
-    # the best Huffman tables for each picture, and no metadata
+    # the best Huffman tables for each image, and no metadata
     ImageOps.fit(picture, (SIDE, SIDE), Image.Resampling.LANCZOS).save(
         out, "JPEG", quality=QUALITY, subsampling="4:4:4", optimize=True
     )

@@ -129,7 +129,7 @@ pub enum FormatError {
     },
 
     /// A manifest's own content was changed.
-    #[error("{}: damaged: its content has digest {found}, expected {expected} as it says itself; restore it from a copy or re-run {} with FORCE=1", .path.display(), .kind.stage())]
+    #[error("{}: damaged: its content has digest {found}, expected {expected} as the file itself states; restore it from a copy or re-run {} with FORCE=1", .path.display(), .kind.stage())]
     DamagedManifest {
         /// The manifest.
         path: PathBuf,

@@ -225,7 +225,7 @@ mod tests {
         let written = manifest(1, json!({"a": 1}));
         let (path, message) = refusal(&written.to_json().replace("\"a\": 1", "\"a\": 2"));
         let expected = format!(
-            "{path}: damaged: its content has digest {}, expected {} as it says itself; \
+            "{path}: damaged: its content has digest {}, expected {} as the file itself states; \
              restore it from a copy or re-run ingest with FORCE=1",
             manifest(1, json!({"a": 2})).digest,
             written.digest

@@ -52,7 +52,7 @@ pub enum DeviceError {
         text: String,
     },
     /// The device did not answer a small computation.
-    #[error("device `{text}` does not answer: {reason}; check the driver and the index, or take DEVICE=flex")]
+    #[error("device `{text}` does not answer: {reason}; check the driver and the index, or use DEVICE=flex")]
     Silent {
         /// The text.
         text: String,

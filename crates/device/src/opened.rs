@@ -54,7 +54,7 @@ pub fn open(choice: &str) -> Result<Opened, DeviceError> {
     if choices.len() > 1 {
         SAY_IDLE.call_once(|| {
             eprintln!(
-                "devices {choice}: this stage computes on the first; SHARDS gives each a part of the work"
+                "devices {choice}: this stage uses only the first; SHARDS=N gives each a part of the work"
             );
         });
     }
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "device auto: device `cuda` does not answer: no driver; check the driver and the index, or take DEVICE=flex; \
+                "device auto: device `cuda` does not answer: no driver; check the driver and the index, or use DEVICE=flex; \
               using vulkan (GPU)"
             ]
         );
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(
                 open_gpu(backend, None).expect_err("refused").to_string(),
                 format!(
-                    "device `{text}` does not answer: the backend is not in this build; check the driver and the index, or take \
+                    "device `{text}` does not answer: the backend is not in this build; check the driver and the index, or use \
                      DEVICE=flex"
                 )
             );

@@ -7,8 +7,8 @@ use delt_formats::error::FormatError;
 use pytorch_reader::Tensor;
 use zip::ZipArchive;
 
-use crate::checkpoint::CheckpointError;
 use crate::pickle_scan;
+use crate::weights::WeightsError;
 
 /// How often a file's bytes may be used by its tensors, or by the entries of its zip archive: tied weights share theirs.
 const MOST_USES: u64 = 4;
@@ -19,23 +19,23 @@ const TAR_MARK: (usize, &[u8]) = (257, b"ustar");
 
 /// Looks through the zip archive or the pickles of a file for what would take more memory than its size allows; gives its
 /// size.
-pub(crate) fn check_claims(path: &Path) -> Result<u64, CheckpointError> {
+pub(crate) fn check_claims(path: &Path) -> Result<u64, WeightsError> {
     let mut file = fs_err::File::open(path).map_err(FormatError::from)?;
     let bytes = file.metadata().map_err(FormatError::from)?.len();
     let mut head = Vec::new();
     let (mark_at, mark) = TAR_MARK;
     file.by_ref().take((mark_at + mark.len()) as u64).read_to_end(&mut head).map_err(FormatError::from)?;
-    let claims = |claim| CheckpointError::Claims { path: path.to_owned(), claim, bytes };
-    let asks_much = |asked: String| claims(format!("its pickle asks for too much ({asked})"));
+    let claims = |claim| WeightsError::Claims { path: path.to_owned(), claim, bytes };
+    let asks_much = |asked: String| claims(format!("its pickle would allocate too much ({asked})"));
     if !head.starts_with(b"PK") {
         if head.get(mark_at..) == Some(mark) {
-            return Err(CheckpointError::Tar { path: path.to_owned() });
+            return Err(WeightsError::Tar { path: path.to_owned() });
         }
         let file = fs_err::File::open(path).map_err(FormatError::from)?;
         let asked = pickle_scan::too_much(&mut BufReader::new(file)).map_err(FormatError::from)?;
         return asked.map_or(Ok(bytes), |asked| Err(asks_much(asked)));
     }
-    let unreadable = |source| CheckpointError::Zip { path: path.to_owned(), source };
+    let unreadable = |source| WeightsError::Zip { path: path.to_owned(), source };
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(unreadable)?;
     let (mut unpacked, mut pickles) = (0_u64, Vec::new());
     for index in 0..archive.len() {
@@ -66,8 +66,8 @@ pub(crate) fn check_tensors<'a>(
     path: &Path,
     bytes: u64,
     tensors: impl Iterator<Item = &'a Tensor>,
-) -> Result<(), CheckpointError> {
-    let claims = |claim| CheckpointError::Claims { path: path.to_owned(), claim, bytes };
+) -> Result<(), WeightsError> {
+    let claims = |claim| WeightsError::Claims { path: path.to_owned(), claim, bytes };
     let mut used = 0_u64;
     for tensor in tensors {
         if tensor.shape().len() > MOST_DIMENSIONS {

@@ -4,14 +4,13 @@
 //! | file | module |
 //! |---|---|
 //! | Parquet that lies about its sizes | [`pages`] |
-//! | weights in `.pth` and `.safetensors` | [`checkpoint`] |
+//! | weights in `.pth` and `.safetensors` | [`weights`] |
 //! | JPEG and PNG | [`decode_image`] |
 //!
 //! [`foreign`] turns what is left, a library that panics, into an error of the file.
 //!
 //! Run its tests: `cargo test -p delt-guard`; with files that are mutated: `make fuzz`.
 
-pub mod checkpoint;
 mod claims;
 mod decode;
 mod footer;
@@ -20,6 +19,7 @@ mod page_header;
 pub mod pages;
 mod pickle_scan;
 mod thrift;
+pub mod weights;
 
-pub use checkpoint::{CheckpointError, read_checkpoint};
 pub use decode::decode_image;
+pub use weights::{WeightsError, read_weights};

@@ -111,7 +111,7 @@ impl<R: ChunkReader> Source<R> {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, String> {
         if start > self.bytes || length > self.after(start) {
-            return Err(format!("{length} bytes from byte {start} on go past the end of {}", self.bytes));
+            return Err(format!("{length} bytes from byte {start} on extend past the end of {}", self.bytes));
         }
         self.inner.get_bytes(start, length).map_err(|error| error.to_string())
     }
@@ -214,7 +214,7 @@ mod tests {
         }
         assert_eq!(
             page(0, 0, 0, 0).get_bytes(3, 1000).expect_err("refused").to_string(),
-            "Parquet error: 1000 bytes from byte 3 on go past the end of 20"
+            "Parquet error: 1000 bytes from byte 3 on extend past the end of 20"
         );
     }
 

@@ -1,7 +1,7 @@
 //! What every stage binary shares: arguments, the session, progress, interrupts, parts and exit codes.
 //!
 //! A stage's `main` calls [`session::main`] with its `run` function. `run` asks the [`session::Session`] for the
-//! branches of the pipeline, builds a [`delt_pipeline::plan::Plan`] for each artifact it makes and hands the work to
+//! branches of the pipeline, asks the DAG for the [`delt_pipeline::plan::Plan`] of each artifact it makes and hands the work to
 //! [`session::Session::produce`], which answers from the store where it can. No tensor library is known here.
 
 mod advice;

@@ -12,7 +12,7 @@ pub(crate) fn say_in_one_line(stage: &'static str) {
             return;
         }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        eprintln!("{}", line(stage, panic.payload_as_str().unwrap_or("a panic without words"), &place));
+        eprintln!("{}", line(stage, panic.payload_as_str().unwrap_or("a panic without a message"), &place));
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             with_backtrace(panic);
         }

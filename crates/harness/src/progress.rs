@@ -75,7 +75,7 @@ impl Progress {
     /// Says how much work of a branch lies ahead, and starts at zero. Where it turns out to take hours, it names the pipeline
     /// for smaller machines.
     pub fn of_branch(label: &str, total: u64, unit: &str, branch: &Branch) -> Self {
-        eprintln!("{label}: {total} {unit} ahead");
+        eprintln!("{label}: {total} {unit} to do");
         let smaller_pipeline = branch.pipeline.smaller_pipeline.clone();
         Self { smaller_pipeline, ..Self::new(label, total, unit) }
     }

@@ -16,7 +16,7 @@ fn said(settings: &[&str]) -> String {
 fn a_number_outside_its_range_is_refused_and_so_is_none() {
     const BELOW_ONE: &str = "0 or more, less than 1";
     const NOT_NEGATIVE: &str = "a finite number of 0 or more";
-    const POSITIVE: &str = "a finite number of more than 0";
+    const POSITIVE: &str = "a finite number above 0";
     const SHARE: &str = "more than 0, at most 1";
     let refusals = [
         ("evaluate.lr", "-1", POSITIVE),
@@ -118,10 +118,7 @@ fn an_adamw_teacher_is_held_to_adamws_ranges() {
     let at = "`teacher.train.optimizer";
     assert_eq!(with("beta_1: 1"), format!("{at}.beta_1`: found 1, expected 0 or more, less than 1"));
     assert_eq!(with("beta_2: .nan"), format!("{at}.beta_2`: found NaN, expected 0 or more, less than 1"));
-    assert_eq!(
-        with("epsilon: 0"),
-        format!("{at}.epsilon`: found 0, expected a finite number of more than 0")
-    );
+    assert_eq!(with("epsilon: 0"), format!("{at}.epsilon`: found 0, expected a finite number above 0"));
     assert_eq!(
         with("weight_decay: -1"),
         format!("{at}.weight_decay`: found -1, expected a finite number of 0 or more")
@@ -152,7 +149,7 @@ fn an_import_is_held_to_its_ranges() {
     );
     assert_eq!(
         with("normalization: {mean: [0, 0, 0], std: [1, 0, 1]}"),
-        format!("{at}.normalization.std`: found 0, expected a finite number of more than 0")
+        format!("{at}.normalization.std`: found 0, expected a finite number above 0")
     );
     assert_eq!(
         with("normalization: {mean: [0, .nan, 0], std: [1, 1, 1]}"),
@@ -179,7 +176,7 @@ fn options_that_would_change_nothing_are_refused() {
     let ranker = "select.ranker={size: 8, network: {name: convnet, depth: 2, width: 8}, import: {path: w.pth, classes: dataset}}";
     assert_eq!(
         said(&[ranker, "select.scores=ranking.csv"]),
-        "`select.scores`: a ranking made by others takes the place of the ranker, and select.ranker is set too; leave one out"
+        "`select.scores`: an external ranking takes the place of the ranker, and select.ranker is set too; leave one out"
     );
 }
 

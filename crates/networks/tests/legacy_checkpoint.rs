@@ -28,11 +28,11 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use delt_formats::{Architecture, NamedTensor, TensorValues};
-use delt_guard::{CheckpointError, read_checkpoint};
+use delt_guard::{WeightsError, read_weights};
 use delt_networks::Network;
 
-fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, CheckpointError> {
-    read_checkpoint(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../guard/tests/legacy.pth"), top_level_key)
+fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, WeightsError> {
+    read_weights(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../guard/tests/legacy.pth"), top_level_key)
 }
 
 fn ramp(count: u8, first: f32) -> Vec<f32> {
@@ -86,5 +86,5 @@ fn a_network_is_built_from_a_legacy_checkpoint() {
 #[test]
 fn a_wrong_key_of_a_legacy_checkpoint_is_answered_with_its_keys() {
     let error = read(Some("model")).expect_err("there is no such key");
-    assert!(matches!(&error, CheckpointError::NoTensors { keys, .. } if keys == &["state_dict"]), "{error}");
+    assert!(matches!(&error, WeightsError::NoTensors { keys, .. } if keys == &["state_dict"]), "{error}");
 }

@@ -196,7 +196,7 @@ fn changes_of(
         return Err(format!("`like` names no branch; there are: {}", known()));
     };
     if open.iter().any(|name| name == like) {
-        return Err(format!("`like` runs in a circle: {} like {like}", open.join(" like ")));
+        return Err(format!("`like` is circular: {} like {like}", open.join(" like ")));
     }
     let mut merged = changes_of(branches, like, parent, open)?;
     yaml::merge(&mut merged, own);

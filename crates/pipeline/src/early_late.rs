@@ -101,7 +101,7 @@ impl EarlyLate {
         let mut images = Vec::new();
         for label in classes {
             let skipped = rounds - rounds_of_class(config, rounds, round_iterations, label, draws);
-            for (slot, join) in deal(config.ipc, rounds - skipped).into_iter().enumerate() {
+            for (slot, join) in rounds_of_slots(config.ipc, rounds - skipped).into_iter().enumerate() {
                 images.push((label, slot as u32, skipped + join));
             }
         }
@@ -187,7 +187,7 @@ fn rounds_of_class(
 }
 
 /// The round at which each of `ipc` slots joins.
-fn deal(ipc: u32, rounds: u32) -> Vec<u32> {
+fn rounds_of_slots(ipc: u32, rounds: u32) -> Vec<u32> {
     (0..rounds)
         .flat_map(|r| std::iter::repeat_n(r, (ipc / rounds + u32::from(r < ipc % rounds)) as usize))
         .collect()

@@ -31,7 +31,7 @@ pub enum YamlError {
     },
     /// A file that another one extends cannot be read.
     #[error(
-        "{child}: `extends` names {path}, which cannot be read; correct it there (names count from the folder of that file)",
+        "{child}: `extends` names {path}, which cannot be read; correct it there (paths are relative to that file's folder)",
         child = .child.display(), path = .path.display()
     )]
     ReadExtended {
@@ -43,7 +43,7 @@ pub enum YamlError {
         source: std::io::Error,
     },
     /// The file is not YAML.
-    #[error("{path}: is not valid YAML; correct the line that is named", path = .path.display())]
+    #[error("{path}: is not valid YAML; correct the line named below", path = .path.display())]
     Syntax {
         /// The pipeline file.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum YamlError {
         /// What stands there.
         found: &'static str,
     },
-    /// `extends:` is neither a file name nor a list of them, or it runs in a circle.
+    /// `extends:` is neither a file name nor a list of them, or it is circular.
     #[error("{path}: `extends` {problem}", path = .path.display())]
     Extends {
         /// The pipeline file.
@@ -74,7 +74,7 @@ pub enum YamlError {
     },
     /// The value of an override is not YAML.
     #[error(
-        "--set {given}: its value is not valid YAML; lists are written [1, 2], sections {{a: 1}}, and text with signs in \"quotes\""
+        "--set {given}: its value is not valid YAML; lists are written [1, 2], sections {{a: 1}}, and text with special characters in \"quotes\""
     )]
     SetValue {
         /// What was given.
@@ -112,7 +112,7 @@ fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Re
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let real = path.canonicalize().map_err(unreadable)?;
     if open.contains(&real) {
-        let problem = "runs in a circle; remove one of the links".to_owned();
+        let problem = "is circular; remove one of the links".to_owned();
         return Err(YamlError::Extends { path: shown, problem });
     }
     let value: Value =
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_pipeline_is_refused_with_what_it_holds() {
         let refusals = [
-            ("a: [1\n", "is not valid YAML; correct the line that is named"),
+            ("a: [1\n", "is not valid YAML; correct the line named below"),
             ("", "found nothing at the top, expected a map of sections, e.g. `select: {ipc: 10}`"),
             ("- a\n", "found a list at the top, expected a map of sections, e.g. `select: {ipc: 10}`"),
             ("extends: 3\n", "`extends` is a number, expected a file name or a list of file names"),
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(
             load(&path).expect_err("refused").to_string(),
             format!(
-                "{}: `extends` names {}, which cannot be read; correct it there (names count from the folder of that file)",
+                "{}: `extends` names {}, which cannot be read; correct it there (paths are relative to that file's folder)",
                 path.display(),
                 absent.display()
             )
@@ -390,9 +390,6 @@ mod tests {
         );
         std::fs::write(dir.path().join("loop.yaml"), "extends: loop.yaml\n").expect("write");
         let message = load(&dir.path().join("loop.yaml")).expect_err("circle").to_string();
-        assert!(
-            message.ends_with("loop.yaml: `extends` runs in a circle; remove one of the links"),
-            "{message}"
-        );
+        assert!(message.ends_with("loop.yaml: `extends` is circular; remove one of the links"), "{message}");
     }
 }

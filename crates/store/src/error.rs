@@ -21,7 +21,7 @@ pub enum StoreError {
     Format(#[from] FormatError),
 
     /// The caller did not want to wait longer.
-    #[error("stopped waiting for {holder}, which makes {kind} {}; start again to wait on", .key.prefix(super::KEY_DIGITS))]
+    #[error("stopped waiting for {holder}, which makes {kind} {}; run again to keep waiting", .key.prefix(super::KEY_DIGITS))]
     WaitAbandoned {
         /// The artifact.
         kind: ArtifactKind,
@@ -142,7 +142,7 @@ pub enum StoreError {
     },
 
     /// Something other than a plain file was made.
-    #[error("{}: not a plain file, or of a name the store needs itself; an artifact is a flat folder of files", .path.display())]
+    #[error("{}: not a plain file, or its name is reserved by the store; an artifact is a flat folder of files", .path.display())]
     NotAPlainFile {
         /// What lies there.
         path: PathBuf,
@@ -223,7 +223,7 @@ pub enum StoreError {
     },
 
     /// Garbage is not collected while artifacts are being made.
-    #[error("{holder} is at work in {}; wait for it before `gc --delete`", .dir.display())]
+    #[error("{holder} is working in {}; wait for it before `gc --delete`", .dir.display())]
     Busy {
         /// Who.
         holder: Box<Holder>,

@@ -65,10 +65,12 @@ impl Location {
             || url.query().is_some()
             || url.fragment().is_some()
         {
-            return Err(refused("holds more than a place; credentials are read from the environment alone"));
+            return Err(refused(
+                "contains more than a location; credentials are read from the environment alone",
+            ));
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err(refused("names no bucket"));
+            return Err(refused("does not name a bucket"));
         }
         Ok(Self::Bucket(url))
     }
@@ -109,15 +111,18 @@ mod tests {
         let rest = "expected a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix";
         for (url, problem) in [
             ("ftp://host/x", "no such kind of store"),
-            ("s3:///x", "names no bucket"),
+            ("s3:///x", "does not name a bucket"),
             (
                 "s3://key:secret@bucket/x",
-                "holds more than a place; credentials are read from the environment alone",
+                "contains more than a location; credentials are read from the environment alone",
             ),
-            ("s3://bucket/x#1", "holds more than a place; credentials are read from the environment alone"),
+            (
+                "s3://bucket/x#1",
+                "contains more than a location; credentials are read from the environment alone",
+            ),
             (
                 "s3://bucket/x?region=eu",
-                "holds more than a place; credentials are read from the environment alone",
+                "contains more than a location; credentials are read from the environment alone",
             ),
         ] {
             assert_eq!(parse(url).expect_err("refused").to_string(), format!("`{url}`: {problem}; {rest}"));

@@ -1,4 +1,4 @@
-//! What `teacher-train` and `evaluate` share: training a network and measuring it.
+//! What the stages that compute share: training a network and measuring it.
 //!
 //! - [`mod@ahead`]: batches are made and results are stored while the network works;
 //! - [`schedule`]: learning rates as pure functions of the step;
@@ -10,11 +10,10 @@
 //! - [`accuracy`]: top-1, top-5 and cross-entropy on a set of images;
 //! - [`speed`]: how fast a device trains a network;
 //! - [`image_set`]: a data set decoded into memory;
-//! - [`checkpoint`]: network, optimizer and counters, saved together or not at all.
+//! - [`training_state`]: network, optimizer and counters, saved together or not at all.
 
 pub mod accuracy;
 pub mod ahead;
-pub mod checkpoint;
 mod error;
 pub mod image_set;
 pub mod losses;
@@ -24,13 +23,14 @@ pub mod schedule;
 pub mod side_by_side;
 pub mod speed;
 pub mod step;
+pub mod training_state;
 
 pub use accuracy::{Accuracy, test_accuracy};
 pub use ahead::{ahead, behind};
-pub use checkpoint::Checkpoint;
 pub use error::TrainingError;
 pub use image_set::ImageSet;
 pub use optimizer::module_optimizer;
 pub use replicas::{Part, data_parallel_step, part_sizes};
 pub use side_by_side::side_by_side;
 pub use step::{StepLoss, training_step};
+pub use training_state::TrainingState;

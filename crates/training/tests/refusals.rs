@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use delt_formats::{Architecture, ArtifactKind, DatasetWriter, ImageRow, Provenance, RgbImage};
 use delt_networks::Network;
 use delt_pipeline::config::teacher::Optimizer;
-use delt_training::{Checkpoint, ImageSet, TrainingError, module_optimizer};
+use delt_training::{ImageSet, TrainingError, TrainingState, module_optimizer};
 
 const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 1, width: 2 };
 
@@ -60,7 +60,7 @@ fn damaged(file: &str, is_sealed: bool) -> (TrainingError, std::path::PathBuf) {
     let recipe = Optimizer::Sgd { lr: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.0 };
     let optimizer_of = |network: &Network| -> ModuleOptimizer { module_optimizer(&recipe, network) };
     let network = Network::initialize(&ARCHITECTURE, 2, 4, 0, &device).expect("the network is built");
-    let checkpoint = Checkpoint::new(folder.path());
+    let checkpoint = TrainingState::new(folder.path());
     checkpoint.save(&network, None, &optimizer_of(&network), &3_u32).expect("saved");
     let path = folder.path().join("training").join(file);
     std::fs::write(&path, "something else").expect("damaged");

@@ -8,7 +8,7 @@ use delt_formula::formula_uniform;
 use delt_networks::Network;
 use delt_pipeline::config::teacher::Optimizer;
 use delt_training::losses::cross_entropy;
-use delt_training::{Checkpoint, module_optimizer, training_step};
+use delt_training::{TrainingState, module_optimizer, training_step};
 
 const CLASSES: usize = 4;
 const SIZE: usize = 8;
@@ -47,7 +47,7 @@ fn check(recipe: &Optimizer) {
     let uninterrupted = tensors(&train(network, &mut optimizer, 0..STEPS, &device));
 
     let dir = tempfile::tempdir().expect("a folder");
-    let checkpoint = Checkpoint::new(dir.path());
+    let checkpoint = TrainingState::new(dir.path());
     let load = || {
         checkpoint
             .load::<u64>(&architecture(), CLASSES, SIZE, &device, |network| module_optimizer(recipe, network))
@@ -105,7 +105,7 @@ fn an_average_follows_all_tensors_and_comes_back_with_its_checkpoint() {
     assert_eq!(moved, 2, "running statistics are averaged too");
 
     let dir = tempfile::tempdir().expect("a folder");
-    let checkpoint = Checkpoint::new(dir.path());
+    let checkpoint = TrainingState::new(dir.path());
     let load = || checkpoint.load_average(&architecture(), CLASSES, SIZE, &Device::flex()).expect("readable");
     checkpoint.save(&network, None, &optimizer, &0_u64).expect("saved");
     assert!(load().is_none());

@@ -231,7 +231,7 @@ impl Unit for OneBatch<'_> {
         self.recovery.read_losses(self.of.classes)?;
         let mut tensors = self.recovery.save()?;
         for (member, teacher) in self.of_batch.iter().enumerate() {
-            let own = teacher.iter().flat_map(|teacher| teacher.objective().save());
+            let own = teacher.iter().flat_map(|teacher| teacher.objective.save());
             tensors.extend(own.map(|tensor| NamedTensor {
                 name: format!("{}{}", objective_prefix(member), tensor.name),
                 ..tensor
@@ -244,7 +244,7 @@ impl Unit for OneBatch<'_> {
         self.recovery.restore(kept)?;
         for (member, teacher) in self.of_batch.iter_mut().enumerate() {
             if let Some(teacher) = teacher {
-                teacher.objective_mut().restore(&kept.below(&objective_prefix(member)))?;
+                teacher.objective.restore(&kept.below(&objective_prefix(member)))?;
             }
         }
         let rounds = &self.batch.rounds;

@@ -40,4 +40,5 @@ pub mod method;
 pub mod objectives;
 pub mod outer_loop;
 pub mod recover;
+pub mod recovery_teacher;
 pub mod stage;

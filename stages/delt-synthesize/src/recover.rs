@@ -3,8 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::TraceRow;
-use delt_formats::{NamedTensor, Normalization, TensorValues};
-use delt_networks::FrozenNetwork;
+use delt_formats::{NamedTensor, TensorValues};
 use delt_pipeline::config::synthesize::{LrSchedule, Synthesize};
 
 use delt_training::schedule::cosine;
@@ -12,9 +11,9 @@ use delt_training::schedule::cosine;
 use crate::adam::PixelAdam;
 use crate::augmentation::Augmentation;
 use crate::checkpoint::{CheckpointError, Kept, float};
-use crate::objectives::labels::Labels;
+use crate::objectives::Moment;
 use crate::objectives::residual::Blending;
-use crate::objectives::{Loss, Moment, Objective};
+pub use crate::recovery_teacher::RecoveryTeacher;
 use delt_pipeline::early_late::BatchSchedule;
 
 /// What goes wrong while pixels are optimized.
@@ -51,75 +50,6 @@ pub fn lr_at(config: &Synthesize, schedule: &BatchSchedule, iteration: u32) -> f
     }
 }
 
-/// What judges the pixels: an objective with its network, and what a valid pixel is.
-#[derive(Debug)]
-pub struct RecoveryTeacher {
-    objective: Box<dyn Objective>,
-    /// Range of a valid pixel in normalized space, by channel.
-    pixel_range: [(f32, f32); 3],
-    device: Device,
-    losses_read_every: usize,
-}
-
-impl RecoveryTeacher {
-    /// A network that pulls images to their labels and to its own statistics, as DELT has it.
-    pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
-        Self::of(Box::new(Labels::new(network)), normalization, device)
-    }
-
-    /// Any objective.
-    pub fn of(objective: Box<dyn Objective>, normalization: &Normalization, device: &Device) -> Self {
-        let pixel_range = delt_augment::normalize::pixel_range(normalization);
-        Self { objective, pixel_range, device: device.clone(), losses_read_every: 1 }
-    }
-
-    /// The losses go to the host once in so many iterations: a GPU need not wait for each. A loss that is NaN or infinite is
-    /// noticed then. The results are the same.
-    #[must_use]
-    pub fn reading_losses_every(self, iterations: usize) -> Self {
-        Self { losses_read_every: iterations.max(1), ..self }
-    }
-
-    /// The same for one batch alone, where the objective depends on the batch.
-    ///
-    /// # Errors
-    /// What [`Objective::of_batch`] reports.
-    pub fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> anyhow::Result<Option<Self>> {
-        let Some(objective) = self.objective.of_batch(batch, start)? else { return Ok(None) };
-        let Self { pixel_range, losses_read_every, .. } = *self;
-        Ok(Some(Self { objective, pixel_range, device: self.device.clone(), losses_read_every }))
-    }
-
-    /// The loss of one batch of images in its first iteration, see [`Objective::loss`].
-    pub fn loss(&self, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
-        self.objective.loss(Moment::default(), images, labels, config)
-    }
-
-    /// Clips each channel to the range of a valid pixel.
-    pub fn clip(&self, images: Tensor<4>) -> Tensor<4> {
-        let of_channels = |end: fn(&(f32, f32)) -> f32| {
-            let ends: Vec<f32> = self.pixel_range.iter().map(end).collect();
-            Tensor::<4>::from_data(TensorData::new(ends, [1, 3, 1, 1]), &self.device)
-        };
-        images.max_pair(of_channels(|range| range.0)).min_pair(of_channels(|range| range.1))
-    }
-
-    /// The device the recovery runs on.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The objective, for checkpoints.
-    pub(crate) fn objective(&self) -> &dyn Objective {
-        self.objective.as_ref()
-    }
-
-    /// The objective, to be restored.
-    pub(crate) fn objective_mut(&mut self) -> &mut dyn Objective {
-        self.objective.as_mut()
-    }
-}
-
 /// One batch while it is optimized. Images stand in the order in which they join, so those at work are a prefix.
 #[derive(Debug)]
 pub struct Recovery {
@@ -148,9 +78,9 @@ pub struct Recovery {
 #[derive(Debug)]
 struct Unread {
     lr: f64,
-    /// As of [`Loss::target`].
+    /// As of [`crate::objectives::Loss::target`].
     target: Tensor<1>,
-    /// As of [`Loss::statistics`].
+    /// As of [`crate::objectives::Loss::statistics`].
     statistics: Tensor<1>,
 }
 

@@ -12,10 +12,12 @@ use delt_harness::progress::Progress;
 use delt_networks::Network;
 use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use delt_pipeline::config::teacher::Optimizer;
-use delt_training::checkpoint::{Keeper, kept};
 use delt_training::losses::{cross_entropy_to_distribution, kl_divergence, mse_gt};
 use delt_training::schedule::student_factor;
-use delt_training::{Checkpoint, ImageSet, StepLoss, ahead, module_optimizer, test_accuracy, training_step};
+use delt_training::training_state::{Keeper, kept};
+use delt_training::{
+    ImageSet, StepLoss, TrainingState, ahead, module_optimizer, test_accuracy, training_step,
+};
 
 /// Images of the test set that the student sees at once.
 const TEST_BATCH: usize = 200;
@@ -64,7 +66,7 @@ pub fn train(
     let trainable = targets.device.clone().autodiff();
     let folder = checkpoints.join(format!("student-{}", targets.seed));
     fs_err::create_dir_all(&folder)?;
-    let checkpoint = Checkpoint::new(&folder);
+    let checkpoint = TrainingState::new(&folder);
     let optimizer_of = |student: &Network| module_optimizer(&adamw(config, targets.lr), student);
     let saved = checkpoint.load(architecture, targets.classes, size, &trainable, optimizer_of)?;
     let (mut student, mut optimizer, mut history): (_, _, Vec<HistoryRow>) = match saved {

@@ -28,8 +28,8 @@ pub struct Archive {
     pub title: String,
     /// Who publishes it and where it is described.
     pub homepage: String,
-    /// What its licence allows, for people.
-    pub licence: String,
+    /// What its license allows, for people.
+    pub license: String,
     /// Name of the file.
     pub file: String,
     /// Its size.
@@ -141,7 +141,7 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf, DownloadError>
         archive.file,
         archive.homepage,
         human_bytes(archive.bytes),
-        archive.licence
+        archive.license
     );
     let mut failures = Vec::new();
     for mirror in &archive.mirrors {

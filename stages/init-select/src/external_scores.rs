@@ -30,7 +30,7 @@ pub enum ExternalScoresError {
     },
     /// An image id is missing or stands twice.
     #[error(
-        "{path}: found image_id {found} where {expected} was expected after sorting; each training image stands once, \
+        "{path}: found image_id {found} where {expected} was expected after sorting; each training image appears once, \
          numbered from 0 as in train.parquet",
         path = .path.display()
     )]
@@ -218,7 +218,7 @@ mod tests {
                  ascending probability, without gaps"
             )
         };
-        let twice = "found image_id 0 where 1 was expected after sorting; each training image stands once, numbered from 0 as in \
+        let twice = "found image_id 0 where 1 was expected after sorting; each training image appears once, numbered from 0 as in \
             train.parquet";
         let other_label =
             "image 1 has label 0, expected 1 (`dog`); were the scores made with another class order?";

@@ -5,7 +5,7 @@
 //! `scores.csv`, then `initial.parquet`. Run it with `make digits/init-select`.
 //!
 //! [`median_selection`] is the choice, a pure function of the scores; [`scoring`] asks the ranker; [`external_scores`]
-//! takes a ranking made by others in its place; [`facility_location`] chooses for coverage among more images, and [`patches`] cuts
+//! takes an external ranking in its place; [`facility_location`] chooses for coverage among more images, and [`patches`] cuts
 //! mosaics out of the images chosen, where they are wanted;
 //! [`stage`] reads and writes the artifacts.
 

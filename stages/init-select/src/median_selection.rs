@@ -59,7 +59,7 @@ pub fn write_ranks(rows: &mut [ScoreRow], classes: usize) {
 
 /// Picks `ipc` images of one class in slot order.
 ///
-/// `ranked` stands from the hardest to the easiest, as [`rank`] sorts it or as a ranking made by others has it. `class` and
+/// `ranked` stands from the hardest to the easiest, as [`rank`] sorts it or as an external ranking has it. `class` and
 /// `label` name the class, the former in the error, the latter in the draws of `random`.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ const TEACHER_BATCH: usize = 128;
 
 /// A frozen teacher with what its views are made with.
 #[derive(Debug)]
-pub struct Labeller {
+pub struct Labeler {
     /// In evaluation mode, on a device without autodiff.
     pub teacher: FrozenNetwork,
     /// Networks that vote with the teacher: the mean of all logits is stored.
@@ -30,7 +30,7 @@ pub struct Labeller {
     pub device: Device,
 }
 
-impl Labeller {
+impl Labeler {
     /// Draws the views of one epoch and labels them; `progress` advances by views.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ mod tests {
             let network = Network::initialize(&architecture, 3, 8, seed, &device).expect("a network");
             FrozenNetwork::new(network, &device)
         };
-        let labeller = |teacher: u64, committee: &[u64]| Labeller {
+        let labeler = |teacher: u64, committee: &[u64]| Labeler {
             teacher: network(teacher),
             committee: committee.iter().map(|seed| network(*seed)).collect(),
             mode: TeacherMode::Eval,
@@ -122,9 +122,9 @@ mod tests {
             device: device.clone(),
         };
         let views: Vec<f32> = (0..2 * 3 * 64).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
-        let logits = |labeller: Labeller| labeller.logits(views.clone(), 2).expect("readable");
-        let alone: Vec<Vec<f32>> = (1..=3).map(|seed| logits(labeller(seed, &[]))).collect();
-        let together = logits(labeller(1, &[2, 3]));
+        let logits = |labeler: Labeler| labeler.logits(views.clone(), 2).expect("readable");
+        let alone: Vec<Vec<f32>> = (1..=3).map(|seed| logits(labeler(seed, &[]))).collect();
+        let together = logits(labeler(1, &[2, 3]));
         assert_eq!(together.len(), 6);
         for (at, found) in together.iter().enumerate() {
             let mean = (alone[0][at] + alone[1][at] + alone[2][at]) / 3.0;

@@ -26,7 +26,7 @@ use delt_store::Entry;
 use delt_training::behind;
 use serde_json::to_value;
 
-use crate::soft_label::Labeller;
+use crate::soft_label::Labeler;
 
 /// Makes or finds the labels of one student seed of one branch.
 ///
@@ -105,7 +105,7 @@ impl<'a> Inputs<'a> {
             let weights = network.weights()?;
             Ok(FrozenNetwork::load(&network.facts, network.classes().len(), &weights, &opened.device)?)
         };
-        let labeller = Labeller {
+        let labeler = Labeler {
             teacher: load(&self.teacher)?,
             committee: self.committee.iter().map(load).collect::<Result<_>>()?,
             mode: self.relabel.teacher_mode,
@@ -134,7 +134,7 @@ impl<'a> Inputs<'a> {
                     continue;
                 }
                 let batch = self.batch as usize;
-                let rows = labeller.epoch(&pictures, &draws, epoch, batch, &spec, &progress)?;
+                let rows = labeler.epoch(&pictures, &draws, epoch, batch, &spec, &progress)?;
                 check_finite(&rows)?;
                 if !hand_over((epoch, rows)) {
                     break;

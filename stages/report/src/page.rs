@@ -218,7 +218,7 @@ fn seconds(findings: &Findings) -> Markup {
                 p .note {
                     (human_seconds(total)) " in all, when the artifacts were made; a run that finds them in the store takes none."
                     @if findings.timings.iter().any(|timing| timing.resumed) {
-                        " *: went on from the checkpoint of a process that was killed; what that one had spent is not counted."
+                        " *: resumed from the checkpoint of a process that was killed; what that one had spent is not counted."
                     }
                 }
                 dl .facts { @for (stage, seconds) in stages { div { dt { (stage) } dd { (short_seconds(seconds)) } } } }

@@ -153,7 +153,8 @@ fn publish_images(session: &Session, branch: &Branch) {
         }
         writer.finish().expect("finish");
     };
-    publish(session, &session.dag().plan(branch, Node::Synthetic).expect("plan"), json!({}), synthetic);
+    let facts = json!({ "images": 100, "image_iterations": 20_000, "rounds": 1 });
+    publish(session, &session.dag().plan(branch, Node::Synthetic).expect("plan"), facts, synthetic);
 }
 
 fn publish_students(session: &Session, branch: &Branch, top1: f64) {
@@ -251,7 +252,7 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
     let soft_labels =
         "<tr><th>delt</th><td>3407</td><td>100</td><td>10,000</td><td>598.0 KiB</td><td>6.0 KiB</td></tr>";
     assert!(page.contains(soft_labels), "{soft_labels}");
-    let of_images = "<td>100</td><td>–</td><td>20.0 KiB</td><td>598.0 KiB</td><td>0.700</td>";
+    let of_images = "<td>100</td><td>20,000</td><td>20.0 KiB</td><td>598.0 KiB</td><td>0.700</td>";
     assert!(
         page.contains(of_images),
         "images, image-iterations, bytes of the images and of one student's labels: {of_images}"
@@ -268,7 +269,7 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
     for expected in [
         "<th>synthetic (delt)</th><td class=\"text\">delt-synthesize</td><td class=\"text\">flex (CPU)</td><td>1.0 GiB</td>\
          <td>1 min 15 s *</td>",
-        "went on from the checkpoint of a process that was killed",
+        "resumed from the checkpoint of a process that was killed",
         "<div><dt>delt-synthesize</dt><dd>1 min 15 s</dd></div>",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");

@@ -9,7 +9,7 @@ use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::error::FormatError;
 use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::Architecture;
-use delt_guard::checkpoint::{CheckpointError, read_checkpoint};
+use delt_guard::weights::{WeightsError, read_weights};
 use delt_networks::{Network, NetworkError};
 use delt_pipeline::config::teacher::Import;
 use delt_training::{ImageSet, TrainingError};
@@ -38,7 +38,7 @@ pub enum ImportError {
     ClassOrder(#[from] ClassOrderError),
     /// The file cannot be read; the message names it.
     #[error(transparent)]
-    Unreadable(CheckpointError),
+    Unreadable(WeightsError),
     /// The weights do not fit the network.
     #[error("{path}", path = .path.display())]
     Weights {
@@ -120,7 +120,7 @@ pub fn read_network(
     device: &Device,
 ) -> Result<Network, ImportError> {
     let mut tensors =
-        read_checkpoint(&import.path, import.top_level_key.as_deref()).map_err(ImportError::Unreadable)?;
+        read_weights(&import.path, import.top_level_key.as_deref()).map_err(ImportError::Unreadable)?;
     permute_classifier(&mut tensors, architecture, order, dataset);
     let network = Network::from_named(architecture, dataset.len(), size as usize, tensors, device);
     let weights = |source| ImportError::Weights { path: import.path.clone(), source };

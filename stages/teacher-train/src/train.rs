@@ -11,11 +11,11 @@ use delt_formats::teacher::{Architecture, Normalization};
 use delt_harness::progress::Progress;
 use delt_networks::{Network, NetworkError};
 use delt_pipeline::config::teacher::{Replicas, TrainRecipe};
-use delt_training::checkpoint::kept;
 use delt_training::losses::cross_entropy;
 use delt_training::schedule::train_factor;
+use delt_training::training_state::kept;
 use delt_training::{
-    Accuracy, Checkpoint, ImageSet, Part, StepLoss, TrainingError, ahead, data_parallel_step,
+    Accuracy, ImageSet, Part, StepLoss, TrainingError, TrainingState, ahead, data_parallel_step,
     module_optimizer, part_sizes, test_accuracy, training_step,
 };
 
@@ -93,7 +93,7 @@ pub struct State {
     network: Network,
     optimizer: ModuleOptimizer,
     history: Vec<HistoryRow>,
-    checkpoint: Checkpoint,
+    checkpoint: TrainingState,
 }
 
 impl State {
@@ -150,7 +150,7 @@ impl Training<'_> {
             return Err(TrainError::TooFewImages { images: self.train.len() });
         }
         let device = self.devices[0].clone().autodiff();
-        let checkpoint = Checkpoint::new(checkpoint_dir);
+        let checkpoint = TrainingState::new(checkpoint_dir);
         let optimizer_of = |network: &Network| module_optimizer(&self.recipe.optimizer, network);
         let size = self.train.size as usize;
         let saved = checkpoint.load::<Vec<HistoryRow>>(

@@ -1,6 +1,6 @@
 //! The settings of the published recovery, for the golden files that give only some of them.
 
-use delt_pipeline::config::committee::Guides;
+use delt_pipeline::config::committee::Committee;
 use delt_pipeline::config::method::Method;
 use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_pipeline::config::target::Target;
@@ -30,7 +30,7 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         dtype: Dtype::F32,
         residual: None,
         target: Target::default(),
-        teachers: Guides::Teacher,
+        teachers: Committee::TeacherAlone,
         convolution_statistics: None,
         method: Method::default(),
         import: None,

@@ -251,7 +251,7 @@ fn a_large_run_on_a_cpu_says_first_how_long_it_takes_and_what_to_run_instead() {
     run.stage("ingest", &settings);
     let said = run.stage("teacher-train", &settings);
     let forecast = said.find("tiny: about ").unwrap();
-    assert!(forecast < said.find(" images ahead").unwrap(), "{said}");
+    assert!(forecast < said.find(" images to do").unwrap(), "{said}");
     for part in
         ["on this device to the end (teacher-train ", "evaluate ", "for a desktop there is `make digits`"]
     {

@@ -5,7 +5,7 @@ use delt_formats::{LabelsReader, Normalization, RgbImage, SyntheticReader, Teach
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::relabel::TeacherMode;
 use delt_tests::binaries::{KINDS, Run, STAGES, published};
-use relabel::soft_label::Labeller;
+use relabel::soft_label::Labeler;
 
 #[test]
 fn the_pipeline_ends_in_a_table_and_a_second_run_computes_nothing() {
@@ -30,7 +30,7 @@ pub(crate) fn largest_difference(run: &Run, normalization: Normalization) -> f32
     let device = delt_device::open("flex").unwrap().device;
     let weights = teacher.join("weights.safetensors");
     let teacher = FrozenNetwork::load(&facts, 10, &weights, &device).unwrap();
-    let labeller = Labeller {
+    let labeler = Labeler {
         teacher,
         committee: Vec::new(),
         mode: TeacherMode::Eval,
@@ -48,7 +48,7 @@ pub(crate) fn largest_difference(run: &Run, normalization: Normalization) -> f32
     let mut largest = 0.0_f32;
     for batch in rows.chunk_by(|a, b| a.batch == b.batch) {
         let views = build_views(&pictures, batch, facts.size, &normalization).unwrap();
-        let logits = labeller.logits(views, batch.len()).unwrap();
+        let logits = labeler.logits(views, batch.len()).unwrap();
         for (row, ours) in batch.iter().zip(logits.chunks(10)) {
             for (stored, ours) in row.logits.iter().zip(ours) {
                 largest = largest.max((stored.to_f32() - ours).abs() / ours.abs().max(1.0));

@@ -8,12 +8,14 @@ use super::{Invalid, Pipeline};
 /// Which networks guide a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Guides {
+pub enum Committee {
     /// The teacher alone.
     #[default]
-    Teacher,
+    #[serde(rename = "teacher")]
+    TeacherAlone,
     /// The teacher and the networks of section `committee`.
-    Committee,
+    #[serde(rename = "committee")]
+    All,
 }
 
 /// More networks than anyone votes with.
@@ -22,25 +24,25 @@ const MOST_MEMBERS: usize = 32;
 impl Pipeline {
     /// Whether the committee recovers images; images that are kept as they are know no network.
     pub fn recovers_by_committee(&self) -> bool {
-        self.synthesize.teachers == Guides::Committee && self.synthesize.max_iterations > 0
+        self.synthesize.teachers == Committee::All && self.synthesize.max_iterations > 0
     }
 
     /// Whether the committee makes soft labels.
     pub fn labels_by_committee(&self) -> bool {
-        self.relabel.voters == Guides::Committee
+        self.relabel.voters == Committee::All
     }
 
     /// The networks of which each iteration of the recovery takes one.
     pub fn recovering(&self) -> Vec<&Teacher> {
-        self.guides(self.recovers_by_committee())
+        self.members(self.recovers_by_committee())
     }
 
     /// The networks of which each makes soft labels.
     pub fn labeling(&self) -> Vec<&Teacher> {
-        self.guides(self.labels_by_committee())
+        self.members(self.labels_by_committee())
     }
 
-    fn guides(&self, by_committee: bool) -> Vec<&Teacher> {
+    fn members(&self, by_committee: bool) -> Vec<&Teacher> {
         let members = self.committee.iter().filter(|_| by_committee);
         std::iter::once(&self.teacher).chain(members).collect()
     }
@@ -66,10 +68,10 @@ impl Pipeline {
                 return Err(Invalid::new(&place, problem));
             }
         }
-        for (place, guides) in
+        for (place, committee) in
             [("synthesize.teachers", self.synthesize.teachers), ("relabel.voters", self.relabel.voters)]
         {
-            if guides == Guides::Committee && self.committee.is_empty() {
+            if committee == Committee::All && self.committee.is_empty() {
                 let problem = "found committee, but section `committee` names no network; list one, or set it to teacher";
                 return Err(Invalid::new(place, problem));
             }

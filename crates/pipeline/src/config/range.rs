@@ -50,7 +50,7 @@ pub(super) fn not_negative(place: &str, value: f64) -> Result<(), Invalid> {
 
 /// A divisor or a learning rate.
 pub(super) fn positive(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value > 0.0 && value.is_finite(), "a finite number of more than 0")
+    within(place, value, value > 0.0 && value.is_finite(), "a finite number above 0")
 }
 
 /// Anything that is a number.

@@ -5,7 +5,7 @@ use delt_augment::view::{MixSpec, ViewSpec};
 use delt_formats::{Keep, LabelPacking};
 use serde::{Deserialize, Serialize};
 
-use super::committee::Guides;
+use super::committee::Committee;
 use super::{Invalid, is_default, range, recipes};
 
 /// Section `relabel`.
@@ -32,7 +32,7 @@ pub struct Relabel {
     pub mix: MixSpec,
     /// Whose logits are stored: the teacher's, or the mean of the committee's (G-VBSM, CV-DD).
     #[serde(default, skip_serializing_if = "is_default")]
-    pub voters: Guides,
+    pub voters: Committee,
     /// Which statistics the labeling networks normalize by.
     #[serde(default, skip_serializing_if = "is_default")]
     pub teacher_mode: TeacherMode,

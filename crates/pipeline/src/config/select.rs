@@ -131,7 +131,7 @@ impl Select {
         }
         range::at_most("select.ipc", self.ipc, range::MOST_IPC)?;
         if self.ranker.is_some() && self.scores.is_some() {
-            let problem = "a ranking made by others takes the place of the ranker, and select.ranker is set too; leave one out";
+            let problem = "an external ranking takes the place of the ranker, and select.ranker is set too; leave one out";
             return Err(Invalid::new("select.scores", problem));
         }
         if let Some(ranker) = &self.ranker {
@@ -153,7 +153,7 @@ impl Select {
         if let Some(patches) = &self.patches {
             if self.scores.is_some() {
                 let problem =
-                    "a ranking made by others knows no patches, and select.patches is set too; leave one out";
+                    "an external ranking knows no patches, and select.patches is set too; leave one out";
                 return Err(Invalid::new("select.scores", problem));
             }
             patches.validate(self.ipc)?;

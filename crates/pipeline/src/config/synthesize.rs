@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::committee::Guides;
+use super::committee::Committee;
 use super::method::Method;
 use super::residual::Residual;
 use super::target::Target;
@@ -64,7 +64,7 @@ pub struct Synthesize {
     pub target: Target,
     /// Whose loss an iteration takes: the teacher's, or that of one network of the committee, drawn anew each time (G-VBSM).
     #[serde(default, skip_serializing_if = "is_default")]
-    pub teachers: Guides,
+    pub teachers: Committee,
     /// Match the statistics of what enters the convolutions too, by channel and by patch (G-VBSM). Absent: of batch
     /// normalization only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,7 +205,7 @@ impl Synthesize {
             self.min_iterations = None;
             self.residual = None;
             self.target = Target::default();
-            self.teachers = Guides::default();
+            self.teachers = Committee::default();
             self.convolution_statistics = None;
         }
     }

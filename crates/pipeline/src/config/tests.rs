@@ -114,8 +114,8 @@ fn said(pipeline: &str, settings: &[&str], data: Option<&str>) -> String {
 #[test]
 fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
     let refusals = [
-        ("evaluate.lr=0", "evaluate.lr`: found 0, expected a finite number of more than 0"),
-        ("evaluate.epsilon=0", "evaluate.epsilon`: found 0, expected a finite number of more than 0"),
+        ("evaluate.lr=0", "evaluate.lr`: found 0, expected a finite number above 0"),
+        ("evaluate.epsilon=0", "evaluate.epsilon`: found 0, expected a finite number above 0"),
         ("evaluate.bn_momentum=0", "evaluate.bn_momentum`: found 0, expected more than 0, at most 1"),
         ("evaluate.bn_momentum=1.5", "evaluate.bn_momentum`: found 1.5, expected more than 0, at most 1"),
         ("evaluate.loss.temperature=.nan", "evaluate.loss.temperature`: found NaN, expected more than 0"),
@@ -142,8 +142,8 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
             "synthesize.residual.share`: found 1, expected more than 0, less than 1",
         ),
         ("synthesize.beta_2=-1", "synthesize.beta_2`: found -1, expected 0 or more, less than 1"),
-        ("synthesize.lr=0", "synthesize.lr`: found 0, expected a finite number of more than 0"),
-        ("synthesize.epsilon=-1", "synthesize.epsilon`: found -1, expected a finite number of more than 0"),
+        ("synthesize.lr=0", "synthesize.lr`: found 0, expected a finite number above 0"),
+        ("synthesize.epsilon=-1", "synthesize.epsilon`: found -1, expected a finite number above 0"),
         ("teacher.train.epochs=0", "teacher.train.epochs`: found 0, expected more than 0"),
         (
             "teacher.train.batch=1",
@@ -209,7 +209,7 @@ fn a_barycenter_wants_batches_of_one_class_that_start_from_real_images() {
     );
     assert_eq!(
         said("digits.yaml", &["synthesize.target={kind: barycenter, weight: 0}"], None),
-        " (branch random): at `synthesize.target.weight`: found 0, expected a finite number of more than 0"
+        " (branch random): at `synthesize.target.weight`: found 0, expected a finite number above 0"
     );
 }
 
@@ -259,7 +259,7 @@ fn branches_that_are_none_are_refused() {
         ("{delt: {like: dent}}", "`branches.delt`: `like` names no branch; there are: delt"),
         (
             "{a: {like: b}, b: {like: c}, c: {like: a}}",
-            "`branches.a`: `like` runs in a circle: a like b like c like a",
+            "`branches.a`: `like` is circular: a like b like c like a",
         ),
     ];
     for (branches, expected) in refusals {

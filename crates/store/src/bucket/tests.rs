@@ -309,7 +309,7 @@ fn garbage_is_what_no_run_leads_to() {
     leave_claim(&team, "busy");
     let held = work(team.machine("d").claim(KIND, &key("held"), &mut no_wait).unwrap());
     let error = left.gc(&delete, &mut silent).unwrap_err().to_string();
-    assert!(error.contains("is at work in s3://team/delt/work/labels-"), "{error}");
+    assert!(error.contains("is working in s3://team/delt/work/labels-"), "{error}");
     drop(held);
 
     let clean = Collection { scope: Scope::Clean(vec!["demo".to_owned()]), ..delete };

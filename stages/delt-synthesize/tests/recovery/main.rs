@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
 use delt_networks::{FrozenNetwork, Network};
-use delt_pipeline::config::committee::Guides;
+use delt_pipeline::config::committee::Committee;
 use delt_pipeline::config::method::Method;
 use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_pipeline::config::target::Target;
@@ -43,7 +43,7 @@ fn settings() -> Synthesize {
         dtype: Dtype::F32,
         residual: None,
         target: Target::default(),
-        teachers: Guides::Teacher,
+        teachers: Committee::TeacherAlone,
         convolution_statistics: None,
         method: Method::default(),
         import: None,

@@ -84,7 +84,7 @@ fn archive(body: &[u8], mirrors: &[&str]) -> Archive {
     Archive {
         title: "made up".to_owned(),
         homepage: "nowhere".to_owned(),
-        licence: "none".to_owned(),
+        license: "none".to_owned(),
         file: "data.tar.gz".to_owned(),
         bytes: body.len() as u64,
         sha256: Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -205,7 +205,7 @@ fn each_way_a_mirror_can_fail_has_its_words() {
         assert_eq!(
             message,
             format!(
-                "data.tar.gz could not be downloaded: {address}: {reason}; what has arrived is kept and the next run goes on \
+                "data.tar.gz could not be downloaded: {address}: {reason}; what has arrived is kept and the next run resumes \
                  from there; or fetch the file yourself and give DATA=path"
             )
         );

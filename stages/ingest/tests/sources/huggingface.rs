@@ -199,7 +199,9 @@ fn refusals_name_file_and_column() {
     write(&dir.path().join("test-00000-of-00001.parquet"), image, label, Some(NAMES));
     let message = refusal(&section(dir.path(), ""));
     assert!(
-        message.starts_with(&format!("{root}/test-00000-of-00001.parquet row 0: is not a readable image;")),
+        message.starts_with(&format!(
+            "{root}/test-00000-of-00001.parquet row 0: cannot be decoded as an image;"
+        )),
         "{message}"
     );
     let how = "name test files in `ingest.source.test`, or for a split of its own give `ingest.source.test_fraction` and \

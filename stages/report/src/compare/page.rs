@@ -120,7 +120,7 @@ fn table(methods: &[Method]) -> Markup {
                 "Top-1 in percent, mean ± sample standard deviation over n students. Last: after the last epoch. Best: the highest of "
                 "the tested epochs. Hard labels: students that learn the images' classes. LRS, ARS: DD-Ranking's label- and "
                 "augmentation-robust scores. To centroid, pairwise: mean cosine of teacher features within a class, lower is more "
-                "diverse. CPU time and peak memory: of selecting and synthesising the images, all processors together (>: a killed "
+                "diverse. CPU time and peak memory: of selecting and synthesizing the images, all processors together (>: a killed "
                 "process is not counted). Label bytes: of one student."
             }
             div .scroll {

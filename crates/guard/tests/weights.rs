@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use delt_formats::{NamedTensor, TensorValues, write_safetensors};
-use delt_guard::{CheckpointError, read_checkpoint};
+use delt_guard::{WeightsError, read_weights};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -20,7 +20,7 @@ fn said(name: &str, bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    let message = read_checkpoint(&path, None).expect_err("refused").to_string();
+    let message = read_weights(&path, None).expect_err("refused").to_string();
     message.strip_prefix(&format!("{}: ", path.display())).expect("the file is named").to_owned()
 }
 
@@ -68,7 +68,7 @@ fn a_file_that_is_no_checkpoint_of_pytorch_says_how_to_make_one() {
         said("w.pth", &tar),
         format!("is a tar archive, as PyTorch before 0.1.10 saved; load it and {AGAIN}")
     );
-    let error = CheckpointError::TensorBytes {
+    let error = WeightsError::TensorBytes {
         path: "w.pth".into(),
         name: "a".into(),
         source: std::io::Error::other(""),
@@ -96,7 +96,7 @@ fn a_small_file_that_asks_for_much_is_refused_before_it_gets_it() {
     let name = format!("cm\n{}\n", "n".repeat(20_000));
     assert_eq!(
         asks([b"\x80\x02", name.as_bytes(), &[b'2'; 60_000], b"."].concat()),
-        "its pickle asks for too much (53680 operations or more around a text of 20003 bytes)"
+        "its pickle would allocate too much (53680 operations or more around a text of 20003 bytes)"
     );
 }
 
@@ -108,10 +108,10 @@ fn a_checkpoint_that_is_whole_is_read_and_one_cut_anywhere_is_refused() {
         [(std::fs::read(legacy()).unwrap(), 9), (saved(&repeated(b"K\x01\x85", b"K\x01\x85")), 1)]
     {
         std::fs::write(&path, &whole).unwrap();
-        assert_eq!(read_checkpoint(&path, None).unwrap().len(), tensors);
+        assert_eq!(read_weights(&path, None).unwrap().len(), tensors);
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            let message = read_checkpoint(&path, None).expect_err("refused").to_string();
+            let message = read_weights(&path, None).expect_err("refused").to_string();
             assert!(message.starts_with(&format!("{}: ", path.display())), "{length}: {message}");
         }
     }
@@ -129,7 +129,7 @@ fn a_file_without_tensors_at_the_key_is_answered_with_its_keys() {
     write_safetensors(&path, &[tensor("student.fc.bias"), tensor("ema.fc.bias")], None).unwrap();
     for (path, key, keys) in [(path, "teacher", "ema, student"), (legacy(), "model", "state_dict")] {
         assert_eq!(
-            read_checkpoint(&path, Some(key)).expect_err("refused").to_string(),
+            read_weights(&path, Some(key)).expect_err("refused").to_string(),
             format!(
                 "{}: no tensors under `{key}`; its top-level keys are {keys}: name the one that holds the weights",
                 path.display()

@@ -22,7 +22,7 @@ const DATA_PARALLEL: &str = "module.";
 
 /// What is wrong with external weights.
 #[derive(Debug, Error)]
-pub enum CheckpointError {
+pub enum WeightsError {
     /// It could not be read.
     #[error("{}: not readable as a PyTorch checkpoint; save it again with torch.save(model.state_dict(), …)", path.display())]
     PyTorch {
@@ -91,10 +91,7 @@ pub enum CheckpointError {
 /// # Errors
 ///
 /// Where the file cannot be read, or holds no tensors under the key.
-pub fn read_checkpoint(
-    path: &Path,
-    top_level_key: Option<&str>,
-) -> Result<Vec<NamedTensor>, CheckpointError> {
+pub fn read_weights(path: &Path, top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, WeightsError> {
     let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
     let mut tensors = if is_safetensors { read_safetensors(path)?.0 } else { read_pytorch(path)? };
     let keys = top_level_keys(&tensors);
@@ -110,7 +107,7 @@ pub fn read_checkpoint(
     }
     if tensors.is_empty() {
         let place = top_level_key.map_or_else(|| "in it".to_owned(), |key| format!("under `{key}`"));
-        return Err(CheckpointError::NoTensors { path: path.to_owned(), place, keys });
+        return Err(WeightsError::NoTensors { path: path.to_owned(), place, keys });
     }
     if tensors.iter().all(|tensor| tensor.name.starts_with(DATA_PARALLEL)) {
         for tensor in &mut tensors {
@@ -140,8 +137,8 @@ fn top_level_keys(tensors: &[NamedTensor]) -> Vec<String> {
     keys
 }
 
-fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
-    let unreadable = |source: PytorchError| CheckpointError::PyTorch { path: path.to_owned(), source };
+fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, WeightsError> {
+    let unreadable = |source: PytorchError| WeightsError::PyTorch { path: path.to_owned(), source };
     let bytes = check_claims(path)?;
     let broken = |said| Err(PytorchError::InvalidFormat(said));
     let reader = guarded(|| PytorchReader::new(path)).unwrap_or_else(broken).map_err(unreadable)?;
@@ -150,7 +147,7 @@ fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
     {
         let mut keys: Vec<String> = entries.into_keys().collect();
         keys.sort();
-        return Err(CheckpointError::NoTensors { path: path.to_owned(), place: "in it".to_owned(), keys });
+        return Err(WeightsError::NoTensors { path: path.to_owned(), place: "in it".to_owned(), keys });
     }
     check_tensors(path, bytes, reader.tensors().values())?;
     reader
@@ -159,7 +156,7 @@ fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, CheckpointError> {
         .map(|(name, tensor)| {
             let broken = |said| Err(std::io::Error::other(said));
             let read = guarded(|| tensor.read()).unwrap_or_else(broken);
-            let bytes = read.map_err(|source| CheckpointError::TensorBytes {
+            let bytes = read.map_err(|source| WeightsError::TensorBytes {
                 path: path.to_owned(),
                 name: name.clone(),
                 source,

@@ -40,11 +40,11 @@ pub fn kept(epoch: u32) -> String {
 
 /// The folder in which a stage keeps its checkpoint.
 #[derive(Clone, Debug)]
-pub struct Checkpoint {
+pub struct TrainingState {
     dir: PathBuf,
 }
 
-impl Checkpoint {
+impl TrainingState {
     /// A checkpoint below `dir`, which exists.
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
@@ -121,7 +121,7 @@ impl Checkpoint {
     }
 }
 
-impl Checkpoint {
+impl TrainingState {
     /// The average in the state saved last, made on `device`, if there is one.
     ///
     /// # Errors
@@ -148,14 +148,14 @@ impl Checkpoint {
 
 /// Saves the first state and then one every few seconds; the last one is held until [`Self::flush`].
 pub struct Keeper {
-    checkpoint: Checkpoint,
+    checkpoint: TrainingState,
     saved: Option<Instant>,
     held: Option<(Network, Option<Network>, ModuleOptimizer)>,
 }
 
 impl Keeper {
     /// Saves in place of `checkpoint`.
-    pub fn new(checkpoint: Checkpoint) -> Self {
+    pub fn new(checkpoint: TrainingState) -> Self {
         Self { checkpoint, saved: None, held: None }
     }
 
@@ -163,7 +163,7 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::save`].
+    /// As [`TrainingState::save`].
     pub fn keep(
         &mut self,
         network: &Network,
@@ -183,7 +183,7 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::save`].
+    /// As [`TrainingState::save`].
     pub fn flush(&mut self, counters: &impl Serialize) -> Result<(), TrainingError> {
         if let Some((network, average, optimizer)) = self.held.take() {
             self.checkpoint.save(&network, average.as_ref(), &optimizer, counters)?;
