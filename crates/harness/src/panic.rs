@@ -8,7 +8,11 @@ use delt_guard::foreign::is_reading;
 pub(crate) fn say_in_one_line(stage: &'static str) {
     let with_backtrace = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if is_reading() {
+        // A reader of what is printed that has seen enough (`--dry-run | head`) is no error of this program.
+        let is_closed_pipe = panic
+            .payload_as_str()
+            .is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe"));
+        if is_reading() || is_closed_pipe {
             return;
         }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);

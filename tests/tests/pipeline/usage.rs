@@ -1,5 +1,7 @@
 //! Exit codes and messages: 0 done or cached, 1 failed, 2 bad usage.
 
+use std::process::Stdio;
+
 use delt_tests::binaries::Run;
 
 fn refused(arguments: &[&str], code: i32, message: &str) {
@@ -91,6 +93,16 @@ fn a_dry_run_prints_keys_and_writes_nothing() {
     let waiting = run.output("relabel", &["--branch", "delt", "--dry-run"]);
     let said = String::from_utf8_lossy(&waiting.stdout).into_owned();
     assert!(waiting.status.success() && said.contains("waits: "), "{said}");
+}
+
+#[test]
+fn a_reader_of_a_dry_run_that_has_seen_enough_is_no_internal_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = Run::new();
+    let child = run.command("ingest", &["--dry-run"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(!said.contains("internal error"), "{said}");
 }
 
 #[test]
