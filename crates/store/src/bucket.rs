@@ -72,7 +72,8 @@ impl Bucket {
         Self::new(url.as_str().trim_end_matches('/').to_owned(), objects.into(), prefix)
     }
 
-    fn new(url: String, objects: Arc<dyn ObjectStore>, prefix: ObjectPath) -> Result<Self> {
+    /// A place in any object store.
+    pub(crate) fn new(url: String, objects: Arc<dyn ObjectStore>, prefix: ObjectPath) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("object store")

@@ -75,7 +75,7 @@ impl Watcher {
     }
 }
 
-/// A claim of this process.
+/// What a holder and its heartbeat share.
 #[derive(Debug)]
 struct Own {
     backend: Arc<dyn Backend>,
@@ -163,6 +163,58 @@ impl Drop for HeldClaim {
         let Own { backend, claim, holder, lost } = self.own.as_ref();
         if lost.get().is_none() {
             backend.give_back_claim(claim, holder);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use delt_formats::provenance::ArtifactKind;
+    use object_store::memory::InMemory;
+    use object_store::path::Path as ObjectPath;
+
+    use super::*;
+    use crate::backend::Place;
+    use crate::bucket::Bucket;
+    use crate::folder::Folder;
+
+    /// The counter of these claims never moves.
+    const STILL: ClaimTiming = ClaimTiming {
+        heartbeat: Duration::from_secs(3600),
+        poll: Duration::from_millis(10),
+        stale: Duration::from_millis(200),
+    };
+
+    fn taken(attempt: Result<Attempt>) -> HeldClaim {
+        match attempt.unwrap() {
+            Attempt::Taken(claim) => claim,
+            Attempt::Held(holder) => panic!("held by {holder}"),
+            Attempt::Retry => panic!("something moved"),
+        }
+    }
+
+    #[test]
+    fn on_any_storage_a_claim_has_one_holder_until_it_is_given_back_or_stands_still() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path()).unwrap();
+        let objects = Arc::new(InMemory::new());
+        let bucket = Bucket::new("s3://team".to_owned(), objects, ObjectPath::default()).unwrap();
+        for backend in [Arc::new(folder) as Arc<dyn Backend>, Arc::new(bucket)] {
+            let claim = backend.claim_name(&Place::named(ArtifactKind::Labels, "k".to_owned()));
+            let [mut one, mut two] = [(), ()].map(|()| Watcher::new(backend.clone(), STILL));
+            let first = taken(one.attempt(&claim));
+            assert!(matches!(two.attempt(&claim).unwrap(), Attempt::Held(_)));
+            assert_eq!(first.successor().unwrap(), None);
+
+            std::thread::sleep(STILL.stale * 2);
+            let second = taken(two.attempt(&claim));
+            assert_eq!(first.successor().unwrap().as_ref(), Some(&second.own.holder));
+            drop(first);
+            assert!(matches!(one.attempt(&claim).unwrap(), Attempt::Held(_)), "{claim} went with the first");
+            assert_eq!(second.successor().unwrap(), None);
+
+            drop(second);
+            drop(taken(one.attempt(&claim)));
         }
     }
 }
