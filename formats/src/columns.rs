@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, Int64Array, ListArray,
+    PrimitiveArray, RecordBatch, StringArray, StructArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef};
 
 use crate::error::{FormatError, Result};
 use crate::provenance::ArtifactKind;
@@ -32,7 +36,10 @@ impl WrongValue {
     }
 }
 
-/// The columns of one batch of a file.
+/// A column to be written: its name and type, and its values.
+pub type Column = (FieldRef, ArrayRef);
+
+/// The columns of one batch of a file, whose names and types were checked when it was opened.
 pub struct Columns<'a> {
     path: &'a Path,
     kinds: &'static [ArtifactKind],
@@ -50,131 +57,120 @@ impl<'a> Columns<'a> {
         Self { path, kinds, batch, first_row }
     }
 
-    /// How many rows the batch has.
-    pub fn rows(&self) -> usize {
-        self.batch.num_rows()
-    }
-
-    /// A column of the given array type, without nulls.
+    /// The value in row `row` of a column of the given array type.
     ///
     /// # Errors
     ///
-    /// If the column is absent, has another type or a null.
-    pub fn required<A: Array + 'static>(&self, column: &'static str) -> Result<&'a A> {
-        let array = self.array(column)?;
-        self.refuse_null(column, array.as_ref())?;
-        self.downcast(column, array)
+    /// If it is null.
+    pub fn value<A>(&self, column: &'static str, row: usize) -> Result<<&'a A as ArrayAccessor>::Item>
+    where
+        A: Array + 'static,
+        &'a A: ArrayAccessor,
+    {
+        self.optional::<A>(column, row).ok_or_else(|| self.wrong(row, column, "null", "a value"))
     }
 
-    /// A column of the given array type, in which nulls mean "does not apply".
+    /// As [`Self::value`], of a column in which nulls mean "does not apply".
+    pub fn optional<A>(&self, column: &'static str, row: usize) -> Option<<&'a A as ArrayAccessor>::Item>
+    where
+        A: Array + 'static,
+        &'a A: ArrayAccessor,
+    {
+        let array: &'a A = self.array(column);
+        array.is_valid(row).then(|| array.value(row))
+    }
+
+    /// The list of numbers in a row.
     ///
     /// # Errors
     ///
-    /// If the column is absent or has another type.
-    pub fn nullable<A: Array + 'static>(&self, column: &'static str) -> Result<&'a A> {
-        self.downcast(column, self.array(column)?)
+    /// If it is null.
+    pub fn list<T: ArrowPrimitiveType>(&self, column: &'static str, row: usize) -> Result<Vec<T::Native>> {
+        Ok(self.value::<ListArray>(column, row)?.as_primitive::<T>().values().to_vec())
     }
 
-    /// The bytes and paths of an image column.
+    /// The bytes of a row's image, and its path, empty where it has none.
     ///
     /// # Errors
     ///
-    /// If the column is absent, has another type or a null.
-    pub fn images(&self, column: &'static str) -> Result<(&'a BinaryArray, &'a StringArray)> {
-        let image: &StructArray = self.required(column)?;
-        let [bytes, path] = image.columns() else {
-            return Err(self.wrong_type(column, image.data_type(), &image_type()));
-        };
-        self.refuse_null(column, bytes.as_ref())?;
-        Ok((self.downcast(column, bytes)?, self.downcast(column, path)?))
+    /// If it is null.
+    pub fn image(&self, row: usize) -> Result<(Vec<u8>, String)> {
+        let image: &StructArray = self.array("image");
+        let (bytes, path) = (image.column(0).as_binary::<i32>(), image.column(1).as_string::<i32>());
+        if image.is_null(row) || bytes.is_null(row) {
+            return Err(self.wrong(row, "image", "null", "a value"));
+        }
+        let path = if path.is_null(row) { "" } else { path.value(row) };
+        Ok((bytes.value(row).to_vec(), path.to_owned()))
     }
 
-    /// The labels, stored as 64-bit integers because Hugging Face's `ClassLabel` is one.
+    /// The label of a row, stored as a 64-bit integer because Hugging Face's `ClassLabel` is one.
     ///
     /// # Errors
     ///
-    /// If the column is absent, has another type, a null, or a number that is no label.
-    pub fn labels(&self, column: &'static str) -> Result<Vec<u32>> {
-        let labels: &Int64Array = self.required(column)?;
-        let label = |(row, value): (usize, &i64)| {
-            u32::try_from(*value)
-                .map_err(|_| self.wrong(row, column, value.to_string(), "a label from 0".to_owned()))
-        };
-        labels.values().iter().enumerate().map(label).collect()
+    /// If it is null, or a number that is no label.
+    pub fn label(&self, row: usize) -> Result<u32> {
+        let label = self.value::<Int64Array>("label", row)?;
+        u32::try_from(label).map_err(|_| self.wrong(row, "label", label, "a label from 0"))
     }
 
     /// The error for a value in row `row` of this batch.
-    pub fn wrong(&self, row: usize, column: &'static str, found: String, expected: String) -> FormatError {
-        WrongValue { column, found, expected }.at(self.path, self.first_row + row as u64, self.kinds)
+    pub fn wrong(
+        &self,
+        row: usize,
+        column: &'static str,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> FormatError {
+        WrongValue::new(column, found, expected).at(self.path, self.first_row + row as u64, self.kinds)
     }
 
-    /// The error for a column, or a part of it, whose type is not the one expected.
-    pub fn wrong_type(&self, column: &str, found: &DataType, expected: &DataType) -> FormatError {
-        let (found, expected) = (found.to_string(), expected.to_string());
-        let (path, column) = (self.path.to_owned(), column.to_owned());
-        FormatError::WrongColumn { path, column, found, expected, kinds: self.kinds }
-    }
-
-    fn array(&self, column: &'static str) -> Result<&'a ArrayRef> {
-        self.batch.column_by_name(column).ok_or_else(|| FormatError::MissingColumn {
-            path: self.path.to_owned(),
-            column: column.to_owned(),
-            expected: "see the documentation of this file".to_owned(),
-            found: self.batch.schema().fields().iter().map(|field| field.name().clone()).collect(),
-            kinds: self.kinds,
-        })
-    }
-
-    fn downcast<A: Array + 'static>(&self, column: &'static str, array: &'a ArrayRef) -> Result<&'a A> {
-        array.as_any().downcast_ref().ok_or_else(|| FormatError::WrongColumn {
-            path: self.path.to_owned(),
-            column: column.to_owned(),
-            found: array.data_type().to_string(),
-            expected: std::any::type_name::<A>().to_owned(),
-            kinds: self.kinds,
-        })
-    }
-
-    fn refuse_null(&self, column: &'static str, array: &dyn Array) -> Result<()> {
-        match (0..array.len()).find(|row| array.is_null(*row)) {
-            Some(row) => Err(self.wrong(row, column, "null".to_owned(), "a value".to_owned())),
-            None => Ok(()),
-        }
+    fn array<A: Array + 'static>(&self, column: &str) -> &'a A {
+        let array = self.batch.column_by_name(column).and_then(|array| array.as_any().downcast_ref());
+        array.expect("a file is opened only if its columns have the names and types of its rows")
     }
 }
 
-/// The type of an image column: what Hugging Face's `Image` feature stores.
-pub(crate) fn image_type() -> DataType {
-    DataType::Struct(image_fields())
+/// A column that is never null.
+pub(crate) fn required(name: &str, array: impl Array + 'static) -> Column {
+    (Arc::new(Field::new(name, array.data_type().clone(), false)), Arc::new(array))
 }
 
-fn image_fields() -> Fields {
-    Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
+/// A column that may be null.
+pub(crate) fn nullable(name: &str, array: impl Array + 'static) -> Column {
+    (Arc::new(Field::new(name, array.data_type().clone(), true)), Arc::new(array))
 }
 
-/// A field that may be null, as Hugging Face's readers expect images and class labels to be declared.
-pub(crate) fn hugging_face(name: &str, data_type: DataType) -> Field {
-    Field::new(name, data_type, true)
-}
-
-/// A field that is never null.
-pub(crate) fn required(name: &str, data_type: DataType) -> Field {
-    Field::new(name, data_type, false)
-}
-
-/// Builds an image column.
-pub(crate) fn image_array<'b>(
+/// The columns `image` and `label` as Hugging Face's `Image` and `ClassLabel` features store them; its readers expect both to be
+/// declared as what may be null.
+pub(crate) fn image_and_label<'b>(
     bytes: impl Iterator<Item = &'b [u8]>,
     paths: impl Iterator<Item = String>,
-) -> ArrayRef {
-    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(bytes));
-    let paths: ArrayRef = Arc::new(StringArray::from_iter_values(paths));
-    Arc::new(StructArray::new(image_fields(), vec![bytes, paths], None))
+    labels: impl Iterator<Item = u32>,
+) -> [Column; 2] {
+    let bytes = nullable("bytes", BinaryArray::from_iter_values(bytes));
+    let paths = nullable("path", StringArray::from_iter_values(paths));
+    let images = StructArray::from(vec![bytes, paths]);
+    [nullable("image", images), nullable("label", label_array(labels))]
 }
 
 /// Builds a label column.
-pub(crate) fn label_array(labels: impl Iterator<Item = u32>) -> ArrayRef {
-    Arc::new(Int64Array::from_iter_values(labels.map(i64::from)))
+pub(crate) fn label_array(labels: impl Iterator<Item = u32>) -> Int64Array {
+    Int64Array::from_iter_values(labels.map(i64::from))
+}
+
+/// Builds a column of lists of numbers.
+pub(crate) fn list_array<'b, T: ArrowPrimitiveType>(
+    lists: impl Iterator<Item = &'b [T::Native]> + Clone,
+) -> ListArray {
+    let lengths = lists.clone().map(<[T::Native]>::len);
+    list_of(lengths, PrimitiveArray::<T>::from_iter_values(lists.flatten().copied()))
+}
+
+/// Lists of the given lengths, of elements that are never null.
+pub(crate) fn list_of(lengths: impl IntoIterator<Item = usize>, elements: impl Array + 'static) -> ListArray {
+    let (element, elements) = required("element", elements);
+    ListArray::new(element, OffsetBuffer::from_lengths(lengths), elements, None)
 }
 
 /// A label that is not an index into the class list.

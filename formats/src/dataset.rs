@@ -2,18 +2,10 @@
 //!
 //! Hugging Face's `datasets.load_dataset("parquet", ...)` shows their images and class names.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, UInt64Array};
-use arrow::datatypes::{DataType, Schema};
-use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use arrow::array::UInt64Array;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use crate::columns::{
-    Columns, WrongValue, check_label, hugging_face, image_array, image_type, label_array, required,
-};
+use crate::columns::{Column, Columns, WrongValue, check_label, image_and_label, required};
 use crate::error::Result;
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
@@ -26,9 +18,6 @@ pub const TEST_FILE: &str = "test.parquet";
 
 /// Rows of a row group in files of images: small enough that a group of large photographs fits in memory.
 pub(crate) const IMAGE_GROUP_ROWS: usize = 256;
-
-/// Bytes of images that end a row group before: far below the 2 GiB that one Arrow column of bytes can hold.
-pub(crate) const IMAGE_GROUP_BYTES: usize = 64 * 1024 * 1024;
 
 /// The largest image: a row group that one ends still fits in an Arrow column.
 const MOST_IMAGE_BYTES: usize = 1024 * 1024 * 1024;
@@ -79,35 +68,20 @@ pub struct DatasetFacts {
 impl Row for ImageRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Dataset];
     const GROUP_ROWS: usize = IMAGE_GROUP_ROWS;
-    const GROUP_BYTES: usize = IMAGE_GROUP_BYTES;
 
-    fn schema() -> Schema {
-        Schema::new(vec![
-            hugging_face("image", image_type()),
-            hugging_face("label", DataType::Int64),
-            required("image_id", DataType::UInt64),
-        ])
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
+        let [image, label] = image_and_label(
+            rows.iter().map(|row| row.bytes.as_slice()),
+            rows.iter().map(|row| row.path.clone()),
+            rows.iter().map(|row| row.label),
+        );
+        let image_ids = UInt64Array::from_iter_values(rows.iter().map(|row| row.image_id));
+        vec![image, label, required("image_id", image_ids)]
     }
 
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
-        vec![
-            image_array(rows.iter().map(|row| row.bytes.as_slice()), rows.iter().map(|row| row.path.clone())),
-            label_array(rows.iter().map(|row| row.label)),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.image_id))),
-        ]
-    }
-
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let (bytes, paths) = columns.images("image")?;
-        let labels = columns.labels("label")?;
-        let image_ids: &UInt64Array = columns.required("image_id")?;
-        let row = |index: usize| ImageRow {
-            bytes: bytes.value(index).to_vec(),
-            path: if paths.is_null(index) { String::new() } else { paths.value(index).to_owned() },
-            label: labels[index],
-            image_id: image_ids.value(index),
-        };
-        Ok((0..columns.rows()).map(row).collect())
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        let ((bytes, path), label) = (columns.image(row)?, columns.label(row)?);
+        Ok(Self { bytes, path, label, image_id: columns.value::<UInt64Array>("image_id", row)? })
     }
 
     fn check(&self, index: u64, classes: usize) -> Result<(), WrongValue> {
@@ -123,14 +97,6 @@ impl Row for ImageRow {
     fn picture_bytes(&self) -> usize {
         self.bytes.len()
     }
-
-    fn features(classes: &[String]) -> Option<Value> {
-        Some(image_features(classes, &[("image_id", "uint64")]))
-    }
-
-    fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        image_properties(builder)
-    }
 }
 
 fn check_image_bytes(bytes: usize) -> Result<(), WrongValue> {
@@ -139,28 +105,6 @@ fn check_image_bytes(bytes: usize) -> Result<(), WrongValue> {
     }
     let expected = format!("an image of at most {MOST_IMAGE_BYTES} bytes");
     Err(WrongValue::new("image", format!("{bytes} bytes"), expected))
-}
-
-/// Hugging Face's description of a file with an `image`, a `label` and the given plain columns.
-pub(crate) fn image_features(classes: &[String], plain: &[(&str, &str)]) -> Value {
-    let mut features = json!({
-        "image": {"_type": "Image"},
-        "label": {"_type": "ClassLabel", "names": classes},
-    });
-    for (name, dtype) in plain {
-        features[name] = json!({"_type": "Value", "dtype": dtype});
-    }
-    json!({"info": {"features": features}})
-}
-
-/// No dictionary and no statistics for encoded images: no two are equal, and comparing them means nothing.
-pub(crate) fn image_properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-    ["bytes", "path"].into_iter().fold(builder, |builder, leaf| {
-        let column = ColumnPath::new(vec!["image".to_owned(), leaf.to_owned()]);
-        builder
-            .set_column_dictionary_enabled(column.clone(), false)
-            .set_column_statistics_enabled(column, EnabledStatistics::None)
-    })
 }
 
 #[cfg(test)]

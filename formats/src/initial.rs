@@ -1,17 +1,11 @@
 //! The images recovery starts from, in slot order: `initial.parquet`, made by `init-select`.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Float32Array, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Schema};
-use parquet::file::properties::WriterPropertiesBuilder;
-use serde_json::Value;
+use arrow::array::{Float32Array, UInt32Array, UInt64Array};
 
 use crate::columns::{
-    Columns, WrongValue, check_label, check_probability, check_slot, hugging_face, image_array, image_type,
-    label_array, required,
+    Column, Columns, WrongValue, check_label, check_probability, check_slot, image_and_label, required,
 };
-use crate::dataset::{IMAGE_GROUP_BYTES, IMAGE_GROUP_ROWS, image_features, image_properties};
+use crate::dataset::IMAGE_GROUP_ROWS;
 use crate::error::Result;
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
@@ -43,43 +37,26 @@ pub struct InitialRow {
 impl Row for InitialRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Initial];
     const GROUP_ROWS: usize = IMAGE_GROUP_ROWS;
-    const GROUP_BYTES: usize = IMAGE_GROUP_BYTES;
 
-    fn schema() -> Schema {
-        Schema::new(vec![
-            hugging_face("image", image_type()),
-            hugging_face("label", DataType::Int64),
-            required("slot", DataType::UInt32),
-            required("image_id", DataType::UInt64),
-            required("probability", DataType::Float32),
-        ])
-    }
-
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
-        let paths = rows.iter().map(|row| slot_path(row.label, row.slot));
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
+        let [image, label] = slot_columns(rows.iter().map(|row| (row.png.as_slice(), row.label, row.slot)));
         vec![
-            image_array(rows.iter().map(|row| row.png.as_slice()), paths),
-            label_array(rows.iter().map(|row| row.label)),
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.slot))),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.image_id))),
-            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.probability))),
+            image,
+            label,
+            required("slot", UInt32Array::from_iter_values(rows.iter().map(|row| row.slot))),
+            required("image_id", UInt64Array::from_iter_values(rows.iter().map(|row| row.image_id))),
+            required("probability", Float32Array::from_iter_values(rows.iter().map(|row| row.probability))),
         ]
     }
 
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let (png, _) = columns.images("image")?;
-        let labels = columns.labels("label")?;
-        let slot: &UInt32Array = columns.required("slot")?;
-        let image_id: &UInt64Array = columns.required("image_id")?;
-        let probability: &Float32Array = columns.required("probability")?;
-        let row = |index: usize| InitialRow {
-            png: png.value(index).to_vec(),
-            label: labels[index],
-            slot: slot.value(index),
-            image_id: image_id.value(index),
-            probability: probability.value(index),
-        };
-        Ok((0..columns.rows()).map(row).collect())
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        Ok(Self {
+            png: columns.image(row)?.0,
+            label: columns.label(row)?,
+            slot: columns.value::<UInt32Array>("slot", row)?,
+            image_id: columns.value::<UInt64Array>("image_id", row)?,
+            probability: columns.value::<Float32Array>("probability", row)?,
+        })
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
@@ -94,18 +71,14 @@ impl Row for InitialRow {
     fn picture_bytes(&self) -> usize {
         self.png.len()
     }
-
-    fn features(classes: &[String]) -> Option<Value> {
-        let plain = [("slot", "uint32"), ("image_id", "uint64"), ("probability", "float32")];
-        Some(image_features(classes, &plain))
-    }
-
-    fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        image_properties(builder)
-    }
 }
 
-/// The file name under which an image of a slot is shown and exported.
-pub(crate) fn slot_path(label: u32, slot: u32) -> String {
-    format!("class{label:05}_slot{slot:05}.png")
+/// The columns `image` and `label` of images with slots, each under the file name by which it is shown and exported.
+pub(crate) fn slot_columns<'a>(rows: impl Iterator<Item = (&'a [u8], u32, u32)> + Clone) -> [Column; 2] {
+    let path = |(_, label, slot)| format!("class{label:05}_slot{slot:05}.png");
+    image_and_label(
+        rows.clone().map(|(png, ..)| png),
+        rows.clone().map(path),
+        rows.map(|(_, label, _)| label),
+    )
 }

@@ -31,18 +31,18 @@ impl LabelPacking {
 
 /// Logits of a view as they are stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PackedLogits {
+pub(crate) struct PackedLogits {
     /// Classes of the kept logits, ascending; empty: all classes.
-    pub kept: Vec<u16>,
+    pub(crate) kept: Vec<u16>,
     /// The kept logits.
-    pub values: PackedValues,
+    pub(crate) values: PackedValues,
     /// The logit of all other classes; absent where all are kept.
-    pub rest: Option<f16>,
+    pub(crate) rest: Option<f16>,
 }
 
 /// Kept logits.
 #[derive(Clone, Debug, PartialEq)]
-pub enum PackedValues {
+pub(crate) enum PackedValues {
     /// As they are.
     Half(Vec<f16>),
     /// `low + code / 255 · (high - low)`.
@@ -58,22 +58,25 @@ pub enum PackedValues {
 
 impl PackedValues {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Half(values) => values.len(),
             Self::Codes { codes, .. } => codes.len(),
         }
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// The smallest and the largest, where the codes need them.
+    pub(crate) fn bounds(&self) -> Option<(f16, f16)> {
+        match *self {
+            Self::Half(_) => None,
+            Self::Codes { low, high, .. } => Some((low, high)),
+        }
     }
 }
 
 impl PackedLogits {
     /// Packs one logit per class. Of equal logits the one of the first class is kept first.
-    pub fn pack(logits: &[f16], packing: LabelPacking) -> Self {
+    pub(crate) fn pack(logits: &[f16], packing: LabelPacking) -> Self {
         let (kept, values, rest) = match packing.keep {
             Keep::TopK(k) if (k as usize) < logits.len() => largest(logits, k as usize),
             Keep::Full | Keep::TopK(_) => (Vec::new(), logits.to_vec(), None),
@@ -83,7 +86,7 @@ impl PackedLogits {
     }
 
     /// One logit for each of `classes` classes.
-    pub fn unpack(&self, classes: usize) -> Vec<f16> {
+    pub(crate) fn unpack(&self, classes: usize) -> Vec<f16> {
         let values = match &self.values {
             PackedValues::Half(values) => values.clone(),
             PackedValues::Codes { low, high, codes } => decode(*low, *high, codes),

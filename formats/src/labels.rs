@@ -47,15 +47,27 @@ pub struct LabelsFacts {
 /// Writes views, an epoch at a time.
 #[derive(Debug)]
 pub struct LabelsWriter {
-    table: WriterTable,
+    table: Layout<TableWriter<ViewRow>, TableWriter<PackedView>>,
+    /// Of the packed layout.
+    packing: LabelPacking,
     path: PathBuf,
     last_epoch: Option<u32>,
 }
 
 #[derive(Debug)]
-enum WriterTable {
-    Whole(TableWriter<ViewRow>),
-    Packed(TableWriter<PackedView>, LabelPacking),
+enum Layout<W, P> {
+    Whole(W),
+    Packed(P),
+}
+
+/// What both layouts answer alike.
+macro_rules! either {
+    ($table:expr, $inner:ident => $answer:expr) => {
+        match $table {
+            Layout::Whole($inner) => $answer,
+            Layout::Packed($inner) => $answer,
+        }
+    };
 }
 
 impl LabelsWriter {
@@ -66,11 +78,8 @@ impl LabelsWriter {
     /// If the provenance is not of labels, or the file cannot be created.
     pub fn create(path: impl AsRef<Path>, provenance: &Provenance) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        Ok(Self {
-            table: WriterTable::Whole(TableWriter::create(&path, provenance)?),
-            path,
-            last_epoch: None,
-        })
+        let table = Layout::Whole(TableWriter::create(&path, provenance)?);
+        Ok(Self { table, packing: LabelPacking::FULL, path, last_epoch: None })
     }
 
     /// Creates the file in the packed layout, over any that is there.
@@ -84,8 +93,8 @@ impl LabelsWriter {
         packing: LabelPacking,
     ) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let table = WriterTable::Packed(TableWriter::create(&path, provenance)?, packing);
-        Ok(Self { table, path, last_epoch: None })
+        let table = Layout::Packed(TableWriter::create(&path, provenance)?);
+        Ok(Self { table, packing, path, last_epoch: None })
     }
 
     /// Adds the views of one epoch, which become one row group. Epochs come in ascending order and may begin anywhere, so
@@ -103,30 +112,21 @@ impl LabelsWriter {
             .map_err(|(index, wrong)| wrong.at(&self.path, self.rows() + index as u64, ViewRow::KINDS))?;
         for view in views {
             if view.epoch != first.epoch {
-                let wrong = WrongValue::new(
-                    "epoch",
-                    view.epoch,
-                    format!("{}, the epoch of its row group", first.epoch),
-                );
+                let expected = format!("{}, the epoch of its row group", first.epoch);
+                let wrong = WrongValue::new("epoch", view.epoch, expected);
                 return Err(wrong.at(&self.path, self.rows(), ViewRow::KINDS));
             }
             match &mut self.table {
-                WriterTable::Whole(table) => table.write(view)?,
-                WriterTable::Packed(table, packing) => table.write(&PackedView::pack(view, *packing))?,
+                Layout::Whole(table) => table.write(view)?,
+                Layout::Packed(table) => table.write(&PackedView::pack(view, self.packing))?,
             }
         }
         self.last_epoch = Some(first.epoch);
-        match &mut self.table {
-            WriterTable::Whole(table) => table.end_group(),
-            WriterTable::Packed(table, _) => table.end_group(),
-        }
+        either!(&mut self.table, table => table.end_group())
     }
 
     fn rows(&self) -> u64 {
-        match &self.table {
-            WriterTable::Whole(table) => table.rows(),
-            WriterTable::Packed(table, _) => table.rows(),
-        }
+        either!(&self.table, table => table.rows())
     }
 
     /// Writes the footer, waits until the file is on disk and reads the footer again.
@@ -135,34 +135,15 @@ impl LabelsWriter {
     ///
     /// If the file cannot be written, or cannot be read back.
     pub fn finish(self) -> Result<()> {
-        match self.table {
-            WriterTable::Whole(table) => table.finish(),
-            WriterTable::Packed(table, _) => table.finish(),
-        }
+        either!(self.table, table => table.finish())
     }
 }
 
 /// Reads views, an epoch at a time, in any order.
 #[derive(Debug)]
 pub struct LabelsReader {
-    table: ReaderTable,
+    table: Layout<TableReader<ViewRow>, TableReader<PackedView>>,
     groups: BTreeMap<u32, usize>,
-}
-
-#[derive(Debug)]
-enum ReaderTable {
-    Whole(TableReader<ViewRow>),
-    Packed(TableReader<PackedView>),
-}
-
-/// What both layouts answer alike.
-macro_rules! either {
-    ($table:expr, $inner:ident => $answer:expr) => {
-        match $table {
-            ReaderTable::Whole($inner) => $answer,
-            ReaderTable::Packed($inner) => $answer,
-        }
-    };
 }
 
 impl LabelsReader {
@@ -174,11 +155,11 @@ impl LabelsReader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let table = match TableReader::<ViewRow>::open(path) {
-            Ok(table) => ReaderTable::Whole(table),
+            Ok(table) => Layout::Whole(table),
             Err(FormatError::MissingColumn { column, found, .. })
                 if column == "logits" && found.iter().any(|name| name == "kept_logits") =>
             {
-                ReaderTable::Packed(TableReader::open(path)?)
+                Layout::Packed(TableReader::open(path)?)
             }
             Err(error) => return Err(error),
         };
@@ -187,12 +168,11 @@ impl LabelsReader {
         let footer = either!(&table, table => table.footer());
         for (index, group) in footer.row_groups().iter().enumerate() {
             let epoch = group_epoch(group).filter(|epoch| !groups.contains_key(epoch)).ok_or_else(|| {
-                let wrong = WrongValue::new(
-                    "epoch",
-                    format!("row group {index}"),
-                    "one epoch per row group".to_owned(),
-                );
-                wrong.at(path, first_row, ViewRow::KINDS)
+                WrongValue::new("epoch", format!("row group {index}"), "one epoch per row group").at(
+                    path,
+                    first_row,
+                    ViewRow::KINDS,
+                )
             })?;
             groups.insert(epoch, index);
             first_row += u64::try_from(group.num_rows()).unwrap_or(0);
@@ -251,11 +231,11 @@ impl LabelsReader {
             found: self.groups.len(),
         })?;
         let (first_row, views) = match &self.table {
-            ReaderTable::Whole(table) => {
+            Layout::Whole(table) => {
                 let rows = table.group(*group);
                 (rows.next_row(), rows.collect::<Result<Vec<_>>>()?)
             }
-            ReaderTable::Packed(table) => {
+            Layout::Packed(table) => {
                 let (rows, classes) = (table.group(*group), table.provenance().classes.len());
                 (rows.next_row(), rows.map(|row| Ok(row?.unpack(classes))).collect::<Result<Vec<_>>>()?)
             }

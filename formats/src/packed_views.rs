@@ -1,24 +1,18 @@
 //! The second layout of `labels.parquet`: views whose logits are packed or whose patches are in another order.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, BinaryArray, Float16Array, ListArray, UInt16Array};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{BinaryArray, Float16Array};
+use arrow::datatypes::{Float16Type, UInt16Type};
 use half::f16;
 use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use crate::columns::{Columns, WrongValue, required};
+use crate::columns::{Column, Columns, WrongValue, list_array, nullable, required};
 use crate::error::Result;
 use crate::label_packing::{LabelPacking, PackedLogits, PackedValues};
 use crate::provenance::ArtifactKind;
-use crate::table::Row;
+use crate::table::{Row, without_dictionary};
 use crate::view::ViewRow;
-use crate::view_columns::{
-    check_view, element, float16_lists, plain_float16_list, read_float16_lists, view_arrays, view_fields,
-    views_without_logits,
-};
+use crate::view_columns::{check_view, read_view, view_columns};
 
 /// A view beside its packed logits.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,74 +37,54 @@ impl Row for PackedView {
     const KINDS: &'static [ArtifactKind] = ViewRow::KINDS;
     const GROUP_ROWS: usize = ViewRow::GROUP_ROWS;
 
-    fn schema() -> Schema {
-        let half = |name| Field::new(name, DataType::Float16, true);
-        let packed = [
-            required("patch_order", DataType::Binary),
-            required("kept_classes", DataType::List(element(DataType::UInt16))),
-            required("kept_logits", DataType::List(element(DataType::Float16))),
-            required("codes", DataType::Binary),
-            half("code_low"),
-            half("code_high"),
-            half("rest"),
-        ];
-        Schema::new(view_fields().into_iter().chain(packed).collect::<Vec<_>>())
-    }
-
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
-        let half = |row: &'_ Self| match &row.logits.values {
-            PackedValues::Half(values) => values.clone(),
-            PackedValues::Codes { .. } => Vec::new(),
-        };
-        let halves: Vec<Vec<f16>> = rows.iter().map(half).collect();
-        let codes = rows.iter().map(|row| match &row.logits.values {
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
+        let views: Vec<&ViewRow> = rows.iter().map(|row| &row.view).collect();
+        let logits = || rows.iter().map(|row| &row.logits);
+        let halves = logits().map(|logits| match &logits.values {
+            PackedValues::Half(values) => values.as_slice(),
+            PackedValues::Codes { .. } => &[],
+        });
+        let codes = logits().map(|logits| match &logits.values {
             PackedValues::Codes { codes, .. } => codes.as_slice(),
             PackedValues::Half(_) => &[],
         });
-        let bound = |of: fn(&PackedValues) -> Option<f16>| -> ArrayRef {
-            Arc::new(rows.iter().map(|row| of(&row.logits.values)).collect::<Float16Array>())
+        let half = |name, of: fn(&PackedLogits) -> Option<f16>| {
+            nullable(name, logits().map(of).collect::<Float16Array>())
         };
-        let classes = rows.iter().flat_map(|row| row.logits.kept.iter().copied());
-        let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.logits.kept.len()));
-        let classes: ArrayRef = Arc::new(UInt16Array::from_iter_values(classes));
-        let mut columns = view_arrays(&rows.iter().map(|row| &row.view).collect::<Vec<_>>());
+        let kept = logits().map(|logits| logits.kept.as_slice());
+        let mut columns = view_columns(&views);
         columns.extend([
-            Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| &row.view.patch_order))) as ArrayRef,
-            Arc::new(ListArray::new(element(DataType::UInt16), offsets, classes, None)),
-            float16_lists(halves.iter().map(Vec::as_slice)),
-            Arc::new(BinaryArray::from_iter_values(codes)),
-            bound(|values| if let PackedValues::Codes { low, .. } = values { Some(*low) } else { None }),
-            bound(|values| if let PackedValues::Codes { high, .. } = values { Some(*high) } else { None }),
-            Arc::new(rows.iter().map(|row| row.logits.rest).collect::<Float16Array>()),
+            required(
+                "patch_order",
+                BinaryArray::from_iter_values(views.iter().map(|view| &view.patch_order)),
+            ),
+            required("kept_classes", list_array::<UInt16Type>(kept)),
+            required("kept_logits", list_array::<Float16Type>(halves)),
+            required("codes", BinaryArray::from_iter_values(codes)),
+            half("code_low", |logits| logits.values.bounds().map(|(low, _)| low)),
+            half("code_high", |logits| logits.values.bounds().map(|(_, high)| high)),
+            half("rest", |logits| logits.rest),
         ]);
         columns
     }
 
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let views = views_without_logits(columns)?;
-        let orders: &BinaryArray = columns.required("patch_order")?;
-        let kept = read_classes(columns)?;
-        let halves = read_float16_lists(columns, "kept_logits")?;
-        let codes: &BinaryArray = columns.required("codes")?;
-        let low: &Float16Array = columns.nullable("code_low")?;
-        let high: &Float16Array = columns.nullable("code_high")?;
-        let rest: &Float16Array = columns.nullable("rest")?;
-        let at = |array: &Float16Array, row: usize| array.is_valid(row).then(|| array.value(row));
-        let mut rows = Vec::with_capacity(views.len());
-        for (row, ((view, kept), half)) in views.into_iter().zip(kept).zip(halves).enumerate() {
-            let codes = codes.value(row).to_vec();
-            let values = match (at(low, row), at(high, row)) {
-                (Some(low), Some(high)) => PackedValues::Codes { low, high, codes },
-                (None, None) if codes.is_empty() => PackedValues::Half(half),
-                _ => {
-                    let expected = "code_low and code_high beside codes, and neither without".to_owned();
-                    return Err(columns.wrong(row, "codes", format!("{} codes", codes.len()), expected));
-                }
-            };
-            let view = ViewRow { patch_order: orders.value(row).to_vec(), ..view };
-            rows.push(Self { view, logits: PackedLogits { kept, values, rest: at(rest, row) } });
-        }
-        Ok(rows)
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        let bytes = |column| columns.value::<BinaryArray>(column, row).map(<[u8]>::to_vec);
+        let half = |column| columns.optional::<Float16Array>(column, row);
+        let codes = bytes("codes")?;
+        let values = match (half("code_low"), half("code_high")) {
+            (Some(low), Some(high)) => PackedValues::Codes { low, high, codes },
+            (None, None) if codes.is_empty() => {
+                PackedValues::Half(columns.list::<Float16Type>("kept_logits", row)?)
+            }
+            _ => {
+                let expected = "code_low and code_high beside codes, and neither without";
+                return Err(columns.wrong(row, "codes", format!("{} codes", codes.len()), expected));
+            }
+        };
+        let view = ViewRow { patch_order: bytes("patch_order")?, ..read_view(columns, row)? };
+        let kept = columns.list::<UInt16Type>("kept_classes", row)?;
+        Ok(Self { view, logits: PackedLogits { kept, values, rest: half("rest") } })
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
@@ -146,7 +120,7 @@ impl Row for PackedView {
         let builder = builder
             .set_statistics_enabled(EnabledStatistics::None)
             .set_column_statistics_enabled(ColumnPath::from("epoch"), EnabledStatistics::Chunk);
-        plain_float16_list(builder, "kept_logits")
+        without_dictionary(builder, &["kept_logits", "list", "element"])
     }
 }
 
@@ -161,14 +135,4 @@ fn check_patch_order(order: &[u8]) -> Result<(), WrongValue> {
         return Ok(());
     }
     Err(WrongValue::new("patch_order", format!("{order:?}"), "each patch of a square mosaic once, from 0"))
-}
-
-fn read_classes(columns: &Columns<'_>) -> Result<Vec<Vec<u16>>> {
-    const COLUMN: &str = "kept_classes";
-    let lists: &ListArray = columns.required(COLUMN)?;
-    let values = lists.values();
-    let numbers = values.as_any().downcast_ref::<UInt16Array>();
-    let numbers = numbers.ok_or_else(|| columns.wrong_type(COLUMN, values.data_type(), &DataType::UInt16))?;
-    let bounds = lists.value_offsets().windows(2);
-    Ok(bounds.map(|ends| numbers.values()[ends[0] as usize..ends[1] as usize].to_vec()).collect())
 }

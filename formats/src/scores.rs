@@ -4,14 +4,11 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Schema};
-
+use arrow::array::{Float32Array, UInt32Array, UInt64Array};
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{Columns, WrongValue, check_label, check_probability, label_array, required};
+use crate::columns::{Column, Columns, WrongValue, check_label, check_probability, label_array, required};
 use crate::error::{FormatError, Result};
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
@@ -55,42 +52,24 @@ pub struct ScoreRow {
 
 impl Row for ScoreRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Scores];
-    const GROUP_ROWS: usize = 65_536;
-
-    fn schema() -> Schema {
-        Schema::new(vec![
-            required("image_id", DataType::UInt64),
-            required("label", DataType::Int64),
-            required("probability", DataType::Float32),
-            required("loss", DataType::Float32),
-            required("rank", DataType::UInt32),
-        ])
-    }
-
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
         vec![
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.image_id))),
-            label_array(rows.iter().map(|row| row.label)),
-            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.probability))),
-            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.loss))),
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.rank))),
+            required("image_id", UInt64Array::from_iter_values(rows.iter().map(|row| row.image_id))),
+            required("label", label_array(rows.iter().map(|row| row.label))),
+            required("probability", Float32Array::from_iter_values(rows.iter().map(|row| row.probability))),
+            required("loss", Float32Array::from_iter_values(rows.iter().map(|row| row.loss))),
+            required("rank", UInt32Array::from_iter_values(rows.iter().map(|row| row.rank))),
         ]
     }
 
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let image_id: &UInt64Array = columns.required("image_id")?;
-        let labels = columns.labels("label")?;
-        let probability: &Float32Array = columns.required("probability")?;
-        let loss: &Float32Array = columns.required("loss")?;
-        let rank: &UInt32Array = columns.required("rank")?;
-        let row = |index: usize| ScoreRow {
-            image_id: image_id.value(index),
-            label: labels[index],
-            probability: probability.value(index),
-            loss: loss.value(index),
-            rank: rank.value(index),
-        };
-        Ok((0..columns.rows()).map(row).collect())
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        Ok(Self {
+            image_id: columns.value::<UInt64Array>("image_id", row)?,
+            label: columns.label(row)?,
+            probability: columns.value::<Float32Array>("probability", row)?,
+            loss: columns.value::<Float32Array>("loss", row)?,
+            rank: columns.value::<UInt32Array>("rank", row)?,
+        })
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {

@@ -1,20 +1,12 @@
 //! The distilled images: `synthetic.parquet`, made by `delt-synthesize`. The losses beside it are in [`crate::trace`].
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, UInt32Array};
-use arrow::datatypes::{DataType, Schema};
-use parquet::file::properties::WriterPropertiesBuilder;
+use arrow::array::UInt32Array;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::columns::{
-    Columns, WrongValue, check_label, check_slot, hugging_face, image_array, image_type, label_array,
-    required,
-};
-use crate::dataset::{IMAGE_GROUP_BYTES, IMAGE_GROUP_ROWS, image_features, image_properties};
+use crate::columns::{Column, Columns, WrongValue, check_label, check_slot, required};
+use crate::dataset::IMAGE_GROUP_ROWS;
 use crate::error::Result;
-use crate::initial::slot_path;
+use crate::initial::slot_columns;
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
 
@@ -57,43 +49,26 @@ pub struct SyntheticRow {
 impl Row for SyntheticRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Synthetic];
     const GROUP_ROWS: usize = IMAGE_GROUP_ROWS;
-    const GROUP_BYTES: usize = IMAGE_GROUP_BYTES;
 
-    fn schema() -> Schema {
-        Schema::new(vec![
-            hugging_face("image", image_type()),
-            hugging_face("label", DataType::Int64),
-            required("slot", DataType::UInt32),
-            required("round", DataType::UInt32),
-            required("iterations", DataType::UInt32),
-        ])
-    }
-
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
-        let paths = rows.iter().map(|row| slot_path(row.label, row.slot));
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
+        let [image, label] = slot_columns(rows.iter().map(|row| (row.png.as_slice(), row.label, row.slot)));
         vec![
-            image_array(rows.iter().map(|row| row.png.as_slice()), paths),
-            label_array(rows.iter().map(|row| row.label)),
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.slot))),
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.round))),
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.iterations))),
+            image,
+            label,
+            required("slot", UInt32Array::from_iter_values(rows.iter().map(|row| row.slot))),
+            required("round", UInt32Array::from_iter_values(rows.iter().map(|row| row.round))),
+            required("iterations", UInt32Array::from_iter_values(rows.iter().map(|row| row.iterations))),
         ]
     }
 
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let (png, _) = columns.images("image")?;
-        let labels = columns.labels("label")?;
-        let slot: &UInt32Array = columns.required("slot")?;
-        let round: &UInt32Array = columns.required("round")?;
-        let iterations: &UInt32Array = columns.required("iterations")?;
-        let row = |index: usize| SyntheticRow {
-            png: png.value(index).to_vec(),
-            label: labels[index],
-            slot: slot.value(index),
-            round: round.value(index),
-            iterations: iterations.value(index),
-        };
-        Ok((0..columns.rows()).map(row).collect())
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        Ok(Self {
+            png: columns.image(row)?.0,
+            label: columns.label(row)?,
+            slot: columns.value::<UInt32Array>("slot", row)?,
+            round: columns.value::<UInt32Array>("round", row)?,
+            iterations: columns.value::<UInt32Array>("iterations", row)?,
+        })
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
@@ -106,14 +81,5 @@ impl Row for SyntheticRow {
 
     fn picture_bytes(&self) -> usize {
         self.png.len()
-    }
-
-    fn features(classes: &[String]) -> Option<Value> {
-        let plain = [("slot", "uint32"), ("round", "uint32"), ("iterations", "uint32")];
-        Some(image_features(classes, &plain))
-    }
-
-    fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        image_properties(builder)
     }
 }

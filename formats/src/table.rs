@@ -5,26 +5,30 @@ mod reader;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{RecordBatch, StructArray};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
-use serde_json::Value;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value, json};
 
 pub use self::reader::{Rows, TableReader};
 use crate::canonical::canonical_json;
-use crate::columns::{Columns, WrongValue};
+use crate::columns::{Column, Columns, WrongValue};
 use crate::error::{FormatError, Result};
 use crate::provenance::{ArtifactKind, METADATA_KEY, Provenance};
 
 /// The metadata key under which Hugging Face's `datasets` looks for features.
 pub const HUGGING_FACE_KEY: &str = "huggingface";
+
+/// Bytes of images that end a row group before it has all its rows, fixed for the same reason as [`Row::GROUP_ROWS`]: far below
+/// the 2 GiB that one Arrow column of bytes can hold.
+pub(crate) const GROUP_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the `created_by` of each file says: the Parquet library's own text holds its version, and so would the bytes.
 const CREATED_BY: &str = "delt";
@@ -35,30 +39,36 @@ pub trait Row: Clone + Debug {
     const KINDS: &'static [ArtifactKind];
 
     /// Rows of a row group: fixed, because the bytes of the file depend on it.
-    const GROUP_ROWS: usize;
+    const GROUP_ROWS: usize = 65_536;
 
-    /// Bytes of images that end a row group before it has all its rows: fixed for the same reason.
-    const GROUP_BYTES: usize = usize::MAX;
+    /// Builds the columns.
+    fn to_columns(rows: &[Self]) -> Vec<Column>;
 
-    /// The columns.
-    fn schema() -> Schema;
-
-    /// Builds the columns, in the order of the schema.
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef>;
-
-    /// Reads the rows of a batch.
+    /// Reads the row in the given place of a batch.
     ///
     /// # Errors
     ///
     /// If a column holds what no row can.
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>>;
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self>;
 
-    /// Checks a row by itself: `index` is its number in the file, `classes` the length of the class list.
+    /// The rows as Arrow has them.
+    fn to_batch(rows: &[Self]) -> RecordBatch {
+        StructArray::from(Self::to_columns(rows)).into()
+    }
+
+    /// The names and types of the columns.
+    fn schema() -> SchemaRef {
+        Self::to_batch(&[]).schema()
+    }
+
+    /// Checks a row by itself: given are its number in the file and the length of the class list.
     ///
     /// # Errors
     ///
     /// The value which cannot be.
-    fn check(&self, index: u64, classes: usize) -> Result<(), WrongValue>;
+    fn check(&self, _index: u64, _classes: usize) -> Result<(), WrongValue> {
+        Ok(())
+    }
 
     /// Checks that a row can follow the one before it, or be the first of a file.
     ///
@@ -74,22 +84,29 @@ pub trait Row: Clone + Debug {
         0
     }
 
-    /// Features for Hugging Face's readers, where the file has images.
-    fn features(_classes: &[String]) -> Option<Value> {
-        None
-    }
-
     /// Encodings that suit the columns.
     fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        builder
+        let builder = without_dictionary(builder, &["image", "bytes"]);
+        without_dictionary(builder, &["image", "path"])
     }
+}
+
+/// For a column whose values repeat too seldom for a dictionary, and whose bounds nobody asks for: encoded images, of which no
+/// two are equal, and logits.
+pub(crate) fn without_dictionary(
+    builder: WriterPropertiesBuilder,
+    column: &[&str],
+) -> WriterPropertiesBuilder {
+    let column = ColumnPath::new(column.iter().map(ToString::to_string).collect());
+    builder
+        .set_column_dictionary_enabled(column.clone(), false)
+        .set_column_statistics_enabled(column, EnabledStatistics::None)
 }
 
 /// Writes one Parquet file, row by row, one row group in memory at a time.
 #[derive(Debug)]
 pub struct TableWriter<R: Row> {
     path: PathBuf,
-    schema: SchemaRef,
     classes: usize,
     writer: ArrowWriter<fs_err::File>,
     pending: Vec<R>,
@@ -109,8 +126,8 @@ impl<R: Row> TableWriter<R> {
     pub fn create(path: impl AsRef<Path>, provenance: &Provenance) -> Result<Self> {
         let path = path.as_ref().to_owned();
         check_kind::<R>(&path, provenance)?;
-        let schema = Arc::new(R::schema());
-        let features = R::features(&provenance.classes)
+        let schema = R::schema();
+        let features = features(&schema, &provenance.classes)
             .map(|features| KeyValue::new(HUGGING_FACE_KEY.to_owned(), canonical_json(&features)));
         let provenance_entry = KeyValue::new(METADATA_KEY.to_owned(), provenance.to_metadata());
         let properties = WriterProperties::builder()
@@ -123,16 +140,15 @@ impl<R: Row> TableWriter<R> {
             .with_skip_arrow_metadata(true);
         let file = fs_err::File::create(&path)?;
         let writer =
-            ArrowWriter::try_new_with_options(file, schema.clone(), options).map_err(parquet_error(&path))?;
+            ArrowWriter::try_new_with_options(file, schema, options).map_err(parquet_error(&path))?;
         let classes = provenance.classes.len();
         Ok(Self {
             path,
-            schema,
             classes,
             writer,
             pending: Vec::new(),
             pending_bytes: 0,
-            group_bytes: R::GROUP_BYTES,
+            group_bytes: GROUP_BYTES,
             last: None,
             rows: 0,
         })
@@ -170,9 +186,7 @@ impl<R: Row> TableWriter<R> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let columns = R::to_columns(&self.pending);
-        let batch = RecordBatch::try_new(self.schema.clone(), columns)
-            .map_err(|source| FormatError::Arrow { path: self.path.clone(), source })?;
+        let batch = R::to_batch(&self.pending);
         self.last = self.pending.pop();
         self.pending.clear();
         self.pending_bytes = 0;
@@ -190,6 +204,18 @@ impl<R: Row> TableWriter<R> {
         self.writer.inner().sync_all()?;
         TableReader::<R>::open(&self.path).map(drop)
     }
+}
+
+/// Hugging Face's description of a file with images: an `image`, a `label` and plain columns.
+fn features(schema: &Schema, classes: &[String]) -> Option<Value> {
+    schema.column_with_name("image")?;
+    let feature = |field: &FieldRef| match field.name().as_str() {
+        "image" => json!({"_type": "Image"}),
+        "label" => json!({"_type": "ClassLabel", "names": classes}),
+        _ => json!({"_type": "Value", "dtype": field.data_type().to_string().to_lowercase()}),
+    };
+    let features = schema.fields().iter().map(|field| (field.name().clone(), feature(field)));
+    Some(json!({"info": {"features": features.collect::<Map<_, _>>()}}))
 }
 
 fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> FormatError {
@@ -247,7 +273,7 @@ mod tests {
         let path = dir.path().join("train.parquet");
         assert_eq!(group_rows(&path, &[400, 700, 5000, 10, 10, 10], 1000), [2, 1, 3]);
         let small = [10; 600];
-        assert_eq!(group_rows(&path, &small, ImageRow::GROUP_BYTES), [256, 256, 88]);
+        assert_eq!(group_rows(&path, &small, GROUP_BYTES), [256, 256, 88]);
         let bounded = fs_err::read(&path).unwrap();
         group_rows(&path, &small, usize::MAX);
         assert_eq!(fs_err::read(&path).unwrap(), bounded, "the bound must not change small files");
@@ -263,7 +289,7 @@ mod tests {
         let bytes = usize::try_from(mean).unwrap();
         assert_eq!(read_rows(reader.footer(), 256, 2 * bytes), 2);
         assert_eq!(read_rows(reader.footer(), 256, 1), 1, "one row is always read");
-        assert_eq!(read_rows(reader.footer(), 256, ImageRow::GROUP_BYTES), 256);
+        assert_eq!(read_rows(reader.footer(), 256, GROUP_BYTES), 256);
     }
 
     #[test]

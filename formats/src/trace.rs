@@ -1,11 +1,8 @@
 //! The losses of recovery, iteration by iteration: `trace.parquet`, beside the synthetic images.
 
-use std::sync::Arc;
+use arrow::array::{Float32Array, Float64Array, UInt32Array};
 
-use arrow::array::{ArrayRef, Float32Array, Float64Array, UInt32Array};
-use arrow::datatypes::{DataType, Schema};
-
-use crate::columns::{Columns, WrongValue, required};
+use crate::columns::{Column, Columns, WrongValue, required};
 use crate::error::Result;
 use crate::provenance::ArtifactKind;
 use crate::table::{Row, TableReader, TableWriter};
@@ -36,46 +33,24 @@ pub struct TraceRow {
 
 impl Row for TraceRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Synthetic];
-    const GROUP_ROWS: usize = 65_536;
-
-    fn schema() -> Schema {
-        Schema::new(vec![
-            required("batch", DataType::UInt32),
-            required("iteration", DataType::UInt32),
-            required("lr", DataType::Float64),
-            required("ce", DataType::Float32),
-            required("bn", DataType::Float32),
-        ])
-    }
-
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
         vec![
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.batch))),
-            Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.iteration))),
-            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.lr))),
-            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.ce))),
-            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.bn))),
+            required("batch", UInt32Array::from_iter_values(rows.iter().map(|row| row.batch))),
+            required("iteration", UInt32Array::from_iter_values(rows.iter().map(|row| row.iteration))),
+            required("lr", Float64Array::from_iter_values(rows.iter().map(|row| row.lr))),
+            required("ce", Float32Array::from_iter_values(rows.iter().map(|row| row.ce))),
+            required("bn", Float32Array::from_iter_values(rows.iter().map(|row| row.bn))),
         ]
     }
 
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let batch: &UInt32Array = columns.required("batch")?;
-        let iteration: &UInt32Array = columns.required("iteration")?;
-        let lr: &Float64Array = columns.required("lr")?;
-        let ce: &Float32Array = columns.required("ce")?;
-        let bn: &Float32Array = columns.required("bn")?;
-        let row = |index: usize| TraceRow {
-            batch: batch.value(index),
-            iteration: iteration.value(index),
-            lr: lr.value(index),
-            ce: ce.value(index),
-            bn: bn.value(index),
-        };
-        Ok((0..columns.rows()).map(row).collect())
-    }
-
-    fn check(&self, _index: u64, _classes: usize) -> Result<(), WrongValue> {
-        Ok(())
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        Ok(Self {
+            batch: columns.value::<UInt32Array>("batch", row)?,
+            iteration: columns.value::<UInt32Array>("iteration", row)?,
+            lr: columns.value::<Float64Array>("lr", row)?,
+            ce: columns.value::<Float32Array>("ce", row)?,
+            bn: columns.value::<Float32Array>("bn", row)?,
+        })
     }
 
     fn check_order(&self, before: Option<&Self>) -> Result<(), WrongValue> {

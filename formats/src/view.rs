@@ -198,6 +198,22 @@ impl Mix {
             Self::Mixup { .. } => "mixup",
         }
     }
+
+    /// The partner's position in the batch.
+    pub fn partner(&self) -> Option<u32> {
+        match *self {
+            Self::None => None,
+            Self::Cutmix { partner, .. } | Self::Mixup { partner, .. } => Some(partner),
+        }
+    }
+
+    /// λ, see the two kinds.
+    pub fn lambda(&self) -> Option<f32> {
+        match *self {
+            Self::None => None,
+            Self::Cutmix { lambda, .. } | Self::Mixup { lambda, .. } => Some(lambda),
+        }
+    }
 }
 
 /// One image of one batch of one epoch, as the teacher labeled it and the student sees it.

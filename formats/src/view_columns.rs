@@ -1,58 +1,35 @@
 //! The columns in which a [`ViewRow`] is stored.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
-use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float16Array, Float32Array, ListArray, StringArray, StructArray,
-    UInt32Array,
+    Array, AsArray, BooleanArray, Float32Array, ListArray, StringArray, StructArray, UInt32Array,
 };
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
-use half::f16;
-use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
-use parquet::schema::types::ColumnPath;
+use arrow::datatypes::{Float16Type, Float32Type};
+use parquet::file::properties::WriterPropertiesBuilder;
 
-use crate::columns::{Columns, WrongValue, check_probability, required};
+use crate::columns::{
+    Column, Columns, WrongValue, check_probability, list_array, list_of, nullable, required,
+};
 use crate::error::Result;
 use crate::provenance::ArtifactKind;
-use crate::table::Row;
-use crate::view::{AugmentOp, CropBox, Mix, ViewRow};
-
-fn op_fields() -> Fields {
-    Fields::from(vec![
-        required("op", DataType::Utf8),
-        required("argument", DataType::Float32),
-        required("interpolation", DataType::Utf8),
-    ])
-}
-
-pub(crate) fn element(data_type: DataType) -> FieldRef {
-    Arc::new(required("element", data_type))
-}
+use crate::table::{Row, without_dictionary};
+use crate::view::{AugmentOp, CropBox, Mix, UnknownName, ViewRow};
 
 impl Row for ViewRow {
     const KINDS: &'static [ArtifactKind] = &[ArtifactKind::Labels, ArtifactKind::LabelsPart];
     /// Row groups are ended by epoch, never by size.
     const GROUP_ROWS: usize = usize::MAX;
 
-    fn schema() -> Schema {
-        let logits = required("logits", DataType::List(element(DataType::Float16)));
-        Schema::new(view_fields().into_iter().chain([logits]).collect::<Vec<_>>())
-    }
-
-    fn to_columns(rows: &[Self]) -> Vec<ArrayRef> {
-        let logits = float16_lists(rows.iter().map(|row| row.logits.as_slice()));
-        let mut columns = view_arrays(&rows.iter().collect::<Vec<_>>());
-        columns.push(logits);
+    fn to_columns(rows: &[Self]) -> Vec<Column> {
+        let logits = list_array::<Float16Type>(rows.iter().map(|row| row.logits.as_slice()));
+        let mut columns = view_columns(&rows.iter().collect::<Vec<_>>());
+        columns.push(required("logits", logits));
         columns
     }
 
-    fn from_columns(columns: &Columns<'_>) -> Result<Vec<Self>> {
-        let logits = read_float16_lists(columns, "logits")?;
-        let views = views_without_logits(columns)?;
-        Ok(views.into_iter().zip(logits).map(|(view, logits)| Self { logits, ..view }).collect())
+    fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self> {
+        Ok(Self { logits: columns.list::<Float16Type>("logits", row)?, ..read_view(columns, row)? })
     }
 
     fn check(&self, _index: u64, classes: usize) -> Result<(), WrongValue> {
@@ -75,106 +52,61 @@ impl Row for ViewRow {
     }
 
     fn properties(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
-        plain_float16_list(builder, "logits")
+        without_dictionary(builder, &["logits", "list", "element"])
     }
 }
 
-/// A list of numbers that repeat too seldom for a dictionary, and whose bounds nobody asks for.
-pub(crate) fn plain_float16_list(builder: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
-    let elements = ColumnPath::new([column, "list", "element"].map(str::to_owned).to_vec());
-    builder
-        .set_column_dictionary_enabled(elements.clone(), false)
-        .set_column_statistics_enabled(elements, EnabledStatistics::None)
-}
-
-/// Everything of a view but its logits.
-pub(crate) fn view_fields() -> Vec<Field> {
-    let number = |name| required(name, DataType::UInt32);
-    let mixing = |name| Field::new(name, DataType::UInt32, true);
+/// The columns of everything of a view but its logits.
+pub(crate) fn view_columns(views: &[&ViewRow]) -> Vec<Column> {
+    let number = |name, value: fn(&ViewRow) -> u32| {
+        required(name, UInt32Array::from_iter_values(views.iter().map(|view| value(view))))
+    };
+    let mixing = |name, value: fn(&Mix) -> Option<u32>| {
+        nullable(name, views.iter().map(|view| value(&view.mix)).collect::<UInt32Array>())
+    };
+    let flips: Vec<bool> = views.iter().map(|view| view.flip).collect();
+    let lambdas: Float32Array = views.iter().map(|view| view.mix.lambda()).collect();
     vec![
-        number("epoch"),
-        number("batch"),
-        number("position"),
-        number("image_id"),
-        required("randaugment", DataType::List(element(DataType::Struct(op_fields())))),
-        number("crop_top"),
-        number("crop_left"),
-        number("crop_height"),
-        number("crop_width"),
-        required("flip", DataType::Boolean),
-        required("mix_kind", DataType::Utf8),
-        mixing("mix_partner"),
-        Field::new("mix_lambda", DataType::Float32, true),
-        mixing("mix_top"),
-        mixing("mix_left"),
-        mixing("mix_bottom"),
-        mixing("mix_right"),
+        number("epoch", |view| view.epoch),
+        number("batch", |view| view.batch),
+        number("position", |view| view.position),
+        number("image_id", |view| view.image_id),
+        required("randaugment", randaugment_array(views)),
+        number("crop_top", |view| view.crop.top),
+        number("crop_left", |view| view.crop.left),
+        number("crop_height", |view| view.crop.height),
+        number("crop_width", |view| view.crop.width),
+        required("flip", BooleanArray::from(flips)),
+        required("mix_kind", StringArray::from_iter_values(views.iter().map(|view| view.mix.kind()))),
+        mixing("mix_partner", Mix::partner),
+        nullable("mix_lambda", lambdas),
+        mixing("mix_top", |mix| if let Mix::Cutmix { top, .. } = mix { Some(*top) } else { None }),
+        mixing("mix_left", |mix| if let Mix::Cutmix { left, .. } = mix { Some(*left) } else { None }),
+        mixing("mix_bottom", |mix| if let Mix::Cutmix { bottom, .. } = mix { Some(*bottom) } else { None }),
+        mixing("mix_right", |mix| if let Mix::Cutmix { right, .. } = mix { Some(*right) } else { None }),
     ]
 }
 
-/// The columns of [`view_fields`].
-pub(crate) fn view_arrays(rows: &[&ViewRow]) -> Vec<ArrayRef> {
-    let number = |value: fn(&ViewRow) -> u32| -> ArrayRef {
-        Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| value(row))))
-    };
-    let mixing = |value: fn(&Mix) -> Option<u32>| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| value(&row.mix)).collect::<UInt32Array>())
-    };
-    vec![
-        number(|row| row.epoch),
-        number(|row| row.batch),
-        number(|row| row.position),
-        number(|row| row.image_id),
-        randaugment_array(rows),
-        number(|row| row.crop.top),
-        number(|row| row.crop.left),
-        number(|row| row.crop.height),
-        number(|row| row.crop.width),
-        Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.flip)))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.mix.kind()))),
-        mixing(|mix| match mix {
-            Mix::None => None,
-            Mix::Cutmix { partner, .. } | Mix::Mixup { partner, .. } => Some(*partner),
-        }),
-        Arc::new(rows.iter().map(|row| mix_lambda(&row.mix)).collect::<Float32Array>()),
-        mixing(|mix| if let Mix::Cutmix { top, .. } = mix { Some(*top) } else { None }),
-        mixing(|mix| if let Mix::Cutmix { left, .. } = mix { Some(*left) } else { None }),
-        mixing(|mix| if let Mix::Cutmix { bottom, .. } = mix { Some(*bottom) } else { None }),
-        mixing(|mix| if let Mix::Cutmix { right, .. } = mix { Some(*right) } else { None }),
-    ]
-}
-
-/// The views that [`view_arrays`] made, with neither logits nor the order of patches.
-pub(crate) fn views_without_logits(columns: &Columns<'_>) -> Result<Vec<ViewRow>> {
-    let number = |column| columns.required::<UInt32Array>(column);
-    let (epoch, batch) = (number("epoch")?, number("batch")?);
-    let (position, image_id) = (number("position")?, number("image_id")?);
-    let (crop_top, crop_left) = (number("crop_top")?, number("crop_left")?);
-    let (crop_height, crop_width) = (number("crop_height")?, number("crop_width")?);
-    let flip: &BooleanArray = columns.required("flip")?;
-    let mixes = Mixes::of(columns)?;
-    let ops = read_randaugment(columns)?;
-    let mut rows = Vec::with_capacity(columns.rows());
-    for (index, randaugment) in ops.into_iter().enumerate() {
-        rows.push(ViewRow {
-            epoch: epoch.value(index),
-            batch: batch.value(index),
-            position: position.value(index),
-            image_id: image_id.value(index),
-            patch_order: Vec::new(),
-            randaugment,
-            crop: CropBox {
-                top: crop_top.value(index),
-                left: crop_left.value(index),
-                height: crop_height.value(index),
-                width: crop_width.value(index),
-            },
-            flip: flip.value(index),
-            mix: mixes.at(columns, index)?,
-            logits: Vec::new(),
-        });
-    }
-    Ok(rows)
+/// A view that [`view_columns`] stored, with neither logits nor the order of patches.
+pub(crate) fn read_view(columns: &Columns<'_>, row: usize) -> Result<ViewRow> {
+    let number = |column| columns.value::<UInt32Array>(column, row);
+    Ok(ViewRow {
+        epoch: number("epoch")?,
+        batch: number("batch")?,
+        position: number("position")?,
+        image_id: number("image_id")?,
+        patch_order: Vec::new(),
+        randaugment: read_randaugment(columns, row)?,
+        crop: CropBox {
+            top: number("crop_top")?,
+            left: number("crop_left")?,
+            height: number("crop_height")?,
+            width: number("crop_width")?,
+        },
+        flip: columns.value::<BooleanArray>("flip", row)?,
+        mix: read_mix(columns, row)?,
+        logits: Vec::new(),
+    })
 }
 
 /// Checks everything of a view but its logits.
@@ -183,23 +115,15 @@ pub(crate) fn check_view(view: &ViewRow) -> Result<(), WrongValue> {
         let found = format!("{} by {}", op.op.name(), op.argument);
         return Err(WrongValue::new("randaugment", found, "a finite number"));
     }
-    check_crop(&view.crop)?;
-    check_mix(&view.mix)
-}
-
-fn check_crop(crop: &CropBox) -> Result<(), WrongValue> {
-    let sides = [("crop_height", crop.height), ("crop_width", crop.width)];
-    match sides.into_iter().find(|(_, side)| *side == 0) {
-        Some((column, side)) => Err(WrongValue::new(column, side, "1 pixel or more")),
-        None => Ok(()),
+    for (column, side) in [("crop_height", view.crop.height), ("crop_width", view.crop.width)] {
+        if side == 0 {
+            return Err(WrongValue::new(column, side, "1 pixel or more"));
+        }
     }
-}
-
-fn check_mix(mix: &Mix) -> Result<(), WrongValue> {
-    if let Some(lambda) = mix_lambda(mix) {
+    if let Some(lambda) = view.mix.lambda() {
         check_probability("mix_lambda", lambda)?;
     }
-    let Mix::Cutmix { top, left, bottom, right, .. } = *mix else { return Ok(()) };
+    let Mix::Cutmix { top, left, bottom, right, .. } = view.mix else { return Ok(()) };
     // An empty box mixes nothing and may be drawn.
     if bottom < top {
         return Err(WrongValue::new("mix_bottom", bottom, format!("{top} or more, the top of the box")));
@@ -217,9 +141,8 @@ pub(crate) fn check_partners(views: &[ViewRow]) -> Result<(), (usize, WrongValue
         *sizes.entry(view.batch).or_default() += 1;
     }
     for (index, view) in views.iter().enumerate() {
-        let (Mix::Cutmix { partner, .. } | Mix::Mixup { partner, .. }) = view.mix else { continue };
-        let size = sizes.get(&view.batch).copied().unwrap_or(0);
-        if partner >= size {
+        let size = sizes[&view.batch];
+        if let Some(partner) = view.mix.partner().filter(|partner| *partner >= size) {
             let expected = format!("a position below {size}, the views of batch {}", view.batch);
             return Err((index, WrongValue::new("mix_partner", partner, expected)));
         }
@@ -227,118 +150,52 @@ pub(crate) fn check_partners(views: &[ViewRow]) -> Result<(), (usize, WrongValue
     Ok(())
 }
 
-fn randaugment_array(rows: &[&ViewRow]) -> ArrayRef {
-    let ops = || rows.iter().flat_map(|row| &row.randaugment);
-    let names: ArrayRef = Arc::new(StringArray::from_iter_values(ops().map(|op| op.op.name())));
-    let arguments: ArrayRef = Arc::new(Float32Array::from_iter_values(ops().map(|op| op.argument)));
-    let ways: ArrayRef = Arc::new(StringArray::from_iter_values(ops().map(|op| op.interpolation.name())));
-    let items = StructArray::new(op_fields(), vec![names, arguments, ways], None);
-    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.randaugment.len()));
-    Arc::new(ListArray::new(element(DataType::Struct(op_fields())), offsets, Arc::new(items), None))
+fn randaugment_array(views: &[&ViewRow]) -> ListArray {
+    let ops = || views.iter().flat_map(|view| &view.randaugment);
+    let ops = StructArray::from(vec![
+        required("op", StringArray::from_iter_values(ops().map(|op| op.op.name()))),
+        required("argument", Float32Array::from_iter_values(ops().map(|op| op.argument))),
+        required("interpolation", StringArray::from_iter_values(ops().map(|op| op.interpolation.name()))),
+    ]);
+    list_of(views.iter().map(|view| view.randaugment.len()), ops)
 }
 
-/// Builds a column of lists of half-precision numbers.
-pub(crate) fn float16_lists<'a>(lists: impl Iterator<Item = &'a [f16]> + Clone) -> ArrayRef {
-    let offsets = OffsetBuffer::from_lengths(lists.clone().map(<[f16]>::len));
-    let values = Float16Array::from_iter_values(lists.flatten().copied());
-    Arc::new(ListArray::new(element(DataType::Float16), offsets, Arc::new(values), None))
-}
-
-/// Reads a column of lists of half-precision numbers.
-pub(crate) fn read_float16_lists(columns: &Columns<'_>, column: &'static str) -> Result<Vec<Vec<f16>>> {
-    let lists: &ListArray = columns.required(column)?;
-    let values = lists.values();
-    let numbers = values.as_any().downcast_ref::<Float16Array>();
-    let numbers =
-        numbers.ok_or_else(|| columns.wrong_type(column, values.data_type(), &DataType::Float16))?;
-    let bounds = lists.value_offsets().windows(2);
-    Ok(bounds.map(|ends| numbers.values()[ends[0] as usize..ends[1] as usize].to_vec()).collect())
-}
-
-fn mix_lambda(mix: &Mix) -> Option<f32> {
-    match mix {
-        Mix::None => None,
-        Mix::Cutmix { lambda, .. } | Mix::Mixup { lambda, .. } => Some(*lambda),
-    }
-}
-
-fn read_randaugment(columns: &Columns<'_>) -> Result<Vec<Vec<AugmentOp>>> {
+fn read_randaugment(columns: &Columns<'_>, row: usize) -> Result<Vec<AugmentOp>> {
     const COLUMN: &str = "randaugment";
-    let lists: &ListArray = columns.required(COLUMN)?;
-    let items = lists.values();
-    let wrong_type = || columns.wrong_type(COLUMN, items.data_type(), &DataType::Struct(op_fields()));
-    let fields = items.as_any().downcast_ref::<StructArray>().ok_or_else(wrong_type)?;
-    let [names, arguments, ways] = fields.columns() else { return Err(wrong_type()) };
-    let names = names.as_any().downcast_ref::<StringArray>().ok_or_else(wrong_type)?;
-    let arguments = arguments.as_any().downcast_ref::<Float32Array>().ok_or_else(wrong_type)?;
-    let ways = ways.as_any().downcast_ref::<StringArray>().ok_or_else(wrong_type)?;
-    let op_at = |row: usize, item: usize| -> Result<AugmentOp> {
-        let op = named(columns, row, COLUMN, names.value(item), "an operation of timm's RandAugment")?;
-        let interpolation = named(columns, row, COLUMN, ways.value(item), "bilinear or bicubic")?;
-        Ok(AugmentOp { op, argument: arguments.value(item), interpolation })
-    };
-    let bounds = lists.value_offsets().windows(2).enumerate();
-    bounds.map(|(row, ends)| (ends[0]..ends[1]).map(|item| op_at(row, item as usize)).collect()).collect()
-}
-
-fn named<T: FromStr>(
-    columns: &Columns<'_>,
-    row: usize,
-    column: &'static str,
-    name: &str,
-    expected: &str,
-) -> Result<T> {
-    name.parse().map_err(|_| columns.wrong(row, column, format!("`{name}`"), expected.to_owned()))
-}
-
-/// The columns which together hold a [`Mix`].
-struct Mixes<'a> {
-    kind: &'a StringArray,
-    lambda: &'a Float32Array,
-    partner: &'a UInt32Array,
-    top: &'a UInt32Array,
-    left: &'a UInt32Array,
-    bottom: &'a UInt32Array,
-    right: &'a UInt32Array,
-}
-
-impl<'a> Mixes<'a> {
-    fn of(columns: &Columns<'a>) -> Result<Self> {
-        Ok(Self {
-            kind: columns.required("mix_kind")?,
-            lambda: columns.nullable("mix_lambda")?,
-            partner: columns.nullable("mix_partner")?,
-            top: columns.nullable("mix_top")?,
-            left: columns.nullable("mix_left")?,
-            bottom: columns.nullable("mix_bottom")?,
-            right: columns.nullable("mix_right")?,
+    let ops = columns.value::<ListArray>(COLUMN, row)?;
+    let ops = ops.as_struct();
+    let [names, arguments, ways] = [0, 1, 2].map(|field| ops.column(field));
+    let unknown =
+        |expected| move |UnknownName(name)| columns.wrong(row, COLUMN, format!("`{name}`"), expected);
+    let op_at = |at| {
+        let (name, way) = (names.as_string::<i32>().value(at), ways.as_string::<i32>().value(at));
+        Ok(AugmentOp {
+            op: name.parse().map_err(unknown("an operation of timm's RandAugment"))?,
+            argument: arguments.as_primitive::<Float32Type>().value(at),
+            interpolation: way.parse().map_err(unknown("bilinear or bicubic"))?,
         })
-    }
+    };
+    (0..ops.len()).map(op_at).collect()
+}
 
-    fn at(&self, columns: &Columns<'_>, row: usize) -> Result<Mix> {
-        let kind = self.kind.value(row);
-        let absent = |column| columns.wrong(row, column, "null".to_owned(), format!("a value for {kind}"));
-        let number = |array: &UInt32Array, column| {
-            if array.is_valid(row) { Ok(array.value(row)) } else { Err(absent(column)) }
-        };
-        let lambda = || {
-            if self.lambda.is_valid(row) { Ok(self.lambda.value(row)) } else { Err(absent("mix_lambda")) }
-        };
-        match kind {
-            "none" => Ok(Mix::None),
-            "cutmix" => Ok(Mix::Cutmix {
-                partner: number(self.partner, "mix_partner")?,
-                lambda: lambda()?,
-                top: number(self.top, "mix_top")?,
-                left: number(self.left, "mix_left")?,
-                bottom: number(self.bottom, "mix_bottom")?,
-                right: number(self.right, "mix_right")?,
-            }),
-            "mixup" => Ok(Mix::Mixup { partner: number(self.partner, "mix_partner")?, lambda: lambda()? }),
-            other => {
-                let expected = "none, cutmix or mixup".to_owned();
-                Err(columns.wrong(row, "mix_kind", format!("`{other}`"), expected))
-            }
+fn read_mix(columns: &Columns<'_>, row: usize) -> Result<Mix> {
+    let kind = columns.value::<StringArray>("mix_kind", row)?;
+    let absent = |column| columns.wrong(row, column, "null", format!("a value for {kind}"));
+    let number = |column| columns.optional::<UInt32Array>(column, row).ok_or_else(|| absent(column));
+    let lambda = || columns.optional::<Float32Array>("mix_lambda", row).ok_or_else(|| absent("mix_lambda"));
+    Ok(match kind {
+        "none" => Mix::None,
+        "cutmix" => Mix::Cutmix {
+            partner: number("mix_partner")?,
+            lambda: lambda()?,
+            top: number("mix_top")?,
+            left: number("mix_left")?,
+            bottom: number("mix_bottom")?,
+            right: number("mix_right")?,
+        },
+        "mixup" => Mix::Mixup { partner: number("mix_partner")?, lambda: lambda()? },
+        other => {
+            return Err(columns.wrong(row, "mix_kind", format!("`{other}`"), "none, cutmix or mixup"));
         }
-    }
+    })
 }

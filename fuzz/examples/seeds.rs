@@ -5,9 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use delt_formats::label_packing::{Keep, LabelPacking};
 use delt_formats::provenance::{ArtifactKind, Provenance};
 use delt_formats::table::{Row, TableWriter};
@@ -81,7 +79,7 @@ fn table<R: Row>(kind: ArtifactKind, rows: &[R]) -> [(&'static str, Vec<u8>); 2]
     let packed = std::fs::read(&path).unwrap();
     let metadata = KeyValue::new("delt".to_owned(), provenance(kind).to_metadata());
     let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![metadata])).build();
-    let batch = RecordBatch::try_new(Arc::new(R::schema()), R::to_columns(rows)).unwrap();
+    let batch = R::to_batch(rows);
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     [("packed", packed), ("plain", writer.into_inner().unwrap())]

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-use super::{Row, check_kind, parquet_error};
+use super::{GROUP_BYTES, Row, check_kind, parquet_error};
 use crate::canonical::Digest;
 use crate::columns::{Columns, same_type};
 use crate::error::{FormatError, Result};
@@ -99,7 +99,7 @@ impl<R: Row> TableReader<R> {
         self.read(None)
     }
 
-    /// The rows of one row group.
+    /// The rows of one row group; only rows in any order are read so, since the first is checked like that of a file.
     pub(crate) fn group(&self, group: usize) -> Rows<R> {
         self.read(Some(group))
     }
@@ -110,20 +110,13 @@ impl<R: Row> TableReader<R> {
 
     fn read(&self, group: Option<usize>) -> Rows<R> {
         let groups = self.footer().row_groups();
-        let is_from_start = group.is_none_or(|group| group == 0);
         let before = group.map_or(0, |group| groups.iter().take(group).map(RowGroupMetaData::num_rows).sum());
-        let (batches, failure) = match self.batches(group) {
-            Ok(batches) => (Some(batches), None),
-            Err(error) => (None, Some(error)),
-        };
         Rows {
             path: self.path.clone(),
             classes: self.provenance.classes.len(),
-            batches,
-            failure,
+            batches: Some(self.batches(group)),
             decoded: Vec::new().into_iter(),
             last: None,
-            is_from_start,
             next_row: u64::try_from(before).unwrap_or(0),
         }
     }
@@ -137,7 +130,7 @@ impl<R: Row> TableReader<R> {
             ProjectionMask::roots(self.metadata.parquet_schema(), wanted.map(|(index, _)| index));
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(projection)
-            .with_batch_size(read_rows(self.footer(), R::GROUP_ROWS.min(READ_ROWS), R::GROUP_BYTES));
+            .with_batch_size(read_rows(self.footer(), R::GROUP_ROWS.min(READ_ROWS), GROUP_BYTES));
         let builder = match group {
             Some(group) => builder.with_row_groups(vec![group]),
             None => builder,
@@ -150,12 +143,11 @@ impl<R: Row> TableReader<R> {
 pub struct Rows<R: Row> {
     path: PathBuf,
     classes: usize,
-    batches: Option<ParquetRecordBatchReader>,
-    failure: Option<FormatError>,
+    /// None after the last batch, and after the first error.
+    batches: Option<Result<ParquetRecordBatchReader>>,
     decoded: std::vec::IntoIter<R>,
     /// The last row of the last batch.
     last: Option<R>,
-    is_from_start: bool,
     next_row: u64,
 }
 
@@ -166,14 +158,13 @@ impl<R: Row> Rows<R> {
     }
 
     fn decode(&self, batch: &RecordBatch) -> Result<Vec<R>> {
-        let rows = R::from_columns(&Columns::new(&self.path, R::KINDS, batch, self.next_row))?;
+        let columns = Columns::new(&self.path, R::KINDS, batch, self.next_row);
+        let rows =
+            (0..batch.num_rows()).map(|row| R::from_columns(&columns, row)).collect::<Result<Vec<_>>>()?;
         let mut before = self.last.as_ref();
         for (row, index) in rows.iter().zip(self.next_row..) {
             row.check(index, self.classes)
-                .and_then(|()| {
-                    let is_ordered = before.is_some() || self.is_from_start;
-                    if is_ordered { row.check_order(before) } else { Ok(()) }
-                })
+                .and_then(|()| row.check_order(before))
                 .map_err(|wrong| wrong.at(&self.path, index, R::KINDS))?;
             before = Some(row);
         }
@@ -186,25 +177,25 @@ impl<R: Row> Iterator for Rows<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(error) = self.failure.take() {
-                self.batches = None;
-                return Some(Err(error));
-            }
             if let Some(row) = self.decoded.next() {
                 return Some(Ok(row));
             }
-            let decoded = match self.batches.as_mut()?.next()? {
+            let mut batches = match self.batches.take()? {
+                Ok(batches) => batches,
+                Err(error) => return Some(Err(error)),
+            };
+            let decoded = match batches.next()? {
                 Ok(batch) => self.decode(&batch),
                 Err(source) => Err(FormatError::Arrow { path: self.path.clone(), source }),
             };
-            match decoded {
-                Ok(rows) => {
-                    self.next_row += rows.len() as u64;
-                    self.last = rows.last().cloned();
-                    self.decoded = rows.into_iter();
-                }
-                Err(error) => self.failure = Some(error),
-            }
+            let rows = match decoded {
+                Ok(rows) => rows,
+                Err(error) => return Some(Err(error)),
+            };
+            self.next_row += rows.len() as u64;
+            self.last = rows.last().cloned();
+            self.decoded = rows.into_iter();
+            self.batches = Some(Ok(batches));
         }
     }
 }
@@ -237,22 +228,23 @@ fn check_schema<R: Row>(path: &Path, found: &Schema) -> Result<()> {
 /// Tells a file that is not Parquet from one that lost its end, before the Parquet library words it in its own way.
 fn check_marks<R: Row>(path: &Path, file: &mut fs_err::File) -> Result<()> {
     let length = file.metadata()?.len();
-    let mut mark = [0; 4];
-    let begins = length >= 4 && file.read_exact(&mut mark).map(|()| mark == PARQUET_MARK)?;
-    if !begins {
+    let (mut head, mut tail) = ([0; 4], [0; 8]);
+    if length >= 4 {
+        file.read_exact(&mut head)?;
+    }
+    if head != PARQUET_MARK {
         return Err(FormatError::NotParquet { path: path.to_owned(), kinds: R::KINDS });
     }
-    let mut footer = [0; 8];
-    let mut ends = false;
     if length >= 12 {
         file.seek(SeekFrom::End(-8))?;
-        file.read_exact(&mut footer)?;
-        let footer_bytes = u64::from(u32::from_le_bytes([footer[0], footer[1], footer[2], footer[3]]));
-        ends = footer[4..] == PARQUET_MARK && footer_bytes + 12 <= length;
+        file.read_exact(&mut tail)?;
     }
-    if !ends {
+    let is_whole = match tail.split_first_chunk() {
+        Some((footer_bytes, b"PAR1")) => u64::from(u32::from_le_bytes(*footer_bytes)) + 12 <= length,
+        _ => false,
+    };
+    if !is_whole {
         return Err(FormatError::Truncated { path: path.to_owned(), kinds: R::KINDS });
     }
-    file.seek(SeekFrom::Start(0))?;
     Ok(())
 }

@@ -1,9 +1,7 @@
 //! Label files of other programs.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::table::Row;
 use delt_formats::*;
@@ -31,11 +29,10 @@ fn labels_without_the_bounds_of_their_epochs_are_refused() {
             .set_key_value_metadata(Some(vec![metadata]))
             .set_statistics_enabled(statistics)
             .build();
-        let schema = Arc::new(ViewRow::schema());
-        let batch = RecordBatch::try_new(schema.clone(), ViewRow::to_columns(std::slice::from_ref(view)));
+        let batch = ViewRow::to_batch(std::slice::from_ref(view));
         let file = std::fs::File::create(&path).unwrap();
-        let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
-        writer.write(&batch.unwrap()).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
         writer.close().unwrap();
         let read = LabelsReader::open(&path).and_then(|reader| reader.epoch(0));
         message(&read.expect_err("refused"), &path)

@@ -1,9 +1,7 @@
 //! Rows that cannot be, written and read.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::table::{Row, TableReader, TableWriter};
 use delt_formats::*;
@@ -70,7 +68,7 @@ fn logits_of_another_number_and_logits_that_are_no_numbers_are_refused() {
 
 /// Writes rows without checking them, as another program would.
 fn unchecked<R: Row>(path: &Path, kind: ArtifactKind, rows: &[R]) {
-    let batch = RecordBatch::try_new(Arc::new(R::schema()), R::to_columns(rows)).unwrap();
+    let batch = R::to_batch(rows);
     let entries = vec![KeyValue::new("delt".to_owned(), provenance(kind).to_metadata())];
     let properties = WriterProperties::builder().set_key_value_metadata(Some(entries)).build();
     let mut writer =
