@@ -30,9 +30,10 @@ impl WrongValue {
     }
 
     /// States the error for the given row of a file.
-    pub(crate) fn at(self, path: &Path, row: u64, kinds: &'static [ArtifactKind]) -> FormatError {
+    pub(crate) fn at(self, path: &Path, row: u64, kinds: &[ArtifactKind]) -> FormatError {
         let Self { column, found, expected } = self;
-        FormatError::Value { path: path.to_owned(), row, column, found, expected, kinds }
+        let problem = format!("row {row}, column `{column}`: found {found}, expected {expected}");
+        FormatError::unfit_of(path, kinds, problem)
     }
 }
 

@@ -1,14 +1,14 @@
 //! Everything that can be wrong with an artifact's file. Each message names the file, what was found, what was expected
 //! and what to do.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 use thiserror::Error;
 
-use crate::canonical::Digest;
-use crate::provenance::{ArtifactKind, METADATA_KEY};
+use crate::provenance::ArtifactKind;
 use crate::rgb_image::{MOST_ASPECT, MOST_RGB_BYTES};
 
 /// A result of this crate's file formats.
@@ -21,29 +21,20 @@ pub enum FormatError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
 
+    /// The file is not what it should be, in a way that no caller tells from another: worded where it is found.
+    #[error("{}: {problem}", .path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Found, expected, and what to do.
+        problem: String,
+    },
+
     /// A text meant as a digest is none.
     #[error("`{found}` is not a digest: expected 64 lower-case hex digits")]
     Digest {
         /// The text.
         found: String,
-    },
-
-    /// A file meant to be Parquet is something else.
-    #[error("{}: not a Parquet file: it does not begin with `PAR1`; {}", .path.display(), rerun(.kinds))]
-    NotParquet {
-        /// The file.
-        path: PathBuf,
-        /// The artifacts it may belong to.
-        kinds: &'static [ArtifactKind],
-    },
-
-    /// A Parquet file lost its end.
-    #[error("{}: cut off: its end is not a Parquet footer; {}", .path.display(), rerun(.kinds))]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// The artifacts it may belong to.
-        kinds: &'static [ArtifactKind],
     },
 
     /// The Parquet library refused.
@@ -64,15 +55,6 @@ pub enum FormatError {
         source: ArrowError,
     },
 
-    /// The file says nothing about its making.
-    #[error("{}: has no metadata key `{METADATA_KEY}`, so no stage of this workspace wrote it; {}", .path.display(), rerun(.kinds))]
-    NoProvenance {
-        /// The file.
-        path: PathBuf,
-        /// The artifacts it may belong to.
-        kinds: &'static [ArtifactKind],
-    },
-
     /// JSON in or beside the file does not have the fields it should.
     #[error("{}: its JSON is not what this build writes; check it with `delt-store verify` or make it again", .path.display())]
     Json {
@@ -80,28 +62,6 @@ pub enum FormatError {
         path: PathBuf,
         /// Why.
         source: serde_json::Error,
-    },
-
-    /// A checkpoint has other bytes than those that were kept.
-    #[error("{}: its content has digest {found}, expected {expected} as when it was kept", .path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-        /// Its digest.
-        found: Digest,
-        /// The digest it was kept with.
-        expected: Digest,
-    },
-
-    /// The file belongs to another artifact.
-    #[error("{}: belongs to artifact {found}, expected {}; give the file made by {}", .path.display(), names(.kinds), stages(.kinds))]
-    WrongArtifact {
-        /// The file.
-        path: PathBuf,
-        /// What it says it is.
-        found: ArtifactKind,
-        /// What it should be.
-        kinds: &'static [ArtifactKind],
     },
 
     /// The file was written by a build with another layout.
@@ -128,49 +88,8 @@ pub enum FormatError {
         expected: u32,
     },
 
-    /// A manifest's own content was changed.
-    #[error("{}: damaged: its content has digest {found}, expected {expected} as the file itself states; restore it from a copy or re-run {} with FORCE=1", .path.display(), .kind.stage())]
-    DamagedManifest {
-        /// The manifest.
-        path: PathBuf,
-        /// Its artifact.
-        kind: ArtifactKind,
-        /// The digest of what it holds.
-        found: Digest,
-        /// The digest it states.
-        expected: Digest,
-    },
-
-    /// Class names or their order differ.
-    #[error("{}: {}; re-run {} on the same dataset", .path.display(), class_difference(.found, .expected), .kind.stage())]
-    WrongClasses {
-        /// The file.
-        path: PathBuf,
-        /// Its artifact.
-        kind: ArtifactKind,
-        /// Its class list.
-        found: Vec<String>,
-        /// The class list needed.
-        expected: Vec<String>,
-    },
-
-    /// The file was made from another input.
-    #[error("{}: made from {}, expected {expected}; re-run {} on this {input}", .path.display(), input_found(.input, .found.as_ref()), .kind.stage())]
-    WrongInput {
-        /// The file.
-        path: PathBuf,
-        /// Its artifact.
-        kind: ArtifactKind,
-        /// The role of the input.
-        input: String,
-        /// The digest it names.
-        found: Option<Digest>,
-        /// The digest needed.
-        expected: Digest,
-    },
-
     /// A column is absent.
-    #[error("{}: has no column `{column}` ({expected}), found {}; {}", .path.display(), .found.join(", "), rerun(.kinds))]
+    #[error("{}: has no column `{column}` ({expected}), found {}; re-run {}", .path.display(), .found.join(", "), stages(.kinds))]
     MissingColumn {
         /// The file.
         path: PathBuf,
@@ -182,60 +101,6 @@ pub enum FormatError {
         found: Vec<String>,
         /// The artifacts it may belong to.
         kinds: &'static [ArtifactKind],
-    },
-
-    /// A column has another type.
-    #[error("{}: column `{column}` holds {found}, expected {expected}; {}", .path.display(), rerun(.kinds))]
-    WrongColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// The type found.
-        found: String,
-        /// The type needed.
-        expected: String,
-        /// The artifacts it may belong to.
-        kinds: &'static [ArtifactKind],
-    },
-
-    /// A value cannot be.
-    #[error("{}: row {row}, column `{column}`: found {found}, expected {expected}; {}", .path.display(), rerun(.kinds))]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The row, from 0.
-        row: u64,
-        /// The column.
-        column: &'static str,
-        /// The value found.
-        found: String,
-        /// What it should be.
-        expected: String,
-        /// The artifacts it may belong to.
-        kinds: &'static [ArtifactKind],
-    },
-
-    /// An epoch was asked for that the labels do not hold.
-    #[error("{}: has no epoch {epoch}, it holds {found} epochs; re-run relabel with more epochs", .path.display())]
-    NoEpoch {
-        /// The file.
-        path: PathBuf,
-        /// The epoch asked for.
-        epoch: u32,
-        /// How many epochs there are.
-        found: usize,
-    },
-
-    /// Views are handed over out of order.
-    #[error("{}: views of epoch {found} cannot follow epoch {last}: write each epoch once, in ascending order", .path.display())]
-    EpochOrder {
-        /// The file.
-        path: PathBuf,
-        /// The epoch handed over.
-        found: u32,
-        /// The epoch written last.
-        last: u32,
     },
 
     /// A CSV line cannot be read.
@@ -302,62 +167,24 @@ pub enum FormatError {
         /// Why.
         source: safetensors::SafeTensorError,
     },
-
-    /// A tensor has an element type the project has no use for.
-    #[error("{}: tensor `{tensor}` holds {found}, expected a float of 16 to 64 bits, an integer or bool; convert it", .path.display())]
-    TensorType {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its element type.
-        found: String,
-    },
-
-    /// A tensor's values do not fill its shape.
-    #[error("{}: tensor `{tensor}` of shape {shape:?} has {found} values, expected {expected}", .path.display())]
-    TensorSize {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Values found.
-        found: usize,
-        /// Values needed.
-        expected: usize,
-    },
 }
 
-fn names(kinds: &[ArtifactKind]) -> String {
-    kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+impl FormatError {
+    pub(crate) fn unfit(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Unfit { path: path.to_owned(), problem: problem.into() }
+    }
+
+    /// As [`Self::unfit`], of a file that is to be made again by a stage of one of these artifacts.
+    pub(crate) fn unfit_of(path: &Path, kinds: &[ArtifactKind], problem: impl Display) -> Self {
+        Self::unfit(path, format!("{problem}; re-run {}", stages(kinds)))
+    }
 }
 
-fn stages(kinds: &[ArtifactKind]) -> String {
+/// The stages that make such artifacts.
+pub(crate) fn stages(kinds: &[ArtifactKind]) -> String {
     let mut stages: Vec<&str> = kinds.iter().map(|kind| kind.stage()).collect();
     stages.dedup();
     stages.join(" or ")
-}
-
-fn rerun(kinds: &[ArtifactKind]) -> String {
-    format!("re-run {}", stages(kinds))
-}
-
-fn input_found(input: &str, found: Option<&Digest>) -> String {
-    found.map_or_else(|| format!("no {input} at all"), |digest| format!("{input} {digest}"))
-}
-
-/// Says in a few words how two class lists differ; a list of a thousand names helps nobody.
-fn class_difference(found: &[String], expected: &[String]) -> String {
-    if found.len() != expected.len() {
-        return format!("has {} classes, expected {}", found.len(), expected.len());
-    }
-    let first = found.iter().zip(expected).enumerate().find(|(_, (a, b))| a != b);
-    first.map_or_else(
-        || "has the expected classes".to_owned(),
-        |(index, (a, b))| format!("class {index} is `{a}`, expected `{b}`"),
-    )
 }
 
 /// A disk that refuses needs another answer than a file that is broken.

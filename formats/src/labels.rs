@@ -106,7 +106,11 @@ impl LabelsWriter {
     pub fn write_epoch(&mut self, views: &[ViewRow]) -> Result<()> {
         let Some(first) = views.first() else { return Ok(()) };
         if let Some(last) = self.last_epoch.filter(|last| first.epoch <= *last) {
-            return Err(FormatError::EpochOrder { path: self.path.clone(), found: first.epoch, last });
+            let problem = format!(
+                "views of epoch {} cannot follow epoch {last}: write each epoch once, in ascending order",
+                first.epoch
+            );
+            return Err(FormatError::unfit(&self.path, problem));
         }
         check_partners(views)
             .map_err(|(index, wrong)| wrong.at(&self.path, self.rows() + index as u64, ViewRow::KINDS))?;
@@ -225,10 +229,11 @@ impl LabelsReader {
     /// If the epoch is not stored, or its rows cannot be read.
     pub fn epoch(&self, epoch: u32) -> Result<Vec<ViewRow>> {
         let path = either!(&self.table, table => table.path());
-        let group = self.groups.get(&epoch).ok_or_else(|| FormatError::NoEpoch {
-            path: path.to_owned(),
-            epoch,
-            found: self.groups.len(),
+        let group = self.groups.get(&epoch).ok_or_else(|| {
+            let held = self.groups.len();
+            let problem =
+                format!("has no epoch {epoch}, it holds {held} epochs; re-run relabel with more epochs");
+            FormatError::unfit(path, problem)
         })?;
         let (first_row, views) = match &self.table {
             Layout::Whole(table) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::canonical::{Digest, readable_json};
 use crate::error::{FormatError, Result};
@@ -47,17 +47,6 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileEntry>,
     /// The digest of its content, see [`Manifest::new`]: what downstream keys are made of.
     pub digest: Digest,
-}
-
-/// What the content digest covers. Parquet and safetensors files state their own origin, so two ways to the same pixels
-/// are two inputs to the stages after them; the digest adds nothing of its own about the making.
-#[derive(Serialize)]
-struct Content<'a> {
-    artifact: ArtifactKind,
-    schema_version: u32,
-    classes: &'a [String],
-    facts: &'a Value,
-    files: &'a BTreeMap<String, FileEntry>,
 }
 
 /// The field that every format version has.
@@ -109,8 +98,13 @@ impl Manifest {
         let manifest: Self = serde_json::from_slice(text).map_err(unreadable)?;
         let found = content_digest(manifest.artifact, &manifest.provenance, &manifest.facts, &manifest.files);
         if found != manifest.digest {
-            let (path, kind, expected) = (path.to_owned(), manifest.artifact, manifest.digest);
-            return Err(FormatError::DamagedManifest { path, kind, found, expected });
+            let problem = format!(
+                "damaged: its content has digest {found}, expected {} as the file itself states; \
+                 restore it from a copy or re-run {} with FORCE=1",
+                manifest.digest,
+                manifest.artifact.stage()
+            );
+            return Err(FormatError::unfit(path, problem));
         }
         Ok(manifest)
     }
@@ -136,21 +130,27 @@ impl Manifest {
     }
 }
 
+/// What the content digest covers. Parquet and safetensors files state their own origin, so two ways to the same pixels
+/// are two inputs to the stages after them; the digest adds nothing of its own about the making.
 fn content_digest(
     artifact: ArtifactKind,
     provenance: &Provenance,
     facts: &Value,
     files: &BTreeMap<String, FileEntry>,
 ) -> Digest {
-    let (schema_version, classes) = (provenance.schema_version, provenance.classes.as_slice());
-    Digest::of_json(&Content { artifact, schema_version, classes, facts, files })
+    Digest::of_json(&json!({
+        "artifact": artifact,
+        "schema_version": provenance.schema_version,
+        "classes": provenance.classes,
+        "facts": facts,
+        "files": files,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dataset::DatasetFacts;
-    use serde_json::json;
 
     fn manifest(seed: u64, facts: Value) -> Manifest {
         let classes = vec!["cat".to_owned()];

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::canonical::{Digest, canonical_json};
 use crate::error::{FormatError, Result};
 
-/// What identifies an artifact before it is made, see [`key_of`].
+/// What identifies an artifact before it is made, see [`Provenance::key`].
 pub type Key = Digest;
 
 /// The first part of names under which stages remember what a source of images or weights held. They help to find an
@@ -19,18 +19,6 @@ pub const SOURCES: &str = "sources";
 
 /// The Parquet or safetensors metadata key which holds the canonical JSON of a [`Provenance`].
 pub const METADATA_KEY: &str = "delt";
-
-/// The key of an artifact: the digest of the canonical JSON of all it depends on.
-pub fn key_of(stage: &str, algorithm_version: u32, config: &Value, inputs: &BTreeMap<String, Digest>) -> Key {
-    #[derive(Serialize)]
-    struct Parts<'a> {
-        stage: &'a str,
-        algorithm_version: u32,
-        config: &'a Value,
-        inputs: &'a BTreeMap<String, Digest>,
-    }
-    Digest::of_json(&Parts { stage, algorithm_version, config, inputs })
-}
 
 /// The artifacts, in pipeline order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -114,18 +102,8 @@ impl ArtifactKind {
 
     /// The schema version this build writes and reads; raised whenever the meaning of a column or field changes.
     pub fn schema_version(self) -> u32 {
-        match self {
-            Self::Dataset
-            | Self::Teacher
-            | Self::Scores
-            | Self::Initial
-            | Self::Synthetic
-            | Self::Labels
-            | Self::Evaluation
-            | Self::ScoresPart
-            | Self::SyntheticPart
-            | Self::LabelsPart => 1,
-        }
+        // so far none of them was ever raised
+        1
     }
 }
 
@@ -176,16 +154,21 @@ impl Provenance {
         Self { artifact, schema_version, producer, algorithm_version, classes, config, seed, inputs }
     }
 
-    /// The key under which the store holds what is made by this and from these inputs. The classes are not part of it: they
+    /// The key under which the store holds what is made by this and from these inputs: the digest of the canonical JSON of all it
+    /// depends on. The classes are not part of it: they
     /// come of the inputs.
     pub fn key(&self) -> Key {
-        let config = json!({
-            "artifact": self.artifact,
-            "schema": self.schema_version,
-            "seed": self.seed,
-            "stage": self.config,
-        });
-        key_of(&self.producer, self.algorithm_version, &config, &self.inputs)
+        Digest::of_json(&json!({
+            "stage": self.producer,
+            "algorithm_version": self.algorithm_version,
+            "config": {
+                "artifact": self.artifact,
+                "schema": self.schema_version,
+                "seed": self.seed,
+                "stage": self.config,
+            },
+            "inputs": self.inputs,
+        }))
     }
 
     /// The metadata value that stands under [`METADATA_KEY`].
@@ -219,8 +202,8 @@ impl Provenance {
         if self.classes == classes {
             return Ok(());
         }
-        let (found, expected) = (self.classes.clone(), classes.to_vec());
-        Err(FormatError::WrongClasses { path: path.to_owned(), kind: self.artifact, found, expected })
+        let (difference, stage) = (class_difference(&self.classes, classes), self.artifact.stage());
+        Err(FormatError::unfit(path, format!("{difference}; re-run {stage} on the same dataset")))
     }
 
     /// Refuses a file which was not made from the given content of the input called `input`.
@@ -233,13 +216,19 @@ impl Provenance {
         if found == Some(expected) {
             return Ok(());
         }
-        Err(FormatError::WrongInput {
-            path: path.to_owned(),
-            kind: self.artifact,
-            input: input.to_owned(),
-            found: found.cloned(),
-            expected: expected.clone(),
-        })
+        let found = found.map_or_else(|| format!("no {input} at all"), |digest| format!("{input} {digest}"));
+        let stage = self.artifact.stage();
+        let problem = format!("made from {found}, expected {expected}; re-run {stage} on this {input}");
+        Err(FormatError::unfit(path, problem))
+    }
+}
+
+/// Says in a few words how two class lists differ; a list of a thousand names helps nobody.
+fn class_difference(found: &[String], expected: &[String]) -> String {
+    let first = found.iter().zip(expected).enumerate().find(|(_, (a, b))| a != b);
+    match first.filter(|_| found.len() == expected.len()) {
+        Some((index, (a, b))) => format!("class {index} is `{a}`, expected `{b}`"),
+        None => format!("has {} classes, expected {}", found.len(), expected.len()),
     }
 }
 

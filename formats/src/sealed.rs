@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::canonical::{Digest, canonical_json};
@@ -64,12 +64,18 @@ fn place(beside: &Path, path: &Path, is_synced: bool) -> Result<()> {
 /// If it has other bytes than it was sealed with, or cannot be read.
 pub fn verify(path: &Path) -> Result<()> {
     let expected = digests(path)?;
-    let Some(newest) = expected.first() else { return Ok(()) };
+    if expected.is_empty() { Ok(()) } else { expect(path, &expected) }
+}
+
+/// Refuses a file that has none of these digests, of which the first is the newest.
+fn expect(path: &Path, expected: &[Digest]) -> Result<()> {
     let found = Digest::of_file(path)?;
     if expected.contains(&found) {
         return Ok(());
     }
-    Err(FormatError::Changed { path: path.to_owned(), found, expected: newest.clone() })
+    let newest = &expected[0];
+    let problem = format!("its content has digest {found}, expected {newest} as when it was kept");
+    Err(FormatError::unfit(path, problem))
 }
 
 /// Removes a sealed file, if it is there, and its digests.
@@ -80,7 +86,7 @@ pub fn verify(path: &Path) -> Result<()> {
 pub fn remove(path: &Path) -> Result<()> {
     for path in [path.to_owned(), with_ending(path, ".blake3")] {
         match fs_err::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
@@ -90,15 +96,19 @@ pub fn remove(path: &Path) -> Result<()> {
 /// The digests that a file may have, the newest first; none if none were kept. A line that is no digest counts as one that
 /// no file has.
 fn digests(path: &Path) -> Result<Vec<Digest>> {
-    let text = match fs_err::read(with_ending(path, ".blake3")) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(text) = read_if_there(&with_ending(path, ".blake3"))? else { return Ok(Vec::new()) };
     let text = String::from_utf8_lossy(&text).into_owned();
     let found: Vec<Digest> = text.lines().filter_map(|line| line.parse().ok()).collect();
     // a list that was cut to nothing is not a list that was never there
     Ok(if found.is_empty() { vec![Digest::of_bytes(text.as_bytes())] } else { found })
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs_err::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -130,19 +140,11 @@ pub fn seal_folder(dir: &Path) -> Result<()> {
 /// The first file that is missing or has other bytes than it was sealed with.
 pub fn verify_folder(dir: &Path) -> Result<()> {
     let path = dir.join(FOLDER_FILE);
-    let text = match fs_err::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(text) = read_if_there(&path)? else { return Ok(()) };
     let digests: BTreeMap<String, Digest> =
         serde_json::from_slice(&text).map_err(|source| FormatError::Json { path, source })?;
     for (name, expected) in digests {
-        let path = dir.join(name);
-        let found = Digest::of_file(&path)?;
-        if found != expected {
-            return Err(FormatError::Changed { path, found, expected });
-        }
+        expect(&dir.join(name), &[expected])?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 pub use self::reader::{Rows, TableReader};
 use crate::canonical::canonical_json;
 use crate::columns::{Column, Columns, WrongValue};
-use crate::error::{FormatError, Result};
+use crate::error::{FormatError, Result, stages};
 use crate::provenance::{ArtifactKind, METADATA_KEY, Provenance};
 
 /// The metadata key under which Hugging Face's `datasets` looks for features.
@@ -228,7 +228,10 @@ fn check_kind<R: Row>(path: &Path, provenance: &Provenance) -> Result<()> {
     if R::KINDS.contains(&found) {
         return Ok(());
     }
-    Err(FormatError::WrongArtifact { path: path.to_owned(), found, kinds: R::KINDS })
+    let kinds: Vec<&str> = R::KINDS.iter().map(|kind| kind.dir()).collect();
+    let (expected, stages) = (kinds.join(" or "), stages(R::KINDS));
+    let problem = format!("belongs to artifact {found}, expected {expected}; give the file made by {stages}");
+    Err(FormatError::unfit(path, problem))
 }
 
 #[cfg(test)]

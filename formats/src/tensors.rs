@@ -87,13 +87,10 @@ pub fn write_safetensors(
     for NamedTensor { name, shape, values } in tensors {
         let expected: usize = shape.iter().product();
         if values.len() != expected {
-            return Err(FormatError::TensorSize {
-                path: path.to_owned(),
-                tensor: name.clone(),
-                shape: shape.clone(),
-                found: values.len(),
-                expected,
-            });
+            let found = values.len();
+            let problem =
+                format!("tensor `{name}` of shape {shape:?} has {found} values, expected {expected}");
+            return Err(FormatError::unfit(path, problem));
         }
     }
     let metadata =
@@ -120,8 +117,11 @@ pub fn read_safetensors(path: impl AsRef<Path>) -> Result<(Vec<NamedTensor>, Opt
     let mut tensors = Vec::with_capacity(file.len());
     for (name, tensor) in file.tensors() {
         let Some(values) = values_of(tensor.dtype(), tensor.data()) else {
-            let found = format!("{:?}", tensor.dtype());
-            return Err(FormatError::TensorType { path: path.to_owned(), tensor: name, found });
+            let problem = format!(
+                "tensor `{name}` holds {:?}, expected a float of 16 to 64 bits, an integer or bool; convert it",
+                tensor.dtype()
+            );
+            return Err(FormatError::unfit(path, problem));
         };
         tensors.push(NamedTensor { name, shape: tensor.shape().to_vec(), values });
     }

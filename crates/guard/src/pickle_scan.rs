@@ -3,7 +3,7 @@
 //! A few bytes of a pickle can ask for the same object a million times. The reader bounds most of that, but not how often
 //! names are repeated and how many small objects there are; both are bounded here.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 
 /// Operations of all pickles of a file: a network of a thousand tensors has about thirty thousand.
 const MOST_OPERATIONS: u64 = 2_000_000;
@@ -11,6 +11,8 @@ const MOST_OPERATIONS: u64 = 2_000_000;
 const MOST_REPEATED_BYTES: u64 = 1 << 30;
 /// A checkpoint from before PyTorch 1.6 begins with so many pickles, newer ones have one.
 const MOST_PICKLES: u32 = 5;
+/// Operations without text or number, of those that are characters.
+const BARE: &[u8] = b"(.012NRbdltsa)]}euQ";
 
 /// Looks through the pickles at the start of `input`, to their end or to what is no pickle any more: the reader stops there too.
 /// Gives what is asked for, where that is too much.
@@ -21,7 +23,12 @@ const MOST_PICKLES: u32 = 5;
 pub(crate) fn too_much(input: &mut impl BufRead) -> io::Result<Option<String>> {
     let (mut operations, mut longest, mut pickles) = (0_u64, 0_u64, 0);
     while pickles < MOST_PICKLES {
-        let Some((operation, text)) = step(input)? else { break };
+        let (operation, text) = match step(input) {
+            Ok(Some(step)) => step,
+            Ok(None) => break,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(error),
+        };
         operations += 1;
         longest = longest.max(text);
         if operations > MOST_OPERATIONS {
@@ -35,89 +42,61 @@ pub(crate) fn too_much(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// The next operation and the bytes of its text; none at the end, and at what is no operation.
+/// The next operation and the bytes of its text; none at what is no operation, and the error of an early end at the end.
 fn step(input: &mut impl BufRead) -> io::Result<Option<(u8, u64)>> {
-    let Some([operation]) = exactly(input)? else { return Ok(None) };
-    let bytes = match operation {
+    let [operation] = exactly(input)?;
+    let text = match operation {
         b'K' | b'h' | b'q' | 0x80 | 0x82 => skip(input, 1)?,
         b'M' | 0x83 => skip(input, 2)?,
         b'J' | b'j' | b'r' | 0x84 => skip(input, 4)?,
         b'G' | 0x95 => skip(input, 8)?,
-        b'U' | b'C' | 0x8a | 0x8c => match exactly(input)? {
-            Some([length]) => skip(input, u64::from(length))?,
-            None => None,
-        },
-        b'T' | b'X' | b'B' | 0x8b => match exactly(input)? {
-            Some(length) => skip(input, u64::from(u32::from_le_bytes(length)))?,
-            None => None,
-        },
-        0x8d | 0x8e | 0x96 => match exactly(input)? {
-            Some(length) => skip(input, u64::from_le_bytes(length))?,
-            None => None,
-        },
+        b'U' | b'C' | 0x8a | 0x8c => {
+            let length = u8::from_le_bytes(exactly(input)?);
+            skip(input, length.into())?
+        }
+        b'T' | b'X' | b'B' | 0x8b => {
+            let length = u32::from_le_bytes(exactly(input)?);
+            skip(input, length.into())?
+        }
+        0x8d | 0x8e | 0x96 => {
+            let length = u64::from_le_bytes(exactly(input)?);
+            skip(input, length)?
+        }
         b'I' | b'L' | b'F' | b'V' | b'g' | b'p' | b'P' => line(input)?,
-        b'c' => match (line(input)?, line(input)?) {
-            (Some(module), Some(name)) => Some(module + name),
-            _ => None,
-        },
-        b'('
-        | b'.'
-        | b'0'
-        | b'1'
-        | b'2'
-        | b'N'
-        | b'R'
-        | b'b'
-        | b'd'
-        | b'l'
-        | b't'
-        | b's'
-        | b'a'
-        | b')'
-        | b']'
-        | b'}'
-        | b'e'
-        | b'u'
-        | b'Q'
-        | 0x81
-        | 0x85..=0x89
-        | 0x8f..=0x94
-        | 0x97
-        | 0x98 => Some(0),
-        _ => None,
+        b'c' => line(input)? + line(input)?,
+        0x81 | 0x85..=0x89 | 0x8f..=0x94 | 0x97 | 0x98 => 0,
+        _ if BARE.contains(&operation) => 0,
+        _ => return Ok(None),
     };
-    Ok(bytes.map(|bytes| (operation, bytes)))
+    Ok(Some((operation, text)))
 }
 
-fn exactly<const N: usize>(input: &mut impl BufRead) -> io::Result<Option<[u8; N]>> {
+fn exactly<const N: usize>(input: &mut impl BufRead) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    match input.read_exact(&mut bytes) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
-/// Steps over so many bytes; none if there are fewer.
-fn skip(input: &mut impl BufRead, bytes: u64) -> io::Result<Option<u64>> {
+/// Steps over so many bytes.
+fn skip(input: &mut impl BufRead, bytes: u64) -> io::Result<u64> {
     let skipped = io::copy(&mut input.by_ref().take(bytes), &mut io::sink())?;
-    Ok((skipped == bytes).then_some(bytes))
+    if skipped == bytes { Ok(bytes) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Steps over a line.
-fn line(input: &mut impl BufRead) -> io::Result<Option<u64>> {
+fn line(input: &mut impl BufRead) -> io::Result<u64> {
     let mut bytes = 0;
     loop {
         let ahead = input.fill_buf()?;
         if ahead.is_empty() {
-            return Ok(None);
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         let end = ahead.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(ahead.len(), |end| end + 1);
         input.consume(taken);
         bytes += taken as u64;
         if end.is_some() {
-            return Ok(Some(bytes));
+            return Ok(bytes);
         }
     }
 }

@@ -51,30 +51,13 @@ pub enum ImagesError {
         source: arrow::error::ArrowError,
     },
 
-    /// A column is absent.
-    #[error("{}: has no column `{column}`, found {}; correct `{key}`", .path.display(), .found.join(", "))]
-    MissingColumn {
+    /// A column that is absent, or of a type that cannot be used.
+    #[error("{}: {problem}; correct `{key}`", .path.display())]
+    Column {
         /// The file.
         path: PathBuf,
-        /// The column looked for.
-        column: String,
-        /// The columns there are.
-        found: Vec<String>,
-        /// The key of the pipeline that names the column.
-        key: &'static str,
-    },
-
-    /// A column has a type that cannot be used.
-    #[error("{}: column `{column}` holds {found}, expected {expected}; correct `{key}`", .path.display())]
-    WrongColumn {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// Its type.
-        found: String,
-        /// The types that can be used.
-        expected: &'static str,
+        /// Found and expected.
+        problem: String,
         /// The key of the pipeline that names the column.
         key: &'static str,
     },
@@ -113,15 +96,10 @@ impl ImagesError {
 
     /// The same complaint about a column, where another key of the pipeline decides over it.
     #[must_use]
-    pub fn with_key(self, key: &'static str) -> Self {
-        match self {
-            Self::MissingColumn { path, column, found, .. } => {
-                Self::MissingColumn { path, column, found, key }
-            }
-            Self::WrongColumn { path, column, found, expected, .. } => {
-                Self::WrongColumn { path, column, found, expected, key }
-            }
-            other => other,
+    pub fn with_key(mut self, new: &'static str) -> Self {
+        if let Self::Column { key, .. } = &mut self {
+            *key = new;
         }
+        self
     }
 }

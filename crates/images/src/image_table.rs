@@ -148,35 +148,28 @@ fn arrow_error(path: &Path) -> impl FnOnce(arrow::error::ArrowError) -> ImagesEr
 }
 
 fn check_columns(schema: &Schema, path: &Path, columns: &Columns) -> Result<()> {
+    let wrong = |problem, key| ImagesError::Column { path: path.to_path_buf(), problem, key };
     let kind = |column: &str, key| {
-        let field = schema.fields().iter().find(|field| field.name() == column);
-        field.map(|field| field.data_type().clone()).ok_or_else(|| ImagesError::MissingColumn {
-            path: path.to_path_buf(),
-            column: column.to_owned(),
-            found: schema.fields().iter().map(|field| field.name().clone()).collect(),
-            key,
-        })
-    };
-    let wrong = |column: &str, found: &DataType, expected, key| ImagesError::WrongColumn {
-        path: path.to_path_buf(),
-        column: column.to_owned(),
-        found: found.to_string(),
-        expected,
-        key,
+        let names = || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
+        let absent = || wrong(format!("has no column `{column}`, found {}", names().join(", ")), key);
+        schema.column_with_name(column).map(|(_, field)| field.data_type()).ok_or_else(absent)
     };
     let image = kind(&columns.image, IMAGE_KEY)?;
-    let bytes = match &image {
+    let bytes = match image {
         DataType::Struct(fields) => {
             fields.iter().find(|field| field.name() == "bytes").map(|field| field.data_type())
         }
         plain => Some(plain),
     };
     if !matches!(bytes, Some(DataType::Binary | DataType::LargeBinary | DataType::BinaryView)) {
-        return Err(wrong(&columns.image, &image, "a struct with binary `bytes`, or binary", IMAGE_KEY));
+        let expected = "a struct with binary `bytes`, or binary";
+        let problem = format!("column `{}` holds {image}, expected {expected}", columns.image);
+        return Err(wrong(problem, IMAGE_KEY));
     }
     let label = kind(&columns.label, LABEL_KEY)?;
     if !label.is_integer() {
-        return Err(wrong(&columns.label, &label, "integers", LABEL_KEY));
+        let problem = format!("column `{}` holds {label}, expected integers", columns.label);
+        return Err(wrong(problem, LABEL_KEY));
     }
     Ok(())
 }

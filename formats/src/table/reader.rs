@@ -49,7 +49,11 @@ impl<R: Row> TableReader<R> {
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         let text = entries
             .and_then(|entries| entries.iter().find(|entry| entry.key == METADATA_KEY)?.value.as_deref())
-            .ok_or_else(|| FormatError::NoProvenance { path: path.clone(), kinds: R::KINDS })?;
+            .ok_or_else(|| {
+                let problem =
+                    format!("has no metadata key `{METADATA_KEY}`, so no stage of this workspace wrote it");
+                FormatError::unfit_of(&path, R::KINDS, problem)
+            })?;
         let provenance = Provenance::from_metadata(&path, text)?;
         check_kind::<R>(&path, &provenance)?;
         check_schema::<R>(&path, metadata.schema())?;
@@ -211,15 +215,15 @@ pub(super) fn read_rows(footer: &ParquetMetaData, most: usize, bytes: usize) -> 
 
 fn check_schema<R: Row>(path: &Path, found: &Schema) -> Result<()> {
     for field in R::schema().fields() {
-        let (path, column, kinds) = (path.to_owned(), field.name().clone(), R::KINDS);
-        let expected = field.data_type().to_string();
-        let Some((_, there)) = found.column_with_name(&column) else {
+        let (column, expected) = (field.name(), field.data_type());
+        let Some((_, there)) = found.column_with_name(column) else {
+            let (path, column, expected) = (path.to_owned(), column.clone(), expected.to_string());
             let found = found.fields().iter().map(|field| field.name().clone()).collect();
-            return Err(FormatError::MissingColumn { path, column, expected, found, kinds });
+            return Err(FormatError::MissingColumn { path, column, expected, found, kinds: R::KINDS });
         };
-        if !same_type(there.data_type(), field.data_type()) {
-            let found = there.data_type().to_string();
-            return Err(FormatError::WrongColumn { path, column, found, expected, kinds });
+        if !same_type(there.data_type(), expected) {
+            let problem = format!("column `{column}` holds {}, expected {expected}", there.data_type());
+            return Err(FormatError::unfit_of(path, R::KINDS, problem));
         }
     }
     Ok(())
@@ -233,7 +237,11 @@ fn check_marks<R: Row>(path: &Path, file: &mut fs_err::File) -> Result<()> {
         file.read_exact(&mut head)?;
     }
     if head != PARQUET_MARK {
-        return Err(FormatError::NotParquet { path: path.to_owned(), kinds: R::KINDS });
+        return Err(FormatError::unfit_of(
+            path,
+            R::KINDS,
+            "not a Parquet file: it does not begin with `PAR1`",
+        ));
     }
     if length >= 12 {
         file.seek(SeekFrom::End(-8))?;
@@ -244,7 +252,7 @@ fn check_marks<R: Row>(path: &Path, file: &mut fs_err::File) -> Result<()> {
         _ => false,
     };
     if !is_whole {
-        return Err(FormatError::Truncated { path: path.to_owned(), kinds: R::KINDS });
+        return Err(FormatError::unfit_of(path, R::KINDS, "cut off: its end is not a Parquet footer"));
     }
     Ok(())
 }
