@@ -71,30 +71,22 @@ macro_rules! either {
 }
 
 impl LabelsWriter {
-    /// Creates the file with whole logits, over any that is there.
+    /// Creates the file, over any that is there: with whole logits, or in the packed layout where a packing is given.
     ///
     /// # Errors
     ///
     /// If the provenance is not of labels, or the file cannot be created.
-    pub fn create(path: impl AsRef<Path>, provenance: &Provenance) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let table = Layout::Whole(TableWriter::create(&path, provenance)?);
-        Ok(Self { table, packing: LabelPacking::FULL, path, last_epoch: None })
-    }
-
-    /// Creates the file in the packed layout, over any that is there.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::create`].
-    pub fn create_packed(
+    pub fn create(
         path: impl AsRef<Path>,
         provenance: &Provenance,
-        packing: LabelPacking,
+        packing: Option<LabelPacking>,
     ) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let table = Layout::Packed(TableWriter::create(&path, provenance)?);
-        Ok(Self { table, packing, path, last_epoch: None })
+        let table = match packing {
+            None => Layout::Whole(TableWriter::create(&path, provenance)?),
+            Some(_) => Layout::Packed(TableWriter::create(&path, provenance)?),
+        };
+        Ok(Self { table, packing: packing.unwrap_or(LabelPacking::FULL), path, last_epoch: None })
     }
 
     /// Adds the views of one epoch, which become one row group. Epochs come in ascending order and may begin anywhere, so

@@ -102,7 +102,7 @@ impl ArtifactKind {
 
     /// The schema version this build writes and reads; raised whenever the meaning of a column or field changes.
     pub fn schema_version(self) -> u32 {
-        // so far none of them was ever raised
+        // none was raised so far
         1
     }
 }
@@ -154,9 +154,8 @@ impl Provenance {
         Self { artifact, schema_version, producer, algorithm_version, classes, config, seed, inputs }
     }
 
-    /// The key under which the store holds what is made by this and from these inputs: the digest of the canonical JSON of all it
-    /// depends on. The classes are not part of it: they
-    /// come of the inputs.
+    /// The key under which the store holds what is made by this and from these inputs: the digest of the canonical JSON of all
+    /// it depends on. The classes are not part of it: they come of the inputs.
     pub fn key(&self) -> Key {
         Digest::of_json(&json!({
             "stage": self.producer,

@@ -64,11 +64,11 @@ fn place(beside: &Path, path: &Path, is_synced: bool) -> Result<()> {
 /// If it has other bytes than it was sealed with, or cannot be read.
 pub fn verify(path: &Path) -> Result<()> {
     let expected = digests(path)?;
-    if expected.is_empty() { Ok(()) } else { expect(path, &expected) }
+    if expected.is_empty() { Ok(()) } else { expect_any(path, &expected) }
 }
 
 /// Refuses a file that has none of these digests, of which the first is the newest.
-fn expect(path: &Path, expected: &[Digest]) -> Result<()> {
+fn expect_any(path: &Path, expected: &[Digest]) -> Result<()> {
     let found = Digest::of_file(path)?;
     if expected.contains(&found) {
         return Ok(());
@@ -144,7 +144,7 @@ pub fn verify_folder(dir: &Path) -> Result<()> {
     let digests: BTreeMap<String, Digest> =
         serde_json::from_slice(&text).map_err(|source| FormatError::Json { path, source })?;
     for (name, expected) in digests {
-        expect(&dir.join(name), &[expected])?;
+        expect_any(&dir.join(name), &[expected])?;
     }
     Ok(())
 }

@@ -151,7 +151,7 @@ fn epoch(number: u32) -> Vec<ViewRow> {
 }
 
 fn write_labels(path: &Path, epochs: &[u32]) {
-    let mut writer = LabelsWriter::create(path, &provenance(ArtifactKind::Labels)).unwrap();
+    let mut writer = LabelsWriter::create(path, &provenance(ArtifactKind::Labels), None).unwrap();
     for number in epochs {
         writer.write_epoch(&epoch(*number)).unwrap();
     }
@@ -192,7 +192,7 @@ fn packed_labels_give_whole_logits_and_the_order_of_patches() {
     ] {
         let packing = LabelPacking { keep, bits };
         let mut writer =
-            LabelsWriter::create_packed(&path, &provenance(ArtifactKind::Labels), packing).unwrap();
+            LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), Some(packing)).unwrap();
         let views = shuffled(epoch(0));
         writer.write_epoch(&views).unwrap();
         writer.finish().unwrap();
@@ -260,11 +260,7 @@ fn write_hundred_classes(path: &Path, views: &[ViewRow], packing: Option<LabelPa
     let kind = ArtifactKind::Labels;
     let provenance =
         Provenance::new(kind, kind.stage(), 2, classes, serde_json::json!({}), 0, BTreeMap::new());
-    let mut writer = match packing {
-        None => LabelsWriter::create(path, &provenance),
-        Some(packing) => LabelsWriter::create_packed(path, &provenance, packing),
-    }
-    .unwrap();
+    let mut writer = LabelsWriter::create(path, &provenance, packing).unwrap();
     writer.write_epoch(views).unwrap();
     writer.finish().unwrap();
 }
@@ -280,7 +276,7 @@ fn patches_in_another_order_need_the_packed_layout() {
     let path = dir.path().join("labels.parquet");
     let mut views = epoch(0);
     views[3].patch_order = vec![1, 0, 2, 3];
-    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels)).unwrap();
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), None).unwrap();
     assert_eq!(
         writer.write_epoch(&views).unwrap_err().to_string(),
         format!(
@@ -291,7 +287,7 @@ fn patches_in_another_order_need_the_packed_layout() {
     );
     views[3].patch_order = vec![1, 0, 2, 2];
     let packing = LabelPacking::FULL;
-    let mut writer = LabelsWriter::create_packed(&path, &provenance(ArtifactKind::Labels), packing).unwrap();
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), Some(packing)).unwrap();
     assert_eq!(
         writer.write_epoch(&views).unwrap_err().to_string(),
         format!(
@@ -307,7 +303,7 @@ fn labels_put_together_from_checkpoints_of_single_epochs_have_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, joined) = (dir.path().join("whole.parquet"), dir.path().join("joined.parquet"));
     write_labels(&whole, &[0, 1]);
-    let mut writer = LabelsWriter::create(&joined, &provenance(ArtifactKind::Labels)).unwrap();
+    let mut writer = LabelsWriter::create(&joined, &provenance(ArtifactKind::Labels), None).unwrap();
     for number in [0, 1] {
         let part = dir.path().join(format!("{number}.parquet"));
         write_labels(&part, &[number]);
@@ -321,7 +317,7 @@ fn labels_put_together_from_checkpoints_of_single_epochs_have_the_same_bytes() {
 fn epochs_out_of_order_and_mixed_epochs_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("labels.parquet");
-    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels)).unwrap();
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), None).unwrap();
     writer.write_epoch(&epoch(4)).unwrap();
     assert_eq!(
         writer.write_epoch(&epoch(4)).unwrap_err().to_string(),

@@ -148,7 +148,7 @@ fn labels() {
     }
     let path = delt_fuzz::file("seed", b"");
     let packing = LabelPacking { keep: Keep::TopK(2), bits: 8 };
-    let mut writer = LabelsWriter::create_packed(&path, &provenance(ArtifactKind::Labels), packing).unwrap();
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), Some(packing)).unwrap();
     for number in 0..2 {
         let mut rows = epoch(number);
         rows.iter_mut().for_each(|row| row.patch_order = vec![3, 1, 0, 2]);

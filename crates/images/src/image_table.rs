@@ -78,12 +78,7 @@ pub fn visit<R: ChunkReader + 'static, E: From<ImagesError>>(
     classes: usize,
     visitor: &mut dyn FnMut(Row) -> Result<ControlFlow<()>, E>,
 ) -> Result<ControlFlow<()>, E> {
-    let builder = pages::open(input).map_err(parquet_error(path))?;
-    let mask =
-        ProjectionMask::columns(builder.parquet_schema(), [columns.image.as_str(), columns.label.as_str()]);
-    let claimed = rows_of(builder.metadata());
-    let batches =
-        Batches::of(builder.with_projection(mask).with_batch_size(ROWS)).map_err(parquet_error(path))?;
+    let (batches, claimed) = batches(input, path, &[&columns.image, &columns.label])?;
     let mut index = 0;
     for batch in batches {
         let rows = decode(&batch.map_err(arrow_error(path))?, path, columns, classes, index)?;
@@ -108,10 +103,7 @@ pub fn labels<R: ChunkReader + 'static>(
     columns: &Columns,
     classes: usize,
 ) -> Result<Vec<u32>> {
-    let builder = pages::open(input).map_err(parquet_error(path))?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), [columns.label.as_str()]);
-    let claimed = rows_of(builder.metadata());
-    let batches = Batches::of(builder.with_projection(mask)).map_err(parquet_error(path))?;
+    let (batches, claimed) = batches(input, path, &[&columns.label])?;
     let mut labels = Vec::new();
     for batch in batches {
         let batch = batch.map_err(arrow_error(path))?;
@@ -122,6 +114,15 @@ pub fn labels<R: ChunkReader + 'static>(
     }
     check_rows(path, labels.len() as u64, claimed)?;
     Ok(labels)
+}
+
+/// The given columns in batches, and how many rows the footer claims.
+fn batches<R: ChunkReader + 'static>(input: R, path: &Path, columns: &[&str]) -> Result<(Batches, u64)> {
+    let builder = pages::open(input).map_err(parquet_error(path))?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let claimed = rows_of(builder.metadata());
+    let batches = Batches::of(builder.with_projection(mask).with_batch_size(ROWS));
+    Ok((batches.map_err(parquet_error(path))?, claimed))
 }
 
 fn rows_of(metadata: &ParquetMetaData) -> u64 {

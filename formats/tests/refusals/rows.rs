@@ -49,7 +49,7 @@ fn rows_that_cannot_be_are_refused_when_written() {
 fn logits_of_another_number_and_logits_that_are_no_numbers_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("labels.parquet");
-    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels)).unwrap();
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), None).unwrap();
     let mut refused = |logits: &[f32]| {
         let logits = logits.iter().map(|logit| f16::from_f32(*logit)).collect();
         let view = ViewRow { logits, ..view() };
@@ -146,7 +146,7 @@ fn a_partner_outside_its_batch_is_named() {
             path.display()
         )
     );
-    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels)).unwrap();
+    let mut writer = LabelsWriter::create(&path, &provenance(ArtifactKind::Labels), None).unwrap();
     assert_eq!(writer.write_epoch(&views).unwrap_err().to_string(), read);
 }
 

@@ -49,7 +49,7 @@ fn recipe() -> Evaluate {
 fn labels(folder: &Path, (images, batch): (u32, u32), classes: usize) -> LabelsReader {
     let path = folder.join("labels.parquet");
     let mut writer =
-        LabelsWriter::create(&path, &provenance(ArtifactKind::Labels, classes)).expect("created");
+        LabelsWriter::create(&path, &provenance(ArtifactKind::Labels, classes), None).expect("created");
     for epoch in 0..2 {
         let view = |image_id: u32| ViewRow {
             epoch,

@@ -186,10 +186,7 @@ fn create(
     provenance: &Provenance,
     packing: LabelPacking,
 ) -> Result<LabelsWriter, FormatError> {
-    match relabel.is_packed() {
-        true => LabelsWriter::create_packed(path, provenance, packing),
-        false => LabelsWriter::create(path, provenance),
-    }
+    LabelsWriter::create(path, provenance, relabel.is_packed().then_some(packing))
 }
 
 /// Refuses logits that labels cannot hold; f16 ends at 65504.
