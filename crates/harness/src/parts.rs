@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::args::Args;
 use crate::session::{Made, Session, Work};
+use delt_pipeline::config::Invalid;
 use delt_pipeline::plan::{self, Plan, Stage};
 use delt_pipeline::yaml::YamlError;
 
@@ -85,10 +86,8 @@ const SHARDED: [&str; 3] = [plan::INIT_SELECT.name, plan::DELT_SYNTHESIZE.name, 
 
 /// Refuses shards where there is nothing to split, and a shard that is none of them.
 pub(crate) fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {
-    let refused = |place: &str, problem: String| {
-        let (origin, place) = ("command line".to_owned(), place.to_owned());
-        Err(YamlError::Value { origin, place, problem })
-    };
+    let refused =
+        |place, problem: String| Err(YamlError::of_key("command line", &Invalid::new(place, problem)));
     match (args.shards, args.shard) {
         (Some(_), _) if !SHARDED.contains(&stage.name) => refused(
             "--shards",

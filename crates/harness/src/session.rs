@@ -80,9 +80,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 /// that one is not there.
 fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), YamlError> {
     for Branch { name, pipeline, .. } in branches {
-        let Err(Invalid { place, problem }) = pipeline.check_files() else { continue };
-        let origin = format!("{} (branch {name})", args.pipeline.display());
-        let error = YamlError::Value { origin, place, problem };
+        let Err(invalid) = pipeline.check_files() else { continue };
+        let error = YamlError::of_key(format!("{} (branch {name})", args.pipeline.display()), &invalid);
         if !args.dry_run {
             return Err(error);
         }
@@ -105,12 +104,8 @@ impl Session {
         let known = known.join(", ");
         let is_named = |b: &Branch, name: &String| name == &b.name || name == &b.group;
         if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| !is_named(b, name))) {
-            return Err(YamlError::Value {
-                origin: args.pipeline.display().to_string(),
-                place: "branches".into(),
-                problem: format!("no branch `{unknown}`; there are: {known}"),
-            }
-            .into());
+            let invalid = Invalid::new("branches", format!("no branch `{unknown}`; there are: {known}"));
+            return Err(YamlError::of_key(args.pipeline.display(), &invalid).into());
         }
         let is_wanted =
             |b: &Branch| args.branches.is_empty() || args.branches.iter().any(|name| is_named(b, name));
@@ -256,7 +251,7 @@ mod tests {
     fn a_configuration_that_cannot_be_right_is_bad_usage_whenever_it_shows() {
         let late = Err::<(), _>(Invalid::new("relabel.batch", "found 1")).context("tiny/delt");
         assert_eq!(exit_code(&late.expect_err("refused").context("relabel")), BAD_USAGE);
-        let early = YamlError::Set { given: "nonsense".into() };
+        let early = YamlError::new("--set nonsense", "expected key=value");
         assert_eq!(exit_code(&early.into()), BAD_USAGE);
         assert_eq!(exit_code(&anyhow::anyhow!("the disk is full")), FAILED);
     }

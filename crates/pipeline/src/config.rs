@@ -103,58 +103,48 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
+    let origin = path.display().to_string();
+    let refused = |place: &str, problem: String| YamlError::of_key(&origin, &Invalid::new(place, problem));
     if let Some(data) = data {
         if root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str()) == Some("embedded_digits")
         {
-            return Err(YamlError::Value {
-                origin: path.display().to_string(),
-                place: "ingest.source".into(),
-                problem: format!(
-                    "DATA (--data) says that the images are at {}, but this pipeline reads the embedded digits; leave it out",
-                    data.display()
-                ),
-            });
+            let problem = format!(
+                "DATA (--data) says that the images are at {}, but this pipeline reads the embedded digits; leave it out",
+                data.display()
+            );
+            return Err(refused("ingest.source", problem));
         }
-        let mut source = Mapping::new();
-        source.insert("path".into(), data.to_string_lossy().into_owned().into());
-        let mut ingest = Mapping::new();
-        ingest.insert("source".into(), Value::Mapping(source));
-        let mut overlay = Mapping::new();
-        overlay.insert("ingest".into(), Value::Mapping(ingest));
-        yaml::merge(&mut root, overlay);
+        let data = data.to_string_lossy().into_owned();
+        yaml::merge(&mut root, yaml::overlay("ingest.source.path", data.into()));
     }
-    let origin = path.display().to_string();
     let whole: Pipeline = yaml::typed(&root, &origin)?;
     let mut branches = Vec::new();
     for (name, change) in &whole.branches {
         let Some(name) = name.as_str() else {
-            let problem =
-                format!("found {} as the name of a branch, expected text; quote it", yaml::in_a_word(name));
-            return Err(YamlError::Value { origin, place: "branches".into(), problem });
+            let found = yaml::in_a_word(name);
+            let problem = format!("found {found} as the name of a branch, expected text; quote it");
+            return Err(refused("branches", problem));
         };
-        let change = changes_of(&whole.branches, name, change, &mut Vec::new()).map_err(|problem| {
-            YamlError::Value { origin: origin.clone(), place: format!("branches.{name}"), problem }
-        })?;
+        let change = changes_of(&whole.branches, name, change, &mut Vec::new())
+            .map_err(|problem| refused(&format!("branches.{name}"), problem))?;
         let mut sections = root.clone();
         yaml::merge(&mut sections, change);
         let origin = format!("{origin} (branch {name})");
         let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
         pipeline.synthesize.leave_recovery_out_of_an_import();
-        if let Err(Invalid { place, problem }) = pipeline.validate() {
-            return Err(YamlError::Value { origin, place, problem });
-        }
+        pipeline.validate().map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
         branches.extend(repetitions(name, pipeline));
     }
     let mut names = BTreeSet::new();
-    if let Some(Branch { name, .. }) = branches.iter().find(|branch| !names.insert(branch.name.clone())) {
-        let problem = format!("`{name}` is also what a repetition of another branch is called; rename it");
-        return Err(YamlError::Value { origin, place: "branches".into(), problem });
-    }
-    if branches.is_empty() {
-        let problem = "expected at least one branch, e.g. `delt: {}`".to_owned();
-        return Err(YamlError::Value { origin, place: "branches".into(), problem });
-    }
-    Ok(branches)
+    let twice = branches.iter().find(|branch| !names.insert(branch.name.as_str()));
+    let problem = match twice {
+        Some(Branch { name, .. }) => {
+            format!("`{name}` is also what a repetition of another branch is called; rename it")
+        }
+        None if branches.is_empty() => "expected at least one branch, e.g. `delt: {}`".to_owned(),
+        None => return Ok(branches),
+    };
+    Err(refused("branches", problem))
 }
 
 /// The branch itself, or one for each of its `draws`.

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use anyhow::Result;
+use delt_formats::Manifest;
 use delt_formats::dataset::DatasetFacts;
 use delt_formats::provenance::{ArtifactKind, Key};
-use delt_formats::{Digest, Manifest};
 use serde_json::Value;
 
-use crate::config::Branch;
+use crate::config::{Branch, Pipeline};
 use crate::plan::{Plan, Stage};
 use crate::roles::Role;
 
@@ -71,6 +71,20 @@ pub struct Missing {
 
 /// What was found of each artifact that was asked for.
 type Found<E> = BTreeMap<(ArtifactKind, Key), Option<E>>;
+
+/// What is remembered under a name, or else made and remembered.
+fn once<K: Ord, V: Clone>(
+    memory: &RefCell<BTreeMap<K, V>>,
+    name: K,
+    make: impl FnOnce() -> Result<V>,
+) -> Result<V> {
+    if let Some(known) = memory.borrow().get(&name) {
+        return Ok(known.clone());
+    }
+    let made = make()?;
+    memory.borrow_mut().insert(name, made.clone());
+    Ok(made)
+}
 
 /// The artifacts of all branches of a pipeline, each resolved when it is first asked for.
 pub struct Dag<L: Lookup> {
@@ -129,13 +143,7 @@ impl<L: Lookup> Dag<L> {
     /// # Errors
     /// [`Missing`] inputs; settings that do not fit what the inputs turn out to be.
     pub fn plan(&self, branch: &Branch, node: Node) -> Result<Rc<Plan>> {
-        let name = (branch.name.clone(), node);
-        if let Some(plan) = self.plans.borrow().get(&name) {
-            return Ok(plan.clone());
-        }
-        let plan = Rc::new(self.make_plan(branch, node)?);
-        self.plans.borrow_mut().insert(name, plan.clone());
-        Ok(plan)
+        once(&self.plans, (branch.name.clone(), node), || Ok(Rc::new(self.make_plan(branch, node)?)))
     }
 
     /// The artifact of a node.
@@ -143,16 +151,11 @@ impl<L: Lookup> Dag<L> {
     /// # Errors
     /// [`Missing`], or what the store reports.
     pub fn entry(&self, branch: &Branch, node: Node) -> Result<L::Entry> {
-        let found = match self.memory_of(branch, node)? {
-            Some(run) => match self.pointed(&run)? {
-                Some(key) => self.found(node.kind(), &key)?,
-                None => None,
-            },
-            None => {
-                let plan = self.plan(branch, node)?;
-                self.found(plan.kind, &plan.key())?
-            }
+        let key = match self.memory_of(branch, node)? {
+            Some(run) => self.pointed(&run)?,
+            None => Some(self.plan(branch, node)?.key()),
         };
+        let found = key.map(|key| self.found(node.kind(), &key)).transpose()?.flatten();
         found.ok_or_else(|| self.missing(self.run_name(branch, node), node.stage()).into())
     }
 
@@ -197,13 +200,7 @@ impl<L: Lookup> Dag<L> {
     /// # Errors
     /// What the store reports.
     pub fn found(&self, kind: ArtifactKind, key: &Key) -> Result<Option<L::Entry>> {
-        let name = (kind, key.clone());
-        if let Some(known) = self.entries.borrow().get(&name) {
-            return Ok(known.clone());
-        }
-        let found = self.lookup.entry(kind, key)?;
-        self.entries.borrow_mut().insert(name, found.clone());
-        Ok(found)
+        once(&self.entries, (kind, key.clone()), || self.lookup.entry(kind, key))
     }
 
     /// The key that a pointer names, asked for once.
@@ -211,12 +208,7 @@ impl<L: Lookup> Dag<L> {
     /// # Errors
     /// What the store reports.
     pub fn pointed(&self, run: &str) -> Result<Option<Key>> {
-        if let Some(known) = self.pointers.borrow().get(run) {
-            return Ok(known.clone());
-        }
-        let found = self.lookup.pointer(run)?;
-        self.pointers.borrow_mut().insert(run.to_owned(), found.clone());
-        Ok(found)
+        once(&self.pointers, run.to_owned(), || self.lookup.pointer(run))
     }
 
     fn run_name(&self, branch: &Branch, node: Node) -> String {
@@ -228,21 +220,20 @@ impl<L: Lookup> Dag<L> {
         Missing { what, command }
     }
 
-    fn plan_of(&self, branch: &Branch, node: Node, config: Value, inputs: &[(&str, &L::Entry)]) -> Plan {
-        let digest = |(name, entry): &(&str, &L::Entry)| -> (String, Digest) {
-            ((*name).to_owned(), entry.as_ref().digest.clone())
-        };
-        Plan {
+    /// A plan whose inputs are these nodes, each under its name.
+    fn plan_of(&self, branch: &Branch, node: Node, config: Value, inputs: &[Node]) -> Result<Plan> {
+        let mut digests = BTreeMap::new();
+        for input in inputs {
+            digests.insert(input.name(), self.entry(branch, *input)?.as_ref().digest.clone());
+        }
+        Ok(Plan {
             kind: node.kind(),
             stage: node.stage(),
             config,
-            seed: match node {
-                Node::Initial | Node::Synthetic => branch.pipeline.draw_seed(),
-                _ => branch.pipeline.seed,
-            },
-            inputs: inputs.iter().map(digest).collect(),
+            seed: node.seed(&branch.pipeline),
+            inputs: digests,
             run: self.run_name(branch, node),
-        }
+        })
     }
 }
 
@@ -273,7 +264,19 @@ impl Node {
         }
     }
 
-    /// What it is called in the name of a run.
+    /// Seed of every draw in it; 0 where nothing is drawn.
+    fn seed(self, pipeline: &Pipeline) -> u64 {
+        match self {
+            Self::Dataset | Self::Scores => 0,
+            Self::Network(_) => pipeline.seed,
+            Self::Synthetic if pipeline.synthesize.max_iterations == 0 => 0,
+            Self::Initial | Self::Synthetic => pipeline.draw_seed(),
+            Self::Labels(seed) => seed,
+            Self::Evaluation => pipeline.relabel.seeds[0],
+        }
+    }
+
+    /// What it is called in the name of a run and among the inputs of others.
     pub fn name(self) -> String {
         match self {
             Self::Network(role) => role.name(),

@@ -1,10 +1,13 @@
 //! Pipeline files: `extends:`, overrides from the command line, and errors that name the key's place.
 
+use std::error::Error;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
+use crate::config::Invalid;
 use crate::near::near_names;
 
 /// Keys that choose a variant: where a file names another variant than the file it extends, the section is replaced
@@ -18,80 +21,33 @@ const MOST_PARTS: usize = 16;
 const MISSING: &str =
     "is missing; write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
 
-/// What can be wrong with a pipeline file.
+/// What is said of the value of an override that is not YAML.
+const WRONG_VALUE: &str = "its value is not valid YAML; lists are written [1, 2], sections {a: 1}, and text with special \
+    characters in \"quotes\"";
+
+/// What is wrong with a pipeline file, an override of it or the command line.
 #[derive(Debug, thiserror::Error)]
-pub enum YamlError {
-    /// The file cannot be read.
-    #[error("{path}: cannot be read; check the path (--pipeline)", path = .path.display())]
-    Read {
-        /// The pipeline file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file that another one extends cannot be read.
-    #[error(
-        "{child}: `extends` names {path}, which cannot be read; correct it there (paths are relative to that file's folder)",
-        child = .child.display(), path = .path.display()
-    )]
-    ReadExtended {
-        /// The file with the `extends`.
-        child: PathBuf,
-        /// The file that it names.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not YAML.
-    #[error("{path}: is not valid YAML; correct the line named below", path = .path.display())]
-    Syntax {
-        /// The pipeline file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_yaml::Error,
-    },
-    /// The file holds something else than a map of sections.
-    #[error("{path}: found {found} at the top, expected a map of sections, e.g. `select: {{ipc: 10}}`", path = .path.display())]
-    NoMap {
-        /// The pipeline file.
-        path: PathBuf,
-        /// What stands there.
-        found: &'static str,
-    },
-    /// `extends:` is neither a file name nor a list of them, or it is circular.
-    #[error("{path}: `extends` {problem}", path = .path.display())]
-    Extends {
-        /// The pipeline file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// An override is not of the form `key=value`.
-    #[error("--set {given}: expected key=value, e.g. synthesize.batch=50")]
-    Set {
-        /// What was given.
-        given: String,
-    },
-    /// The value of an override is not YAML.
-    #[error(
-        "--set {given}: its value is not valid YAML; lists are written [1, 2], sections {{a: 1}}, and text with special characters in \"quotes\""
-    )]
-    SetValue {
-        /// What was given.
-        given: String,
-        /// Where and why.
-        source: serde_yaml::Error,
-    },
-    /// A key or a value does not fit.
-    #[error("{origin}: at `{place}`: {problem}")]
-    Value {
-        /// The file (and overrides) the value came from.
-        origin: String,
-        /// Dotted path of the key.
-        place: String,
-        /// What is wrong, with what was expected.
-        problem: String,
-    },
+#[error("{origin}: {problem}")]
+pub struct YamlError {
+    origin: String,
+    problem: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl YamlError {
+    /// A complaint about a file or an override, which `origin` names.
+    pub fn new(origin: impl Display, problem: impl Into<String>) -> Self {
+        Self { origin: origin.to_string(), problem: problem.into(), source: None }
+    }
+
+    /// A complaint about a key or its value.
+    pub fn of_key(origin: impl Display, invalid: &Invalid) -> Self {
+        Self::new(origin, format!("at {invalid}"))
+    }
+
+    fn because(self, source: impl Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Box::new(source)), ..self }
+    }
 }
 
 /// Reads a pipeline file and everything it extends into one map.
@@ -104,38 +60,43 @@ pub fn load(path: &Path) -> Result<Mapping, YamlError> {
 
 /// `child` is the file that extends this one.
 fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlError> {
-    let shown = path.to_path_buf();
-    let unreadable = |source| match child {
-        None => YamlError::Read { path: shown.clone(), source },
-        Some(child) => YamlError::ReadExtended { child: child.to_owned(), path: shown.clone(), source },
+    let refused = |problem: &str| YamlError::new(path.display(), problem);
+    let unreadable = |source: std::io::Error| match child {
+        None => refused("cannot be read; check the path (--pipeline)").because(source),
+        Some(child) => {
+            let problem = format!(
+                "`extends` names {}, which cannot be read; correct it there (paths are relative to that file's folder)",
+                path.display()
+            );
+            YamlError::new(child.display(), problem).because(source)
+        }
     };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let real = path.canonicalize().map_err(unreadable)?;
     if open.contains(&real) {
-        let problem = "is circular; remove one of the links".to_owned();
-        return Err(YamlError::Extends { path: shown, problem });
+        return Err(refused("`extends` is circular; remove one of the links"));
     }
-    let value: Value =
-        serde_yaml::from_str(&text).map_err(|source| YamlError::Syntax { path: shown.clone(), source })?;
+    let value = serde_yaml::from_str(&text)
+        .map_err(|source| refused("is not valid YAML; correct the line named below").because(source))?;
     let Value::Mapping(mut own) = value else {
-        return Err(YamlError::NoMap { path: shown, found: in_a_word(&value) });
+        let found = in_a_word(&value);
+        let expected = "expected a map of sections, e.g. `select: {ipc: 10}`";
+        return Err(refused(&format!("found {found} at the top, {expected}")));
     };
     let parents = match own.remove("extends") {
         None => Vec::new(),
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Sequence(many)) if many.iter().all(Value::is_string) => {
-            many.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-        }
+        Some(Value::Sequence(many)) if many.iter().all(Value::is_string) => many,
+        Some(one) if one.is_string() => vec![one],
         Some(other) => {
             let found = in_a_word(&other);
-            let problem = format!("is {found}, expected a file name or a list of file names");
-            return Err(YamlError::Extends { path: shown, problem });
+            let problem = format!("`extends` is {found}, expected a file name or a list of file names");
+            return Err(refused(&problem));
         }
     };
     open.push(real);
     let mut merged = Mapping::new();
     let folder = path.parent().unwrap_or(Path::new("."));
-    for parent in parents {
+    for parent in parents.iter().filter_map(Value::as_str) {
         merge(&mut merged, load_within(&folder.join(parent), Some(path), open)?);
     }
     open.pop();
@@ -164,34 +125,34 @@ fn names_another_variant(below: &Mapping, above: &Mapping) -> bool {
 /// Applies one `a.b.c=value` override; the value is read as YAML.
 ///
 /// # Errors
-/// [`YamlError::Set`] where the form is wrong, [`YamlError::SetValue`] where the value is.
+/// [`YamlError`] where the form or the value is wrong.
 pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
-    let wrong = || YamlError::Set { given: assignment.to_owned() };
-    let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
-    if path.split('.').count() > MOST_PARTS {
-        return Err(wrong());
-    }
-    let value: Value = serde_yaml::from_str(value)
-        .map_err(|source| YamlError::SetValue { given: assignment.to_owned(), source })?;
-    let mut overlay = value;
-    for part in path.rsplit('.') {
-        if part.is_empty() {
-            return Err(wrong());
-        }
-        let mut level = Mapping::new();
-        level.insert(part.into(), overlay);
-        overlay = Value::Mapping(level);
-    }
-    if let Value::Mapping(overlay) = overlay {
-        merge(root, overlay);
-    }
+    let refused = |problem| YamlError::new(format!("--set {assignment}"), problem);
+    let assigned = assignment.split_once('=').filter(|(path, _)| {
+        let mut parts = path.split('.');
+        parts.clone().count() <= MOST_PARTS && parts.all(|part| !part.is_empty())
+    });
+    let Some((path, value)) = assigned else {
+        return Err(refused("expected key=value, e.g. synthesize.batch=50"));
+    };
+    let value = serde_yaml::from_str(value).map_err(|source| refused(WRONG_VALUE).because(source))?;
+    merge(root, overlay(path, value));
     Ok(())
+}
+
+/// A map with this value at a dotted path, and nothing else.
+pub(crate) fn overlay(path: &str, value: Value) -> Mapping {
+    let (key, value) = match path.split_once('.') {
+        Some((section, rest)) => (section, Value::Mapping(overlay(rest, value))),
+        None => (path, value),
+    };
+    Mapping::from_iter([(key.into(), value)])
 }
 
 /// Turns a map into a typed configuration; unknown keys are refused with their place.
 ///
 /// # Errors
-/// [`YamlError::Value`].
+/// [`YamlError`], naming the key.
 pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, YamlError> {
     serde_path_to_error::deserialize(Value::Mapping(root.clone())).map_err(|error| {
         let (place, said) = (error.path().to_string(), error.inner().to_string());
@@ -201,7 +162,7 @@ pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, Yam
             Some((key, _)) => (format!("{place}.{key}"), MISSING.to_owned()),
             None => (place, in_words(&said)),
         };
-        YamlError::Value { origin: origin.to_owned(), place, problem }
+        YamlError::of_key(origin, &Invalid { place, problem })
     })
 }
 
@@ -223,13 +184,11 @@ fn in_words(problem: &str) -> String {
     let Some((found, expected)) = problem.rsplit_once("expected ") else { return problem.to_owned() };
     if problem.starts_with("unknown ") {
         // what is expected stands in backticks, as what was found
-        let quoted =
-            |text: &'_ str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-        let (found, expected) = (quoted(found), quoted(expected));
-        let near = found
-            .first()
-            .and_then(|found| near_names(found, expected.iter().map(String::as_str)).first().copied());
-        return near.map_or_else(|| problem.to_owned(), |near| format!("{problem}; did you mean `{near}`?"));
+        let (name, known) = (found.split('`').nth(1), expected.split('`').skip(1).step_by(2));
+        return match near_names(name.unwrap_or_default(), known).first() {
+            Some(near) => format!("{problem}; did you mean `{near}`?"),
+            None => problem.to_owned(),
+        };
     }
     let expected = match expected {
         "f32" | "f64" => "a number",

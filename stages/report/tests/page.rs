@@ -103,9 +103,8 @@ fn publish_inputs(session: &Session, branch: &Branch) {
         .point(&session.dag().dataset_pointer(branch).expect("pointer"), ArtifactKind::Dataset, &plan.key())
         .expect("pointer");
 
-    let (dataset, teacher) =
-        (session.dag().entry(branch, Node::Dataset).expect("dataset"), &branch.pipeline.teacher);
-    let plan = session.dag().network_plan(branch, Role::Teacher, teacher, &dataset, None).expect("plan");
+    let teacher = &branch.pipeline.teacher;
+    let plan = session.dag().network_plan(branch, Role::Teacher, None).expect("plan");
     let facts = TeacherFacts {
         architecture: teacher.network,
         size: SIZE,

@@ -75,8 +75,8 @@ impl Inputs<'_> {
     }
 
     fn train(&self, role: Role, recipe: &TrainRecipe) -> Result<()> {
-        let Self { session, branch, dataset, facts, teacher } = self;
-        let plan = session.dag().network_plan(branch, role, teacher, dataset, None)?;
+        let Self { session, branch, facts, teacher, .. } = self;
+        let plan = session.dag().network_plan(branch, role, None)?;
         session.produce(&plan, |work| {
             let normalization = Normalization { mean: facts.mean, std: facts.std };
             let (train, test) = (self.pictures(TRAIN_FILE)?, self.pictures(TEST_FILE)?);
@@ -127,7 +127,7 @@ impl Inputs<'_> {
         let Self { session, branch, dataset, facts, teacher } = self;
         let order = class_order::resolve(&source.classes, self.classes())?;
         let digest = import::digest(&source.path, &order).context("import.path")?;
-        let plan = session.dag().network_plan(branch, role, teacher, dataset, Some(&digest))?;
+        let plan = session.dag().network_plan(branch, role, Some(&digest))?;
         let entry = session.produce(&plan, |work| self.import_network(source, &order, work))?;
         // what the makers state is no part of the key: a network found in the store may have been held to less
         if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {

@@ -137,7 +137,7 @@ fn plan(session: &Session, branch: &Branch, node: Node) -> Plan {
             let dataset = session.dag().entry(branch, Node::Dataset).unwrap();
             let order = class_order::resolve(&import.classes, &dataset.manifest.provenance.classes).unwrap();
             let digest = import::digest(&import.path, &order).unwrap();
-            return session.dag().network_plan(branch, role, &teacher, &dataset, Some(&digest)).unwrap();
+            return session.dag().network_plan(branch, role, Some(&digest)).unwrap();
         }
     }
     session.dag().plan(branch, node).unwrap().as_ref().clone()

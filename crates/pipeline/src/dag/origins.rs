@@ -36,15 +36,14 @@ impl<L: Lookup> Dag<L> {
     /// Where the section cannot be serialized.
     pub fn dataset_plan(&self, branch: &Branch, fingerprint: &Digest) -> Result<Plan> {
         let mut config = serde_json::to_value(&branch.pipeline.ingest)?;
-        remove(&mut config, &["source", "path"]);
-        remove(&mut config, &["source", "sha256"]);
+        remove(&mut config["source"], &["path", "sha256"]);
         for files in ["train", "test"] {
             if config["source"][files].is_array() {
                 config["source"][files] = Value::Null;
             }
         }
         config["fingerprint"] = json!(fingerprint);
-        Ok(Plan { seed: 0, ..self.plan_of(branch, Node::Dataset, config, &[]) })
+        self.plan_of(branch, Node::Dataset, config, &[])
     }
 
     /// The name under which teacher-train remembers an imported network.
@@ -64,24 +63,15 @@ impl<L: Lookup> Dag<L> {
     /// The plan of a network; `imported` is the digest of the weights and the class order where they are imported.
     ///
     /// # Errors
-    /// Where the section cannot be serialized.
-    pub fn network_plan(
-        &self,
-        branch: &Branch,
-        role: Role,
-        teacher: &Teacher,
-        dataset: &L::Entry,
-        imported: Option<&Digest>,
-    ) -> Result<Plan> {
-        let mut config = serde_json::to_value(teacher)?;
+    /// [`super::Missing`] data sets; no such network in this pipeline.
+    pub fn network_plan(&self, branch: &Branch, role: Role, imported: Option<&Digest>) -> Result<Plan> {
+        let mut config = serde_json::to_value(self.network_of(branch, role)?)?;
         if let Some(imported) = imported {
             remove(&mut config, &["train"]);
-            remove(&mut config, &["import", "path"]);
-            remove(&mut config, &["import", "classes"]);
-            remove(&mut config, &["import", "expected_top1"]);
+            remove(&mut config["import"], &["path", "classes", "expected_top1"]);
             config["import"]["digest"] = json!(imported);
         }
-        let mut plan = self.plan_of(branch, Node::Network(role), config, &[("dataset", dataset)]);
+        let mut plan = self.plan_of(branch, Node::Network(role), config, &[Node::Dataset])?;
         if imported.is_some() {
             plan.seed = 0;
         }
@@ -135,16 +125,9 @@ fn short(digest: &Digest) -> String {
     digest.to_string().chars().take(32).collect()
 }
 
-fn remove(value: &mut Value, path: &[&str]) {
-    let Some((last, parents)) = path.split_last() else { return };
-    let mut at = value;
-    for part in parents {
-        match at.get_mut(part) {
-            Some(next) => at = next,
-            None => return,
-        }
-    }
-    if let Some(map) = at.as_object_mut() {
-        map.remove(*last);
+/// Takes keys out of a section.
+fn remove(section: &mut Value, keys: &[&str]) {
+    if let Some(section) = section.as_object_mut() {
+        section.retain(|key, _| !keys.contains(&key.as_str()));
     }
 }

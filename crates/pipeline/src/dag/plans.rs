@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::teacher::{Normalization, TeacherFacts};
@@ -17,21 +17,18 @@ use crate::config::relabel::TeacherMode;
 use crate::plan::{self, Plan};
 use crate::roles::Role;
 
+const TEACHER: Node = Node::Network(Role::Teacher);
+const RANKER: Node = Node::Network(Role::Ranker);
+
 impl<L: Lookup> Dag<L> {
     /// Makes the plan of a node whose key follows from the pipeline alone; data sets and imported networks have theirs from what
     /// is read ([`Self::dataset_plan`], [`Self::network_plan`]).
     pub(super) fn make_plan(&self, branch: &Branch, node: Node) -> Result<Plan> {
         match node {
             Node::Dataset => {
-                anyhow::bail!(
-                    "the plan of a data set follows from what its source holds, not from the pipeline"
-                )
+                bail!("the plan of a data set follows from what its source holds, not from the pipeline")
             }
-            Node::Network(role) => {
-                let teacher = self.network_of(branch, role)?;
-                let dataset = self.entry(branch, Node::Dataset)?;
-                self.network_plan(branch, role, &teacher, &dataset, None)
-            }
+            Node::Network(role) => self.network_plan(branch, role, None),
             Node::Scores => self.scores_plan(branch),
             Node::Initial => self.initial_plan(branch),
             Node::Synthetic => self.synthetic_plan(branch),
@@ -41,18 +38,15 @@ impl<L: Lookup> Dag<L> {
     }
 
     fn scores_plan(&self, branch: &Branch) -> Result<Plan> {
-        let dataset = self.entry(branch, Node::Dataset)?;
         let Some(file) = &branch.pipeline.select.scores else {
-            let ranker = self.entry(branch, Node::Network(Role::Ranker))?;
-            let inputs = [("dataset", &dataset), ("ranker", &ranker)];
-            let plan = self.plan_of(branch, Node::Scores, json!({}), &inputs);
-            return Ok(Plan { seed: 0, ..plan });
+            return self.plan_of(branch, Node::Scores, json!({}), &[Node::Dataset, RANKER]);
         };
+        let mut plan = self.plan_of(branch, Node::Scores, json!({}), &[Node::Dataset])?;
         let digest = Digest::of_file(file).context(
             "`select.scores`: the ranking cannot be read; correct its path, or leave it out to score with the ranker",
         )?;
-        let plan = self.plan_of(branch, Node::Scores, json!({ "scores": digest }), &[("dataset", &dataset)]);
-        Ok(Plan { seed: 0, ..plan })
+        plan.config["scores"] = json!(digest);
+        Ok(plan)
     }
 
     fn initial_plan(&self, branch: &Branch) -> Result<Plan> {
@@ -61,52 +55,36 @@ impl<L: Lookup> Dag<L> {
             let what = "initial images of a branch that imports its images".to_owned();
             return Err(self.missing(what, plan::INIT_SELECT).into());
         }
-        let dataset = self.entry(branch, Node::Dataset)?;
-        let scores = self.entry(branch, Node::Scores)?;
         let mut config =
             json!({ "ipc": select.ipc, "strategy": select.strategy, "size": branch.pipeline.teacher.size });
         if let Some(patches) = &select.patches {
-            config["patches"] = serde_json::to_value(patches)?;
+            config["patches"] = json!(patches);
         }
         if let Some(facility_location) = &select.facility_location {
-            config["facility_location"] = serde_json::to_value(facility_location)?;
+            config["facility_location"] = json!(facility_location);
         }
-        let mut inputs = vec![("dataset", &dataset), ("scores", &scores)];
-        let ranker;
-        if select.looks_at_images() {
-            ranker = self.entry(branch, Node::Network(Role::Ranker))?;
-            inputs.push(("ranker", &ranker));
-        }
-        Ok(self.plan_of(branch, Node::Initial, config, &inputs))
+        let mut inputs = vec![Node::Dataset, Node::Scores];
+        inputs.extend(select.looks_at_images().then_some(RANKER));
+        self.plan_of(branch, Node::Initial, config, &inputs)
     }
 
     fn synthetic_plan(&self, branch: &Branch) -> Result<Plan> {
         let (node, synthesize) = (Node::Synthetic, &branch.pipeline.synthesize);
         if let Some(images) = &synthesize.import {
-            let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+            let teacher = self.entry(branch, TEACHER)?;
             let content = content_of(images)
                 .context("`synthesize.import`: the images cannot be read; correct the path")?;
             let (ipc, size) = (branch.pipeline.select.ipc, branch.pipeline.teacher.size);
             let classes = Digest::of_json(&teacher.as_ref().provenance.classes);
             let config = json!({ "import": content, "classes": classes, "ipc": ipc, "size": size });
-            return Ok(Plan { seed: 0, ..self.plan_of(branch, node, config, &[]) });
+            return self.plan_of(branch, node, config, &[]);
         }
-        let initial = self.entry(branch, Node::Initial)?;
         if synthesize.max_iterations == 0 {
-            let config = json!({ "max_iterations": 0 });
-            return Ok(Plan { seed: 0, ..self.plan_of(branch, node, config, &[("initial", &initial)]) });
+            return self.plan_of(branch, node, json!({ "max_iterations": 0 }), &[Node::Initial]);
         }
-        let needs = synthesize.needs();
-        let mut inputs = vec![("initial", &initial)];
-        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
-        if needs.teacher {
-            inputs.push(("teacher", &teacher));
-        }
-        let dataset = self.entry(branch, Node::Dataset)?;
-        if needs.real_images {
-            inputs.push(("dataset", &dataset));
-        }
-        let mut plan = self.plan_of(branch, node, serde_json::to_value(synthesize)?, &inputs);
+        let mut inputs = vec![Node::Initial, TEACHER];
+        inputs.extend(synthesize.needs_real_images().then_some(Node::Dataset));
+        let mut plan = self.plan_of(branch, node, serde_json::to_value(synthesize)?, &inputs)?;
         if branch.pipeline.recovers_by_committee() {
             self.add_committee(branch, &mut plan)?;
         }
@@ -114,18 +92,14 @@ impl<L: Lookup> Dag<L> {
     }
 
     fn labels_plan(&self, branch: &Branch, seed: u64) -> Result<Plan> {
-        let synthetic = self.entry(branch, Node::Synthetic)?;
-        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
         let relabel = &branch.pipeline.relabel;
-        let classes = teacher.as_ref().provenance.classes.len();
-        let mut config = json!({
-            "epochs": relabel.stored_epochs(),
-            "batch": branch.pipeline.student_batch(classes)?,
-            "views": relabel.view_spec(),
-        });
+        let config = json!({ "epochs": relabel.stored_epochs(), "views": relabel.view_spec() });
+        let mut plan = self.plan_of(branch, Node::Labels(seed), config, &[Node::Synthetic, TEACHER])?;
+        let classes = self.classes(branch)?;
+        plan.config["batch"] = json!(branch.pipeline.student_batch(classes)?);
         let packing = relabel.labels.packing();
         if packing != LabelPacking::FULL {
-            config["packing"] = serde_json::to_value(packing)?;
+            plan.config["packing"] = json!(packing);
         }
         if let Keep::TopK(k) = packing.keep {
             ensure!(
@@ -134,14 +108,10 @@ impl<L: Lookup> Dag<L> {
             );
         }
         if relabel.teacher_mode != TeacherMode::default() {
-            config["teacher_mode"] = serde_json::to_value(relabel.teacher_mode)?;
+            plan.config["teacher_mode"] = json!(relabel.teacher_mode);
         }
         if branch.pipeline.labels_by_committee() {
-            config["voters"] = serde_json::to_value(relabel.voters)?;
-        }
-        let inputs = [("synthetic", &synthetic), ("teacher", &teacher)];
-        let mut plan = Plan { seed, ..self.plan_of(branch, Node::Labels(seed), config, &inputs) };
-        if branch.pipeline.labels_by_committee() {
+            plan.config["voters"] = json!(relabel.voters);
             self.add_committee(branch, &mut plan)?;
         }
         Ok(plan)
@@ -149,23 +119,21 @@ impl<L: Lookup> Dag<L> {
 
     fn evaluation_plan(&self, branch: &Branch) -> Result<Plan> {
         let relabel = &branch.pipeline.relabel;
-        let dataset = self.entry(branch, Node::Dataset)?;
-        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
-        let synthetic = self.entry(branch, Node::Synthetic)?;
         let mut config = serde_json::to_value(&branch.pipeline.evaluate)?;
         config["seeds"] = json!(relabel.seeds);
         if relabel.stored_epochs() != relabel.epochs {
             config["epochs"] = json!(relabel.epochs);
         }
-        config["lr"] = json!(branch.pipeline.student_lr(teacher.as_ref().provenance.classes.len()));
-        let inputs = [("dataset", &dataset), ("synthetic", &synthetic), ("teacher", &teacher)];
-        let mut plan = self.plan_of(branch, Node::Evaluation, config, &inputs);
-        plan.seed = relabel.seeds[0];
-        for seed in relabel.label_seeds() {
-            let labels = self.entry(branch, Node::Labels(*seed))?;
-            plan.inputs.insert(format!("labels-{seed}"), labels.as_ref().digest.clone());
-        }
+        let mut inputs = vec![Node::Dataset, TEACHER, Node::Synthetic];
+        inputs.extend(relabel.label_seeds().iter().map(|seed| Node::Labels(*seed)));
+        let mut plan = self.plan_of(branch, Node::Evaluation, config, &inputs)?;
+        plan.config["lr"] = json!(branch.pipeline.student_lr(self.classes(branch)?));
         Ok(plan)
+    }
+
+    /// How many classes the teacher tells apart.
+    fn classes(&self, branch: &Branch) -> Result<usize> {
+        Ok(self.entry(branch, TEACHER)?.as_ref().provenance.classes.len())
     }
 
     /// The committee's networks beside the teacher, in the order of the pipeline file.
@@ -174,7 +142,7 @@ impl<L: Lookup> Dag<L> {
     /// A network of other classes, or one that normalizes its images otherwise than the teacher;
     /// [`super::Missing`], or what the store reports.
     pub fn committee(&self, branch: &Branch) -> Result<Vec<L::Entry>> {
-        let teacher = self.entry(branch, Node::Network(Role::Teacher))?;
+        let teacher = self.entry(branch, TEACHER)?;
         let expected = teacher.as_ref().facts_as::<TeacherFacts>()?.normalization;
         let mut members = Vec::new();
         for index in 0..branch.pipeline.committee.len() {
