@@ -87,8 +87,8 @@ pub struct Invalid {
 
 impl Invalid {
     /// A complaint about one key.
-    pub fn new(place: &str, problem: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), problem: problem.into() }
+    pub fn new(place: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { place: place.into(), problem: problem.into() }
     }
 }
 
@@ -260,13 +260,10 @@ impl Pipeline {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        if !self.draws.is_empty() && self.draws.len() != self.relabel.seeds.len() {
-            let problem = format!(
-                "found {} seeds, expected {} as relabel.seeds: each repetition has a student of its own",
-                self.draws.len(),
-                self.relabel.seeds.len()
-            );
-            return Err(Invalid::new("draws", problem));
+        if !self.draws.is_empty() {
+            let (draws, seeds) = (self.draws.len(), self.relabel.seeds.len());
+            let expected = format!("{seeds} as relabel.seeds: each repetition has a student of its own");
+            range::require(draws == seeds, "draws", format!("{draws} seeds"), expected)?;
         }
         self.ingest.validate()?;
         self.teacher.validate("teacher")?;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::teacher::Teacher;
-use super::{Invalid, Pipeline};
+use super::{Invalid, Pipeline, range};
 
 /// Which networks guide a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -48,24 +48,19 @@ impl Pipeline {
     }
 
     pub(super) fn validate_committee(&self) -> Result<(), Invalid> {
-        if self.committee.len() > MOST_MEMBERS {
-            let problem = format!("found {} networks, expected at most {MOST_MEMBERS}", self.committee.len());
-            return Err(Invalid::new("committee", problem));
-        }
+        let found = format!("{} networks", self.committee.len());
+        let fits = self.committee.len() <= MOST_MEMBERS;
+        range::require(fits, "committee", found, format!("at most {MOST_MEMBERS}"))?;
         for (index, member) in self.committee.iter().enumerate() {
             let place = format!("committee.{index}");
             member.validate(&place)?;
-            if member.size != self.teacher.size {
-                let problem = format!(
-                    "found {} px, expected teacher.size ({} px): all networks see the same images",
-                    member.size, self.teacher.size
-                );
-                return Err(Invalid::new(&format!("{place}.size"), problem));
-            }
+            let (size, wanted) = (member.size, self.teacher.size);
+            let expected = format!("teacher.size ({wanted} px): all networks see the same images");
+            range::require(size == wanted, format!("{place}.size"), format!("{size} px"), expected)?;
             if *member == self.teacher || self.committee[..index].contains(member) {
                 let problem = "is the same network as one before it, which would vote twice; change its network, or how it is \
                     trained, or leave it out";
-                return Err(Invalid::new(&place, problem));
+                return Err(Invalid::new(place, problem));
             }
         }
         for (place, committee) in

@@ -70,34 +70,22 @@ pub enum StudentSchedule {
 impl Evaluate {
     pub(super) fn validate(&self, size: u32) -> Result<(), Invalid> {
         super::teacher::check_fit(&self.student, size, "evaluate.student")?;
-        if self.test_every == 0 {
-            return Err(Invalid::new("evaluate.test_every", "found 0, expected at least 1"));
-        }
+        range::require(self.test_every > 0, "evaluate.test_every", 0, "at least 1")?;
         if let Some(lr) = self.lr {
-            range::positive("evaluate.lr", lr)?;
+            range::POSITIVE.check("evaluate.lr", lr)?;
         }
-        range::positive("evaluate.epsilon", self.epsilon)?;
-        range::below_one("evaluate.beta_1", self.beta_1)?;
-        range::below_one("evaluate.beta_2", self.beta_2)?;
-        range::not_negative("evaluate.weight_decay", self.weight_decay)?;
-        if let Loss::Kl { temperature } = self.loss
-            && (temperature.is_nan() || temperature <= 0.0)
-        {
-            return Err(Invalid::new(
-                "evaluate.loss.temperature",
-                format!("found {temperature}, expected more than 0"),
-            ));
+        range::POSITIVE.check("evaluate.epsilon", self.epsilon)?;
+        range::BELOW_ONE.check("evaluate.beta_1", self.beta_1)?;
+        range::BELOW_ONE.check("evaluate.beta_2", self.beta_2)?;
+        range::NOT_NEGATIVE.check("evaluate.weight_decay", self.weight_decay)?;
+        match self.loss {
+            Loss::Kl { temperature } => range::ABOVE_ZERO.check("evaluate.loss.temperature", temperature)?,
+            Loss::MseGt { ce_weight } => range::NOT_NEGATIVE.check("evaluate.loss.ce_weight", ce_weight)?,
+            Loss::HardLabel {} => {}
         }
         if let Some(ema) = self.ema {
-            range::between("evaluate.ema", ema)?;
+            range::BETWEEN.check("evaluate.ema", ema)?;
         }
-        if let Loss::MseGt { ce_weight } = self.loss {
-            range::not_negative("evaluate.loss.ce_weight", ce_weight)?;
-        }
-        if !(self.bn_momentum > 0.0 && self.bn_momentum <= 1.0) {
-            let problem = format!("found {}, expected more than 0, at most 1", self.bn_momentum);
-            return Err(Invalid::new("evaluate.bn_momentum", problem));
-        }
-        Ok(())
+        range::SHARE.check("evaluate.bn_momentum", self.bn_momentum)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use delt_formats::teacher::Normalization;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, SourcePath};
+use super::{Invalid, SourcePath, range};
 
 /// Hex digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
@@ -148,27 +148,23 @@ impl Ingest {
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         if let Some(classes) = &self.classes {
-            if classes.len() < 2 {
-                return Err(Invalid::new("ingest.classes", "expected at least two class names"));
-            }
-            if classes.iter().collect::<BTreeSet<_>>().len() != classes.len() {
-                return Err(Invalid::new("ingest.classes", "a class is named twice; name each once"));
-            }
+            range::ensure(classes.len() >= 2, "ingest.classes", "expected at least two class names")?;
+            let distinct: BTreeSet<&String> = classes.iter().collect();
+            let is_once = distinct.len() == classes.len();
+            range::ensure(is_once, "ingest.classes", "a class is named twice; name each once")?;
         }
         self.source.validate()?;
-        if self.max_train_per_class == Some(0) || self.max_test_per_class == Some(0) {
-            return Err(Invalid::new(
-                "ingest",
-                "a limit per class of 0 leaves no images; leave the key out for all",
-            ));
-        }
-        if let Some(normalization) = &self.normalization {
-            if normalization.mean.iter().any(|m| !m.is_finite()) {
-                return Err(Invalid::new("ingest.normalization.mean", "expected three finite numbers"));
-            }
-            if normalization.std.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
-                return Err(Invalid::new("ingest.normalization.std", "expected three positive numbers"));
-            }
+        let leaves_any = ![self.max_train_per_class, self.max_test_per_class].contains(&Some(0));
+        range::ensure(
+            leaves_any,
+            "ingest",
+            "a limit per class of 0 leaves no images; leave the key out for all",
+        )?;
+        if let Some(Normalization { mean, std }) = self.normalization {
+            let at = |key: &str| format!("ingest.normalization.{key}");
+            let is_positive = |std: f32| std.is_finite() && std > 0.0;
+            range::ensure(mean.into_iter().all(f32::is_finite), at("mean"), "expected three finite numbers")?;
+            range::ensure(std.into_iter().all(is_positive), at("std"), "expected three positive numbers")?;
         }
         Ok(())
     }
@@ -186,12 +182,9 @@ impl Source {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        if self.test_fraction().is_some_and(|share| !(share > 0.0 && share < 1.0)) {
-            return Err(Invalid::new(
-                "ingest.source.test_fraction",
-                "expected a share between 0 and 1, e.g. 0.2",
-            ));
-        }
+        let is_share = self.test_fraction().is_none_or(|share| share > 0.0 && share < 1.0);
+        let problem = "expected a share between 0 and 1, e.g. 0.2";
+        range::ensure(is_share, "ingest.source.test_fraction", problem)?;
         match self {
             Self::Cifar10(cifar) | Self::Cifar100(cifar) => cifar.validate(),
             _ => Ok(()),
@@ -203,11 +196,9 @@ impl Cifar {
     fn validate(&self) -> Result<(), Invalid> {
         let Some(sha256) = &self.sha256 else { return Ok(()) };
         let is_hex = sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if self.path.is_none() || sha256.len() != SHA256_DIGITS || !is_hex {
-            let problem =
-                "expected 64 lower-case hex digits, and a `path`: it is the sum of an archive of your own";
-            return Err(Invalid::new("ingest.source.sha256", problem));
-        }
-        Ok(())
+        let is_sum = sha256.len() == SHA256_DIGITS && is_hex;
+        let problem =
+            "expected 64 lower-case hex digits, and a `path`: it is the sum of an archive of your own";
+        range::ensure(is_sum && self.path.is_some(), "ingest.source.sha256", problem)
     }
 }

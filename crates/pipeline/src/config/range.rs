@@ -3,6 +3,8 @@
 //! Numbers that memory or time is taken by have an upper end too, far above any use: a slip of the hand is named at load
 //! and not by a machine that runs out of memory.
 
+use std::fmt::Display;
+
 use super::Invalid;
 
 /// Side of a network's input, px.
@@ -20,57 +22,61 @@ pub(super) const MOST_SEEDS: usize = 1000;
 /// Operations on an image.
 pub(super) const MOST_LAYERS: u32 = 100;
 
-/// A number that memory or time is taken by.
-pub(super) fn at_most(place: &str, value: u32, most: u32) -> Result<(), Invalid> {
-    if value <= most {
-        return Ok(());
-    }
-    Err(Invalid::new(place, format!("found {value}, expected at most {most}")))
-}
+/// What a number may be, and how that is said.
+pub(super) struct Range(fn(f64) -> bool, &'static str);
 
 /// A decay or a share that never reaches 1.
-pub(super) fn below_one(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, (0.0..1.0).contains(&value), "0 or more, less than 1")
-}
-
+pub(super) const BELOW_ONE: Range = Range(|x| (0.0..1.0).contains(&x), "0 or more, less than 1");
+/// A share of a target that is never all of it.
+pub(super) const SMOOTHING: Range = Range(|x| (0.0..1.0).contains(&x), "a share of 0 or more, less than 1");
 /// A share that is more than nothing.
-pub(super) fn share(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value > 0.0 && value <= 1.0, "more than 0, at most 1")
-}
-
-/// A share that is neither nothing nor all.
-pub(super) fn between(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value > 0.0 && value < 1.0, "more than 0, less than 1")
-}
-
-/// A weight that may be turned off.
-pub(super) fn not_negative(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value >= 0.0 && value.is_finite(), "a finite number of 0 or more")
-}
-
-/// A divisor or a learning rate.
-pub(super) fn positive(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value > 0.0 && value.is_finite(), "a finite number above 0")
-}
-
-/// Anything that is a number.
-pub(super) fn finite(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value.is_finite(), "a finite number")
-}
-
-/// An accuracy.
-pub(super) fn percent(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, (0.0..=100.0).contains(&value), "percent, 0 to 100")
-}
-
-fn within(place: &str, value: f64, is_within: bool, expected: &str) -> Result<(), Invalid> {
-    if is_within {
-        return Ok(());
-    }
-    Err(Invalid::new(place, format!("found {value}, expected {expected}")))
-}
-
+pub(super) const SHARE: Range = Range(|x| x > 0.0 && x <= 1.0, "more than 0, at most 1");
 /// A share of an area that is not empty.
-pub(super) fn area(place: &str, value: f64) -> Result<(), Invalid> {
-    within(place, value, value > 0.0 && value <= 1.0, "a share of the area, more than 0, at most 1")
+pub(super) const AREA: Range = Range(|x| x > 0.0 && x <= 1.0, "a share of the area, more than 0, at most 1");
+/// A share of the iterations of a recovery.
+pub(super) const OF_RECOVERY: Range =
+    Range(|x| (0.0..=1.0).contains(&x), "a share of the iterations, 0 to 1");
+/// A share that is neither nothing nor all.
+pub(super) const BETWEEN: Range = Range(|x| x > 0.0 && x < 1.0, "more than 0, less than 1");
+/// A weight that may be turned off.
+pub(super) const NOT_NEGATIVE: Range = Range(|x| x >= 0.0 && x.is_finite(), "a finite number of 0 or more");
+/// A divisor or a learning rate.
+pub(super) const POSITIVE: Range = Range(|x| x > 0.0 && x.is_finite(), "a finite number above 0");
+/// What may be without end, but not nothing.
+pub(super) const ABOVE_ZERO: Range = Range(|x| x > 0.0, "more than 0");
+/// Anything that is a number.
+pub(super) const FINITE: Range = Range(f64::is_finite, "a finite number");
+/// An accuracy.
+pub(super) const PERCENT: Range = Range(|x| (0.0..=100.0).contains(&x), "percent, 0 to 100");
+
+impl Range {
+    pub(super) fn check(&self, place: impl Into<String>, value: f64) -> Result<(), Invalid> {
+        require((self.0)(value), place, value, self.1)
+    }
+}
+
+/// A number that memory or time is taken by.
+pub(super) fn at_most(place: impl Into<String>, value: u32, most: u32) -> Result<(), Invalid> {
+    require(value <= most, place, value, format_args!("at most {most}"))
+}
+
+/// Images of a training step.
+pub(super) fn batch(place: &str, value: u32) -> Result<(), Invalid> {
+    require(value >= 2, place, value, "at least 2 images: BatchNorm needs a batch")?;
+    at_most(place, value, MOST_BATCH)
+}
+
+/// Refuses a value, unless the condition holds, with what was found and what is expected.
+pub(super) fn require(
+    holds: bool,
+    place: impl Into<String>,
+    found: impl Display,
+    expected: impl Display,
+) -> Result<(), Invalid> {
+    ensure(holds, place, format_args!("found {found}, expected {expected}"))
+}
+
+/// Refuses a section, unless the condition holds, with this problem.
+pub(super) fn ensure(holds: bool, place: impl Into<String>, problem: impl Display) -> Result<(), Invalid> {
+    if holds { Ok(()) } else { Err(Invalid::new(place, problem.to_string())) }
 }

@@ -1,5 +1,7 @@
 //! Section `relabel`: the views that students see, and the teacher's soft labels of them.
 
+use std::collections::BTreeSet;
+
 use delt_augment::randaugment::RandAugment;
 use delt_augment::view::{MixSpec, ViewSpec};
 use delt_formats::{Keep, LabelPacking};
@@ -64,23 +66,13 @@ impl Labels {
     }
 
     fn validate(&self, epochs: u32) -> Result<(), Invalid> {
-        if ![8, 16].contains(&self.bits) {
-            let problem = format!("found {}, expected 16 or 8 bits a logit", self.bits);
-            return Err(Invalid::new("relabel.labels.bits", problem));
-        }
-        if self.keep == Keep::TopK(0) {
-            let problem = "found 0, expected at least 1 logit of a view, or keep: full";
-            return Err(Invalid::new("relabel.labels.keep.top_k", problem));
-        }
-        match self.epochs {
-            Some(stored) if stored == 0 || stored > epochs => {
-                let problem = format!(
-                    "found {stored}, expected 1 to {epochs} (relabel.epochs), or null to store them all"
-                );
-                Err(Invalid::new("relabel.labels.epochs", problem))
-            }
-            _ => Ok(()),
-        }
+        let at = |key: &str| format!("relabel.labels.{key}");
+        range::require([8, 16].contains(&self.bits), at("bits"), self.bits, "16 or 8 bits a logit")?;
+        let keeps_any = self.keep != Keep::TopK(0);
+        range::require(keeps_any, at("keep.top_k"), 0, "at least 1 logit of a view, or keep: full")?;
+        let stored = self.epochs.unwrap_or(epochs);
+        let expected = format!("1 to {epochs} (relabel.epochs), or null to store them all");
+        range::require((1..=epochs).contains(&stored), at("epochs"), stored, expected)
     }
 }
 
@@ -123,15 +115,12 @@ impl Relabel {
     /// [`Invalid`] where nothing is configured and no batch is published for this `ipc`.
     pub fn batch_for(&self, ipc: u32, classes: usize) -> Result<u32, Invalid> {
         let images = ipc.saturating_mul(u32::try_from(classes).unwrap_or(u32::MAX));
-        let batch = match self.batch {
-            Some(batch) => batch,
-            None => recipes::published_batch(ipc, classes).ok_or_else(|| {
-                Invalid::new(
-                    "relabel.batch",
-                    format!("no batch is published for select.ipc {ipc}; set relabel.batch, the images of one step"),
-                )
-            })?,
-        };
+        let batch = self.batch.or_else(|| recipes::published_batch(ipc, classes)).ok_or_else(|| {
+            let problem = format!(
+                "no batch is published for select.ipc {ipc}; set relabel.batch, the images of one step"
+            );
+            Invalid::new("relabel.batch", problem)
+        })?;
         Ok(batch.min(images))
     }
 
@@ -147,34 +136,18 @@ impl Relabel {
             let problem = format!("{patches} x {patches} patches do not divide {size} px (teacher.size)");
             return Err(Invalid::new("relabel.shuffle_patches", problem));
         }
-        if self.epochs == 0 {
-            return Err(Invalid::new("relabel.epochs", "found 0, expected at least 1"));
-        }
-        if let Some(batch) = self.batch.filter(|batch| *batch < 2) {
-            let problem = format!("found {batch}, expected at least 2 images: BatchNorm needs a batch");
-            return Err(Invalid::new("relabel.batch", problem));
-        }
+        range::require(self.epochs > 0, "relabel.epochs", 0, "at least 1")?;
         range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;
+        if let Some(batch) = self.batch {
+            range::batch("relabel.batch", batch)?;
+        }
         self.labels.validate(self.epochs)?;
-        range::at_most("relabel.batch", self.batch.unwrap_or(0), range::MOST_BATCH)?;
         let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
         range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)?;
-        if self.seeds.len() > range::MOST_SEEDS {
-            let problem = format!("found {} seeds, expected at most {}", self.seeds.len(), range::MOST_SEEDS);
-            return Err(Invalid::new("relabel.seeds", problem));
-        }
-        if self.seeds.is_empty() {
-            return Err(Invalid::new(
-                "relabel.seeds",
-                "found an empty list, expected at least one student seed",
-            ));
-        }
-        let mut sorted = self.seeds.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.len() != self.seeds.len() {
-            return Err(Invalid::new("relabel.seeds", "a seed is named twice; name each once"));
-        }
-        Ok(())
+        let (seeds, most) = (self.seeds.len(), range::MOST_SEEDS);
+        range::require(seeds <= most, "relabel.seeds", format!("{seeds} seeds"), format!("at most {most}"))?;
+        range::require(seeds > 0, "relabel.seeds", "an empty list", "at least one student seed")?;
+        let distinct: BTreeSet<&u64> = self.seeds.iter().collect();
+        range::ensure(distinct.len() == seeds, "relabel.seeds", "a seed is named twice; name each once")
     }
 }

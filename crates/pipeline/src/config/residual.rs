@@ -33,10 +33,8 @@ impl Residual {
 
     pub(super) fn validate(&self, synthesize: &Synthesize) -> Result<(), Invalid> {
         let at = |key: &str| format!("synthesize.residual.{key}");
-        range::between(&at("share"), self.share)?;
-        if self.every == 0 {
-            return Err(Invalid::new(&at("every"), "found 0, expected at least 1 iteration"));
-        }
+        range::BETWEEN.check(at("share"), self.share)?;
+        range::require(self.every > 0, at("every"), 0, "at least 1 iteration")?;
         // without iterations no image changes, whatever else is set
         if synthesize.max_iterations == 0 {
             return Ok(());
@@ -46,7 +44,7 @@ impl Residual {
                 "found {}, which no image reaches before its last iteration; expected less than max_iterations ({})",
                 self.every, synthesize.max_iterations
             );
-            return Err(Invalid::new(&at("every"), problem));
+            return Err(Invalid::new(at("every"), problem));
         }
         if synthesize.init == Init::Noise {
             let problem = "found with init: noise, which has no real image to blend with; set init: selected";

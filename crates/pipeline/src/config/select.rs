@@ -56,13 +56,11 @@ impl Patches {
 
     fn validate(&self, ipc: u32) -> Result<(), Invalid> {
         let at = |key: &str| format!("select.patches.{key}");
-        if !(1..=MOST_FACTOR).contains(&self.factor) {
-            let problem = format!("found {}, expected 1 to {MOST_FACTOR} patches a side", self.factor);
-            return Err(Invalid::new(&at("factor"), problem));
-        }
-        if !(1..=MOST_CROPS).contains(&self.crops) {
-            let problem = format!("found {}, expected 1 to {MOST_CROPS} crops of an image", self.crops);
-            return Err(Invalid::new(&at("crops"), problem));
+        for (key, value, most, what) in [
+            ("factor", self.factor, MOST_FACTOR, "patches a side"),
+            ("crops", self.crops, MOST_CROPS, "crops of an image"),
+        ] {
+            range::require((1..=most).contains(&value), at(key), value, format_args!("1 to {most} {what}"))?;
         }
         if self.candidates < self.of_class(ipc) {
             let problem = format!(
@@ -71,9 +69,9 @@ impl Patches {
                 self.factor,
                 self.of_class(ipc)
             );
-            return Err(Invalid::new(&at("candidates"), problem));
+            return Err(Invalid::new(at("candidates"), problem));
         }
-        range::area(&at("min_crop_scale"), self.min_crop_scale)
+        range::AREA.check(at("min_crop_scale"), self.min_crop_scale)
     }
 }
 
@@ -112,10 +110,7 @@ impl Strategy {
     /// Images of a class that the selection needs beyond those it takes: `medium` starts above the middle, and the
     /// published code fails without one to spare.
     pub fn spare(self) -> u32 {
-        match self {
-            Self::Medium => 1,
-            Self::Top | Self::Min | Self::Random => 0,
-        }
+        u32::from(self == Self::Medium)
     }
 }
 
@@ -126,9 +121,7 @@ impl Select {
     }
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {
-        if self.ipc == 0 {
-            return Err(Invalid::new("select.ipc", "found 0, expected at least 1 image per class"));
-        }
+        range::require(self.ipc > 0, "select.ipc", 0, "at least 1 image per class")?;
         range::at_most("select.ipc", self.ipc, range::MOST_IPC)?;
         if self.ranker.is_some() && self.scores.is_some() {
             let problem = "an external ranking takes the place of the ranker, and select.ranker is set too; leave one out";
@@ -138,13 +131,9 @@ impl Select {
             ranker.validate("select.ranker")?;
         }
         if let Some(FacilityLocation { candidates }) = self.facility_location {
-            if candidates <= self.ipc || candidates > MOST_CANDIDATES {
-                let problem = format!(
-                    "found {candidates}, expected more than select.ipc ({}), at most {MOST_CANDIDATES}",
-                    self.ipc
-                );
-                return Err(Invalid::new("select.facility_location.candidates", problem));
-            }
+            let fits = candidates > self.ipc && candidates <= MOST_CANDIDATES;
+            let expected = format!("more than select.ipc ({}), at most {MOST_CANDIDATES}", self.ipc);
+            range::require(fits, "select.facility_location.candidates", candidates, expected)?;
             if self.patches.is_some() {
                 let problem = "mosaics choose their own images, and select.patches is set too; leave one out";
                 return Err(Invalid::new("select.facility_location", problem));

@@ -142,32 +142,21 @@ pub enum Dtype {
 impl Synthesize {
     pub(super) fn validate(&self, ipc: u32) -> Result<(), Invalid> {
         let at = |key: &str| format!("synthesize.{key}");
-        if self.batch == 0 {
-            return Err(Invalid::new(&at("batch"), "found 0, expected at least 1 image"));
-        }
-        range::at_most(&at("batch"), self.batch, range::MOST_BATCH)?;
-        range::at_most(&at("max_iterations"), self.max_iterations, range::MOST_ITERATIONS)?;
-        range::at_most(&at("jitter"), self.jitter, range::MOST_SIDE)?;
+        range::require(self.batch > 0, at("batch"), 0, "at least 1 image")?;
+        range::at_most(at("batch"), self.batch, range::MOST_BATCH)?;
+        range::at_most(at("max_iterations"), self.max_iterations, range::MOST_ITERATIONS)?;
+        range::at_most(at("jitter"), self.jitter, range::MOST_SIDE)?;
         if self.max_iterations > 0 && self.early_late && ipc > 1 {
-            if self.round_iterations == 0 || !self.max_iterations.is_multiple_of(self.round_iterations) {
-                return Err(Invalid::new(
-                    &at("round_iterations"),
-                    format!(
-                        "{} iterations are not a multiple of rounds of {}; choose a divisor",
-                        self.max_iterations, self.round_iterations
-                    ),
-                ));
-            }
-            if let Some(least) = self.min_iterations
-                && (least == 0 || least > self.max_iterations || !least.is_multiple_of(self.round_iterations))
-            {
-                return Err(Invalid::new(
-                    &at("min_iterations"),
-                    format!(
-                        "found {least}, expected a multiple of round_iterations ({}) up to max_iterations ({})",
-                        self.round_iterations, self.max_iterations
-                    ),
-                ));
+            let (most, round) = (self.max_iterations, self.round_iterations);
+            // nothing but 0 is a multiple of 0
+            let problem =
+                format!("{most} iterations are not a multiple of rounds of {round}; choose a divisor");
+            range::ensure(most.is_multiple_of(round), at("round_iterations"), problem)?;
+            if let Some(least) = self.min_iterations {
+                let fits = (1..=most).contains(&least) && least.is_multiple_of(round);
+                let expected =
+                    format!("a multiple of round_iterations ({round}) up to max_iterations ({most})");
+                range::require(fits, at("min_iterations"), least, expected)?;
             }
         }
         self.refuse_ignored(ipc)?;
@@ -176,24 +165,20 @@ impl Synthesize {
         }
         self.target.validate(self, ipc)?;
         if let Some(ConvolutionStatistics { drop }) = self.convolution_statistics {
-            range::below_one(&at("convolution_statistics.drop"), drop)?;
+            range::BELOW_ONE.check(at("convolution_statistics.drop"), drop)?;
             if self.target.is_barycenter() {
                 let problem = "found with target.kind barycenter, whose statistics are those of one class; leave one out";
                 return Err(Invalid::new("synthesize.convolution_statistics", problem));
             }
         }
-        range::not_negative(&at("bn_matching_weight"), self.bn_matching_weight)?;
-        range::not_negative(&at("first_bn_multiplier"), self.first_bn_multiplier)?;
-        range::area(&at("min_crop_scale"), self.min_crop_scale)?;
-        if !(0.0..=1.0).contains(&self.milestone) {
-            let problem = format!("found {}, expected a share of the iterations, 0 to 1", self.milestone);
-            return Err(Invalid::new(&at("milestone"), problem));
-        }
-        range::below_one(&at("beta_1"), self.beta_1)?;
-        range::below_one(&at("beta_2"), self.beta_2)?;
-        range::positive(&at("lr"), self.lr)?;
-        range::positive(&at("epsilon"), self.epsilon)?;
-        Ok(())
+        range::NOT_NEGATIVE.check(at("bn_matching_weight"), self.bn_matching_weight)?;
+        range::NOT_NEGATIVE.check(at("first_bn_multiplier"), self.first_bn_multiplier)?;
+        range::AREA.check(at("min_crop_scale"), self.min_crop_scale)?;
+        range::OF_RECOVERY.check(at("milestone"), self.milestone)?;
+        range::BELOW_ONE.check(at("beta_1"), self.beta_1)?;
+        range::BELOW_ONE.check(at("beta_2"), self.beta_2)?;
+        range::POSITIVE.check(at("lr"), self.lr)?;
+        range::POSITIVE.check(at("epsilon"), self.epsilon)
     }
 
     /// Images that are imported are not recovered: nothing of this section counts but their place.
@@ -213,12 +198,8 @@ impl Synthesize {
     /// Settings that would change nothing are refused: whoever writes them expects something else.
     fn refuse_ignored(&self, ipc: u32) -> Result<(), Invalid> {
         if self.max_iterations == 0 {
-            if self.init == Init::Noise {
-                let problem = "found noise with max_iterations 0, which keeps the selected images; set init: selected or \
-                    more iterations";
-                return Err(Invalid::new("synthesize.init", problem));
-            }
-            return Ok(());
+            let problem = "found noise with max_iterations 0, which keeps the selected images; set init: selected or more iterations";
+            return range::ensure(self.init != Init::Noise, "synthesize.init", problem);
         }
         let without_rounds = match (self.early_late, ipc) {
             (false, _) => "early_late: false",

@@ -35,7 +35,7 @@ impl Target {
 
     pub(super) fn validate(&self, synthesize: &Synthesize, ipc: u32) -> Result<(), Invalid> {
         let Self::Barycenter { weight } = self else { return Ok(()) };
-        range::positive("synthesize.target.weight", *weight)?;
+        range::POSITIVE.check("synthesize.target.weight", *weight)?;
         // without iterations no image changes, whatever else is set
         if synthesize.max_iterations == 0 {
             return Ok(());

@@ -5,7 +5,7 @@ use std::path::Path;
 use delt_formats::teacher::{Architecture, Normalization};
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, SourcePath, range};
+use super::{Invalid, SourcePath, is_default, range};
 
 /// Section `teacher` (also `select.ranker`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ pub struct TrainRecipe {
     pub bn_momentum: f64,
     /// Data-parallel training: the parts of a batch, each with BatchNorm statistics of its own, as PyTorch's
     /// DistributedDataParallel has them. One device or several compute them; the network is the same.
-    #[serde(default, skip_serializing_if = "Replicas::is_one")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub replicas: Replicas,
 }
 
@@ -102,13 +102,6 @@ pub struct Replicas(pub u32);
 impl Default for Replicas {
     fn default() -> Self {
         Self(1)
-    }
-}
-
-impl Replicas {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-    fn is_one(&self) -> bool {
-        self.0 == 1
     }
 }
 
@@ -170,19 +163,19 @@ impl Teacher {
         if self.train.is_none() && self.import.is_none() {
             return Err(Invalid::new(place, "expected `train` (a recipe) or `import` (a weights file)"));
         }
-        if self.size < 8 {
-            return Err(Invalid::new(
-                &format!("{place}.size"),
-                format!("{} px is too small; expected 8 or more", self.size),
-            ));
-        }
-        range::at_most(&format!("{place}.size"), self.size, range::MOST_SIDE)?;
-        check_fit(&self.network, self.size, &format!("{place}.network"))?;
+        let at = |key: &str| format!("{place}.{key}");
+        range::ensure(
+            self.size >= 8,
+            at("size"),
+            format!("{} px is too small; expected 8 or more", self.size),
+        )?;
+        range::at_most(at("size"), self.size, range::MOST_SIDE)?;
+        check_fit(&self.network, self.size, &at("network"))?;
         if let Some(train) = &self.train {
-            train.validate(&format!("{place}.train"))?;
+            train.validate(&at("train"))?;
         }
         if let Some(import) = &self.import {
-            import.validate(&format!("{place}.import"))?;
+            import.validate(&at("import"))?;
         }
         Ok(())
     }
@@ -191,7 +184,7 @@ impl Teacher {
 /// Whether a network has anything left of an image after its last pooling, and is of a width that can be meant.
 pub(super) fn check_fit(network: &Architecture, size: u32, place: &str) -> Result<(), Invalid> {
     for bound in network.bounds() {
-        range::at_most(&format!("{place}.{}", bound.field), bound.value, bound.most)?;
+        range::at_most(format!("{place}.{}", bound.field), bound.value, bound.most)?;
     }
     network.misfit(size as usize).map_or(Ok(()), |problem| Err(Invalid::new(place, problem)))
 }
@@ -205,28 +198,28 @@ impl Import {
         if !self.path.is_file() {
             let problem =
                 format!("{}: no such file, expected a .safetensors or .pth file", self.path.display());
-            return Err(Invalid::new(&format!("{place}.path"), problem));
+            return Err(Invalid::new(format!("{place}.path"), problem));
         }
         if let Some(file) = self.classes.file().filter(|file| !file.is_file()) {
             let problem = format!(
                 "{}: no such file, expected `dataset`, a list of names or a file with them",
                 file.display()
             );
-            return Err(Invalid::new(&format!("{place}.classes"), problem));
+            return Err(Invalid::new(format!("{place}.classes"), problem));
         }
         Ok(())
     }
 
     fn validate(&self, place: &str) -> Result<(), Invalid> {
         if let Some(expected) = self.expected_top1 {
-            range::percent(&format!("{place}.expected_top1"), expected)?;
+            range::PERCENT.check(format!("{place}.expected_top1"), expected)?;
         }
         if let Some(Normalization { mean, std }) = self.normalization {
             for mean in mean {
-                range::finite(&format!("{place}.normalization.mean"), f64::from(mean))?;
+                range::FINITE.check(format!("{place}.normalization.mean"), f64::from(mean))?;
             }
             for std in std {
-                range::positive(&format!("{place}.normalization.std"), f64::from(std))?;
+                range::POSITIVE.check(format!("{place}.normalization.std"), f64::from(std))?;
             }
         }
         Ok(())
@@ -238,19 +231,19 @@ impl Optimizer {
         let at = |key: &str| format!("{place}.{key}");
         match *self {
             Self::Sgd { momentum, nesterov, weight_decay, .. } => {
-                range::below_one(&at("momentum"), momentum)?;
+                range::BELOW_ONE.check(at("momentum"), momentum)?;
                 if nesterov && momentum == 0.0 {
                     let problem =
                         "found true with momentum 0, which it needs; set a momentum or nesterov: false";
-                    return Err(Invalid::new(&at("nesterov"), problem));
+                    return Err(Invalid::new(at("nesterov"), problem));
                 }
-                range::not_negative(&at("weight_decay"), weight_decay)
+                range::NOT_NEGATIVE.check(at("weight_decay"), weight_decay)
             }
             Self::Adamw { beta_1, beta_2, epsilon, weight_decay, .. } => {
-                range::below_one(&at("beta_1"), beta_1)?;
-                range::below_one(&at("beta_2"), beta_2)?;
-                range::positive(&at("epsilon"), epsilon)?;
-                range::not_negative(&at("weight_decay"), weight_decay)
+                range::BELOW_ONE.check(at("beta_1"), beta_1)?;
+                range::BELOW_ONE.check(at("beta_2"), beta_2)?;
+                range::POSITIVE.check(at("epsilon"), epsilon)?;
+                range::NOT_NEGATIVE.check(at("weight_decay"), weight_decay)
             }
         }
     }
@@ -258,43 +251,22 @@ impl Optimizer {
 
 impl TrainRecipe {
     fn validate(&self, place: &str) -> Result<(), Invalid> {
-        let positive = |key: &str, ok: bool, found: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Invalid::new(&format!("{place}.{key}"), format!("found {found}, expected more than 0")))
-            }
-        };
-        let at_most =
-            |key: &str, value: u32, most: u32| range::at_most(&format!("{place}.{key}"), value, most);
-        positive("epochs", self.epochs > 0, self.epochs.to_string())?;
-        at_most("epochs", self.epochs, range::MOST_EPOCHS)?;
-        at_most("batch", self.batch, range::MOST_BATCH)?;
-        at_most("pad", self.pad, range::MOST_SIDE)?;
-        if self.batch < 2 {
-            let problem =
-                format!("found {}, expected at least 2 images: BatchNorm needs a batch", self.batch);
-            return Err(Invalid::new(&format!("{place}.batch"), problem));
-        }
-        positive("replicas", self.replicas.0 > 0, self.replicas.0.to_string())?;
-        if self.replicas.0 > self.batch / 2 {
-            let problem = format!(
-                "found {} for a batch of {}, expected at least 2 images a replica: BatchNorm needs a batch",
-                self.replicas.0, self.batch
-            );
-            return Err(Invalid::new(&format!("{place}.replicas"), problem));
-        }
-        positive("optimizer.lr", self.optimizer.lr() > 0.0, self.optimizer.lr().to_string())?;
-        self.optimizer.validate(&format!("{place}.optimizer"))?;
+        let at = |key: &str| format!("{place}.{key}");
+        range::ABOVE_ZERO.check(at("epochs"), f64::from(self.epochs))?;
+        range::at_most(at("epochs"), self.epochs, range::MOST_EPOCHS)?;
+        range::batch(&at("batch"), self.batch)?;
+        range::at_most(at("pad"), self.pad, range::MOST_SIDE)?;
+        let Replicas(replicas) = self.replicas;
+        range::ABOVE_ZERO.check(at("replicas"), f64::from(replicas))?;
+        let found = format!("{replicas} for a batch of {}", self.batch);
+        let expected = "at least 2 images a replica: BatchNorm needs a batch";
+        range::require(replicas <= self.batch / 2, at("replicas"), found, expected)?;
+        range::ABOVE_ZERO.check(at("optimizer.lr"), self.optimizer.lr())?;
+        self.optimizer.validate(&at("optimizer"))?;
         if let TrainSchedule::OneCycle { warmup } = self.schedule {
-            range::below_one(&format!("{place}.schedule.warmup"), warmup)?;
+            range::BELOW_ONE.check(at("schedule.warmup"), warmup)?;
         }
-        range::share(&format!("{place}.bn_momentum"), self.bn_momentum)?;
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            let problem =
-                format!("found {}, expected a share of 0 or more, less than 1", self.label_smoothing);
-            return Err(Invalid::new(&format!("{place}.label_smoothing"), problem));
-        }
-        Ok(())
+        range::SHARE.check(at("bn_momentum"), self.bn_momentum)?;
+        range::SMOOTHING.check(at("label_smoothing"), self.label_smoothing)
     }
 }
