@@ -137,17 +137,17 @@ impl Session {
 
     /// The branches to work on, in the order of the pipeline file.
     pub fn branches(&self) -> &[Branch] {
-        self.dag.branches()
+        &self.dag.branches
     }
 
     /// File name of the pipeline without `.yaml`.
     pub fn pipeline_name(&self) -> &str {
-        self.dag.pipeline_name()
+        &self.dag.pipeline_name
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
-        self.dag.lookup().store()
+        self.dag.lookup.store()
     }
 
     /// The artifacts of all branches, each resolved once.

@@ -219,23 +219,19 @@ impl Pipeline {
         let ranker = self.select.ranker.iter().map(|ranker| (ranker, "select.ranker".to_owned()));
         let committee =
             self.committee.iter().zip(0..).map(|(member, at)| (member, format!("committee.{at}")));
-        for (network, place) in
-            [(&self.teacher, "teacher".to_owned())].into_iter().chain(ranker).chain(committee)
-        {
+        let teacher = std::iter::once((&self.teacher, "teacher".to_owned()));
+        for (network, place) in teacher.chain(ranker).chain(committee) {
             if let Some(import) = &network.import {
                 import.check_files(&format!("{place}.import"))?;
             }
         }
-        if let Some(scores) = self.select.scores.as_ref().filter(|scores| !scores.is_file()) {
-            let problem = format!("{}: no such file, expected a ranking in CSV", scores.display());
-            return Err(Invalid::new("select.scores", problem));
+        if let Some(scores) = &self.select.scores {
+            range::file("select.scores", scores, "a ranking in CSV")?;
         }
-        if let Some(images) = self.synthesize.import.as_ref().filter(|images| !images.exists()) {
-            let problem = format!(
-                "{}: nothing is there, expected a Parquet file or a folder with a folder for each class",
-                images.display()
-            );
-            return Err(Invalid::new("synthesize.import", problem));
+        if let Some(images) = &self.synthesize.import {
+            let expected = "expected a Parquet file or a folder with a folder for each class";
+            let problem = format!("{}: nothing is there, {expected}", images.display());
+            range::ensure(images.exists(), "synthesize.import", problem)?;
         }
         Ok(())
     }
@@ -272,12 +268,10 @@ impl Pipeline {
         self.relabel.validate(self.select.ipc, self.teacher.size)?;
         self.validate_committee()?;
         self.evaluate.validate(self.teacher.size)?;
-        if self.full_data && self.network_of(Role::FullData).is_none() {
-            let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train \
-                it on all images (or set full_data: false)";
-            return Err(Invalid::new("full_data", problem));
-        }
-        Ok(())
+        let has_full_data = !self.full_data || self.network_of(Role::FullData).is_some();
+        let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train it on all \
+            images (or set full_data: false)";
+        range::ensure(has_full_data, "full_data", problem)
     }
 }
 

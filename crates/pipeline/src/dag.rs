@@ -88,9 +88,12 @@ fn once<K: Ord, V: Clone>(
 
 /// The artifacts of all branches of a pipeline, each resolved when it is first asked for.
 pub struct Dag<L: Lookup> {
-    lookup: L,
-    pipeline_name: String,
-    branches: Vec<Branch>,
+    /// What answers.
+    pub lookup: L,
+    /// File name of the pipeline without `.yaml`.
+    pub pipeline_name: String,
+    /// The branches, in the order of the pipeline file.
+    pub branches: Vec<Branch>,
     /// The call of make that reaches a target, with the knobs in force.
     make_target: Box<dyn Fn(&str) -> String>,
     plans: RefCell<BTreeMap<(String, Node), Rc<Plan>>>,
@@ -121,21 +124,6 @@ impl<L: Lookup> Dag<L> {
             entries: RefCell::default(),
             pointers: RefCell::default(),
         }
-    }
-
-    /// File name of the pipeline without `.yaml`.
-    pub fn pipeline_name(&self) -> &str {
-        &self.pipeline_name
-    }
-
-    /// The branches, in the order of the pipeline file.
-    pub fn branches(&self) -> &[Branch] {
-        &self.branches
-    }
-
-    /// What answers.
-    pub fn lookup(&self) -> &L {
-        &self.lookup
     }
 
     /// The plan of a node.

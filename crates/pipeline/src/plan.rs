@@ -18,39 +18,24 @@ pub struct Stage {
     pub about: &'static str,
 }
 
+const fn stage(name: &'static str, algorithm_version: u32, about: &'static str) -> Stage {
+    Stage { name, algorithm_version, about }
+}
+
 /// Reads real images into the dataset artifact.
-pub const INGEST: Stage =
-    Stage { name: "ingest", algorithm_version: 1, about: "Reads real images into a dataset artifact" };
+pub const INGEST: Stage = stage("ingest", 1, "Reads real images into a dataset artifact");
 /// Trains or imports the teacher.
-pub const TEACHER_TRAIN: Stage =
-    Stage { name: "teacher-train", algorithm_version: 2, about: "Trains or imports the teacher (squeeze)" };
+pub const TEACHER_TRAIN: Stage = stage("teacher-train", 2, "Trains or imports the teacher (squeeze)");
 /// Scores real images and picks the initial ones.
-pub const INIT_SELECT: Stage = Stage {
-    name: "init-select",
-    algorithm_version: 2,
-    about: "Scores the real images and selects the initial ones",
-};
+pub const INIT_SELECT: Stage = stage("init-select", 2, "Scores the real images and selects the initial ones");
 /// Recovers synthetic images from the teacher.
-pub const DELT_SYNTHESIZE: Stage = Stage {
-    name: "delt-synthesize",
-    algorithm_version: 2,
-    about: "Optimizes the images by EarlyLate (recover)",
-};
+pub const DELT_SYNTHESIZE: Stage = stage("delt-synthesize", 2, "Optimizes the images by EarlyLate (recover)");
 /// Stores the views of the synthetic images and their soft labels.
-pub const RELABEL: Stage = Stage {
-    name: "relabel",
-    algorithm_version: 2,
-    about: "Stores augmented views and the teacher's logits of them",
-};
+pub const RELABEL: Stage = stage("relabel", 2, "Stores augmented views and the teacher's logits of them");
 /// Trains students on the stored views and tests them.
-pub const EVALUATE: Stage = Stage {
-    name: "evaluate",
-    algorithm_version: 2,
-    about: "Trains students on the stored views and tests them",
-};
+pub const EVALUATE: Stage = stage("evaluate", 2, "Trains students on the stored views and tests them");
 /// Writes the page for people.
-pub const REPORT: Stage =
-    Stage { name: "report", algorithm_version: 1, about: "Writes one HTML page about a run" };
+pub const REPORT: Stage = stage("report", 1, "Writes one HTML page about a run");
 
 /// One artifact to make or to find.
 #[derive(Debug, Clone, PartialEq)]

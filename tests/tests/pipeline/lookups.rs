@@ -23,7 +23,7 @@ fn an_evaluation_that_is_cached_asks_for_each_artifact_once() {
     table::collect(&session).unwrap();
     recipes::lines(&session).unwrap();
 
-    let asked = session.dag().lookup().asked();
+    let asked = session.dag().lookup.asked();
     // dataset, teacher (which is the full-data line too), scores, initial, synthetic, three of labels, evaluation
     assert_eq!(asked.len(), 9, "{asked:?}");
     assert!(asked.values().all(|times| *times == 1), "{asked:?}");

@@ -99,7 +99,7 @@ impl Session {
             }
             if interrupt::is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        self.dag.lookup().count(plan.kind, &key);
+        self.dag.lookup.count(plan.kind, &key);
         let claim = if is_forced {
             self.store().claim_anew(plan.kind, &key, &mut on_wait)
         } else {

@@ -57,25 +57,22 @@ impl Pipeline {
             let (size, wanted) = (member.size, self.teacher.size);
             let expected = format!("teacher.size ({wanted} px): all networks see the same images");
             range::require(size == wanted, format!("{place}.size"), format!("{size} px"), expected)?;
-            if *member == self.teacher || self.committee[..index].contains(member) {
-                let problem = "is the same network as one before it, which would vote twice; change its network, or how it is \
-                    trained, or leave it out";
-                return Err(Invalid::new(place, problem));
-            }
+            let is_new = *member != self.teacher && !self.committee[..index].contains(member);
+            let problem = "is the same network as one before it, which would vote twice; change its network, or how it is \
+                trained, or leave it out";
+            range::ensure(is_new, place, problem)?;
         }
         for (place, committee) in
             [("synthesize.teachers", self.synthesize.teachers), ("relabel.voters", self.relabel.voters)]
         {
-            if committee == Committee::All && self.committee.is_empty() {
-                let problem = "found committee, but section `committee` names no network; list one, or set it to teacher";
-                return Err(Invalid::new(place, problem));
-            }
+            let names_any = committee == Committee::TeacherAlone || !self.committee.is_empty();
+            let problem =
+                "found committee, but section `committee` names no network; list one, or set it to teacher";
+            range::ensure(names_any, place, problem)?;
         }
-        if self.recovers_by_committee() && self.synthesize.target.is_barycenter() {
-            let problem = "found committee with target.kind barycenter, whose features are those of one network; set one of them to \
-                its default";
-            return Err(Invalid::new("synthesize.teachers", problem));
-        }
-        Ok(())
+        let has_target = !self.recovers_by_committee() || !self.synthesize.target.is_barycenter();
+        let problem = "found committee with target.kind barycenter, whose features are those of one network; set one of them to \
+            its default";
+        range::ensure(has_target, "synthesize.teachers", problem)
     }
 }

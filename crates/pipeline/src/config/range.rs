@@ -4,6 +4,7 @@
 //! and not by a machine that runs out of memory.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use super::Invalid;
 
@@ -64,6 +65,12 @@ pub(super) fn at_most(place: impl Into<String>, value: u32, most: u32) -> Result
 pub(super) fn batch(place: &str, value: u32) -> Result<(), Invalid> {
     require(value >= 2, place, value, "at least 2 images: BatchNorm needs a batch")?;
     at_most(place, value, MOST_BATCH)
+}
+
+/// A file that has to be there.
+pub(super) fn file(place: impl Into<String>, file: &Path, expected: &str) -> Result<(), Invalid> {
+    let problem = format_args!("{}: no such file, expected {expected}", file.display());
+    ensure(file.is_file(), place, problem)
 }
 
 /// Refuses a value, unless the condition holds, with what was found and what is expected.

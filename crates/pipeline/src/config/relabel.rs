@@ -132,9 +132,9 @@ impl Relabel {
     pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
         self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
         self.batch_for(ipc, 2)?;
-        if let Some(patches) = self.shuffle_patches.filter(|patches| !size.is_multiple_of(*patches)) {
+        if let Some(patches) = self.shuffle_patches {
             let problem = format!("{patches} x {patches} patches do not divide {size} px (teacher.size)");
-            return Err(Invalid::new("relabel.shuffle_patches", problem));
+            range::ensure(size.is_multiple_of(patches), "relabel.shuffle_patches", problem)?;
         }
         range::require(self.epochs > 0, "relabel.epochs", 0, "at least 1")?;
         range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;

@@ -39,18 +39,13 @@ impl Residual {
         if synthesize.max_iterations == 0 {
             return Ok(());
         }
-        if self.every >= synthesize.max_iterations {
-            let problem = format!(
-                "found {}, which no image reaches before its last iteration; expected less than max_iterations ({})",
-                self.every, synthesize.max_iterations
-            );
-            return Err(Invalid::new(at("every"), problem));
-        }
-        if synthesize.init == Init::Noise {
-            let problem = "found with init: noise, which has no real image to blend with; set init: selected";
-            return Err(Invalid::new("synthesize.residual", problem));
-        }
-        Ok(())
+        let (every, most) = (self.every, synthesize.max_iterations);
+        let problem = format!(
+            "found {every}, which no image reaches before its last iteration; expected less than max_iterations ({most})"
+        );
+        range::ensure(every < most, at("every"), problem)?;
+        let problem = "found with init: noise, which has no real image to blend with; set init: selected";
+        range::ensure(synthesize.init == Init::Selected, "synthesize.residual", problem)
     }
 }
 

@@ -62,15 +62,11 @@ impl Patches {
         ] {
             range::require((1..=most).contains(&value), at(key), value, format_args!("1 to {most} {what}"))?;
         }
-        if self.candidates < self.of_class(ipc) {
-            let problem = format!(
-                "found {}, but {ipc} images of {1} x {1} patches need {2} images of a class; raise it",
-                self.candidates,
-                self.factor,
-                self.of_class(ipc)
-            );
-            return Err(Invalid::new(at("candidates"), problem));
-        }
+        let (found, factor, needed) = (self.candidates, self.factor, self.of_class(ipc));
+        let problem = format!(
+            "found {found}, but {ipc} images of {factor} x {factor} patches need {needed} images of a class; raise it"
+        );
+        range::ensure(found >= needed, at("candidates"), problem)?;
         range::AREA.check(at("min_crop_scale"), self.min_crop_scale)
     }
 }
@@ -123,10 +119,9 @@ impl Select {
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         range::require(self.ipc > 0, "select.ipc", 0, "at least 1 image per class")?;
         range::at_most("select.ipc", self.ipc, range::MOST_IPC)?;
-        if self.ranker.is_some() && self.scores.is_some() {
-            let problem = "an external ranking takes the place of the ranker, and select.ranker is set too; leave one out";
-            return Err(Invalid::new("select.scores", problem));
-        }
+        let problem =
+            "an external ranking takes the place of the ranker, and select.ranker is set too; leave one out";
+        range::ensure(self.ranker.is_none() || self.scores.is_none(), "select.scores", problem)?;
         if let Some(ranker) = &self.ranker {
             ranker.validate("select.ranker")?;
         }
@@ -134,17 +129,13 @@ impl Select {
             let fits = candidates > self.ipc && candidates <= MOST_CANDIDATES;
             let expected = format!("more than select.ipc ({}), at most {MOST_CANDIDATES}", self.ipc);
             range::require(fits, "select.facility_location.candidates", candidates, expected)?;
-            if self.patches.is_some() {
-                let problem = "mosaics choose their own images, and select.patches is set too; leave one out";
-                return Err(Invalid::new("select.facility_location", problem));
-            }
+            let problem = "mosaics choose their own images, and select.patches is set too; leave one out";
+            range::ensure(self.patches.is_none(), "select.facility_location", problem)?;
         }
         if let Some(patches) = &self.patches {
-            if self.scores.is_some() {
-                let problem =
-                    "an external ranking knows no patches, and select.patches is set too; leave one out";
-                return Err(Invalid::new("select.scores", problem));
-            }
+            let problem =
+                "an external ranking knows no patches, and select.patches is set too; leave one out";
+            range::ensure(self.scores.is_none(), "select.scores", problem)?;
             patches.validate(self.ipc)?;
         }
         Ok(())

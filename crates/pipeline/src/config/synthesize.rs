@@ -166,10 +166,9 @@ impl Synthesize {
         self.target.validate(self, ipc)?;
         if let Some(ConvolutionStatistics { drop }) = self.convolution_statistics {
             range::BELOW_ONE.check(at("convolution_statistics.drop"), drop)?;
-            if self.target.is_barycenter() {
-                let problem = "found with target.kind barycenter, whose statistics are those of one class; leave one out";
-                return Err(Invalid::new("synthesize.convolution_statistics", problem));
-            }
+            let problem =
+                "found with target.kind barycenter, whose statistics are those of one class; leave one out";
+            range::ensure(!self.target.is_barycenter(), at("convolution_statistics"), problem)?;
         }
         range::NOT_NEGATIVE.check(at("bn_matching_weight"), self.bn_matching_weight)?;
         range::NOT_NEGATIVE.check(at("first_bn_multiplier"), self.first_bn_multiplier)?;
@@ -206,11 +205,9 @@ impl Synthesize {
             (true, 1) => "select.ipc 1",
             _ => return Ok(()),
         };
-        if let Some(least) = self.min_iterations {
-            let problem =
-                format!("found {least} with {without_rounds}, which has no rounds to draw; leave it out");
-            return Err(Invalid::new("synthesize.min_iterations", problem));
-        }
-        Ok(())
+        let least = self.min_iterations.unwrap_or(0);
+        let problem =
+            format!("found {least} with {without_rounds}, which has no rounds to draw; leave it out");
+        range::ensure(self.min_iterations.is_none(), "synthesize.min_iterations", problem)
     }
 }

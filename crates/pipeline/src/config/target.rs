@@ -40,24 +40,17 @@ impl Target {
         if synthesize.max_iterations == 0 {
             return Ok(());
         }
-        if synthesize.batch != ipc {
-            let problem = format!(
-                "found {} with target.kind barycenter, whose statistics are those of one class; expected select.ipc ({ipc}), so \
-                 that each batch is a class",
-                synthesize.batch
-            );
-            return Err(Invalid::new("synthesize.batch", problem));
-        }
-        if synthesize.batches == Batches::AcrossClasses {
-            let problem = "found across_classes with target.kind barycenter, whose statistics are those of one class; set it to \
-                by_class";
-            return Err(Invalid::new("synthesize.batches", problem));
-        }
-        if synthesize.init == Init::Noise {
-            let problem = "found noise with target.kind barycenter, whose points start from the features of the selected \
-                images; set init: selected";
-            return Err(Invalid::new("synthesize.init", problem));
-        }
-        Ok(())
+        let problem = format!(
+            "found {} with target.kind barycenter, whose statistics are those of one class; expected select.ipc ({ipc}), so \
+             that each batch is a class",
+            synthesize.batch
+        );
+        range::ensure(synthesize.batch == ipc, "synthesize.batch", problem)?;
+        let problem = "found across_classes with target.kind barycenter, whose statistics are those of one class; set it to \
+            by_class";
+        range::ensure(synthesize.batches == Batches::ByClass, "synthesize.batches", problem)?;
+        let problem = "found noise with target.kind barycenter, whose points start from the features of the selected images; \
+            set init: selected";
+        range::ensure(synthesize.init == Init::Selected, "synthesize.init", problem)
     }
 }

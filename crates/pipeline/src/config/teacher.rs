@@ -160,9 +160,8 @@ pub enum TrainSchedule {
 
 impl Teacher {
     pub(super) fn validate(&self, place: &str) -> Result<(), Invalid> {
-        if self.train.is_none() && self.import.is_none() {
-            return Err(Invalid::new(place, "expected `train` (a recipe) or `import` (a weights file)"));
-        }
+        let problem = "expected `train` (a recipe) or `import` (a weights file)";
+        range::ensure(self.train.is_some() || self.import.is_some(), place, problem)?;
         let at = |key: &str| format!("{place}.{key}");
         range::ensure(
             self.size >= 8,
@@ -195,19 +194,15 @@ impl Import {
     /// # Errors
     /// [`Invalid`] naming the key and the file.
     pub(crate) fn check_files(&self, place: &str) -> Result<(), Invalid> {
-        if !self.path.is_file() {
-            let problem =
-                format!("{}: no such file, expected a .safetensors or .pth file", self.path.display());
-            return Err(Invalid::new(format!("{place}.path"), problem));
+        range::file(format!("{place}.path"), &self.path, "a .safetensors or .pth file")?;
+        match self.classes.file() {
+            Some(file) => range::file(
+                format!("{place}.classes"),
+                file,
+                "`dataset`, a list of names or a file with them",
+            ),
+            None => Ok(()),
         }
-        if let Some(file) = self.classes.file().filter(|file| !file.is_file()) {
-            let problem = format!(
-                "{}: no such file, expected `dataset`, a list of names or a file with them",
-                file.display()
-            );
-            return Err(Invalid::new(format!("{place}.classes"), problem));
-        }
-        Ok(())
     }
 
     fn validate(&self, place: &str) -> Result<(), Invalid> {
@@ -232,11 +227,8 @@ impl Optimizer {
         match *self {
             Self::Sgd { momentum, nesterov, weight_decay, .. } => {
                 range::BELOW_ONE.check(at("momentum"), momentum)?;
-                if nesterov && momentum == 0.0 {
-                    let problem =
-                        "found true with momentum 0, which it needs; set a momentum or nesterov: false";
-                    return Err(Invalid::new(at("nesterov"), problem));
-                }
+                let problem = "found true with momentum 0, which it needs; set a momentum or nesterov: false";
+                range::ensure(!nesterov || momentum > 0.0, at("nesterov"), problem)?;
                 range::NOT_NEGATIVE.check(at("weight_decay"), weight_decay)
             }
             Self::Adamw { beta_1, beta_2, epsilon, weight_decay, .. } => {

@@ -13,6 +13,9 @@ use crate::config::teacher::Teacher;
 use crate::plan::Plan;
 use crate::roles::Role;
 
+/// Digits of a digest in the name of a source.
+const SOURCE_DIGITS: usize = 32;
+
 impl<L: Lookup> Dag<L> {
     /// The name under which ingest remembers what it read for this section, whatever the branch.
     ///
@@ -26,7 +29,7 @@ impl<L: Lookup> Dag<L> {
         if let Some(path) = section["source"]["path"].as_str() {
             section["source"]["path"] = json!(std::path::absolute(path)?);
         }
-        Ok(format!("{SOURCES}/dataset-{}", short(&Digest::of_json(&section))))
+        Ok(format!("{SOURCES}/dataset-{}", Digest::of_json(&section).prefix(SOURCE_DIGITS)))
     }
 
     /// The plan of the dataset: its key holds what the source contains, not where it lies; the fingerprint stands for
@@ -57,7 +60,7 @@ impl<L: Lookup> Dag<L> {
             section["import"]["path"] = json!(std::path::absolute(&import.path)?);
         }
         let digest = Digest::of_json(&json!({ "teacher": section, "dataset": dataset.as_ref().digest }));
-        Ok(format!("{SOURCES}/import-{}", short(&digest)))
+        Ok(format!("{SOURCES}/import-{}", digest.prefix(SOURCE_DIGITS)))
     }
 
     /// The plan of a network; `imported` is the digest of the weights and the class order where they are imported.
@@ -119,10 +122,6 @@ impl<L: Lookup> Dag<L> {
         }
         Ok(())
     }
-}
-
-fn short(digest: &Digest) -> String {
-    digest.to_string().chars().take(32).collect()
 }
 
 /// Takes keys out of a section.
