@@ -12,7 +12,7 @@ use delt_pipeline::config::relabel::TeacherMode;
 use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_pipeline::config::target::Target;
 use delt_pipeline::config::teacher::Optimizer;
-use delt_pipeline::early_late::{EarlyLate, EarlyLateConfig};
+use delt_pipeline::early_late::EarlyLate;
 use delt_synthesize::augmentation::Augmentation;
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
 use delt_training::losses::{cross_entropy, kl_divergence};
@@ -161,16 +161,7 @@ impl Work {
     /// A whole iteration: crop and flip, forward, statistics, backward, Adam, clip.
     fn recovery(&self, device: &Device) -> Result<Job> {
         let config = recipe(self.case.batch as u32);
-        let schedule = EarlyLateConfig {
-            ipc: 1,
-            max_iterations: config.max_iterations,
-            round_iterations: config.round_iterations,
-            batch: config.batch,
-            batches: Batches::ByClass,
-            early_late: false,
-            min_iterations: None,
-        };
-        let schedule = EarlyLate::new(&schedule, self.labels(), &Draws::new(0));
+        let schedule = EarlyLate::new(&config, 1, self.labels(), &Draws::new(0));
         let batch = schedule.batches.first().context("no batch")?;
         let teacher =
             RecoveryTeacher::new(FrozenNetwork::new(self.network(device)?, device), &NORMALIZATION, device);

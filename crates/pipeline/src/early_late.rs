@@ -9,41 +9,6 @@ use delt_augment::draws::Draws;
 use rand::RngExt;
 use serde::Serialize;
 
-/// What the schedule depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EarlyLateConfig {
-    /// Images per class.
-    pub ipc: u32,
-    /// MI, iterations of the images that join first.
-    pub max_iterations: u32,
-    /// RI, iterations of a round.
-    pub round_iterations: u32,
-    /// Images optimized together.
-    pub batch: u32,
-    /// Which images these are.
-    pub batches: Batches,
-    /// Off: one round of MI iterations for all. At IPC 1 there are no rounds either.
-    pub early_late: bool,
-    /// The first images of a class get at least so many iterations: its number of rounds is then drawn at random
-    /// from `min_iterations / RI ..= MI / RI`, by class.
-    pub min_iterations: Option<u32>,
-}
-
-impl EarlyLateConfig {
-    /// What a section says of it.
-    pub fn of(config: &Synthesize, ipc: u32) -> Self {
-        Self {
-            ipc,
-            max_iterations: config.max_iterations,
-            round_iterations: config.round_iterations,
-            batch: config.batch,
-            batches: config.batches,
-            early_late: config.early_late,
-            min_iterations: config.min_iterations,
-        }
-    }
-}
-
 /// Schedule of all batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EarlyLate {
@@ -92,16 +57,24 @@ impl BatchSchedule {
 }
 
 impl EarlyLate {
-    /// Computes the schedule for the classes with these labels, in this order. `draws` serve `min_iterations` only.
-    pub fn new(config: &EarlyLateConfig, classes: impl IntoIterator<Item = u32>, draws: &Draws) -> Self {
-        let has_rounds = config.early_late && config.ipc > 1;
+    /// Computes the schedule for the classes with these labels, in this order, of `ipc` images each. At IPC 1 there are no rounds.
+    /// `draws` serve `min_iterations` only.
+    pub fn new(config: &Synthesize, ipc: u32, classes: impl IntoIterator<Item = u32>, draws: &Draws) -> Self {
+        let has_rounds = config.early_late && ipc > 1;
         let round_iterations =
             if has_rounds { config.round_iterations } else { config.max_iterations }.max(1);
         let rounds = (config.max_iterations / round_iterations).max(1);
+        let rounds_of = |label: u32| match config.min_iterations {
+            Some(least) if rounds > 1 => {
+                let least = (least / round_iterations).clamp(1, rounds);
+                draws.stream("rounds-of-class", u64::from(label), 0).random_range(least..=rounds)
+            }
+            _ => rounds,
+        };
         let mut images = Vec::new();
         for label in classes {
-            let skipped = rounds - rounds_of_class(config, rounds, round_iterations, label, draws);
-            for (slot, join) in rounds_of_slots(config.ipc, rounds - skipped).into_iter().enumerate() {
+            let skipped = rounds - rounds_of(label);
+            for (slot, join) in rounds_of_slots(ipc, rounds - skipped).into_iter().enumerate() {
                 images.push((label, slot as u32, skipped + join));
             }
         }
@@ -138,8 +111,8 @@ impl EarlyLate {
         if config.max_iterations == 0 {
             return 0;
         }
-        let config = EarlyLateConfig { min_iterations: None, ..EarlyLateConfig::of(config, ipc) };
-        classes * Self::new(&config, [0], &Draws::new(0)).image_iterations()
+        let config = Synthesize { min_iterations: None, ..config.clone() };
+        classes * Self::new(&config, ipc, [0], &Draws::new(0)).image_iterations()
     }
 
     /// A table for people: rounds with the number of images optimized in them.
@@ -154,35 +127,17 @@ impl EarlyLate {
             self.round_iterations,
             self.image_iterations(),
         );
-        let mut shown: Vec<(String, u32, u32)> = Vec::new();
-        for batch in &self.batches {
-            let sizes = batch.rounds.iter().map(|r| r.len().to_string()).collect::<Vec<_>>().join(" ");
-            match shown.last_mut() {
-                Some((last, _, to)) if *last == sizes => *to = batch.batch,
-                _ => shown.push((sizes, batch.batch, batch.batch)),
-            }
-        }
-        for (sizes, from, to) in shown {
-            let which = if from == to { format!("batch {from}") } else { format!("batches {from}-{to}") };
-            text.push_str(&format!("\n  {which}: images active by round: {sizes}"));
+        let sizes = |batch: &BatchSchedule| batch.rounds.iter().map(Vec::len).collect::<Vec<_>>();
+        for alike in self.batches.chunk_by(|a, b| sizes(a) == sizes(b)) {
+            let (first, last) = (&alike[0], &alike[alike.len() - 1]);
+            let which = match alike.len() {
+                1 => format!("batch {}", first.batch),
+                _ => format!("batches {}-{}", first.batch, last.batch),
+            };
+            let sizes: Vec<String> = sizes(first).iter().map(usize::to_string).collect();
+            text.push_str(&format!("\n  {which}: images active by round: {}", sizes.join(" ")));
         }
         text
-    }
-}
-
-fn rounds_of_class(
-    c: &EarlyLateConfig,
-    rounds: u32,
-    round_iterations: u32,
-    label: u32,
-    draws: &Draws,
-) -> u32 {
-    match c.min_iterations {
-        Some(least) if rounds > 1 => {
-            let least = (least / round_iterations).clamp(1, rounds);
-            draws.stream("rounds-of-class", u64::from(label), 0).random_range(least..=rounds)
-        }
-        _ => rounds,
     }
 }
 
@@ -197,21 +152,22 @@ fn rounds_of_slots(ipc: u32, rounds: u32) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn config(ipc: u32, early_late: bool) -> EarlyLateConfig {
-        EarlyLateConfig {
-            ipc,
+    fn config(early_late: bool) -> Synthesize {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
+        let branch = crate::config::load(&path, &[], None).expect("loads").remove(1);
+        Synthesize {
             max_iterations: 4000,
             round_iterations: 500,
             batch: 100,
-            batches: Batches::ByClass,
             early_late,
-            min_iterations: None,
+            ..branch.pipeline.synthesize
         }
     }
 
     #[test]
     fn late_images_join_at_their_round() {
-        let schedule = EarlyLate::new(&config(50, true), 0..2, &Draws::new(0));
+        let schedule = EarlyLate::new(&config(true), 50, 0..2, &Draws::new(0));
         let batch = &schedule.batches[0];
         assert_eq!(batch.rounds[0].len(), 14);
         assert_eq!(batch.joins[6..8], [0, 1]);
@@ -221,9 +177,9 @@ mod tests {
 
     #[test]
     fn a_batch_across_classes_has_one_image_of_each() {
-        let across = EarlyLateConfig { batches: Batches::AcrossClasses, batch: 3, ..config(10, true) };
-        let schedule = EarlyLate::new(&across, [4, 5, 9], &Draws::new(0));
-        let by_class = EarlyLate::new(&config(10, true), [4, 5, 9], &Draws::new(0));
+        let across = Synthesize { batches: Batches::AcrossClasses, batch: 3, ..config(true) };
+        let schedule = EarlyLate::new(&across, 10, [4, 5, 9], &Draws::new(0));
+        let by_class = EarlyLate::new(&config(true), 10, [4, 5, 9], &Draws::new(0));
         assert_eq!(schedule.batches.len(), 10);
         for (batch, slot) in schedule.batches.iter().zip(0..) {
             assert_eq!((batch.labels.as_slice(), &batch.slots), ([4, 5, 9].as_slice(), &vec![slot; 3]));
@@ -236,25 +192,17 @@ mod tests {
 
     #[test]
     fn the_cost_told_beforehand_is_that_of_the_schedule() {
-        let path =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
         for (ipc, early_late) in [(1, true), (3, true), (10, true), (50, true), (10, false)] {
-            let settings = [
-                format!("select.ipc={ipc}"),
-                format!("synthesize.early_late={early_late}"),
-                "relabel.batch=10".into(),
-            ];
-            let branch = crate::config::load(&path, &settings, None).expect("loads").remove(1);
-            let told = EarlyLate::image_iterations_of(&branch.pipeline.synthesize, ipc, 7);
-            let schedule = EarlyLate::new(&config(ipc, early_late), 0..7, &Draws::new(0));
+            let told = EarlyLate::image_iterations_of(&config(early_late), ipc, 7);
+            let schedule = EarlyLate::new(&config(early_late), ipc, 0..7, &Draws::new(0));
             assert_eq!(told, schedule.image_iterations(), "ipc {ipc}, early_late {early_late}");
         }
     }
 
     #[test]
     fn one_image_per_class_and_early_late_off_have_no_rounds() {
-        for config in [config(1, true), config(10, false)] {
-            let schedule = EarlyLate::new(&config, 0..3, &Draws::new(0));
+        for (ipc, early_late) in [(1, true), (10, false)] {
+            let schedule = EarlyLate::new(&config(early_late), ipc, 0..3, &Draws::new(0));
             assert_eq!(schedule.batches[0].rounds.len(), 1);
             assert_eq!(schedule.batches[0].iterations, 4000);
         }
@@ -262,8 +210,8 @@ mod tests {
 
     #[test]
     fn min_iterations_bounds_the_first_image_of_every_class() {
-        let config = EarlyLateConfig { min_iterations: Some(2000), ..config(10, true) };
-        let schedule = EarlyLate::new(&config, 0..40, &Draws::new(7));
+        let config = Synthesize { min_iterations: Some(2000), ..config(true) };
+        let schedule = EarlyLate::new(&config, 10, 0..40, &Draws::new(7));
         let firsts: Vec<u32> = schedule
             .batches
             .iter()

@@ -26,6 +26,30 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         StudentSchedule::Cosine => "cosine",
         StudentSchedule::Constant => "constant",
     };
+    let optimizer = format!(
+        "AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}",
+        pipeline.student_lr(classes),
+        evaluate.weight_decay,
+        relabel.epochs,
+        pipeline.student_batch(classes)?,
+        evaluate.bn_momentum,
+    );
+    let mut parts = vec![evaluate.student.to_string(), loss];
+    if pipeline.labels_by_committee() {
+        parts.push(format!("labels of {} networks", 1 + pipeline.committee.len()));
+    }
+    if relabel.teacher_mode == TeacherMode::Train {
+        parts.push("labels by batch statistics".to_owned());
+    }
+    parts.push(optimizer);
+    parts.extend(evaluate.ema.map(|ema| format!("EMA {ema}")));
+    parts.extend(views(relabel));
+    parts.extend(stored_labels(relabel));
+    Ok(format!("{}; {}", images(pipeline), parts.join(", ")))
+}
+
+/// How the views of the images are drawn.
+fn views(relabel: &Relabel) -> Vec<String> {
     let randaugment = relabel.randaugment.map_or("no RandAugment".to_owned(), |policy| {
         format!("RandAugment m {} n {} std {}", policy.magnitude, policy.layers, policy.std)
     });
@@ -39,105 +63,73 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         MixSpec::Cutmix { alpha } => format!("CutMix alpha {alpha}"),
         MixSpec::Mixup { alpha } => format!("MixUp alpha {alpha}"),
     };
-    let labels = if pipeline.labels_by_committee() {
-        format!(", labels of {} networks", 1 + pipeline.committee.len())
-    } else {
-        String::new()
-    };
-    let mode = match relabel.teacher_mode {
-        TeacherMode::Eval => "",
-        TeacherMode::Train => ", labels by batch statistics",
-    };
-    let ema = evaluate.ema.map_or(String::new(), |ema| format!(", EMA {ema}"));
-    Ok(format!(
-        "{}; {}, {loss}{labels}{mode}, AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}{ema}, {randaugment}, {crop}, \
-         {flip}, {mix}{}{}",
-        images(pipeline),
-        evaluate.student,
-        pipeline.student_lr(classes),
-        evaluate.weight_decay,
-        relabel.epochs,
-        pipeline.student_batch(classes)?,
-        evaluate.bn_momentum,
-        relabel
-            .shuffle_patches
-            .map_or_else(String::new, |side| format!(", {side} x {side} patches shuffled")),
-        stored_labels(relabel),
-    ))
+    let mut parts = vec![randaugment, crop, flip.to_owned(), mix];
+    parts.extend(relabel.shuffle_patches.map(|side| format!("{side} x {side} patches shuffled")));
+    parts
 }
 
 /// What the students do not see of the soft labels, where that is anything.
-fn stored_labels(relabel: &Relabel) -> String {
+fn stored_labels(relabel: &Relabel) -> Option<String> {
     let Labels { keep, bits, epochs } = relabel.labels;
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     if let Keep::TopK(k) = keep {
-        said.push(format!("the {k} largest logits"));
+        parts.push(format!("the {k} largest logits"));
     }
     if bits != 16 {
-        said.push(format!("{bits} bits a logit"));
+        parts.push(format!("{bits} bits a logit"));
     }
-    if let Some(epochs) = epochs {
-        said.push(format!("{epochs} epochs stored"));
-    }
-    if said.is_empty() { String::new() } else { format!(", labels: {}", said.join(", ")) }
+    parts.extend(epochs.map(|epochs| format!("{epochs} epochs stored")));
+    (!parts.is_empty()).then(|| format!("labels: {}", parts.join(", ")))
 }
 
 /// How the images are made, with the network whose labels and statistics they have.
 fn images(pipeline: &Pipeline) -> String {
-    let (select, synthesize, teacher) = (&pipeline.select, &pipeline.synthesize, &pipeline.teacher);
+    let teacher = &pipeline.teacher;
     let imported = if teacher.import.is_some() { " (imported)" } else { "" };
-    if let Some(images) = &synthesize.import {
-        return format!(
-            "teacher {}{imported}; ipc {}, images of {}",
-            teacher.network,
-            select.ipc,
-            images.display()
-        );
+    let made = match &pipeline.synthesize.import {
+        Some(images) => format!("images of {}", images.display()),
+        None => format!("{}, {}", initial(pipeline), recovery(pipeline).join(", ")),
+    };
+    format!("teacher {}{imported}; ipc {}, {made}", teacher.network, pipeline.select.ipc)
+}
+
+/// What the images start from.
+fn initial(pipeline: &Pipeline) -> String {
+    if pipeline.synthesize.init == Init::Noise {
+        return "from noise".to_owned();
     }
-    let from = match (synthesize.init, select.strategy) {
-        (Init::Noise, _) if synthesize.max_iterations > 0 => "from noise".to_owned(),
-        (_, strategy) => match &select.patches {
-            Some(Patches { factor, .. }) => {
-                format!("{factor} x {factor} patches of {} images", strategy.name())
-            }
-            None => match select.facility_location {
-                Some(FacilityLocation { candidates }) => {
-                    format!("those that cover {candidates} {} images", strategy.name())
-                }
-                None => strategy.name().to_owned(),
-            },
-        },
-    };
-    let work = match synthesize.max_iterations {
-        0 => "as they are".to_owned(),
-        most if synthesize.early_late && select.ipc > 1 => {
-            format!("EarlyLate MI {most} RI {}, lr {}", synthesize.round_iterations, synthesize.lr)
+    let strategy = pipeline.select.strategy.name();
+    match (pipeline.select.patches, pipeline.select.facility_location) {
+        (Some(Patches { factor, .. }), _) => format!("{factor} x {factor} patches of {strategy} images"),
+        (None, Some(FacilityLocation { candidates })) => {
+            format!("those that cover {candidates} {strategy} images")
         }
-        most => format!("{most} iterations each, lr {}", synthesize.lr),
-    };
-    let residual = synthesize
-        .residual
-        .filter(|_| synthesize.max_iterations > 0)
-        .map_or(String::new(), |residual| format!(", residual {} every {}", residual.share, residual.every));
-    let target = match synthesize.target {
-        Target::Barycenter { weight } if synthesize.max_iterations > 0 => {
-            format!(", barycenter weight {weight}")
+        (None, None) => strategy.to_owned(),
+    }
+}
+
+/// What becomes of them.
+fn recovery(pipeline: &Pipeline) -> Vec<String> {
+    let synthesize = &pipeline.synthesize;
+    let iterations = match synthesize.max_iterations {
+        0 => return vec!["as they are".to_owned()],
+        most if synthesize.early_late && pipeline.select.ipc > 1 => {
+            format!("EarlyLate MI {most} RI {}", synthesize.round_iterations)
         }
-        _ => String::new(),
+        most => format!("{most} iterations each"),
     };
-    let committee = if pipeline.recovers_by_committee() {
-        format!(", of {} networks by turns", 1 + pipeline.committee.len())
-    } else {
-        String::new()
-    };
-    let convolutions = match synthesize.convolution_statistics {
-        Some(_) if synthesize.max_iterations > 0 => ", convolution statistics",
-        _ => "",
-    };
-    format!(
-        "teacher {}{imported}; ipc {}, {from}, {work}{residual}{target}{committee}{convolutions}",
-        teacher.network, select.ipc
-    )
+    let mut parts = vec![iterations, format!("lr {}", synthesize.lr)];
+    parts.extend(synthesize.residual.map(|by| format!("residual {} every {}", by.share, by.every)));
+    if let Target::Barycenter { weight } = synthesize.target {
+        parts.push(format!("barycenter weight {weight}"));
+    }
+    if pipeline.recovers_by_committee() {
+        parts.push(format!("of {} networks by turns", 1 + pipeline.committee.len()));
+    }
+    if synthesize.convolution_statistics.is_some() {
+        parts.push("convolution statistics".to_owned());
+    }
+    parts
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, SyntheticRo
 use delt_harness::trained::Trained;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::synthesize::{Dtype, Init, Synthesize};
-use delt_pipeline::early_late::{BatchSchedule, EarlyLate, EarlyLateConfig};
+use delt_pipeline::early_late::{BatchSchedule, EarlyLate};
 use delt_training::ImageSet;
 use rand::RngExt;
 
@@ -39,8 +39,9 @@ impl<'a> EarlyLateRecovery<'a> {
         let pipeline = &inputs.branch.pipeline;
         let mut labels: Vec<u32> = inputs.initial.iter().map(|row| row.label).collect();
         labels.dedup();
-        let config = EarlyLateConfig::of(&pipeline.synthesize, pipeline.select.ipc);
-        Self { inputs, schedule: EarlyLate::new(&config, labels, &Draws::new(pipeline.draw_seed())) }
+        let (config, ipc, draws) =
+            (&pipeline.synthesize, pipeline.select.ipc, Draws::new(pipeline.draw_seed()));
+        Self { inputs, schedule: EarlyLate::new(config, ipc, labels, &draws) }
     }
 
     fn config(&self) -> &Synthesize {

@@ -1,9 +1,11 @@
 //! `early_late_schedule.json`: which images of which batch are updated in which round, exactly.
 
 use delt_augment::Draws;
-use delt_pipeline::config::synthesize::Batches;
-use delt_pipeline::early_late::{EarlyLate, EarlyLateConfig};
+use delt_pipeline::config::synthesize::Synthesize;
+use delt_pipeline::early_late::EarlyLate;
 use delt_tests::{integers, json};
+
+use crate::recovery::published;
 
 #[test]
 fn early_late_rounds_are_the_published_ones() {
@@ -12,16 +14,14 @@ fn early_late_rounds_are_the_published_ones() {
     assert!(!cases.is_empty());
     for case in cases {
         let number = |key: &str| case[key].as_u64().unwrap();
-        let config = EarlyLateConfig {
-            ipc: number("ipc") as u32,
+        let config = Synthesize {
             max_iterations: number("max_iterations") as u32,
             round_iterations: number("round_iterations") as u32,
             batch: number("batch_size") as u32,
-            batches: Batches::ByClass,
-            early_late: true,
-            min_iterations: None,
+            ..published(0.01, 10.0)
         };
-        let schedule = EarlyLate::new(&config, 0..number("classes") as u32, &Draws::new(0));
+        let schedule =
+            EarlyLate::new(&config, number("ipc") as u32, 0..number("classes") as u32, &Draws::new(0));
         assert_eq!(schedule.image_iterations(), number("image_iterations"), "{config:?}");
         let batches = case["batches"].as_array().unwrap();
         assert_eq!(schedule.batches.len(), batches.len());

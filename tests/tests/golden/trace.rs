@@ -4,9 +4,8 @@ use delt_augment::Draws;
 use delt_formats::{Architecture, CropBox, Normalization};
 use delt_formula::{by_formula, formula_uniform};
 use delt_networks::{FrozenNetwork, Network};
-use delt_pipeline::config::synthesize::Batches;
 use delt_pipeline::config::synthesize::Synthesize;
-use delt_pipeline::early_late::{EarlyLate, EarlyLateConfig};
+use delt_pipeline::early_late::EarlyLate;
 use delt_synthesize::augmentation::Augmentation;
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
 use delt_tests::{assert_close, integers, json, number, numbers, prefix, tensors, values};
@@ -53,18 +52,10 @@ fn augmentation(draw: &Value) -> Augmentation {
 fn replay(name: &str) {
     let (Some(case), Some(golden)) = (json(name), tensors(name)) else { return };
     let (config, teacher) = (config(&case), teacher(&case));
-    let schedule = EarlyLateConfig {
-        ipc: case["ipc"].as_u64().unwrap() as u32,
-        max_iterations: config.max_iterations,
-        round_iterations: config.round_iterations,
-        batch: config.batch,
-        batches: Batches::ByClass,
-        early_late: true,
-        min_iterations: None,
-    };
     let targets = integers(&case["targets"]);
     let classes = targets.iter().max().unwrap() + 1;
-    let schedule = EarlyLate::new(&schedule, 0..classes, &Draws::new(0)).batches.remove(0);
+    let ipc = case["ipc"].as_u64().unwrap() as u32;
+    let schedule = EarlyLate::new(&config, ipc, 0..classes, &Draws::new(0)).batches.remove(0);
     assert_eq!(schedule.labels, targets);
     let rounds: Vec<_> = case["rounds"].as_array().unwrap().iter().map(integers).collect();
     assert_eq!(schedule.rounds, rounds);

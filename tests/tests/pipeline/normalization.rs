@@ -13,7 +13,6 @@ use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::{self, Branch};
 use delt_pipeline::early_late::EarlyLate;
-use delt_pipeline::early_late::EarlyLateConfig;
 use delt_synthesize::checkpoint::Checkpoints;
 use delt_synthesize::early_late_recovery::Recoveries;
 use delt_synthesize::method::Prepared as _;
@@ -83,8 +82,7 @@ impl Imported {
         let reader = InitialReader::open(self.file("initial", "initial", "initial.parquet")).unwrap();
         let rows: Vec<InitialRow> = reader.rows().map(Result::unwrap).collect();
         let draws = Draws::new(self.branch.pipeline.seed);
-        let schedule =
-            EarlyLate::new(&EarlyLateConfig::of(config, self.branch.pipeline.select.ipc), 0..10, &draws);
+        let schedule = EarlyLate::new(config, self.branch.pipeline.select.ipc, 0..10, &draws);
         let device = delt_device::open("flex").unwrap().device;
         let teacher = RecoveryTeacher::new(self.network(), &normalization, &device);
         let recoveries = Recoveries {

@@ -70,9 +70,9 @@ impl Pipeline {
                 "found committee, but section `committee` names no network; list one, or set it to teacher";
             range::ensure(names_any, place, problem)?;
         }
-        let has_target = !self.recovers_by_committee() || !self.synthesize.target.is_barycenter();
+        let fits = !self.recovers_by_committee() || !self.synthesize.target.is_barycenter();
         let problem = "found committee with target.kind barycenter, whose features are those of one network; set one of them to \
             its default";
-        range::ensure(has_target, "synthesize.teachers", problem)
+        range::ensure(fits, "synthesize.teachers", problem)
     }
 }

@@ -205,9 +205,9 @@ impl Synthesize {
             (true, 1) => "select.ipc 1",
             _ => return Ok(()),
         };
-        let least = self.min_iterations.unwrap_or(0);
+        let Some(least) = self.min_iterations else { return Ok(()) };
         let problem =
             format!("found {least} with {without_rounds}, which has no rounds to draw; leave it out");
-        range::ensure(self.min_iterations.is_none(), "synthesize.min_iterations", problem)
+        Err(Invalid::new("synthesize.min_iterations", problem))
     }
 }

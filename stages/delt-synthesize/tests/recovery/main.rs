@@ -12,7 +12,6 @@ use delt_pipeline::config::committee::Committee;
 use delt_pipeline::config::method::Method;
 use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
 use delt_pipeline::config::target::Target;
-use delt_pipeline::early_late::EarlyLateConfig;
 use delt_pipeline::early_late::{BatchSchedule, EarlyLate};
 use delt_synthesize::recover::RecoveryTeacher;
 
@@ -52,7 +51,7 @@ fn settings() -> Synthesize {
 
 /// Two classes of four images each.
 fn batches(config: &Synthesize) -> Vec<BatchSchedule> {
-    EarlyLate::new(&EarlyLateConfig::of(config, 4), 0..2, &Draws::new(0)).batches
+    EarlyLate::new(config, 4, 0..2, &Draws::new(0)).batches
 }
 
 fn network(device: &Device) -> FrozenNetwork {
