@@ -1,6 +1,7 @@
 //! What follows a convolution: scale and shift per channel, ReLU, 2x2 average pooling, and the backward pass.
 
 use crate::shape::ConvShape;
+use crate::vectors::with_vectors;
 
 /// What is done to the normalized values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,59 +14,61 @@ pub enum Activation {
     ReluAveragePool,
 }
 
-impl Activation {
-    /// Output height and width.
-    pub(crate) fn out_size(self, [height, width]: [usize; 2]) -> [usize; 2] {
-        match self {
-            Self::Identity | Self::Relu => [height, width],
-            Self::ReluAveragePool => [height / 2, width / 2],
-        }
+/// Scale and shift per channel and what follows.
+#[derive(Clone, Debug)]
+pub(crate) struct Affine {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) activation: Activation,
+}
+
+/// max(floor, x), but NaN stays NaN (`f32::max` would hide it): a broken network must be seen in the loss.
+#[inline(always)]
+fn at_least(floor: f32, x: f32) -> f32 {
+    if x < floor { floor } else { x }
+}
+
+impl Affine {
+    /// Shape of the result, `[n, h, w, c]`.
+    pub(crate) fn out_shape(&self, shape: &ConvShape) -> [usize; 4] {
+        let side = match self.activation {
+            Activation::Identity | Activation::Relu => 1,
+            Activation::ReluAveragePool => 2,
+        };
+        [shape.images, shape.out_height / side, shape.out_width / side, shape.outputs]
     }
 
     /// Values of one image after it.
-    pub(crate) fn out_values(self, shape: &ConvShape) -> usize {
-        let [height, width] = self.out_size([shape.out_height, shape.out_width]);
-        height * width * shape.outputs
+    pub(crate) fn out_values(&self, shape: &ConvShape) -> usize {
+        self.out_shape(shape)[1..].iter().product()
     }
-}
 
-/// max(0, x), but NaN stays NaN (`f32::max` would hide it): a broken network must be seen in the loss.
-#[inline(always)]
-fn relu(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
-}
-
-/// `y = activation(scale · z + shift)` for whole images, channels last.
-#[inline(always)]
-pub(crate) fn forward(
-    activation: Activation,
-    shape: &ConvShape,
-    scale: &[f32],
-    shift: &[f32],
-    z: &[f32],
-    y: &mut [f32],
-) {
-    let channels = shape.outputs;
-    match activation {
-        Activation::Identity => {
+    /// `y = activation(scale · z + shift)` for whole images, channels last.
+    pub(crate) fn forward(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
+        let (scale, shift) = (self.scale.as_slice(), self.shift.as_slice());
+        let channels = shape.outputs;
+        let floor = match self.activation {
+            Activation::Identity => f32::NEG_INFINITY,
+            Activation::Relu => 0.0,
+            Activation::ReluAveragePool => return self.forward_pooled(shape, z, y),
+        };
+        with_vectors!({
             for (z, y) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
                 for (((y, z), scale), shift) in y.iter_mut().zip(z).zip(scale).zip(shift) {
-                    *y = z * scale + shift;
+                    *y = at_least(floor, z * scale + shift);
                 }
             }
-        }
-        Activation::Relu => {
-            for (z, y) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                for (((y, z), scale), shift) in y.iter_mut().zip(z).zip(scale).zip(shift) {
-                    *y = relu(z * scale + shift);
-                }
-            }
-        }
-        Activation::ReluAveragePool => {
-            let row = shape.out_width * channels;
+        });
+    }
+
+    fn forward_pooled(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
+        let (scale, shift) = (self.scale.as_slice(), self.shift.as_slice());
+        let channels = shape.outputs;
+        let (row, pooled_row) = (shape.out_row(), shape.out_width / 2 * channels);
+        let out_values = self.out_values(shape).max(1);
+        with_vectors!({
             let images = z.chunks_exact(shape.output_values());
-            for (z, y) in images.zip(y.chunks_exact_mut(activation.out_values(shape).max(1))) {
-                let pooled_row = shape.out_width / 2 * channels;
+            for (z, y) in images.zip(y.chunks_exact_mut(out_values)) {
                 for (pair, y) in z.chunks_exact(2 * row).zip(y.chunks_exact_mut(pooled_row)) {
                     let (above, below) = pair.split_at(row);
                     let pairs = above.chunks_exact(2 * channels).zip(below.chunks_exact(2 * channels));
@@ -73,65 +76,56 @@ pub(crate) fn forward(
                         let (a, b) = above.split_at(channels);
                         let (c, d) = below.split_at(channels);
                         for channel in 0..channels {
-                            let on = |z: &[f32]| relu(z[channel] * scale[channel] + shift[channel]);
+                            let on = |z: &[f32]| at_least(0.0, z[channel] * scale[channel] + shift[channel]);
                             y[channel] = 0.25 * (on(a) + on(b) + on(c) + on(d));
                         }
                     }
                 }
             }
-        }
+        });
     }
-}
 
-/// One image's gradient before the activation: `visit(row, gradient)` for every row of `z` in order, with the gradient of
-/// `scale · z + shift` at its pixels.
-///
-/// `visit` is called at one place only, so that it is compiled with the vector instructions of its caller.
-#[inline(always)]
-pub(crate) fn backward(
-    activation: Activation,
-    shape: &ConvShape,
-    affine: [&[f32]; 2],
-    z: &[f32],
-    dy: &[f32],
-    mut visit: impl FnMut(usize, &[f32]),
-) {
-    let channels = shape.outputs;
-    let length = shape.out_width * channels;
-    let [pooled_height, pooled_width] = activation.out_size([shape.out_height, shape.out_width]);
-    let mut masked = vec![0.0; if activation == Activation::Identity { 0 } else { length }];
-    for (row, z) in z.chunks_exact(length).enumerate() {
-        let gradient = match activation {
-            Activation::Identity => &dy[row * length..][..length],
+    /// The gradient of `scale · z + shift` at a row of an image, from the row of `z` and the image's gradient `dy` of the
+    /// output: a part of `dy`, or `masked`, which must be zeros or come from here.
+    #[inline(always)]
+    pub(crate) fn gradient_of_row<'a>(
+        &self,
+        shape: &ConvShape,
+        row: usize,
+        z: &[f32],
+        dy: &'a [f32],
+        masked: &'a mut [f32],
+    ) -> &'a [f32] {
+        let (channels, length) = (shape.outputs, z.len());
+        let affine = [self.scale.as_slice(), self.shift.as_slice()];
+        match self.activation {
+            Activation::Identity => return &dy[row * length..][..length],
             Activation::Relu => {
                 let dy = &dy[row * length..][..length];
                 let pixels = z.chunks_exact(channels).zip(dy.chunks_exact(channels));
                 for ((z, dy), masked) in pixels.zip(masked.chunks_exact_mut(channels)) {
                     mask(masked, dy, 1.0, z, affine);
                 }
-                &masked
             }
-            Activation::ReluAveragePool if row / 2 < pooled_height => {
-                let dy = &dy[row / 2 * pooled_width * channels..][..pooled_width * channels];
+            Activation::ReluAveragePool if row / 2 < shape.out_height / 2 => {
+                let pooled = shape.out_width / 2 * channels;
+                let dy = &dy[row / 2 * pooled..][..pooled];
                 let pairs = z.chunks_exact(2 * channels).zip(dy.chunks_exact(channels));
+                // an odd last column stays 0
                 for ((z, dy), masked) in pairs.zip(masked.chunks_exact_mut(2 * channels)) {
                     let ((left, right), (z_left, z_right)) =
                         (masked.split_at_mut(channels), z.split_at(channels));
                     mask(left, dy, 0.25, z_left, affine);
                     mask(right, dy, 0.25, z_right, affine);
                 }
-                // an odd last column stays 0
-                &masked
             }
-            Activation::ReluAveragePool => {
-                masked.fill(0.0);
-                &masked
-            }
-        };
-        visit(row, gradient);
+            Activation::ReluAveragePool => masked.fill(0.0),
+        }
+        masked
     }
 }
 
+/// The gradient of a pixel before a ReLU, times `factor`.
 #[inline(always)]
 fn mask(masked: &mut [f32], dy: &[f32], factor: f32, z: &[f32], [scale, shift]: [&[f32]; 2]) {
     for ((((masked, dy), z), scale), shift) in masked.iter_mut().zip(dy).zip(z).zip(scale).zip(shift) {

@@ -2,11 +2,49 @@
 
 use rayon::prelude::*;
 
-use crate::shape::Taps;
-use crate::winograd::{Tile, pack_filters};
+use crate::plan::Direction;
+use crate::shape::ConvShape;
+use crate::winograd::{F2, F4, Tile, pack_filters};
 
 /// Output channels that one pass of the inner loop computes.
 pub(crate) const LANES: usize = 16;
+
+/// Values of [`LANES`] output channels.
+pub(crate) type Lanes = [f32; LANES];
+
+/// The weights of a convolution, `[outputs, inputs, kernel, kernel]`, as a correlation in one direction reads them.
+pub(crate) struct Weights<'a> {
+    values: &'a [f32],
+    kernel: usize,
+    /// Channels that the correlation makes, and those that it sums over.
+    channels: [usize; 2],
+    /// Values from one of these channels to the next.
+    strides: [usize; 2],
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn new(shape: &ConvShape, direction: Direction, values: &'a [f32]) -> Self {
+        let kernel = shape.geometry.kernel;
+        let mut channels = [shape.outputs, shape.inputs];
+        let mut strides = [shape.inputs * kernel * kernel, kernel * kernel];
+        if direction == Direction::InputGradient {
+            channels.reverse();
+            strides.reverse();
+        }
+        Self { values, kernel, channels, strides }
+    }
+
+    /// Of [`LANES`] output channels from `first` on, the weights of an input channel at a tap; zeros beyond the last.
+    #[inline(always)]
+    pub(crate) fn lanes(&self, first: usize, input: usize, [row, column]: [usize; 2]) -> Lanes {
+        let start = first * self.strides[0] + input * self.strides[1] + row * self.kernel + column;
+        let mut lanes = [0.0; LANES];
+        for (lane, value) in lanes.iter_mut().enumerate().take(self.channels[0] - first) {
+            *value = self.values[start + lane * self.strides[0]];
+        }
+        lanes
+    }
+}
 
 /// The filters of one correlation, packed.
 ///
@@ -27,89 +65,45 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// The filters of a convolution, from weights `[outputs, inputs, kernel, kernel]`.
-    pub(crate) fn forward(weights: &[f32], [outputs, inputs]: [usize; 2], kernel: usize) -> Self {
-        let run = kernel * inputs;
-        Self::pack(outputs, 1, [kernel, run], |first, width, block| {
-            for lane in 0..width {
-                let filter = &weights[(first + lane) * inputs * kernel * kernel..];
-                for input in 0..inputs {
-                    for row in 0..kernel {
-                        for column in 0..kernel {
-                            block[(row * run + column * inputs + input) * LANES + lane] =
-                                filter[(input * kernel + row) * kernel + column];
-                        }
+    /// The filters of these taps.
+    pub(crate) fn direct(weights: &Weights<'_>, rows: &[usize], columns: &[usize]) -> Self {
+        let inputs = weights.channels[1];
+        let run = columns.len() * inputs;
+        Self::pack(weights, 1, [rows.len(), run], |first, block| {
+            for input in 0..inputs {
+                for (r, row) in rows.iter().enumerate() {
+                    for (c, column) in columns.iter().enumerate() {
+                        block[r * run + c * inputs + input] = weights.lanes(first, input, [*row, *column]);
                     }
                 }
             }
         })
     }
 
-    /// The filters that lead from the gradient of the output to that of the input, for one pair of residues.
-    pub(crate) fn backward(
-        weights: &[f32],
-        [outputs, inputs]: [usize; 2],
-        kernel: usize,
-        rows: &Taps,
-        columns: &Taps,
-    ) -> Self {
-        let run = columns.taps.len() * outputs;
-        Self::pack(inputs, 1, [rows.taps.len(), run], |first, width, block| {
-            for output in 0..outputs {
-                let filter = &weights[output * inputs * kernel * kernel..][..inputs * kernel * kernel];
-                for (r, row) in rows.taps.iter().enumerate() {
-                    for (c, column) in columns.taps.iter().enumerate() {
-                        let lanes = &mut block[(r * run + c * outputs + output) * LANES..][..width];
-                        for (lane, value) in lanes.iter_mut().enumerate() {
-                            *value = filter[((first + lane) * kernel + row) * kernel + column];
-                        }
-                    }
-                }
+    /// 3x3 filters at all frequencies; `taps` are those of a row and of a column.
+    pub(crate) fn winograd(weights: &Weights<'_>, taps: &[usize], tile: Tile) -> Self {
+        let inputs = weights.channels[1];
+        Self::pack(weights, tile.frequencies(), [1, inputs], |first, block| {
+            let lanes = |input, tap| weights.lanes(first, input, [taps[tap / 3], taps[tap % 3]]);
+            match tile {
+                Tile::Two => pack_filters::<F2, 2, 4>(inputs, lanes, block),
+                Tile::Four => pack_filters::<F4, 4, 6>(inputs, lanes, block),
             }
         })
     }
 
-    /// 3x3 filters at all frequencies: of the convolution, or, `mirrored`, of its gradient with respect to the input.
-    pub(crate) fn winograd(
-        tile: Tile,
-        weights: &[f32],
-        [outputs, inputs]: [usize; 2],
-        mirrored: bool,
-    ) -> Self {
-        let (rows, columns) = if mirrored { (inputs, outputs) } else { (outputs, inputs) };
-        Self::pack(rows, tile.frequencies(), [1, columns], |first, width, block| {
-            pack_filters(
-                tile,
-                columns,
-                #[inline(always)]
-                |column, tap| {
-                    let mut lanes = [0.0; LANES];
-                    for (lane, value) in lanes.iter_mut().enumerate().take(width) {
-                        *value = if mirrored {
-                            weights[(column * inputs + first + lane) * 9 + 8 - tap]
-                        } else {
-                            weights[((first + lane) * inputs + column) * 9 + tap]
-                        };
-                    }
-                    lanes
-                },
-                block,
-            );
-        })
-    }
-
-    /// `fill(first output, outputs, block)` for every block with all its planes.
+    /// `fill(first output, block)` for every block with all its planes.
     fn pack(
-        outputs: usize,
+        weights: &Weights<'_>,
         planes: usize,
         [rows, run]: [usize; 2],
-        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+        fill: impl Fn(usize, &mut [Lanes]) + Sync,
     ) -> Self {
+        let outputs = weights.channels[0];
         let length = planes * rows * run * LANES;
         let mut packed = vec![0.0; outputs.div_ceil(LANES) * length];
         packed.par_chunks_mut(length).enumerate().for_each(|(block, values)| {
-            let first = block * LANES;
-            fill(first, LANES.min(outputs - first), values);
+            fill(block * LANES, values.as_chunks_mut().0);
         });
         Self { rows, run, outputs, planes, packed }
     }

@@ -13,10 +13,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::activation::Activation;
 use crate::frozen::{self, FrozenConvNorm};
 use crate::shape::Geometry;
+use crate::statistics::Moments;
 use crate::train::{self, Weights};
 
 /// A tensor of the CPU backend.
 type Values = FloatTensor<Flex>;
+
+/// A tensor of the CPU backend in a graph.
+type Tracked = FloatTensor<Autodiff<Flex>>;
 
 /// Whether tensors of a device can go through these operations: those of the CPU backend.
 pub fn is_supported(device: &Device) -> bool {
@@ -26,7 +30,7 @@ pub fn is_supported(device: &Device) -> bool {
 /// What goes into an operation.
 enum Input {
     Plain(Values),
-    Tracked(FloatTensor<Autodiff<Flex>>),
+    Tracked(Tracked),
 }
 
 impl Input {
@@ -73,9 +77,7 @@ pub fn conv_norm_frozen(
 ) -> (Tensor<4>, Option<Tensor<1>>) {
     match Input::of(x) {
         Input::Plain(x) => {
-            let x = contiguous(x);
-            let (y, saved) = block.run(shape4(&x), slice(&x), false, measure);
-            let y = from_values(y, block.out_shape(shape4(&x)));
+            let (y, saved) = run(block, &contiguous(x), false, measure);
             let distance = saved.moments.map(|moments| from_values(vec![block.distance(&moments)], [1]));
             (Tensor::from_primitive::<Flex>(y), distance.map(Tensor::from_primitive::<Flex>))
         }
@@ -85,6 +87,11 @@ pub fn conv_norm_frozen(
             (Tensor::from_primitive::<Autodiff<Flex>>(y), distance.map(wrap))
         }
     }
+}
+
+fn run(block: &FrozenConvNorm, x: &Values, keep: bool, measure: bool) -> (Values, frozen::Saved) {
+    let (y, saved) = block.run(shape4(x), slice(x), keep, measure);
+    (from_values(y, block.out_shape(&saved)), saved)
 }
 
 /// As [`conv_norm_frozen`] outside any graph, with the batch's statistics of `conv(x)` themselves: mean and biased variance
@@ -97,9 +104,7 @@ pub fn conv_norm_frozen_statistics(
     block: &Arc<FrozenConvNorm>,
 ) -> (Tensor<4>, Vec<f32>, Vec<f32>) {
     let Input::Plain(x) = Input::of(x) else { panic!("statistics are read outside any graph") };
-    let x = contiguous(x);
-    let (y, saved) = block.run(shape4(&x), slice(&x), false, true);
-    let y = from_values(y, block.out_shape(shape4(&x)));
+    let (y, saved) = run(block, &contiguous(x), false, true);
     let moments = saved.moments.expect("measured");
     (Tensor::from_primitive::<Flex>(y), moments.mean, moments.variance)
 }
@@ -138,26 +143,21 @@ impl Backward<Flex, 1> for DistanceBackward {
     }
 }
 
-type Tracked = FloatTensor<Autodiff<Flex>>;
-
 fn frozen_tracked(x: Tracked, block: &Arc<FrozenConvNorm>, measure: bool) -> (Tracked, Option<Tracked>) {
     let (x, node) = x.into_parts();
     let x = contiguous(x);
-    let out_shape = block.out_shape(shape4(&x));
-    let (y, moments, gradient) =
-        match FrozenBackward.prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let (y, saved) = block.run(shape4(&x), slice(&x), true, measure);
-                let moments = saved.moments.clone();
-                let gradient = DistanceGradient::default();
-                let state = (Arc::clone(block), Arc::new(saved), Arc::clone(&gradient));
-                (prep.finish(state, from_values(y, out_shape)), moments, gradient)
-            }
-            OpsKind::UnTracked(prep) => {
-                let (y, saved) = block.run(shape4(&x), slice(&x), false, measure);
-                (prep.finish(from_values(y, out_shape)), saved.moments, DistanceGradient::default())
-            }
-        };
+    let gradient = DistanceGradient::default();
+    let (y, moments) = match FrozenBackward.prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let (y, saved) = run(block, &x, true, measure);
+            let moments = saved.moments.clone();
+            (prep.finish((Arc::clone(block), Arc::new(saved), Arc::clone(&gradient)), y), moments)
+        }
+        OpsKind::UnTracked(prep) => {
+            let (y, saved) = run(block, &x, false, measure);
+            (prep.finish(y), saved.moments)
+        }
+    };
     let distance = moments.map(|moments| {
         let value = from_values(vec![block.distance(&moments)], [1]);
         match DistanceBackward.prepare::<NoCheckpointing>([y.node()]).compute_bound().stateful() {
@@ -210,16 +210,18 @@ pub fn conv_norm_train(
         gamma: slice(&gamma),
         beta: slice(&beta),
     };
-    let (y, moments, saved) = train::forward(shape4(&x), slice(&x), values, geometry, activation, epsilon);
-    let [height, width] = activation.out_size([saved.shape.out_height, saved.shape.out_width]);
-    let outputs = saved.shape.outputs;
-    let y = from_values(y, [saved.shape.images, height, width, outputs]);
+    let (y, saved) = train::forward(shape4(&x), slice(&x), values, geometry, activation, epsilon);
+    let y = from_values(y, saved.out_shape());
+    let Moments { mean, variance } = saved.moments.clone();
     let y = match TrainBackward.prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((x, weight, Arc::new(Mutex::new(Some(saved)))), y),
         OpsKind::UnTracked(prep) => prep.finish(y),
     };
-    let vector = |values| Tensor::from_primitive::<Flex>(from_values(values, [outputs]));
-    (Tensor::from_primitive::<Autodiff<Flex>>(y), vector(moments.mean), vector(moments.variance))
+    let vector = |values: Vec<f32>| {
+        let outputs = values.len();
+        Tensor::from_primitive::<Flex>(from_values(values, [outputs]))
+    };
+    (Tensor::from_primitive::<Autodiff<Flex>>(y), vector(mean), vector(variance))
 }
 
 #[derive(Debug)]
@@ -234,22 +236,19 @@ impl Backward<Flex, 4> for TrainBackward {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let Some(saved) = saved.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let shape = saved.shape;
-        let [x_node, weight_node, gamma_node, beta_node] = ops.parents;
-        let gradients = train::gradients(saved, slice(&weight), slice(&x), slice(&dy), x_node.is_some());
         let kernel = shape.geometry.kernel;
-        if let (Some(node), Some(dx)) = (x_node, gradients.dx) {
-            let dx = from_values(dx, [shape.images, shape.height, shape.width, shape.inputs]);
-            grads.register::<Flex>(node.id, dx);
-        }
-        if let Some(node) = weight_node {
-            let weight = from_values(gradients.weight, [shape.outputs, shape.inputs, kernel, kernel]);
-            grads.register::<Flex>(node.id, weight);
-        }
-        if let Some(node) = gamma_node {
-            grads.register::<Flex>(node.id, from_values(gradients.gamma, [shape.outputs]));
-        }
-        if let Some(node) = beta_node {
-            grads.register::<Flex>(node.id, from_values(gradients.beta, [shape.outputs]));
+        let wants_dx = ops.parents[0].is_some();
+        let gradients = saved.gradients(slice(&weight), slice(&x), slice(&dy), wants_dx);
+        let gradients = [
+            gradients.dx.map(|dx| from_values(dx, [shape.images, shape.height, shape.width, shape.inputs])),
+            Some(from_values(gradients.weight, [shape.outputs, shape.inputs, kernel, kernel])),
+            Some(from_values(gradients.gamma, [shape.outputs])),
+            Some(from_values(gradients.beta, [shape.outputs])),
+        ];
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some((parent, gradient)) = parent.zip(gradient) {
+                grads.register::<Flex>(parent.id, gradient);
+            }
         }
     }
 }

@@ -5,11 +5,20 @@ use std::sync::OnceLock;
 use pulp::Arch;
 
 use crate::correlate::{Correlate, Pixel};
-use crate::filters::Filters;
+use crate::filters::{Filters, Weights};
 use crate::shape::{ConvShape, Padded, Taps};
-use crate::winograd::{self, Tile, Tiling};
+use crate::winograd::{self, F2, F4, Tile, Tiling};
 
-/// The way from padded images to results.
+/// Where a correlation leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the input to the output.
+    Forward,
+    /// From the output's gradient to the input's.
+    InputGradient,
+}
+
+/// The way from images to results.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// The margin that it wants around its input.
@@ -18,67 +27,65 @@ pub(crate) struct Plan {
     out_values: usize,
     /// Images of a full task.
     images: usize,
-    way: Direction,
+    pub(crate) way: Way,
 }
 
 #[derive(Clone, Debug)]
-enum Direction {
+pub(crate) enum Way {
     /// Sums over the filter, for each phase at these pixels of the images of a full task.
     Direct(Vec<Vec<Pixel>>),
     Winograd(Tiling),
 }
 
-/// The filters of a [`Plan`], packed.
+/// The filters of a [`Plan`], packed, and its bias.
 #[derive(Clone, Debug)]
-pub(crate) enum Packed {
-    /// For each phase.
-    Direct(Vec<Filters>),
-    Winograd(Filters),
+pub(crate) struct Packed {
+    /// For each phase of [`Way::Direct`]; one for [`Way::Winograd`].
+    filters: Vec<Filters>,
+    /// One per output channel, or none.
+    bias: Vec<f32>,
 }
 
 impl Packed {
-    /// For [`Plan::forward`], from weights `[outputs, inputs, kernel, kernel]`.
-    pub(crate) fn forward(shape: &ConvShape, weights: &[f32]) -> Self {
-        let channels = [shape.outputs, shape.inputs];
-        match Tiling::of(shape) {
-            Some(tiling) => Self::Winograd(Filters::winograd(tiling.tile, weights, channels, false)),
-            None => Self::Direct(vec![Filters::forward(weights, channels, shape.geometry.kernel)]),
-        }
-    }
-
-    /// For [`Plan::input_gradient`].
-    pub(crate) fn input_gradient(shape: &ConvShape, weights: &[f32]) -> Self {
-        let channels = [shape.outputs, shape.inputs];
-        match Tiling::of(shape) {
-            Some(tiling) => Self::Winograd(Filters::winograd(tiling.tile, weights, channels, true)),
-            None => Self::Direct(
-                phases(&Taps::of(shape.geometry))
-                    .map(|[rows, columns]| {
-                        Filters::backward(weights, channels, shape.geometry.kernel, rows, columns)
-                    })
-                    .collect(),
-            ),
-        }
+    /// From weights `[outputs, inputs, kernel, kernel]`. The bias has no part in the gradient of the input.
+    pub(crate) fn new(shape: &ConvShape, direction: Direction, weights: &[f32], bias: &[f32]) -> Self {
+        let weights = Weights::new(shape, direction, weights);
+        let taps = Taps::of(shape.geometry, direction);
+        let filters = match Tiling::of(shape) {
+            Some(tiling) => vec![Filters::winograd(&weights, &taps[0].taps, tiling.tile)],
+            None => phases(&taps)
+                .map(|[rows, columns]| Filters::direct(&weights, &rows.taps, &columns.taps))
+                .collect(),
+        };
+        let bias = if direction == Direction::Forward { bias.to_vec() } else { Vec::new() };
+        Self { filters, bias }
     }
 }
 
-/// Filters that are packed when they are first used: the way depends on the size of the images.
-#[derive(Debug, Default)]
+/// Weights that are packed when they are first used: the way depends on the size of the images.
+#[derive(Debug)]
 pub(crate) struct PackedOnce {
-    direct: OnceLock<Packed>,
-    by_two: OnceLock<Packed>,
-    by_four: OnceLock<Packed>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    /// By direction; filters as they are, for tiles of two, for tiles of four.
+    packed: [[OnceLock<Packed>; 3]; 2],
 }
 
 impl PackedOnce {
-    /// The filters for a shape; `pack` packs them.
-    pub(crate) fn get(&self, shape: &ConvShape, pack: impl FnOnce() -> Packed) -> &Packed {
-        let packed = match Tiling::of(shape).map(|tiling| tiling.tile) {
-            None => &self.direct,
-            Some(Tile::Two) => &self.by_two,
-            Some(Tile::Four) => &self.by_four,
+    /// `weights`: `[outputs, inputs, kernel, kernel]`; `bias`: one per output, or none.
+    pub(crate) fn new(weights: Vec<f32>, bias: Vec<f32>) -> Self {
+        Self { weights, bias, packed: Default::default() }
+    }
+
+    /// The filters for a shape.
+    pub(crate) fn get(&self, shape: &ConvShape, direction: Direction) -> &Packed {
+        let way = match Tiling::of(shape).map(|tiling| tiling.tile) {
+            None => 0,
+            Some(Tile::Two) => 1,
+            Some(Tile::Four) => 2,
         };
-        packed.get_or_init(pack)
+        self.packed[direction as usize][way]
+            .get_or_init(|| Packed::new(shape, direction, &self.weights, &self.bias))
     }
 }
 
@@ -88,86 +95,85 @@ fn phases(taps: &[Taps]) -> impl Iterator<Item = [&Taps; 2]> {
     pairs.filter(|pair| pair.iter().all(|taps| !taps.taps.is_empty()))
 }
 
-impl Plan {
-    /// From the input to the output.
-    pub(crate) fn forward(shape: &ConvShape) -> Self {
-        let images = shape.images_per_task();
-        let (padded, way) = match Tiling::of(shape) {
-            Some(tiling) => (tiling.padded(shape.inputs), Direction::Winograd(tiling)),
-            None => (shape.padded_input(), Direction::Direct(vec![shape.pixels(images)])),
-        };
-        Self { padded, out_values: shape.output_values(), images, way }
-    }
+/// Memory of one thread, reused from task to task.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) padded: Vec<f32>,
+    pub(crate) winograd: winograd::Scratch,
+}
 
-    /// From the output's gradient to the input's: one correlation for each pair of residues of the stride.
-    pub(crate) fn input_gradient(shape: &ConvShape) -> Self {
-        let (out_values, images) = (shape.input_values(), shape.images_per_task());
-        if let Some(tiling) = Tiling::of(shape) {
-            let padded = tiling.padded(shape.outputs);
-            return Self { padded, out_values, images, way: Direction::Winograd(tiling) };
+impl Plan {
+    /// The gradient of the input has one correlation for each pair of residues of the stride.
+    pub(crate) fn new(shape: &ConvShape, direction: Direction) -> Self {
+        let images = shape.images_per_task();
+        let mut sizes =
+            [[shape.height, shape.width, shape.inputs], [shape.out_height, shape.out_width, shape.outputs]];
+        if direction == Direction::InputGradient {
+            sizes.reverse();
         }
-        let taps = Taps::of(shape.geometry);
-        let sizes = [(shape.height, shape.out_height), (shape.width, shape.out_width)];
+        let [from, to] = sizes;
+        let out_values = to.iter().product();
+        if let Some(tiling) = Tiling::of(shape) {
+            return Self { padded: tiling.padded(from[2]), out_values, images, way: Way::Winograd(tiling) };
+        }
+        let taps = Taps::of(shape.geometry, direction);
         let (mut before, mut after) = (0, 0);
         for taps in &taps {
-            for (size, outputs) in sizes {
-                for (_, first) in taps.positions(size) {
+            for (from, to) in from.into_iter().zip(to).take(2) {
+                for (_, first) in taps.positions(to) {
                     before = before.max(-first);
-                    after = after.max(first + taps.taps.len() as isize - outputs as isize);
+                    after = after.max(first + taps.taps.len() as isize - from as isize);
                 }
             }
         }
-        let margins = [before as usize, after as usize];
-        let padded = Padded::new([shape.out_height, shape.out_width, shape.outputs], margins);
+        let padded = Padded::new(from, [before as usize, after as usize]);
         let pixels = |[rows, columns]: [&Taps; 2]| {
             let mut pixels = Vec::new();
             for image in 0..images {
-                for (y, from_y) in rows.positions(shape.height) {
-                    for (x, from_x) in columns.positions(shape.width) {
+                for (y, from_y) in rows.positions(to[0]) {
+                    for (x, from_x) in columns.positions(to[1]) {
                         let inside = padded.at((from_y + before) as usize, (from_x + before) as usize);
                         pixels.push(Pixel {
                             from: image * padded.values() + inside,
-                            to: image * shape.input_values() + (y * shape.width + x) * shape.inputs,
+                            to: image * out_values + (y * to[1] + x) * to[2],
                         });
                     }
                 }
             }
             pixels
         };
-        let way = Direction::Direct(phases(&taps).map(pixels).collect());
+        let way = Way::Direct(phases(&taps).map(pixels).collect());
         Self { padded, out_values, images, way }
     }
 
+    /// Runs it on the images of one task.
+    pub(crate) fn run(&self, packed: &Packed, images: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { padded, winograd } = scratch;
+        self.run_padded(packed, self.padded.pad(images, padded), out, winograd);
+    }
+
     /// Runs it on the images of one task, in their margins.
-    pub(crate) fn run(
+    pub(crate) fn run_padded(
         &self,
-        filters: &Packed,
-        bias: &[f32],
+        Packed { filters, bias }: &Packed,
         input: &[f32],
         out: &mut [f32],
         scratch: &mut winograd::Scratch,
     ) {
-        match (&self.way, filters) {
-            (Direction::Winograd(tiling), Packed::Winograd(filters)) => {
-                winograd::convolve(tiling, filters, bias, input, out, scratch);
-            }
-            (Direction::Direct(phases), Packed::Direct(filters)) => {
+        match &self.way {
+            Way::Winograd(tiling) => match tiling.tile {
+                Tile::Two => scratch.convolve::<F2, 2, 4>(tiling, &filters[0], bias, input, out),
+                Tile::Four => scratch.convolve::<F4, 4, 6>(tiling, &filters[0], bias, input, out),
+            },
+            Way::Direct(phases) => {
                 let images = out.len() / self.out_values;
+                let row_stride = self.padded.row();
                 for (pixels, filters) in phases.iter().zip(filters) {
                     let pixels = &pixels[..pixels.len() / self.images * images];
-                    let row_stride = self.padded.row();
-                    Arch::new().dispatch(Correlate {
-                        filters,
-                        plane: 0,
-                        bias,
-                        input,
-                        row_stride,
-                        pixels,
-                        out,
-                    });
+                    let correlate = Correlate { filters, plane: 0, bias, input, row_stride, pixels, out };
+                    Arch::new().dispatch(correlate);
                 }
             }
-            _ => unreachable!("filters are packed for the shape that they are used with"),
         }
     }
 }

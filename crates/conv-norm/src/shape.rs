@@ -1,6 +1,6 @@
 //! Sizes of a convolution, and what follows from them: tasks, output pixels, margins, taps.
 
-use crate::correlate::Pixel;
+use crate::plan::Direction;
 use crate::winograd::{Tile, Tiling};
 
 /// Output pixels that one task computes at least: images too small for that are taken several at a time.
@@ -87,6 +87,11 @@ impl ConvShape {
         self.out_pixels() * self.outputs
     }
 
+    /// Values of a row of an output image.
+    pub(crate) fn out_row(&self) -> usize {
+        self.out_width * self.outputs
+    }
+
     /// Images of one task. It depends on sizes only, never on the number of threads: sums are taken per task.
     pub(crate) fn images_per_task(&self) -> usize {
         let Some(tiling) = Tiling::of(self) else {
@@ -98,33 +103,22 @@ impl ConvShape {
         self.images.div_ceil(tasks).max(1)
     }
 
-    /// The input with the zeros of the convolution around it.
-    pub(crate) fn padded_input(&self) -> Padded {
-        let padding = self.geometry.padding;
-        Padded::new([self.height, self.width, self.inputs], [padding; 2])
+    /// Values of the input images of one task.
+    pub(crate) fn task_inputs(&self) -> usize {
+        self.images_per_task() * self.input_values()
     }
 
-    /// The output pixels of `images` images over [`Self::padded_input`].
-    pub(crate) fn pixels(&self, images: usize) -> Vec<Pixel> {
-        let padded = self.padded_input();
-        let stride = self.geometry.stride;
-        let mut pixels = Vec::with_capacity(images * self.out_pixels());
-        for image in 0..images {
-            for y in 0..self.out_height {
-                for x in 0..self.out_width {
-                    let from = image * padded.values() + padded.at(y * stride, x * stride);
-                    pixels.push(Pixel { from, to: pixels.len() * self.outputs });
-                }
-            }
-        }
-        pixels
+    /// Values of the output images of one task.
+    pub(crate) fn task_outputs(&self) -> usize {
+        self.images_per_task() * self.output_values()
     }
 }
 
 /// Channels-last values with a margin of zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Padded {
-    inner: [usize; 3],
+    /// Height, width and channels without it.
+    pub(crate) inner: [usize; 3],
     before: usize,
     height: usize,
     width: usize,
@@ -189,22 +183,37 @@ impl Padded {
     }
 }
 
-/// The taps of a filter that lead to input positions `p ≡ residue (mod stride)`, along one direction.
-///
-/// Position `p` of the input lies under tap `t` of output `o` where `p = stride · o + t − padding`. Written from the last
-/// tap to the first, the outputs of one position follow one another.
+/// Taps of a filter along one direction, and the positions between which a correlation with them leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Taps {
-    /// Taps, the last first.
+    /// Taps, in the order of the values under them.
     pub(crate) taps: Vec<usize>,
-    /// The output under the first of them, for the smallest position of the residue.
-    first_output: isize,
-    residue: usize,
-    stride: usize,
+    /// The first position that they lead to, and the step to the next.
+    to: (usize, usize),
+    /// Where the value under the first tap lies for that position, and the step to the next.
+    from: (isize, isize),
 }
 
 impl Taps {
-    fn new(geometry: Geometry, residue: usize) -> Self {
+    /// From the input to the output, or one for each residue of the stride from the output's gradient to the input's.
+    pub(crate) fn of(geometry: Geometry, direction: Direction) -> Vec<Self> {
+        let Geometry { kernel, stride, padding } = geometry;
+        match direction {
+            Direction::Forward => {
+                let from = (-(padding as isize), stride as isize);
+                vec![Self { taps: (0..kernel).collect(), to: (0, 1), from }]
+            }
+            Direction::InputGradient => {
+                (0..stride).map(|residue| Self::to_inputs(geometry, residue)).collect()
+            }
+        }
+    }
+
+    /// The taps that lead to input positions `p ≡ residue (mod stride)`.
+    ///
+    /// Position `p` of the input lies under tap `t` of output `o` where `p = stride · o + t − padding`. Written from the
+    /// last tap to the first, the outputs of one position follow one another.
+    fn to_inputs(geometry: Geometry, residue: usize) -> Self {
         let Geometry { kernel, stride, padding } = geometry;
         let taps: Vec<usize> = (0..kernel)
             .rev()
@@ -213,19 +222,12 @@ impl Taps {
         let first_output = taps
             .first()
             .map_or(0, |tap| ((residue + padding) as isize - *tap as isize).div_euclid(stride as isize));
-        Self { taps, first_output, residue, stride }
+        Self { taps, to: (residue, stride), from: (first_output, 1) }
     }
 
-    /// One for each residue.
-    pub(crate) fn of(geometry: Geometry) -> Vec<Self> {
-        (0..geometry.stride).map(|residue| Self::new(geometry, residue)).collect()
-    }
-
-    /// Positions of the residue below `size`, with the output under their first tap.
+    /// Positions below `size` that they lead to, each with that of the value under the first tap.
     pub(crate) fn positions(&self, size: usize) -> impl Iterator<Item = (usize, isize)> {
-        let first_output = self.first_output;
-        (0_isize..)
-            .zip((self.residue..size).step_by(self.stride))
-            .map(move |(step, at)| (at, first_output + step))
+        let ((to, step), (from, from_step)) = (self.to, self.from);
+        (0_isize..).zip((to..size).step_by(step)).map(move |(n, to)| (to, from + n * from_step))
     }
 }

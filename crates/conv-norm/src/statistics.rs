@@ -16,26 +16,23 @@ impl Partial {
         let pixels = values.len() / channels;
         let mut mean = vec![0.0; channels];
         let mut squares = vec![0.0; channels];
-        with_vectors(
-            #[inline(always)]
-            || {
-                for pixel in values.chunks_exact(channels) {
-                    for (sum, value) in mean.iter_mut().zip(pixel) {
-                        *sum += value;
-                    }
+        with_vectors!({
+            for pixel in values.chunks_exact(channels) {
+                for (sum, value) in mean.iter_mut().zip(pixel) {
+                    *sum += value;
                 }
-                let share = 1.0 / pixels as f32;
-                for sum in &mut mean {
-                    *sum *= share;
+            }
+            let share = 1.0 / pixels as f32;
+            for sum in &mut mean {
+                *sum *= share;
+            }
+            for pixel in values.chunks_exact(channels) {
+                for ((sum, value), mean) in squares.iter_mut().zip(pixel).zip(&mean) {
+                    let distance = value - mean;
+                    *sum += distance * distance;
                 }
-                for pixel in values.chunks_exact(channels) {
-                    for ((sum, value), mean) in squares.iter_mut().zip(pixel).zip(&mean) {
-                        let distance = value - mean;
-                        *sum += distance * distance;
-                    }
-                }
-            },
-        );
+            }
+        });
         Self { count: pixels as f64, mean, squares }
     }
 }

@@ -1,8 +1,9 @@
 //! Loops compiled for the widest vector instructions of the machine that runs them.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-struct Body<F>(F);
+/// Loops in a closure that is `#[inline(always)]`, as [`with_vectors`] makes it.
+pub(crate) struct Body<F>(pub(crate) F);
 
 impl<F: FnMut()> WithSimd for Body<F> {
     type Output = ();
@@ -13,11 +14,16 @@ impl<F: FnMut()> WithSimd for Body<F> {
     }
 }
 
-/// Runs loops with vector instructions.
+/// Runs a block of loops with vector instructions.
 ///
-/// The closure must be `#[inline(always)]` and change what it captures. Handed to pulp as it is, it would be called through
-/// a function of its own, which is compiled without these instructions.
-#[inline(always)]
-pub(crate) fn with_vectors(body: impl FnMut()) {
-    Arch::new().dispatch(Body(body));
+/// The block must change what it captures. Handed to pulp as it is, it would be called through a function of its own, which
+/// is compiled without these instructions.
+macro_rules! with_vectors {
+    ($body:block) => {
+        pulp::Arch::new().dispatch($crate::vectors::Body(
+            #[inline(always)]
+            || $body,
+        ))
+    };
 }
+pub(crate) use with_vectors;

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use crate::correlate::Pixel;
 use crate::filters::LANES;
-use crate::shape::ConvShape;
-use crate::winograd::{self, Tiling};
+use crate::plan::{Direction, Plan, Way};
+use crate::shape::{ConvShape, Padded};
+use crate::winograd::{self, F2, F4, Tile};
 
 /// Places of a run that one pass of the inner loop computes.
 const TILE: usize = 6;
@@ -29,22 +30,44 @@ const GROUPS: usize = 16;
 ///
 /// Images are taken in their order and groups depend on sizes only, so the sums do not depend on threads.
 pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
-    if let Some(tiling) = Tiling::of(shape) {
-        return winograd::weight_gradient(&tiling, shape, x, dz);
+    let Plan { padded, way, .. } = Plan::new(shape, Direction::Forward);
+    match way {
+        Way::Direct(phases) => direct(shape, &padded, &phases[0], x, dz),
+        Way::Winograd(tiling) => match tiling.tile {
+            Tile::Two => winograd::weight_gradient::<F2, 2, 4>(&tiling, shape, x, dz),
+            Tile::Four => winograd::weight_gradient::<F4, 4, 6>(&tiling, shape, x, dz),
+        },
     }
+}
+
+/// `pixels` are those of a full task.
+fn direct(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &[f32]) -> Vec<f32> {
     let kernel = shape.geometry.kernel;
-    let block_values = kernel * kernel * shape.inputs * LANES;
-    let blocks = shape.outputs.div_ceil(LANES);
-    let pixels = shape.pixels(shape.images_per_task());
-    let mut packed = vec![0.0; blocks * block_values];
+    let run = kernel * shape.inputs;
+    let block_values = kernel * run * LANES;
+    // adds the share of some images to the sums of the blocks from `first_block` on
+    let add = |first_block: usize, x: &[f32], dz: &[f32], sums: &mut [f32]| {
+        let mut buffer = Vec::new();
+        for (x, dz) in x.chunks(shape.task_inputs()).zip(dz.chunks(shape.task_outputs())) {
+            let (input, row_stride) = (padded.pad(x, &mut buffer), padded.row());
+            let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
+            for (block, sums) in sums.chunks_exact_mut(block_values).enumerate() {
+                let first = (first_block + block) * LANES;
+                let outputs = first..shape.outputs.min(first + LANES);
+                let accumulate = Accumulate { input, row_stride, pixels, dz, outputs, run, sums };
+                Arch::new().dispatch(accumulate);
+            }
+        }
+    };
+    let mut packed = vec![0.0; shape.outputs.div_ceil(LANES) * block_values];
     if packed.len() <= SMALL_FILTERS {
         let images = shape.images.div_ceil(GROUPS);
         let groups: Vec<Vec<f32>> = x
             .par_chunks(images * shape.input_values())
             .zip(dz.par_chunks(images * shape.output_values()))
             .map(|(x, dz)| {
-                let mut sums = vec![0.0; blocks * block_values];
-                add(shape, &pixels, 0, x, dz, &mut sums);
+                let mut sums = vec![0.0; packed.len()];
+                add(0, x, dz, &mut sums);
                 sums
             })
             .collect();
@@ -55,36 +78,10 @@ pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
         }
     } else {
         packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
-            add(shape, &pixels, task * BLOCKS_PER_TASK, x, dz, sums);
+            add(task * BLOCKS_PER_TASK, x, dz, sums);
         });
     }
     unpack(shape, &packed)
-}
-
-/// Adds the share of some images to the sums of the blocks from `first_block` on; `pixels` are those of a full task.
-fn add(shape: &ConvShape, pixels: &[Pixel], first_block: usize, x: &[f32], dz: &[f32], sums: &mut [f32]) {
-    let run = shape.geometry.kernel * shape.inputs;
-    let padded = shape.padded_input();
-    let images = shape.images_per_task();
-    let mut buffer = Vec::new();
-    let tasks = x.chunks(images * shape.input_values()).zip(dz.chunks(images * shape.output_values()));
-    for (x, dz) in tasks {
-        let input = padded.pad(x, &mut buffer);
-        let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
-        for (block, sums) in sums.chunks_exact_mut(shape.geometry.kernel * run * LANES).enumerate() {
-            let first = (first_block + block) * LANES;
-            let outputs = first..shape.outputs.min(first + LANES);
-            Arch::new().dispatch(Accumulate {
-                input,
-                row_stride: padded.row(),
-                pixels,
-                dz,
-                outputs,
-                run,
-                sums,
-            });
-        }
-    }
 }
 
 /// From `[block][row][column, input][LANES]` to `[output, input, row, column]`.

@@ -14,13 +14,12 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::correlate::{Correlate, Pixel};
-use crate::filters::{Filters, LANES};
+use crate::filters::{Filters, LANES, Lanes};
 use crate::shape::{ConvShape, Padded};
 use crate::vectors::with_vectors;
 use crate::weight_gradient::Accumulate;
-use transform::{
-    Algorithm, Collapse, Expand, F2, F4, Gradients, Inputs, Lanes, transform_filter, transform_gradient,
-};
+pub(crate) use transform::{Algorithm, F2, F4};
+use transform::{Collapse, Expand, transform_lanes};
 
 /// Side of the tiles that outputs are cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +103,6 @@ impl Tiling {
         let side = self.tile.side();
         (0..self.tiles[0]).flat_map(move |y| (0..self.tiles[1]).map(move |x| [y * side, x * side]))
     }
-
-    /// Where the values of every tile begin in images of `padded` that follow one another.
-    fn starts(&self, padded: &Padded, images: usize) -> Vec<usize> {
-        let of_image =
-            |image: usize| self.corners().map(move |[y, x]| image * padded.values() + padded.at(y, x));
-        (0..images).flat_map(of_image).collect()
-    }
 }
 
 /// Memory of one thread: inputs and outputs of a task at all frequencies.
@@ -120,116 +112,61 @@ pub(crate) struct Scratch {
     outputs: Vec<f32>,
 }
 
-/// A convolution of some images in [`Tiling::padded`], with filters of [`Filters::winograd`].
-pub(crate) fn convolve(
-    tiling: &Tiling,
-    filters: &Filters,
-    bias: &[f32],
-    input: &[f32],
-    out: &mut [f32],
-    scratch: &mut Scratch,
-) {
-    match tiling.tile {
-        Tile::Two => convolve_by::<F2, 2, 4>(tiling, filters, bias, input, out, scratch),
-        Tile::Four => convolve_by::<F4, 4, 6>(tiling, filters, bias, input, out, scratch),
+impl Scratch {
+    /// A convolution of some images in [`Tiling::padded`], with filters of [`Filters::winograd`].
+    pub(crate) fn convolve<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+        &mut self,
+        tiling: &Tiling,
+        filters: &Filters,
+        bias: &[f32],
+        input: &[f32],
+        out: &mut [f32],
+    ) {
+        let (inputs, outputs, frequencies) = (filters.run, filters.outputs, PATCH * PATCH);
+        let padded = &tiling.padded(inputs);
+        let tiles = input.len() / padded.values() * tiling.count();
+        let (plane, out_plane) = (tiles * inputs, tiles * outputs);
+        let Self { inputs: spectrum, outputs: product } = self;
+        spectrum.resize(frequencies * plane, 0.0);
+        product.resize(frequencies * out_plane, 0.0);
+        let algorithm = PhantomData::<A>;
+        let expand = Expand::<PATCH, PATCH, A> { tiling, padded, input, plane, out: spectrum, algorithm };
+        Arch::new().dispatch(expand);
+        let pixels: Vec<Pixel> =
+            (0..tiles).map(|tile| Pixel { from: tile * inputs, to: tile * outputs }).collect();
+        let planes = spectrum.chunks_exact(plane).zip(product.chunks_exact_mut(out_plane));
+        for (plane, (input, out)) in planes.enumerate() {
+            let pixels = pixels.as_slice();
+            let correlate = Correlate { filters, plane, bias: &[], input, row_stride: 0, pixels, out };
+            Arch::new().dispatch(correlate);
+        }
+        let (channels, input) = (outputs, product);
+        let collapse = Collapse::<TILE, PATCH, A> { tiling, channels, input, bias, out, algorithm };
+        Arch::new().dispatch(collapse);
     }
-}
-
-fn convolve_by<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
-    tiling: &Tiling,
-    filters: &Filters,
-    bias: &[f32],
-    input: &[f32],
-    out: &mut [f32],
-    scratch: &mut Scratch,
-) {
-    let (inputs, outputs, frequencies) = (filters.run, filters.outputs, PATCH * PATCH);
-    let padded = tiling.padded(inputs);
-    let starts = tiling.starts(&padded, input.len() / padded.values());
-    let tiles = starts.len();
-    let Scratch { inputs: spectrum, outputs: product } = scratch;
-    spectrum.resize(frequencies * tiles * inputs, 0.0);
-    product.resize(frequencies * tiles * outputs, 0.0);
-    Arch::new().dispatch(Expand::<PATCH, PATCH, Inputs<A, TILE>> {
-        input,
-        row: padded.row(),
-        channels: inputs,
-        starts: &starts,
-        plane: tiles * inputs,
-        out: spectrum,
-        transform: PhantomData,
-    });
-    let pixels: Vec<Pixel> =
-        (0..tiles).map(|tile| Pixel { from: tile * inputs, to: tile * outputs }).collect();
-    let planes = spectrum.chunks_exact(tiles * inputs).zip(product.chunks_exact_mut(tiles * outputs));
-    for (plane, (input, out)) in planes.enumerate() {
-        Arch::new().dispatch(Correlate {
-            filters,
-            plane,
-            bias: &[],
-            input,
-            row_stride: 0,
-            pixels: &pixels,
-            out,
-        });
-    }
-    Arch::new().dispatch(Collapse::<TILE, PATCH, A> {
-        tiling,
-        channels: outputs,
-        input: product,
-        bias,
-        out,
-        algorithm: PhantomData,
-    });
 }
 
 /// The filters of [`LANES`] output channels at all frequencies, `[frequency][column][lane]`, from `taps(column, tap)`.
-pub(crate) fn pack_filters(
-    tile: Tile,
+pub(crate) fn pack_filters<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
     columns: usize,
     taps: impl Fn(usize, usize) -> Lanes,
-    block: &mut [f32],
+    block: &mut [Lanes],
 ) {
-    match tile {
-        Tile::Two => pack_by::<F2, 2, 4>(columns, taps, block),
-        Tile::Four => pack_by::<F4, 4, 6>(columns, taps, block),
-    }
-}
-
-fn pack_by<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
-    columns: usize,
-    taps: impl Fn(usize, usize) -> Lanes,
-    block: &mut [f32],
-) {
-    with_vectors(
-        #[inline(always)]
-        || {
-            for column in 0..columns {
-                let mut values = [[[0.0; LANES]; 3]; 3];
-                for (tap, lanes) in values.as_flattened_mut().iter_mut().enumerate() {
-                    *lanes = taps(column, tap);
-                }
-                transform_filter::<A, TILE, PATCH>(
-                    &values,
-                    #[inline(always)]
-                    |frequency, lanes| {
-                        block[(frequency * columns + column) * LANES..][..LANES].copy_from_slice(lanes);
-                    },
-                );
-            }
-        },
-    );
+    with_vectors!({
+        for column in 0..columns {
+            transform_lanes(
+                A::filter,
+                #[inline(always)]
+                |tap| taps(column, tap),
+                #[inline(always)]
+                |frequency, lanes| block[frequency * columns + column] = *lanes,
+            );
+        }
+    });
 }
 
 /// Gradient of the filters, `[outputs, inputs, 3, 3]`, from the input and the output's gradient.
-pub(crate) fn weight_gradient(tiling: &Tiling, shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
-    match tiling.tile {
-        Tile::Two => weight_gradient_by::<F2, 2, 4>(tiling, shape, x, dz),
-        Tile::Four => weight_gradient_by::<F4, 4, 6>(tiling, shape, x, dz),
-    }
-}
-
-fn weight_gradient_by<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+pub(crate) fn weight_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
     tiling: &Tiling,
     shape: &ConvShape,
     x: &[f32],
@@ -237,39 +174,32 @@ fn weight_gradient_by<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH:
 ) -> Vec<f32> {
     let inputs = shape.inputs;
     let spectrum = spectrum_of_gradient::<A, TILE, PATCH>(tiling, shape, x, dz);
+    let (spectrum, _) = spectrum.as_chunks::<LANES>();
     let mut weight = vec![0.0; shape.outputs * inputs * 9];
     weight
         .par_chunks_exact_mut(LANES * inputs * 9)
-        .zip(spectrum.par_chunks_exact(PATCH * PATCH * inputs * LANES))
+        .zip(spectrum.par_chunks_exact(PATCH * PATCH * inputs))
         .for_each(|(weight, spectrum)| {
-            with_vectors(
-                #[inline(always)]
-                || {
-                    for input in 0..inputs {
-                        transform_gradient::<A, TILE, PATCH>(
-                            #[inline(always)]
-                            |frequency| {
-                                let mut lanes = [0.0; LANES];
-                                let place = (frequency * inputs + input) * LANES;
-                                lanes.copy_from_slice(&spectrum[place..][..LANES]);
-                                lanes
-                            },
-                            #[inline(always)]
-                            |tap, lanes| {
-                                for (lane, value) in lanes.iter().enumerate() {
-                                    weight[(lane * inputs + input) * 9 + tap] = *value;
-                                }
-                            },
-                        );
-                    }
-                },
-            );
+            with_vectors!({
+                for input in 0..inputs {
+                    transform_lanes(
+                        A::filter_gradient,
+                        #[inline(always)]
+                        |frequency| spectrum[frequency * inputs + input],
+                        #[inline(always)]
+                        |tap, lanes| {
+                            for (lane, value) in lanes.iter().enumerate() {
+                                weight[(lane * inputs + input) * 9 + tap] = *value;
+                            }
+                        },
+                    );
+                }
+            });
         });
     weight
 }
 
 /// Gradient of the filters at all frequencies, `[block][frequency][input][LANES]`.
-#[expect(clippy::too_many_lines, reason = "one kernel: its loops are nested by what stays in cache")]
 fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
     tiling: &Tiling,
     shape: &ConvShape,
@@ -285,39 +215,23 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
     let mut spectrum_in = vec![0.0; parts * part_in];
     let mut spectrum_out = vec![0.0; parts * part_out];
     let mut sums = vec![0.0; outputs / LANES * frequencies * inputs * LANES];
-    let (padded, covered) = (tiling.padded(inputs), tiling.covered(outputs));
-    let groups = x
-        .chunks(parts * images * shape.input_values())
-        .zip(dz.chunks(parts * images * shape.output_values()));
+    let (padded, covered) = (&tiling.padded(inputs), &tiling.covered(outputs));
+    let algorithm = PhantomData::<A>;
+    let groups = x.chunks(parts * shape.task_inputs()).zip(dz.chunks(parts * shape.task_outputs()));
     for (x, dz) in groups {
-        x.par_chunks(images * shape.input_values())
-            .zip(dz.par_chunks(images * shape.output_values()))
+        x.par_chunks(shape.task_inputs())
+            .zip(dz.par_chunks(shape.task_outputs()))
             .zip(spectrum_in.par_chunks_exact_mut(part_in).zip(spectrum_out.par_chunks_exact_mut(part_out)))
             .for_each_init(
                 || (Vec::new(), Vec::new()),
                 |(buffer_in, buffer_out), ((x, dz), (spectrum_in, spectrum_out))| {
-                    let input = padded.pad(x, buffer_in);
-                    let starts = tiling.starts(&padded, input.len() / padded.values());
-                    Arch::new().dispatch(Expand::<PATCH, PATCH, Inputs<A, TILE>> {
-                        input,
-                        row: padded.row(),
-                        channels: inputs,
-                        starts: &starts,
-                        plane: plane_in,
-                        out: spectrum_in,
-                        transform: PhantomData,
-                    });
-                    let input = covered.pad(dz, buffer_out);
-                    let starts = tiling.starts(&covered, input.len() / covered.values());
-                    Arch::new().dispatch(Expand::<TILE, PATCH, Gradients<A>> {
-                        input,
-                        row: covered.row(),
-                        channels: outputs,
-                        starts: &starts,
-                        plane: plane_out,
-                        out: spectrum_out,
-                        transform: PhantomData,
-                    });
+                    let (input, plane, out) = (padded.pad(x, buffer_in), plane_in, spectrum_in);
+                    let expand = Expand::<PATCH, PATCH, A> { tiling, padded, input, plane, out, algorithm };
+                    Arch::new().dispatch(expand);
+                    let (input, plane, out) = (covered.pad(dz, buffer_out), plane_out, spectrum_out);
+                    let padded = covered;
+                    let expand = Expand::<TILE, PATCH, A> { tiling, padded, input, plane, out, algorithm };
+                    Arch::new().dispatch(expand);
                 },
             );
         let count = x.len() / shape.input_values();

@@ -10,19 +10,19 @@ use std::marker::PhantomData;
 use pulp::{Simd, WithSimd};
 
 use super::Tiling;
-use crate::filters::LANES;
+use crate::filters::{LANES, Lanes};
+use crate::shape::Padded;
 
-/// Values of [`LANES`] output channels.
-pub(crate) type Lanes = [f32; LANES];
+/// One direction of a transform to frequencies: `Bᵀ d` of the `PATCH` inputs under a tile, `A y` of the gradients of its
+/// `TILE` outputs; matrices as Lavin and Gray name them.
+pub(crate) trait ToFrequencies<const IN: usize, const PATCH: usize> {
+    fn frequencies<S: Simd>(simd: S, values: &[S::f32s; IN]) -> [S::f32s; PATCH];
+}
 
-/// One of the algorithms F(TILE x TILE, 3x3) along one direction; matrices as Lavin and Gray name them.
-pub(crate) trait Algorithm<const TILE: usize, const PATCH: usize> {
-    /// `Bᵀ d`, inputs to frequencies.
-    fn inputs<S: Simd>(simd: S, d: &[S::f32s; PATCH]) -> [S::f32s; PATCH];
-
-    /// `A y`, gradients of outputs to frequencies.
-    fn gradients<S: Simd>(simd: S, y: &[S::f32s; TILE]) -> [S::f32s; PATCH];
-
+/// One of the algorithms F(TILE x TILE, 3x3) along one direction.
+pub(crate) trait Algorithm<const TILE: usize, const PATCH: usize>:
+    ToFrequencies<PATCH, PATCH> + ToFrequencies<TILE, PATCH> + Sync
+{
     /// `Aᵀ m`, frequencies to outputs.
     fn outputs<S: Simd>(simd: S, m: &[S::f32s; PATCH]) -> [S::f32s; TILE];
 
@@ -42,9 +42,9 @@ fn times<S: Simd>(simd: S, factor: f32, a: S::f32s, b: S::f32s) -> S::f32s {
 /// F(2x2, 3x3).
 pub(crate) struct F2;
 
-impl Algorithm<2, 4> for F2 {
+impl ToFrequencies<4, 4> for F2 {
     #[inline(always)]
-    fn inputs<S: Simd>(simd: S, d: &[S::f32s; 4]) -> [S::f32s; 4] {
+    fn frequencies<S: Simd>(simd: S, d: &[S::f32s; 4]) -> [S::f32s; 4] {
         [
             simd.sub_f32s(d[0], d[2]),
             simd.add_f32s(d[1], d[2]),
@@ -52,12 +52,16 @@ impl Algorithm<2, 4> for F2 {
             simd.sub_f32s(d[1], d[3]),
         ]
     }
+}
 
+impl ToFrequencies<2, 4> for F2 {
     #[inline(always)]
-    fn gradients<S: Simd>(simd: S, y: &[S::f32s; 2]) -> [S::f32s; 4] {
+    fn frequencies<S: Simd>(simd: S, y: &[S::f32s; 2]) -> [S::f32s; 4] {
         [y[0], simd.add_f32s(y[0], y[1]), simd.sub_f32s(y[0], y[1]), simd.neg_f32s(y[1])]
     }
+}
 
+impl Algorithm<2, 4> for F2 {
     #[inline(always)]
     fn outputs<S: Simd>(simd: S, m: &[S::f32s; 4]) -> [S::f32s; 2] {
         [simd.add_f32s(m[0], simd.add_f32s(m[1], m[2])), simd.sub_f32s(simd.sub_f32s(m[1], m[2]), m[3])]
@@ -79,9 +83,9 @@ impl Algorithm<2, 4> for F2 {
 /// F(4x4, 3x3).
 pub(crate) struct F4;
 
-impl Algorithm<4, 6> for F4 {
+impl ToFrequencies<6, 6> for F4 {
     #[inline(always)]
-    fn inputs<S: Simd>(simd: S, d: &[S::f32s; 6]) -> [S::f32s; 6] {
+    fn frequencies<S: Simd>(simd: S, d: &[S::f32s; 6]) -> [S::f32s; 6] {
         let even = times(simd, -4.0, d[2], d[4]);
         let odd = times(simd, -4.0, d[1], d[3]);
         let even_far = simd.sub_f32s(d[4], d[2]);
@@ -96,9 +100,11 @@ impl Algorithm<4, 6> for F4 {
             times(simd, 4.0, d[1], times(simd, -5.0, d[3], d[5])),
         ]
     }
+}
 
+impl ToFrequencies<4, 6> for F4 {
     #[inline(always)]
-    fn gradients<S: Simd>(simd: S, y: &[S::f32s; 4]) -> [S::f32s; 6] {
+    fn frequencies<S: Simd>(simd: S, y: &[S::f32s; 4]) -> [S::f32s; 6] {
         let even = simd.add_f32s(y[0], y[2]);
         let odd = simd.add_f32s(y[1], y[3]);
         let even_far = times(simd, 4.0, y[2], y[0]);
@@ -113,7 +119,9 @@ impl Algorithm<4, 6> for F4 {
             y[3],
         ]
     }
+}
 
+impl Algorithm<4, 6> for F4 {
     #[inline(always)]
     fn outputs<S: Simd>(simd: S, m: &[S::f32s; 6]) -> [S::f32s; 4] {
         let even = simd.add_f32s(m[1], m[2]);
@@ -166,129 +174,84 @@ fn by_lane<const IN: usize, const OUT: usize>(
     out
 }
 
-/// `G g Gᵀ` of the filters of [`LANES`] output channels: `put(frequency, values)`.
+/// `T v Tᵀ` of a square of values, by what `T` makes of a line: from `get(place)`, rows first, to `put(place, values)`.
 #[inline(always)]
-pub(crate) fn transform_filter<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
-    taps: &[[Lanes; 3]; 3],
-    mut put: impl FnMut(usize, &Lanes),
-) {
-    let mut columns = [[[0.0; LANES]; 3]; PATCH];
-    for (y, line) in taps.iter().enumerate() {
-        let values = by_lane(line, A::filter);
-        for (column, lanes) in columns.iter_mut().zip(values) {
-            column[y] = lanes;
-        }
-    }
-    for (x, column) in columns.iter().enumerate() {
-        let values = by_lane(column, A::filter);
-        for (y, values) in values.iter().enumerate() {
-            put(y * PATCH + x, values);
-        }
-    }
-}
-
-/// `Gᵀ u G`, the gradients of 3x3 filters of [`LANES`] output channels: `get(frequency)`, `put(tap, values)`.
-#[inline(always)]
-pub(crate) fn transform_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+pub(crate) fn transform_lanes<const IN: usize, const OUT: usize>(
+    line: impl Fn([f32; IN]) -> [f32; OUT] + Copy,
     get: impl Fn(usize) -> Lanes,
     mut put: impl FnMut(usize, &Lanes),
 ) {
-    let mut columns = [[[0.0; LANES]; PATCH]; 3];
-    for y in 0..PATCH {
-        let mut line = [[0.0; LANES]; PATCH];
-        for (x, lanes) in line.iter_mut().enumerate() {
-            *lanes = get(y * PATCH + x);
+    let mut columns = [[[0.0; LANES]; IN]; OUT];
+    for y in 0..IN {
+        let mut values = [[0.0; LANES]; IN];
+        for (x, lanes) in values.iter_mut().enumerate() {
+            *lanes = get(y * IN + x);
         }
-        for (column, lanes) in columns.iter_mut().zip(by_lane(&line, A::filter_gradient)) {
+        for (column, lanes) in columns.iter_mut().zip(by_lane(&values, line)) {
             column[y] = lanes;
         }
     }
     for (x, column) in columns.iter().enumerate() {
-        for (y, lanes) in by_lane(column, A::filter_gradient).iter().enumerate() {
-            put(y * 3 + x, lanes);
+        for (y, lanes) in by_lane(column, line).iter().enumerate() {
+            put(y * OUT + x, lanes);
         }
-    }
-}
-
-/// One direction of a transform to frequencies.
-pub(crate) trait ToFrequencies<const IN: usize, const PATCH: usize> {
-    fn line<S: Simd>(simd: S, values: &[S::f32s; IN]) -> [S::f32s; PATCH];
-}
-
-/// [`Algorithm::inputs`].
-pub(crate) struct Inputs<A, const TILE: usize>(PhantomData<A>);
-
-impl<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize> ToFrequencies<PATCH, PATCH>
-    for Inputs<A, TILE>
-{
-    #[inline(always)]
-    fn line<S: Simd>(simd: S, values: &[S::f32s; PATCH]) -> [S::f32s; PATCH] {
-        A::inputs(simd, values)
-    }
-}
-
-/// [`Algorithm::gradients`].
-pub(crate) struct Gradients<A>(PhantomData<A>);
-
-impl<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize> ToFrequencies<TILE, PATCH>
-    for Gradients<A>
-{
-    #[inline(always)]
-    fn line<S: Simd>(simd: S, values: &[S::f32s; TILE]) -> [S::f32s; PATCH] {
-        A::gradients(simd, values)
     }
 }
 
 /// Squares of `IN` x `IN` pixels to all frequencies, `[frequency][tile][channel]`.
-pub(crate) struct Expand<'a, const IN: usize, const PATCH: usize, T> {
+pub(crate) struct Expand<'a, const IN: usize, const PATCH: usize, A> {
+    pub(crate) tiling: &'a Tiling,
+    /// The margins of the images.
+    pub(crate) padded: &'a Padded,
     pub(crate) input: &'a [f32],
-    /// Values from one row of the input to the next.
-    pub(crate) row: usize,
-    pub(crate) channels: usize,
-    /// First value of every square.
-    pub(crate) starts: &'a [usize],
     /// Values from one frequency to the next.
     pub(crate) plane: usize,
     pub(crate) out: &'a mut [f32],
-    pub(crate) transform: PhantomData<T>,
+    pub(crate) algorithm: PhantomData<A>,
 }
 
-impl<const IN: usize, const PATCH: usize, T: ToFrequencies<IN, PATCH>> WithSimd for Expand<'_, IN, PATCH, T> {
+impl<const IN: usize, const PATCH: usize, A: ToFrequencies<IN, PATCH>> WithSimd for Expand<'_, IN, PATCH, A> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { input, row, channels, starts, plane, out, .. } = self;
+        let Self { tiling, padded, input, plane, out, .. } = self;
         let (out, _) = S::as_mut_simd_f32s(out);
+        let (channels, row) = (padded.inner[2], padded.row());
         let (vectors, plane) = (channels / S::F32_LANES, plane / S::F32_LANES);
         let zero = simd.splat_f32s(0.0);
-        for (tile, start) in starts.iter().enumerate() {
-            let mut values: [[&[S::f32s]; IN]; IN] = [[&[]; IN]; IN];
-            for (y, values) in values.iter_mut().enumerate() {
-                let line = &input[start + y * row..][..IN * channels];
-                for (x, values) in values.iter_mut().enumerate() {
-                    *values = S::as_simd_f32s(&line[x * channels..][..channels]).0;
-                }
-            }
-            for vector in 0..vectors {
-                let mut columns = [[zero; IN]; PATCH];
-                for x in 0..IN {
-                    let mut column = [zero; IN];
-                    for y in 0..IN {
-                        column[y] = values[y][x][vector];
-                    }
-                    let line = T::line(simd, &column);
-                    for y in 0..PATCH {
-                        columns[y][x] = line[y];
+        let mut at = 0;
+        for image in input.chunks_exact(padded.values()) {
+            for [top, left] in tiling.corners() {
+                let square = &image[padded.at(top, left)..];
+                let mut values: [[&[S::f32s]; IN]; IN] = [[&[]; IN]; IN];
+                for (y, values) in values.iter_mut().enumerate() {
+                    let line = &square[y * row..][..IN * channels];
+                    for (x, values) in values.iter_mut().enumerate() {
+                        *values = S::as_simd_f32s(&line[x * channels..][..channels]).0;
                     }
                 }
-                let place = tile * vectors + vector;
-                for (y, column) in columns.iter().enumerate() {
-                    let line = T::line(simd, column);
-                    for (x, value) in line.iter().enumerate() {
-                        out[(y * PATCH + x) * plane + place] = *value;
+                for vector in 0..vectors {
+                    let mut columns = [[zero; IN]; PATCH];
+                    for x in 0..IN {
+                        let mut column = [zero; IN];
+                        for y in 0..IN {
+                            column[y] = values[y][x][vector];
+                        }
+                        let line = A::frequencies(simd, &column);
+                        for y in 0..PATCH {
+                            columns[y][x] = line[y];
+                        }
+                    }
+                    let place = at + vector;
+                    for (y, column) in columns.iter().enumerate() {
+                        let line = A::frequencies(simd, column);
+                        for (x, value) in line.iter().enumerate() {
+                            out[(y * PATCH + x) * plane + place] = *value;
+                        }
                     }
                 }
+                at += vectors;
             }
         }
     }
@@ -361,7 +324,7 @@ mod tests {
         let d: [f32; PATCH] = std::array::from_fn(|i| ((i * 7 + 3) % 11) as f32 - 5.0);
         let g = [0.5, -1.25, 2.0];
         let simd = Scalar;
-        let (u, v) = (A::filter(g), A::inputs(simd, &d));
+        let (u, v) = (A::filter(g), <A as ToFrequencies<PATCH, PATCH>>::frequencies(simd, &d));
         let m: [f32; PATCH] = std::array::from_fn(|i| u[i] * v[i]);
         let y = A::outputs(simd, &m);
         for (at, y) in y.iter().enumerate() {
@@ -369,7 +332,7 @@ mod tests {
             assert!((y - expected).abs() < 1e-4, "output {at}: {y}, expected {expected}");
         }
         let dy: [f32; TILE] = std::array::from_fn(|i| i as f32 - 0.75);
-        let dm = A::gradients(simd, &dy);
+        let dm = <A as ToFrequencies<TILE, PATCH>>::frequencies(simd, &dy);
         let dg = A::filter_gradient(std::array::from_fn(|i| dm[i] * v[i]));
         for (tap, dg) in dg.iter().enumerate() {
             let expected: f32 = (0..TILE).map(|at| dy[at] * d[at + tap]).sum();
