@@ -3,10 +3,10 @@
 use delt_formats::{Interpolation, RgbImage};
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::CHANNELS;
+
 /// Color of pixels that come from outside the image: ImageNet's mean in 8 bits, as the published evaluation passes it.
 pub(crate) const FILL: [u8; CHANNELS] = [124, 116, 104];
-
-const CHANNELS: usize = 3;
 
 /// Maps a pixel center of the result to the source: `x' = m[0] x + m[1] y + m[2]`, `y' = m[3] x + m[4] y + m[5]`.
 pub(crate) type Matrix = [f64; 6];

@@ -15,32 +15,16 @@ const TRIES: u32 = 10;
 ///
 /// `scale` bounds the share of the image's area. A box that leaves the image is drawn again, ten times at most; then the
 /// largest central box with an allowed aspect ratio is taken.
-pub fn random_resized_crop<R: Rng + ?Sized>(
-    rng: &mut R,
-    height: u32,
-    width: u32,
-    scale: (f64, f64),
-) -> CropBox {
+pub fn random_resized_crop(rng: &mut impl Rng, height: u32, width: u32, scale: (f64, f64)) -> CropBox {
     draw_box(rng, height, width, scale, ASPECT)
 }
 
 /// As [`random_resized_crop`], all boxes square (RDED's patches).
-pub fn random_square_crop<R: Rng + ?Sized>(
-    rng: &mut R,
-    height: u32,
-    width: u32,
-    scale: (f64, f64),
-) -> CropBox {
+pub fn random_square_crop(rng: &mut impl Rng, height: u32, width: u32, scale: (f64, f64)) -> CropBox {
     draw_box(rng, height, width, scale, (1.0, 1.0))
 }
 
-fn draw_box<R: Rng + ?Sized>(
-    rng: &mut R,
-    height: u32,
-    width: u32,
-    scale: (f64, f64),
-    aspects: (f64, f64),
-) -> CropBox {
+fn draw_box(rng: &mut impl Rng, height: u32, width: u32, scale: (f64, f64), aspects: (f64, f64)) -> CropBox {
     let area = f64::from(height) * f64::from(width);
     for _ in 0..TRIES {
         let target_area = area * uniform(rng, scale.0, scale.1);
@@ -70,7 +54,7 @@ pub fn easy_to_hard(iteration: u32, total: u32, min_scale: f64, milestone: f64) 
     min_scale + (1.0 - min_scale) * (1.0 + (PI * iteration / end).cos()) / 2.0
 }
 
-fn uniform<R: Rng + ?Sized>(rng: &mut R, low: f64, high: f64) -> f64 {
+fn uniform(rng: &mut impl Rng, low: f64, high: f64) -> f64 {
     low + (high - low) * rng.random::<f64>()
 }
 

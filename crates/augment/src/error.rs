@@ -1,5 +1,7 @@
 //! What can be wrong with a view, a batch or a setting.
 
+use std::ops::Range;
+
 use delt_formats::CropBox;
 use thiserror::Error;
 
@@ -105,22 +107,30 @@ pub enum AugmentError {
     },
     /// A CutMix box leaves the image.
     #[error(
-        "image at position {position} has CutMix rows {top}..{bottom} and columns {left}..{right} in a {height}x{width} image; re-run relabel"
+        "image at position {position} has CutMix rows {rows:?} and columns {columns:?} in a {height}x{width} image; re-run relabel"
     )]
     MixBox {
         /// Position in the batch.
         position: usize,
-        /// First row.
-        top: u32,
-        /// First column.
-        left: u32,
-        /// Row after the last.
-        bottom: u32,
-        /// Column after the last.
-        right: u32,
+        /// Rows of the box.
+        rows: Range<u32>,
+        /// Columns of the box.
+        columns: Range<u32>,
         /// Height of the image in px.
         height: usize,
         /// Width of the image in px.
         width: usize,
     },
+}
+
+impl AugmentError {
+    /// Refuses a setting that is not allowed.
+    pub(crate) fn check_setting(
+        name: &'static str,
+        found: f64,
+        is_allowed: bool,
+        expected: &'static str,
+    ) -> Result<(), Self> {
+        if is_allowed { Ok(()) } else { Err(Self::Setting { name, found, expected }) }
+    }
 }

@@ -19,6 +19,9 @@
 //!
 //! Run its tests: `cargo test -p delt-augment`; against torchvision, Pillow and timm: `cargo test -p delt-tests --test golden`.
 
+/// Red, green and blue.
+const CHANNELS: usize = 3;
+
 mod affine;
 pub mod crop;
 pub mod draws;
@@ -38,9 +41,7 @@ pub use draws::Draws;
 pub use error::AugmentError;
 pub use mix::{apply_mix, cutmix_box, draw_cutmix, draw_mixup};
 pub use normalize::{pixel_range, to_normalized, to_rgb_image};
-pub use pad_crop_flip::pad_crop_flip;
 pub use randaugment::{RandAugment, apply, argument};
 pub use resample::{Pixel, bilinear_matrix, resized_crop};
 pub use resize::{cut, fit, resize_pillow};
-pub use shuffle_patches::shuffle_patches;
 pub use view::{MixSpec, ViewSpec, build_views, draw_views};

@@ -21,27 +21,19 @@ pub fn cutmix_box(size: u32, lambda: f64, center: (u32, u32)) -> (u32, u32, u32,
 ///
 /// # Errors
 /// If `alpha` is not a positive number.
-pub fn draw_cutmix<R: Rng + ?Sized>(
-    rng: &mut R,
-    alpha: f64,
-    n: usize,
-    size: u32,
-) -> Result<Vec<Mix>, AugmentError> {
+pub fn draw_cutmix(rng: &mut impl Rng, alpha: f64, n: usize, size: u32) -> Result<Vec<Mix>, AugmentError> {
     let lambda = draw_lambda(rng, alpha)?;
     let center = (rng.random_range(0..size.max(1)), rng.random_range(0..size.max(1)));
     let (top, left, bottom, right) = cutmix_box(size, f64::from(lambda), center);
-    let partners = permutation(rng, n);
-    Ok(partners
-        .into_iter()
-        .map(|partner| Mix::Cutmix { partner, lambda, top, left, bottom, right })
-        .collect())
+    let mix = |partner| Mix::Cutmix { partner, lambda, top, left, bottom, right };
+    Ok(permutation(rng, n).into_iter().map(mix).collect())
 }
 
 /// Draws MixUp for a batch of `n` images: λ ~ Beta(alpha, alpha), a permutation.
 ///
 /// # Errors
 /// If `alpha` is not a positive number.
-pub fn draw_mixup<R: Rng + ?Sized>(rng: &mut R, alpha: f64, n: usize) -> Result<Vec<Mix>, AugmentError> {
+pub fn draw_mixup(rng: &mut impl Rng, alpha: f64, n: usize) -> Result<Vec<Mix>, AugmentError> {
     let lambda = draw_lambda(rng, alpha)?;
     Ok(permutation(rng, n).into_iter().map(|partner| Mix::Mixup { partner, lambda }).collect())
 }
@@ -98,26 +90,18 @@ pub fn apply_mix(
     Ok(())
 }
 
-/// Checks a mixing parameter before anything is drawn.
-pub(crate) fn validate_alpha(alpha: f64) -> Result<(), AugmentError> {
-    draw_distribution(alpha).map(|_| ())
-}
-
 /// λ in single precision, as the labels artifact stores it: box and stored λ agree.
-fn draw_lambda<R: Rng + ?Sized>(rng: &mut R, alpha: f64) -> Result<f32, AugmentError> {
-    Ok(draw_distribution(alpha)?.sample(rng) as f32)
+fn draw_lambda(rng: &mut impl Rng, alpha: f64) -> Result<f32, AugmentError> {
+    Ok(lambdas(alpha)?.sample(rng) as f32)
 }
 
-fn draw_distribution(alpha: f64) -> Result<Beta<f64>, AugmentError> {
-    let error =
-        AugmentError::Setting { name: "mix.alpha", found: alpha, expected: "a finite number above 0" };
-    match Beta::new(alpha, alpha) {
-        Ok(beta) if alpha.is_finite() => Ok(beta),
-        _ => Err(error),
-    }
+/// The distribution of λ; checks its parameter.
+pub(crate) fn lambdas(alpha: f64) -> Result<Beta<f64>, AugmentError> {
+    let beta = Beta::new(alpha, alpha).ok().filter(|_| alpha.is_finite());
+    beta.ok_or(AugmentError::Setting { name: "mix.alpha", found: alpha, expected: "a finite number above 0" })
 }
 
-fn permutation<R: Rng + ?Sized>(rng: &mut R, n: usize) -> Vec<u32> {
+fn permutation(rng: &mut impl Rng, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n as u32).collect();
     order.shuffle(rng);
     order
@@ -135,7 +119,8 @@ fn check(position: usize, mix: &Mix, batch: usize, height: usize, width: usize) 
         let is_inside =
             top <= bottom && bottom as usize <= height && left <= right && right as usize <= width;
         if !is_inside {
-            return Err(AugmentError::MixBox { position, top, left, bottom, right, height, width });
+            let (rows, columns) = (top..bottom, left..right);
+            return Err(AugmentError::MixBox { position, rows, columns, height, width });
         }
     }
     Ok(())

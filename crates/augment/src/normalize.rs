@@ -2,7 +2,7 @@
 
 use delt_formats::{Normalization, RgbImage};
 
-const CHANNELS: usize = 3;
+use crate::CHANNELS;
 
 /// Writes an image as normalized values: `(pixel / 255 - mean) / std`.
 ///

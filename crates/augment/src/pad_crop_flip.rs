@@ -15,8 +15,8 @@ use crate::pixel_range;
 ///
 /// # Panics
 /// If `chw` has another number of values.
-pub fn pad_crop_flip<R: Rng + ?Sized>(
-    rng: &mut R,
+pub fn pad_crop_flip(
+    rng: &mut impl Rng,
     chw: &[f32],
     size: usize,
     pad: usize,

@@ -34,7 +34,7 @@ pub struct RandAugment {
 
 impl RandAugment {
     /// Draws the operations for one image; only those that are applied.
-    pub fn draw<R: Rng + ?Sized>(&self, rng: &mut R) -> Vec<AugmentOp> {
+    pub fn draw(&self, rng: &mut impl Rng) -> Vec<AugmentOp> {
         (0..self.layers).filter_map(|_| self.draw_layer(rng)).collect()
     }
 
@@ -43,23 +43,14 @@ impl RandAugment {
     /// # Errors
     /// If the magnitude is not in 0..=10 or the standard deviation is negative or not finite.
     pub fn validate(&self) -> Result<(), AugmentError> {
-        if !(0.0..=MAX_MAGNITUDE).contains(&self.magnitude) {
-            let expected = "0 to 10";
-            return Err(AugmentError::Setting {
-                name: "randaugment.magnitude",
-                found: self.magnitude,
-                expected,
-            });
-        }
-        if !(self.std >= 0.0 && self.std.is_finite()) {
-            let expected = "0 or more";
-            return Err(AugmentError::Setting { name: "randaugment.std", found: self.std, expected });
-        }
-        Ok(())
+        let Self { magnitude, std, .. } = *self;
+        let is_level = (0.0..=MAX_MAGNITUDE).contains(&magnitude);
+        AugmentError::check_setting("randaugment.magnitude", magnitude, is_level, "0 to 10")?;
+        AugmentError::check_setting("randaugment.std", std, std >= 0.0 && std.is_finite(), "0 or more")
     }
 
     /// Every layer takes all its draws, applied or not, so that layers do not shift one another.
-    fn draw_layer<R: Rng + ?Sized>(&self, rng: &mut R) -> Option<AugmentOp> {
+    fn draw_layer(&self, rng: &mut impl Rng) -> Option<AugmentOp> {
         let op = Op::ALL[rng.random_range(0..Op::ALL.len() as u32) as usize];
         let is_applied = rng.random_bool(APPLY);
         let deviation: f64 = rng.sample(StandardNormal);
@@ -106,9 +97,11 @@ pub fn apply(picture: &RgbImage, operations: &[AugmentOp]) -> RgbImage {
     picture
 }
 
-fn apply_one(picture: &mut RgbImage, operation: &AugmentOp) {
-    let factor = operation.argument;
-    match operation.op {
+fn apply_one(picture: &mut RgbImage, &AugmentOp { op, argument: factor, interpolation }: &AugmentOp) {
+    let exact = decimal(factor);
+    let (width, height) = (picture.width, picture.height);
+    let affine = |picture: &mut RgbImage, matrix| *picture = transform(picture, &matrix, interpolation);
+    match op {
         Op::AutoContrast => tone::autocontrast(picture),
         Op::Equalize => tone::equalize(picture),
         Op::Invert => tone::map(picture, |value| 255 - value),
@@ -124,18 +117,11 @@ fn apply_one(picture: &mut RgbImage, operation: &AugmentOp) {
         Op::Contrast => tone::contrast(picture, factor),
         Op::Brightness => tone::brightness(picture, factor),
         Op::Sharpness => tone::sharpness(picture, factor),
-        Op::Rotate | Op::ShearX | Op::ShearY | Op::TranslateXRel | Op::TranslateYRel => {
-            let exact = decimal(factor);
-            let (width, height) = (f64::from(picture.width), f64::from(picture.height));
-            let matrix = match operation.op {
-                Op::Rotate => rotation(picture.width, picture.height, exact),
-                Op::ShearX => [1.0, exact, 0.0, 0.0, 1.0, 0.0],
-                Op::ShearY => [1.0, 0.0, 0.0, exact, 1.0, 0.0],
-                Op::TranslateXRel => [1.0, 0.0, exact * width, 0.0, 1.0, 0.0],
-                _ => [1.0, 0.0, 0.0, 0.0, 1.0, exact * height],
-            };
-            *picture = transform(picture, &matrix, operation.interpolation);
-        }
+        Op::Rotate => affine(picture, rotation(width, height, exact)),
+        Op::ShearX => affine(picture, [1.0, exact, 0.0, 0.0, 1.0, 0.0]),
+        Op::ShearY => affine(picture, [1.0, 0.0, 0.0, exact, 1.0, 0.0]),
+        Op::TranslateXRel => affine(picture, [1.0, 0.0, exact * f64::from(width), 0.0, 1.0, 0.0]),
+        Op::TranslateYRel => affine(picture, [1.0, 0.0, 0.0, 0.0, 1.0, exact * f64::from(height)]),
     }
 }
 

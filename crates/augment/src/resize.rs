@@ -2,12 +2,11 @@
 
 use delt_formats::{CropBox, RgbImage};
 
+use crate::CHANNELS;
 use crate::resample::{Taps, triangle_taps};
 
 /// Fraction bits of a fixed-point weight (Pillow's `PRECISION_BITS`: 32 bits less 8 of the pixel and 2 to spare).
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-
-const CHANNELS: usize = 3;
 
 /// Resizes an image as Pillow does: width first, then height, each rounded to 8 bits.
 pub fn resize_pillow(picture: &RgbImage, width: u32, height: u32) -> RgbImage {

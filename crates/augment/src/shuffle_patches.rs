@@ -5,6 +5,8 @@ use delt_formats::RgbImage;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
+use crate::CHANNELS;
+
 /// An order of `side` x `side` patches; every order is equally probable.
 pub(crate) fn draw_patch_order(rng: &mut impl Rng, side: u32) -> Vec<u8> {
     let mut order: Vec<u8> = (0..=u8::MAX).take((side * side) as usize).collect();
@@ -19,14 +21,14 @@ pub fn shuffle_patches(picture: &RgbImage, order: &[u8]) -> RgbImage {
     let patches = order.len().isqrt();
     let (width, height) = (picture.width as usize, picture.height as usize);
     let (patch_width, patch_height) = (width / patches, height / patches);
-    let row_bytes = 3 * patch_width;
+    let row_bytes = CHANNELS * patch_width;
     let mut rgb = Vec::with_capacity(picture.rgb.len());
     for y in 0..height {
         for x in 0..patches {
             let patch = usize::from(order[y / patch_height * patches + x]);
             let (from_x, from_y) =
                 (patch % patches * patch_width, patch / patches * patch_height + y % patch_height);
-            let start = 3 * (from_y * width + from_x);
+            let start = CHANNELS * (from_y * width + from_x);
             rgb.extend_from_slice(&picture.rgb[start..start + row_bytes]);
         }
     }

@@ -2,7 +2,7 @@
 
 use delt_formats::RgbImage;
 
-const CHANNELS: usize = 3;
+use crate::CHANNELS;
 
 type Table = [u8; 256];
 

@@ -3,34 +3,27 @@
 //! [`draw_views`] decides everything about an epoch and [`build_views`] turns a batch of those decisions into values. `relabel`
 //! draws, builds and stores; `evaluate` only builds.
 
+use std::sync::LazyLock;
+
 use delt_formats::{CropBox, Mix, Normalization, RgbImage, ViewRow};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::mix::validate_alpha;
+use crate::mix::lambdas;
 use crate::shuffle_patches::{draw_patch_order, shuffle_patches};
 use crate::{
-    AugmentError, Draws, Pixel, RandAugment, apply, apply_mix, draw_cutmix, draw_mixup, random_resized_crop,
-    resized_crop,
+    AugmentError, CHANNELS, Draws, Pixel, RandAugment, apply, apply_mix, draw_cutmix, draw_mixup,
+    random_resized_crop, resized_crop,
 };
-
-const CHANNELS: usize = 3;
 
 /// Patches a side, at most: more show nothing any more.
 const MOST_PATCHES: u32 = 8;
 
 /// Each 8-bit value as a share of full intensity.
-static INTENSITIES: [f32; 256] = {
-    let mut table = [0.0; 256];
-    let mut value = 0;
-    while value < 256 {
-        table[value] = value as f32 / 255.0;
-        value += 1;
-    }
-    table
-};
+static INTENSITIES: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|value| value as f32 / 255.0));
 
 /// What is drawn for every view.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,26 +66,19 @@ impl ViewSpec {
     /// # Errors
     /// Names the first setting outside its range.
     pub fn validate(&self) -> Result<(), AugmentError> {
-        if !(self.min_crop_scale > 0.0 && self.min_crop_scale <= 1.0) {
-            let expected = "above 0 and at most 1";
-            return Err(AugmentError::Setting {
-                name: "min_crop_scale",
-                found: self.min_crop_scale,
-                expected,
-            });
-        }
-        if let Some(side) = self.shuffle_patches
-            && !(2..=MOST_PATCHES).contains(&side)
-        {
-            let expected = "2 to 8 patches a side";
-            return Err(AugmentError::Setting { name: "shuffle_patches", found: f64::from(side), expected });
+        let scale = self.min_crop_scale;
+        let is_share = scale > 0.0 && scale <= 1.0;
+        AugmentError::check_setting("min_crop_scale", scale, is_share, "above 0 and at most 1")?;
+        if let Some(side) = self.shuffle_patches {
+            let (found, is_allowed) = (f64::from(side), (2..=MOST_PATCHES).contains(&side));
+            AugmentError::check_setting("shuffle_patches", found, is_allowed, "2 to 8 patches a side")?;
         }
         if let Some(randaugment) = &self.randaugment {
             randaugment.validate()?;
         }
         match self.mix {
             MixSpec::None {} => Ok(()),
-            MixSpec::Cutmix { alpha } | MixSpec::Mixup { alpha } => validate_alpha(alpha),
+            MixSpec::Cutmix { alpha } | MixSpec::Mixup { alpha } => lambdas(alpha).map(drop),
         }
     }
 }
@@ -113,14 +99,17 @@ pub fn draw_views(
     size: u32,
 ) -> Result<Vec<ViewRow>, AugmentError> {
     spec.validate()?;
-    if batch == 0 {
-        return Err(AugmentError::Setting { name: "batch", found: 0.0, expected: "1 or more" });
-    }
+    AugmentError::check_setting("batch", 0.0, batch > 0, "1 or more")?;
     let mut order: Vec<u32> = (0..images as u32).collect();
     order.shuffle(&mut draws.stream("order", u64::from(epoch), 0));
     let mut rows = Vec::with_capacity(images);
     for (index, members) in order.chunks(batch).enumerate() {
-        let mixes = draw_mixes(draws, epoch, index, members.len(), &spec.mix, size)?;
+        let mut rng = draws.stream("mix", u64::from(epoch), index as u64);
+        let mixes = match spec.mix {
+            MixSpec::None {} => vec![Mix::None; members.len()],
+            MixSpec::Cutmix { alpha } => draw_cutmix(&mut rng, alpha, members.len(), size)?,
+            MixSpec::Mixup { alpha } => draw_mixup(&mut rng, alpha, members.len())?,
+        };
         for (position, (image_id, mix)) in members.iter().zip(mixes).enumerate() {
             let stream = |purpose| draws.stream(purpose, u64::from(epoch), u64::from(*image_id));
             rows.push(ViewRow {
@@ -185,7 +174,8 @@ fn build_view(picture: &RgbImage, row: &ViewRow, normalization: &Normalization, 
         [] => apply(picture, &row.randaugment),
         order => apply(&shuffle_patches(picture, order), &row.randaugment),
     };
-    let intensity = |value: u8| INTENSITIES[usize::from(value)];
+    let intensities = &*INTENSITIES;
+    let intensity = |value: u8| intensities[usize::from(value)];
     let pixels: Vec<Pixel> = augmented
         .rgb
         .chunks_exact(CHANNELS)
@@ -197,22 +187,6 @@ fn build_view(picture: &RgbImage, row: &ViewRow, normalization: &Normalization, 
         for (value, pixel) in plane.iter_mut().zip(&cropped) {
             *value = (pixel[channel] - mean) / std;
         }
-    }
-}
-
-fn draw_mixes(
-    draws: &Draws,
-    epoch: u32,
-    batch: usize,
-    images: usize,
-    spec: &MixSpec,
-    size: u32,
-) -> Result<Vec<Mix>, AugmentError> {
-    let mut rng = draws.stream("mix", u64::from(epoch), batch as u64);
-    match *spec {
-        MixSpec::None {} => Ok(vec![Mix::None; images]),
-        MixSpec::Cutmix { alpha } => draw_cutmix(&mut rng, alpha, images, size),
-        MixSpec::Mixup { alpha } => draw_mixup(&mut rng, alpha, images),
     }
 }
 
