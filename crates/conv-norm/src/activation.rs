@@ -45,14 +45,12 @@ impl Affine {
 
     /// `y = activation(scale · z + shift)` for whole images, channels last.
     pub(crate) fn forward(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
-        let (scale, shift) = (self.scale.as_slice(), self.shift.as_slice());
-        let channels = shape.outputs;
-        let floor = match self.activation {
-            Activation::Identity => f32::NEG_INFINITY,
-            Activation::Relu => 0.0,
-            Activation::ReluAveragePool => return self.forward_pooled(shape, z, y),
-        };
+        if self.activation == Activation::ReluAveragePool {
+            return self.forward_pooled(shape, z, y);
+        }
         with_vectors!({
+            let (scale, shift, channels) = (self.scale.as_slice(), self.shift.as_slice(), shape.outputs);
+            let floor = if self.activation == Activation::Identity { f32::NEG_INFINITY } else { 0.0 };
             for (z, y) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
                 for (((y, z), scale), shift) in y.iter_mut().zip(z).zip(scale).zip(shift) {
                     *y = at_least(floor, z * scale + shift);
@@ -62,13 +60,11 @@ impl Affine {
     }
 
     fn forward_pooled(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
-        let (scale, shift) = (self.scale.as_slice(), self.shift.as_slice());
-        let channels = shape.outputs;
-        let (row, pooled_row) = (shape.out_row(), shape.out_width / 2 * channels);
-        let out_values = self.out_values(shape).max(1);
         with_vectors!({
+            let (scale, shift, channels) = (self.scale.as_slice(), self.shift.as_slice(), shape.outputs);
+            let (row, pooled_row) = (shape.out_row(), shape.out_width / 2 * channels);
             let images = z.chunks_exact(shape.output_values());
-            for (z, y) in images.zip(y.chunks_exact_mut(out_values)) {
+            for (z, y) in images.zip(y.chunks_exact_mut(self.out_values(shape).max(1))) {
                 for (pair, y) in z.chunks_exact(2 * row).zip(y.chunks_exact_mut(pooled_row)) {
                     let (above, below) = pair.split_at(row);
                     let pairs = above.chunks_exact(2 * channels).zip(below.chunks_exact(2 * channels));

@@ -13,7 +13,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::activation::Activation;
 use crate::frozen::{self, FrozenConvNorm};
 use crate::shape::Geometry;
-use crate::statistics::Moments;
 use crate::train::{self, Weights};
 
 /// A tensor of the CPU backend.
@@ -212,16 +211,13 @@ pub fn conv_norm_train(
     };
     let (y, saved) = train::forward(shape4(&x), slice(&x), values, geometry, activation, epsilon);
     let y = from_values(y, saved.out_shape());
-    let Moments { mean, variance } = saved.moments.clone();
+    let (outputs, moments) = (saved.shape.outputs, saved.moments.clone());
     let y = match TrainBackward.prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish((x, weight, Arc::new(Mutex::new(Some(saved)))), y),
         OpsKind::UnTracked(prep) => prep.finish(y),
     };
-    let vector = |values: Vec<f32>| {
-        let outputs = values.len();
-        Tensor::from_primitive::<Flex>(from_values(values, [outputs]))
-    };
-    (Tensor::from_primitive::<Autodiff<Flex>>(y), vector(mean), vector(variance))
+    let vector = |values| Tensor::from_primitive::<Flex>(from_values(values, [outputs]));
+    (Tensor::from_primitive::<Autodiff<Flex>>(y), vector(moments.mean), vector(moments.variance))
 }
 
 #[derive(Debug)]

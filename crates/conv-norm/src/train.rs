@@ -107,16 +107,7 @@ impl Saved {
                     for (z, dy) in z.chunks_exact(values).zip(dy.chunks_exact(out_values)) {
                         for (row, z) in z.chunks_exact(shape.out_row()).enumerate() {
                             let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
-                            for (gradient, z) in gradient.chunks_exact(channels).zip(z.chunks_exact(channels))
-                            {
-                                let sums = plain.iter_mut().zip(&mut weighted).zip(mean);
-                                for (((plain, weighted), mean), (gradient, z)) in
-                                    sums.zip(gradient.iter().zip(z))
-                                {
-                                    *plain += gradient;
-                                    *weighted += gradient * (z - mean);
-                                }
-                            }
+                            add_up(gradient, z, mean, &mut plain, &mut weighted);
                         }
                     }
                 });
@@ -152,5 +143,18 @@ impl Saved {
                     }
                 });
             });
+    }
+}
+
+/// Adds the gradients of some pixels to `plain`, and times the distance of `z` from its mean to `weighted`.
+#[inline(always)]
+fn add_up(gradient: &[f32], z: &[f32], mean: &[f32], plain: &mut [f32], weighted: &mut [f32]) {
+    let channels = mean.len();
+    for (gradient, z) in gradient.chunks_exact(channels).zip(z.chunks_exact(channels)) {
+        let sums = plain.iter_mut().zip(weighted.iter_mut()).zip(mean);
+        for (((plain, weighted), mean), (gradient, z)) in sums.zip(gradient.iter().zip(z)) {
+            *plain += gradient;
+            *weighted += gradient * (z - mean);
+        }
     }
 }

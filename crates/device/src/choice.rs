@@ -1,6 +1,5 @@
 //! Which device is wanted, parsed from text.
 
-use std::fmt;
 use std::str::FromStr;
 
 use crate::DeviceError;
@@ -64,18 +63,17 @@ impl Backend {
             Self::Wgpu => cfg!(feature = "wgpu"),
         }
     }
+
+    /// Those of this build, in the order of `auto`.
+    pub fn compiled() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|backend| backend.is_compiled())
+    }
 }
 
 /// The texts this build understands.
 pub(crate) fn accepted() -> String {
-    let mut texts = vec!["auto".to_owned(), "flex".to_owned()];
-    texts.extend(
-        Backend::ALL
-            .into_iter()
-            .filter(|backend| backend.is_compiled())
-            .map(|backend| format!("{0}[:N]", backend.name())),
-    );
-    texts.join(" | ")
+    let gpus: String = Backend::compiled().map(|backend| format!(" | {}[:N]", backend.name())).collect();
+    format!("auto | flex{gpus}")
 }
 
 impl FromStr for Choice {
@@ -101,25 +99,14 @@ impl FromStr for Choice {
     }
 }
 
-impl fmt::Display for Choice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Flex => f.write_str("flex"),
-            Self::Gpu(backend, None) => f.write_str(backend.name()),
-            Self::Gpu(backend, Some(index)) => write!(f, "{}:{index}", backend.name()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn words_that_need_no_gpu_are_read_and_written_alike() {
-        for text in ["auto", "flex"] {
-            assert_eq!(text.parse::<Choice>().expect("parses").to_string(), text);
+    fn words_that_need_no_gpu_are_read() {
+        for (text, choice) in [("auto", Choice::Auto), ("flex", Choice::Flex)] {
+            assert_eq!(text.parse::<Choice>().expect("parses"), choice);
         }
     }
 

@@ -75,8 +75,8 @@ fn open_one(choice: Choice) -> Result<Opened, DeviceError> {
         Choice::Flex => Ok(flex()),
         Choice::Gpu(backend, index) => open_gpu(backend, index),
         Choice::Auto => {
-            let compiled = Backend::ALL.into_iter().filter(|backend| backend.is_compiled());
-            let (opened, skipped) = first_that_answers(compiled, |backend| open_gpu(backend, None));
+            let (opened, skipped) =
+                first_that_answers(Backend::compiled(), |backend| open_gpu(backend, None));
             SAY_SKIPPED.call_once(|| {
                 for error in &skipped {
                     eprintln!("{}", passed_over(error, &opened.name));
@@ -112,7 +112,8 @@ fn flex() -> Opened {
 }
 
 fn open_gpu(backend: Backend, index: Option<usize>) -> Result<Opened, DeviceError> {
-    let text = Choice::Gpu(backend, index).to_string();
+    let index_text = index.map_or_else(String::new, |index| format!(":{index}"));
+    let text = backend.name().to_owned() + &index_text;
     // a missing driver makes the backends panic
     match catch_unwind(AssertUnwindSafe(|| probe(gpu_device(backend, index)))) {
         Ok(Ok(device)) => Ok(Opened { device, name: format!("{text} (GPU)") }),
