@@ -7,9 +7,10 @@
     reason = "sums that are never referred to stay in registers"
 )]
 
-use pulp::{Simd, WithSimd};
+use pulp::Simd;
 
 use crate::filters::{Filters, LANES};
+use crate::vectors::ByLanes;
 
 /// Pixels that one pass of the inner loop computes.
 const TILE: usize = 6;
@@ -44,23 +45,7 @@ pub(crate) struct Correlate<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
-impl WithSimd for Correlate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match LANES / S::F32_LANES {
-            1 => self.run::<S, 1>(simd),
-            2 => self.run::<S, 2>(simd),
-            4 => self.run::<S, 4>(simd),
-            8 => self.run::<S, 8>(simd),
-            _ => self.run::<S, 16>(simd),
-        }
-    }
-}
-
-impl Correlate<'_> {
-    /// `VECTORS` vectors make up [`LANES`].
+impl ByLanes for Correlate<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         let Self { filters, plane, bias, input, row_stride, pixels, out } = self;

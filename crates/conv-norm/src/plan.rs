@@ -2,11 +2,10 @@
 
 use std::sync::OnceLock;
 
-use pulp::Arch;
-
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, Weights};
 use crate::shape::{ConvShape, Padded, Taps};
+use crate::vectors::run_by_lanes;
 use crate::winograd::{self, F2, F4, Tile, Tiling};
 
 /// Where a correlation leads.
@@ -171,7 +170,7 @@ impl Plan {
                 for (pixels, filters) in phases.iter().zip(filters) {
                     let pixels = &pixels[..pixels.len() / self.images * images];
                     let correlate = Correlate { filters, plane: 0, bias, input, row_stride, pixels, out };
-                    Arch::new().dispatch(correlate);
+                    run_by_lanes(correlate);
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! The gradient of the filters: sums over all pixels of input times output gradient.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::correlate::Pixel;
 use crate::filters::LANES;
 use crate::plan::{Direction, Plan, Way};
 use crate::shape::{ConvShape, Padded};
+use crate::vectors::{ByLanes, run_by_lanes};
 use crate::winograd::{self, F2, F4, Tile};
 
 /// Places of a run that one pass of the inner loop computes.
@@ -55,7 +56,7 @@ fn direct(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &
                 let first = (first_block + block) * LANES;
                 let outputs = first..shape.outputs.min(first + LANES);
                 let accumulate = Accumulate { input, row_stride, pixels, dz, outputs, run, sums };
-                Arch::new().dispatch(accumulate);
+                run_by_lanes(accumulate);
             }
         }
     };
@@ -120,22 +121,7 @@ pub(crate) struct Accumulate<'a> {
     pub(crate) sums: &'a mut [f32],
 }
 
-impl WithSimd for Accumulate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match LANES / S::F32_LANES {
-            1 => self.run::<S, 1>(simd),
-            2 => self.run::<S, 2>(simd),
-            4 => self.run::<S, 4>(simd),
-            8 => self.run::<S, 8>(simd),
-            _ => self.run::<S, 16>(simd),
-        }
-    }
-}
-
-impl Accumulate<'_> {
+impl ByLanes for Accumulate<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
         let Self { input, row_stride, pixels, dz, outputs, run, sums } = self;

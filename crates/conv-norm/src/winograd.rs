@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES, Lanes};
 use crate::shape::{ConvShape, Padded};
-use crate::vectors::with_vectors;
+use crate::vectors::{run_by_lanes, with_vectors};
 use crate::weight_gradient::Accumulate;
 pub(crate) use transform::{Algorithm, F2, F4};
 use transform::{Collapse, Expand, transform_lanes};
@@ -138,7 +138,7 @@ impl Scratch {
         for (plane, (input, out)) in planes.enumerate() {
             let pixels = pixels.as_slice();
             let correlate = Correlate { filters, plane, bias: &[], input, row_stride: 0, pixels, out };
-            Arch::new().dispatch(correlate);
+            run_by_lanes(correlate);
         }
         let (channels, input) = (outputs, product);
         let collapse = Collapse::<TILE, PATCH, A> { tiling, channels, input, bias, out, algorithm };
@@ -243,15 +243,11 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
             .collect();
         sums.par_chunks_exact_mut(inputs * LANES).enumerate().for_each(|(at, sums)| {
             let (block, frequency) = (at / frequencies, at % frequencies);
-            Arch::new().dispatch(Accumulate {
-                input: &spectrum_in[frequency * plane_in..],
-                row_stride: 0,
-                pixels: &pixels,
-                dz: &spectrum_out[frequency * plane_out..],
-                outputs: block * LANES..(block + 1) * LANES,
-                run: inputs,
-                sums,
-            });
+            let (input, dz) = (&spectrum_in[frequency * plane_in..], &spectrum_out[frequency * plane_out..]);
+            let outputs = block * LANES..(block + 1) * LANES;
+            let pixels = pixels.as_slice();
+            let accumulate = Accumulate { input, row_stride: 0, pixels, dz, outputs, run: inputs, sums };
+            run_by_lanes(accumulate);
         });
     }
     sums
