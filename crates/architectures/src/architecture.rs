@@ -70,7 +70,7 @@ impl Architecture {
         let family = self.family();
         let mut layers = LayerList::new(family.rules());
         family.pass(&mut layers, FeatureMap { channels: 3, side: size }, classes);
-        layers.into()
+        Description { layers: layers.layers }
     }
 
     /// Floating-point operations of one image going through the network: two for each multiplication of a convolution
@@ -81,7 +81,7 @@ impl Architecture {
 
     /// PyTorch's name of the last linear layer.
     pub fn classifier(&self) -> String {
-        self.description(self.least_size(), 1).classifier().to_owned()
+        self.description(self.least_size(), 1).layers.pop().map_or(String::new(), |layer| layer.name)
     }
 
     /// Side of the smallest image of which something is left after the last pooling, px.

@@ -1,7 +1,7 @@
 //! ConvNet-d of the distillation literature: d blocks of 3x3 convolution, batch normalization, ReLU and 2x2 average
 //! pooling, then one linear layer. Names as in the published code of RDED and DELT.
 
-use crate::description::{Convolution, FeatureMap, Window};
+use crate::description::{Convolution, FeatureMap, Operation, Window};
 use crate::family::{Bound, Family};
 use crate::layer_list::LayerList;
 
@@ -23,7 +23,7 @@ impl Family for ConvNet {
             let convolution = Convolution::same(3, 1).with_bias();
             x = layers.convolution(&format!("layers.conv.{block}"), x, self.width as usize, convolution);
             x = layers.batch_norm(&format!("layers.norm.{block}"), x);
-            x = layers.average_pool(&format!("layers.pool.{block}"), x, POOLING);
+            x = layers.pool(&format!("layers.pool.{block}"), x, Operation::AveragePool, POOLING);
         }
         layers.linear("classifier", x.flat(), classes);
     }

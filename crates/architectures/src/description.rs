@@ -132,18 +132,6 @@ impl StateTensor {
     }
 }
 
-impl Layer {
-    /// Multiplications of one image in a convolution or a linear layer; the others do not count.
-    fn multiplications(&self) -> f64 {
-        let positions = (self.output.side as f64).powi(2);
-        let weight = match self.operation {
-            Operation::Convolution(_) | Operation::Linear => self.tensors.first(),
-            _ => None,
-        };
-        weight.map_or(0.0, |weight| weight.count() as f64 * positions)
-    }
-}
-
 impl Description {
     /// All tensors in forward order.
     pub fn tensors(&self) -> impl Iterator<Item = &StateTensor> {
@@ -157,12 +145,10 @@ impl Description {
 
     /// Multiplications of one image in convolutions and linear layers.
     pub fn multiplications(&self) -> f64 {
-        self.layers.iter().map(Layer::multiplications).sum()
-    }
-
-    /// PyTorch's name of the classifier.
-    pub fn classifier(&self) -> &str {
-        self.layers.last().map_or("", |layer| &layer.name)
+        let is_product =
+            |layer: &&Layer| matches!(layer.operation, Operation::Convolution(_) | Operation::Linear);
+        let of = |layer: &Layer| layer.tensors[0].count() as f64 * (layer.output.side as f64).powi(2);
+        self.layers.iter().filter(is_product).map(of).sum()
     }
 }
 

@@ -30,10 +30,9 @@ pub(crate) trait Family {
     /// As [`crate::Architecture::misfit`].
     fn misfit(&self, size: usize) -> Option<String> {
         let least = self.least_size();
-        let problem = || {
+        (size < least).then(|| {
             format!("{size} px is too small for this network; expected {least} or more; raise teacher.size")
-        };
-        (size < least).then(problem)
+        })
     }
 
     /// What follows the name in messages.

@@ -1,11 +1,11 @@
 //! Layers, listed on the way through a network: each method adds one and returns what leaves it.
 
-use crate::description::{Convolution, Description, FeatureMap, Layer, Operation, StateTensor, Window};
+use crate::description::{Convolution, FeatureMap, Layer, Operation, StateTensor, Window};
 use crate::start::{Rules, Start};
 
 /// The layers so far.
 pub(crate) struct LayerList {
-    layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     rules: Rules,
 }
 
@@ -59,14 +59,16 @@ impl LayerList {
         self.batch_norm(&format!("{name}.1"), convolved)
     }
 
-    pub(crate) fn max_pool(&mut self, name: &str, input: FeatureMap, window: Window) -> FeatureMap {
+    /// `operation` is one of those with a window.
+    pub(crate) fn pool(
+        &mut self,
+        name: &str,
+        input: FeatureMap,
+        operation: fn(Window) -> Operation,
+        window: Window,
+    ) -> FeatureMap {
         let output = FeatureMap { side: window.out_side(input.side), ..input };
-        self.add(name, Operation::MaxPool(window), [input, output], Vec::new())
-    }
-
-    pub(crate) fn average_pool(&mut self, name: &str, input: FeatureMap, window: Window) -> FeatureMap {
-        let output = FeatureMap { side: window.out_side(input.side), ..input };
-        self.add(name, Operation::AveragePool(window), [input, output], Vec::new())
+        self.add(name, operation(window), [input, output], Vec::new())
     }
 
     /// `input` is flat, or the mean over the image.
@@ -94,10 +96,4 @@ impl LayerList {
 
 fn trained(layer: &str, leaf: &str, shape: &[usize], start: Start) -> StateTensor {
     StateTensor { name: format!("{layer}.{leaf}"), shape: shape.to_vec(), start, is_trained: true }
-}
-
-impl From<LayerList> for Description {
-    fn from(list: LayerList) -> Self {
-        Self { layers: list.layers }
-    }
 }

@@ -1,10 +1,8 @@
 //! ResNets of basic blocks with torchvision's names; a 3x3 stem without max-pool for small images, or the standard one.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Convolution, FeatureMap, Window};
+use crate::description::{Convolution, FeatureMap, Operation, Window};
 use crate::family::Family;
 use crate::layer_list::LayerList;
 use crate::start::{Rule, Rules};
@@ -22,15 +20,6 @@ pub enum Stem {
     Standard,
 }
 
-impl fmt::Display for Stem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Small => "small",
-            Self::Standard => "standard",
-        })
-    }
-}
-
 pub(crate) struct ResNet {
     /// Blocks of each group.
     pub(crate) blocks: [usize; 4],
@@ -46,7 +35,7 @@ impl Family for ResNet {
         let mut x = layers.convolution("conv1", picture, CHANNELS[0], stem);
         x = layers.batch_norm("bn1", x);
         if self.stem == Stem::Standard {
-            x = layers.max_pool("maxpool", x, Window::same(3, 2));
+            x = layers.pool("maxpool", x, Operation::MaxPool, Window::same(3, 2));
         }
         for (group, (blocks, channels)) in (1..).zip(self.blocks.into_iter().zip(CHANNELS)) {
             for block in 0..blocks {
@@ -65,7 +54,10 @@ impl Family for ResNet {
     }
 
     fn suffix(&self) -> String {
-        format!(" ({} stem)", self.stem)
+        match self.stem {
+            Stem::Small => " (small stem)".to_owned(),
+            Stem::Standard => " (standard stem)".to_owned(),
+        }
     }
 }
 
