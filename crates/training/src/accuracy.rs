@@ -35,7 +35,7 @@ pub fn test_accuracy(
     progress: &dyn Watch,
 ) -> Result<Accuracy, TrainingError> {
     let network = FrozenNetwork::new(network.clone(), device);
-    let mut sums = Sums::default();
+    let mut scores = Vec::with_capacity(images.len());
     let indices: Vec<usize> = (0..images.len()).collect();
     let batches = indices.chunks(batch.max(1));
     ahead(batches.clone().map(|batch| images.normalized(batch, normalization)), |pixels| {
@@ -46,41 +46,30 @@ pub fn test_accuracy(
                 .try_into_vec_as::<f32>()
                 .map_err(|source| TrainingError::Read { what: "the logits of a test batch", source })?;
             for (row, index) in logits.chunks_exact(classes).zip(batch) {
-                sums.add(row, images.labels[*index] as usize);
+                let label = images.labels[*index] as usize;
+                scores.push((rank(row, label), cross_entropy(row, label)));
             }
             progress.advance(batch.len() as u64)?;
         }
-        Ok(sums.mean())
+        Ok(Accuracy::of(&scores))
     })
 }
 
-#[derive(Default)]
-struct Sums {
-    count: u64,
-    top1: u64,
-    top5: u64,
-    cross_entropy: f64,
+impl Accuracy {
+    /// Of the rank and the cross-entropy of each image.
+    fn of(scores: &[(usize, f64)]) -> Self {
+        let count = scores.len().max(1) as f64;
+        let percent =
+            |most: usize| 100.0 * scores.iter().filter(|(rank, _)| *rank < most).count() as f64 / count;
+        let sum = scores.iter().fold(0.0, |sum, (_, cross_entropy)| sum + cross_entropy);
+        Self { top1: percent(1), top5: percent(5), cross_entropy: sum / count }
+    }
 }
 
-impl Sums {
-    fn add(&mut self, logits: &[f32], label: usize) {
-        let rank = rank(logits, label);
-        self.count += 1;
-        self.top1 += u64::from(rank < 1);
-        self.top5 += u64::from(rank < 5);
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-        self.cross_entropy += sum.ln() - f64::from(logits[label] - largest);
-    }
-
-    fn mean(&self) -> Accuracy {
-        let count = self.count.max(1) as f64;
-        Accuracy {
-            top1: 100.0 * self.top1 as f64 / count,
-            top5: 100.0 * self.top5 as f64 / count,
-            cross_entropy: self.cross_entropy / count,
-        }
-    }
+fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    sum.ln() - f64::from(logits[label] - largest)
 }
 
 /// How many classes come before `label`; of equal logits the lower class comes first, and a logit that is NaN last.
@@ -109,11 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn sums_become_percent_and_means() {
-        let mut sums = Sums::default();
-        sums.add(&[0.0, 0.0], 0);
-        sums.add(&[0.0, 0.0], 1);
-        let accuracy = sums.mean();
+    fn scores_become_percent_and_means() {
+        let scores = [0, 1].map(|label| (rank(&[0.0, 0.0], label), cross_entropy(&[0.0, 0.0], label)));
+        let accuracy = Accuracy::of(&scores);
         assert_eq!((accuracy.top1, accuracy.top5), (50.0, 100.0));
         assert!((accuracy.cross_entropy - 2.0_f64.ln()).abs() < 1e-12);
     }

@@ -1,16 +1,15 @@
 //! What can go wrong while a network is trained or measured.
 
+use std::error::Error;
 use std::path::PathBuf;
 
-use burn::store::RecordError;
 use burn::tensor::TensorReadError;
 use delt_formats::FormatError;
 use delt_networks::NetworkError;
 use delt_pipeline::watch::Interrupted;
-use thiserror::Error;
 
 /// An error of this crate.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
     /// The user asked to stop.
     #[error(transparent)]
@@ -35,32 +34,16 @@ pub enum TrainingError {
         #[source]
         source: FormatError,
     },
-    /// A file of a checkpoint is not what was saved.
-    #[error("{}: the checkpoint is damaged; remove the folder to start over", path.display())]
-    Damaged {
-        /// The checkpoint.
+    /// A checkpoint is not what was saved, or a part of it could not be read or written.
+    #[error("{}: the {what}; remove the folder to start over", path.display())]
+    Checkpoint {
+        /// The checkpoint, or the file of it.
         path: PathBuf,
-        /// Which file, and why.
+        /// What is wrong.
+        what: &'static str,
+        /// Which file and why, or what Burn or the parser said.
         #[source]
-        source: FormatError,
-    },
-    /// The optimizer's part of a checkpoint could not be read or written.
-    #[error("{}: the optimizer's state cannot be read or written; remove the folder to start over", path.display())]
-    Optimizer {
-        /// The file.
-        path: PathBuf,
-        /// What Burn said.
-        #[source]
-        source: RecordError,
-    },
-    /// The counters of a checkpoint could not be read or written.
-    #[error("{}: the counters cannot be read or written; remove the folder to start over", path.display())]
-    Counters {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        #[source]
-        source: serde_yaml::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The device did not give a result back.
     #[error("the device did not return {what}")]

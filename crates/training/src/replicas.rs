@@ -18,13 +18,6 @@ pub struct Part<L> {
     pub loss: L,
 }
 
-/// What a replica hands back, on the network's device and weighted by its share of the batch.
-struct Pass {
-    loss: Tensor<1>,
-    gradients: GradientsParams,
-    statistics: Vec<BatchStatistics>,
-}
-
 /// Sizes of the parts of a batch of `images`, the larger ones first. A part holds two images at least, since BatchNorm has no
 /// variance of one value: the last batch of an epoch may give fewer parts than `replicas`.
 pub fn part_sizes(images: usize, replicas: usize) -> Vec<usize> {
@@ -62,25 +55,23 @@ where
         Ok::<_, Infallible>(pass(replica, part, images, &main))
     });
     let mut gradients = GradientsAccumulator::new();
-    let mut sums: Option<(Tensor<1>, Vec<BatchStatistics>)> = None;
-    for pass in passes {
-        gradients.accumulate(&network, pass.gradients);
-        sums = Some(match sums {
-            None => (pass.loss, pass.statistics),
-            Some((loss, statistics)) => (loss + pass.loss, add(statistics, pass.statistics)),
-        });
-    }
+    let accumulated = passes.into_iter().map(|(loss, found, statistics)| {
+        gradients.accumulate(&network, found);
+        (loss, statistics)
+    });
+    let sums = accumulated.reduce(|(loss, sums), (more, others)| (loss + more, add(sums, others)));
     let (loss, statistics) = sums.expect("a batch has a part");
     let network = optimizer.step(lr, network, gradients.grads()).update_running(&statistics, bn_momentum);
-    (network, StepLoss::new(loss))
+    (network, StepLoss(loss))
 }
 
+/// Loss, gradients and statistics of a part, on the network's device and weighted by its share of the batch.
 fn pass<L: FnOnce(Tensor<2>) -> Tensor<1>>(
     replica: &Network,
     part: Part<L>,
     images: usize,
     main: &Device,
-) -> Pass {
+) -> (Tensor<1>, GradientsParams, Vec<BatchStatistics>) {
     let share = part.images.dims()[0] as f64 / images as f64;
     let (logits, statistics) = replica.forward_train(part.images);
     let loss = (part.loss)(logits) * share;
@@ -94,7 +85,7 @@ fn pass<L: FnOnce(Tensor<2>) -> Tensor<1>>(
             variance_unbiased: weighted(layer.variance_unbiased),
         })
         .collect();
-    Pass { loss: value, gradients, statistics }
+    (value, gradients, statistics)
 }
 
 fn add(sums: Vec<BatchStatistics>, more: Vec<BatchStatistics>) -> Vec<BatchStatistics> {

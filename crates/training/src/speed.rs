@@ -9,6 +9,7 @@ use delt_pipeline::cost::TRAINING_PASSES;
 
 use crate::error::TrainingError;
 use crate::losses::cross_entropy;
+use crate::step::read;
 
 /// Images of the step.
 const PICTURES: usize = 16;
@@ -35,9 +36,7 @@ pub fn flops_per_second(
         let loss = cross_entropy(logits, labels, 0.0);
         let value = loss.clone().inner();
         drop(loss.backward());
-        value
-            .try_into_scalar::<f32>()
-            .map_err(|source| TrainingError::Read { what: "the loss of a measured step", source })?;
+        read(value, "the loss of a measured step")?;
         Ok::<_, TrainingError>(started.elapsed().as_secs_f64())
     };
     step()?;

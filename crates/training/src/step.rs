@@ -8,23 +8,22 @@ use crate::error::TrainingError;
 
 /// The loss of a step, on the device. Read it once the next step is under way: a GPU then never waits for the host.
 #[derive(Debug)]
-pub struct StepLoss(Tensor<1>);
+pub struct StepLoss(pub(crate) Tensor<1>);
 
 impl StepLoss {
-    /// Of a loss `[1]`, on a plain device.
-    pub(crate) fn new(loss: Tensor<1>) -> Self {
-        Self(loss)
-    }
-
     /// The loss.
     ///
     /// # Errors
     ///
     /// Where the device does not return it.
     pub fn read(self) -> Result<f64, TrainingError> {
-        let value = self.0.try_into_scalar::<f32>();
-        value.map(f64::from).map_err(|source| TrainingError::Read { what: "the loss of a step", source })
+        read(self.0, "the loss of a step")
     }
+}
+
+/// The value of a loss `[1]`; `what` is what it is called where the device does not return it.
+pub(crate) fn read(loss: Tensor<1>, what: &'static str) -> Result<f64, TrainingError> {
+    loss.try_into_scalar::<f32>().map(f64::from).map_err(|source| TrainingError::Read { what, source })
 }
 
 /// Moves `network` by one step and its running statistics by `bn_momentum`; returns it with the loss before the step.

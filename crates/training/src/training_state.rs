@@ -3,7 +3,7 @@
 //! A checkpoint is a folder; a new one is written beside it and then takes its place. Between the two renames only the
 //! previous one exists, under another name, and is found there.
 
-use std::io::Write;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,11 @@ const AVERAGE_FILE: &str = "average.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.bpk";
 /// YAML, because serde_json reads some f64 back with another last bit (unless built with `float_roundtrip`).
 const COUNTERS_FILE: &str = "counters.yaml";
+
+/// What is wrong with a checkpoint.
+const DAMAGED: &str = "checkpoint is damaged";
+const OPTIMIZER: &str = "optimizer's state cannot be read or written";
+const COUNTERS: &str = "counters cannot be read or written";
 
 /// Time between two states that [`Keeper`] saves: a short epoch is over in less than it takes until a state is on disk.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -69,8 +74,11 @@ impl TrainingState {
         fs::create_dir(&next)?;
         write_safetensors(next.join(NETWORK_FILE), &network.named_tensors()?, None)?;
         let path = next.join(OPTIMIZER_FILE);
-        optimizer.save(&path).map_err(|source| TrainingError::Optimizer { path, source })?;
-        let mut files = vec![NETWORK_FILE, OPTIMIZER_FILE];
+        optimizer.save(&path).map_err(|source| unusable(&path, OPTIMIZER, source))?;
+        let path = next.join(COUNTERS_FILE);
+        let text = serde_yaml::to_string(counters).map_err(|source| unusable(&path, COUNTERS, source))?;
+        fs::write(path, text)?;
+        let mut files = vec![NETWORK_FILE, OPTIMIZER_FILE, COUNTERS_FILE];
         if let Some(average) = average {
             write_safetensors(next.join(AVERAGE_FILE), &average.named_tensors()?, None)?;
             files.push(AVERAGE_FILE);
@@ -78,12 +86,6 @@ impl TrainingState {
         for name in files {
             fs::File::open(next.join(name))?.sync_all()?;
         }
-        let path = next.join(COUNTERS_FILE);
-        let text = serde_yaml::to_string(counters)
-            .map_err(|source| TrainingError::Counters { path: path.clone(), source })?;
-        let mut file = fs::File::create(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
         sealed::seal_folder(&next)?;
         if current.exists() {
             remove(&previous)?;
@@ -108,20 +110,18 @@ impl TrainingState {
         optimizer: impl FnOnce(&Network) -> ModuleOptimizer,
     ) -> Result<Option<(Network, ModuleOptimizer, C)>, TrainingError> {
         let Some(dir) = self.latest() else { return Ok(None) };
-        sealed::verify_folder(&dir).map_err(|source| TrainingError::Damaged { path: dir.clone(), source })?;
+        sealed::verify_folder(&dir).map_err(|source| unusable(&dir, DAMAGED, source))?;
         let (tensors, _) = read_safetensors(dir.join(NETWORK_FILE))?;
         let network = Network::from_named(architecture, classes, size, tensors, device)?;
         let path = dir.join(OPTIMIZER_FILE);
         let optimizer =
-            optimizer(&network).load(&path).map_err(|source| TrainingError::Optimizer { path, source })?;
+            optimizer(&network).load(&path).map_err(|source| unusable(&path, OPTIMIZER, source))?;
         let path = dir.join(COUNTERS_FILE);
-        let counters = serde_yaml::from_slice(&fs::read(&path)?)
-            .map_err(|source| TrainingError::Counters { path, source })?;
+        let counters =
+            serde_yaml::from_slice(&fs::read(&path)?).map_err(|source| unusable(&path, COUNTERS, source))?;
         Ok(Some((network, optimizer, counters)))
     }
-}
 
-impl TrainingState {
     /// The average in the state saved last, made on `device`, if there is one.
     ///
     /// # Errors
@@ -191,6 +191,14 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+fn unusable(
+    path: &Path,
+    what: &'static str,
+    source: impl Into<Box<dyn Error + Send + Sync>>,
+) -> TrainingError {
+    TrainingError::Checkpoint { path: path.to_owned(), what, source: source.into() }
 }
 
 /// Removes a folder that may not be there.
