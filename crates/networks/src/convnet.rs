@@ -41,8 +41,7 @@ impl ConvNet {
 }
 
 impl ForwardPass for ConvNet {
-    fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
-        let mut x = pass.enter(x);
+    fn features(&self, mut x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
         for (conv, norm) in self.layers.conv.iter().zip(&self.layers.norm) {
             x = pass.block(conv, norm, x, Activation::ReluAveragePool);
         }

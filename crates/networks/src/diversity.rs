@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::to_normalized;
 use delt_formats::{RgbImage, TeacherFacts};
 
-use crate::error::NetworkError;
+use crate::error::{NetworkError, read};
 use crate::frozen::FrozenNetwork;
 
 /// Images whose features are computed at once.
@@ -25,10 +25,9 @@ pub struct Diversity {
 /// `features`: one vector per image, all of one length, penultimate features of the teacher.
 pub fn of_class(features: &[&[f32]]) -> Diversity {
     let n = features.len() as f64;
-    let length = features.first().map_or(0, |f| f.len());
-    let centroid: Vec<f64> =
-        (0..length).map(|i| features.iter().map(|f| f64::from(f[i])).sum::<f64>() / n).collect();
     let wide: Vec<Vec<f64>> = features.iter().map(|f| f.iter().map(|v| f64::from(*v)).collect()).collect();
+    let length = wide.first().map_or(0, Vec::len);
+    let centroid: Vec<f64> = (0..length).map(|i| wide.iter().map(|f| f[i]).sum::<f64>() / n).collect();
     let to_centroid = wide.iter().map(|f| cosine(f, &centroid)).sum::<f64>() / n;
     let mut pairs = 0.0;
     for (at, one) in wide.iter().enumerate() {
@@ -60,10 +59,7 @@ pub fn of_classes(
         let images = Tensor::<4>::from_data(TensorData::new(images, [chunk.len(), 3, side, side]), device);
         let batch = teacher.features(images);
         let length = batch.dims()[1];
-        let values = batch
-            .try_into_vec_as::<f32>()
-            .map_err(|source| NetworkError::Read { name: "features".to_owned(), source })?;
-        features.extend(values.chunks(length.max(1)).map(<[f32]>::to_vec));
+        features.extend(read(batch, "features")?.chunks(length.max(1)).map(<[f32]>::to_vec));
     }
     let mut classes = labels.to_vec();
     classes.sort_unstable();

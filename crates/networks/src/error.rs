@@ -1,6 +1,6 @@
 //! What can go wrong while a network is built, read or imported.
 
-use burn::tensor::TensorReadError;
+use burn::tensor::{Tensor, TensorReadError};
 use delt_formats::FormatError;
 use thiserror::Error;
 
@@ -33,18 +33,13 @@ pub enum NetworkError {
     },
     /// The tensors of a file are not those of the network.
     #[error(
-        "the weights do not fit {architecture}: {}; check the architecture, the number of classes and the image size",
-        differences(.missing, .unused, .wrong_shape)
+        "the weights do not fit {architecture}: {differences}; check the architecture, the number of classes and the image size"
     )]
     Mismatch {
         /// The network.
         architecture: String,
-        /// Tensors that the network has and the file has not.
-        missing: Vec<String>,
-        /// Tensors that the file has and the network has not.
-        unused: Vec<String>,
-        /// Tensors whose shapes differ: name, found, expected.
-        wrong_shape: Vec<String>,
+        /// All tensors that are missing, unused or of another shape.
+        differences: String,
     },
     /// An artifact could not be read.
     #[error(transparent)]
@@ -60,9 +55,7 @@ pub enum NetworkError {
     },
 }
 
-/// The parts that are not empty, e.g. `missing fc.bias, fc.weight; unused head.bias`.
-fn differences(missing: &[String], unused: &[String], wrong_shape: &[String]) -> String {
-    let parts = [("missing", missing), ("unused", unused), ("wrong shape", wrong_shape)];
-    let said = parts.iter().filter(|(_, names)| !names.is_empty());
-    said.map(|(what, names)| format!("{what} {}", names.join(", "))).collect::<Vec<_>>().join("; ")
+/// Values of a tensor on the host; `name` is what it is called where the device does not return them.
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>, name: &str) -> Result<Vec<f32>, NetworkError> {
+    tensor.try_into_vec_as().map_err(|source| NetworkError::Read { name: name.to_owned(), source })
 }

@@ -1,14 +1,16 @@
 //! A network whose weights do not change any more, prepared for speed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{FrozenConvNorm, is_supported};
+use delt_formats::{TeacherFacts, read_safetensors};
 
 use crate::bn_statistics::{LayerStatistics, batch_statistics, bn_statistics_terms};
-use crate::error::NetworkError;
+use crate::error::{NetworkError, read};
 use crate::network::{BnLayer, Network};
-use crate::pass::{Evaluation, Frozen, Measuring, Preparation, Recording};
+use crate::pass::{Evaluation, Frozen, Measuring, Preparation, Record};
 
 /// A network in evaluation mode for good: the teacher, the ranker, a student under test.
 ///
@@ -40,11 +42,27 @@ impl FrozenNetwork {
         let blocks = (network.is_fusible() && is_supported(device)).then(|| {
             let device = device.clone().without_autodiff();
             let start = Tensor::zeros([1, 3, 1, 1], &device);
-            let mut pass = Preparation { device, blocks: Some(Vec::new()) };
+            let mut pass = Preparation { device, blocks: Vec::new() };
             network.features_with(start, &mut pass);
-            pass.blocks
+            pass.blocks.into_iter().collect::<Option<Vec<_>>>()
         });
         Self { network, layers, blocks: blocks.flatten(), is_bf16: false }
+    }
+
+    /// Reads `weights.safetensors` of a teacher artifact.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or tensors that are missing, unused or of another shape.
+    pub fn load(
+        facts: &TeacherFacts,
+        classes: usize,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self, NetworkError> {
+        let TeacherFacts { architecture, size, .. } = facts;
+        let (tensors, _) = read_safetensors(path)?;
+        let network = Network::from_named(architecture, classes, *size as usize, tensors, device)?;
+        Ok(Self::new(network, device))
     }
 
     /// The same network, layer by layer on every backend.
@@ -73,12 +91,7 @@ impl FrozenNetwork {
 
     /// What enters the last linear layer: `[n, 3, size, size]` → `[n, features]`.
     pub fn features(&self, x: Tensor<4>) -> Tensor<2> {
-        match &self.blocks {
-            Some(blocks) => self
-                .network
-                .features_with(x, &mut Frozen { blocks: blocks.iter(), distances: None, inputs: None }),
-            None => self.network.features_with(x, &mut Evaluation { is_bf16: self.is_bf16 }),
-        }
+        self.run(x, Record::Nothing).features
     }
 
     /// Logits, and for every batch normalization layer in forward order the distance of the batch's statistics from the
@@ -92,42 +105,30 @@ impl FrozenNetwork {
     /// As [`Self::forward_with_bn_terms`] with features in place of logits: a loss that takes in the distances must take in
     /// the features.
     pub fn features_with_bn_terms(&self, x: Tensor<4>) -> (Tensor<2>, Vec<Tensor<1>>) {
-        match &self.blocks {
-            Some(blocks) => {
-                let mut pass = Frozen { blocks: blocks.iter(), distances: Some(Vec::new()), inputs: None };
-                let features = self.network.features_with(x, &mut pass);
-                (features, pass.distances.unwrap_or_default())
-            }
-            None => {
-                let mut pass = Recording::new(self.is_bf16);
-                let features = self.network.features_with(x, &mut pass);
-                (features, bn_statistics_terms(&pass.inputs, &self.layers))
-            }
-        }
+        let recorded = self.run(x, Record::Norms);
+        (recorded.features, recorded.bn_terms)
     }
 
     /// As [`Self::features_with_bn_terms`], with what enters every convolution.
     pub fn forward_recorded(&self, x: Tensor<4>) -> Recorded {
-        match &self.blocks {
-            Some(blocks) => {
-                let (distances, inputs) = (Some(Vec::new()), Some(Vec::new()));
-                let mut pass = Frozen { blocks: blocks.iter(), distances, inputs };
-                let features = self.network.features_with(x, &mut pass);
-                let convolution_inputs = pass.inputs.unwrap_or_default();
-                Recorded { features, bn_terms: pass.distances.unwrap_or_default(), convolution_inputs }
-            }
-            None => {
-                let mut pass =
-                    Recording { convolution_inputs: Some(Vec::new()), ..Recording::new(self.is_bf16) };
-                let features = self.network.features_with(x, &mut pass);
-                let bn_terms = bn_statistics_terms(&pass.inputs, &self.layers);
-                Recorded {
-                    features,
-                    bn_terms,
-                    convolution_inputs: pass.convolution_inputs.unwrap_or_default(),
-                }
-            }
+        self.run(x, Record::NormsAndConvolutions)
+    }
+
+    fn run(&self, x: Tensor<4>, record: Record) -> Recorded {
+        if let Some(blocks) = &self.blocks {
+            let (distances, convolution_inputs) = (Vec::new(), Vec::new());
+            let mut pass = Frozen { blocks: blocks.iter(), record, distances, convolution_inputs };
+            let features = self.network.features_with(x, &mut pass);
+            return Recorded {
+                features,
+                bn_terms: pass.distances,
+                convolution_inputs: pass.convolution_inputs,
+            };
         }
+        let mut pass = Evaluation::new(self.is_bf16, record);
+        let features = self.network.features_with(x, &mut pass);
+        let bn_terms = bn_statistics_terms(&pass.norm_inputs, &self.layers);
+        Recorded { features, bn_terms, convolution_inputs: pass.convolution_inputs }
     }
 
     /// The last linear layer: `[n, features]` → `[n, classes]`.
@@ -151,15 +152,12 @@ impl FrozenNetwork {
             let features = self.network.features_with(x, &mut pass);
             return Ok((features, pass.statistics));
         }
-        let mut pass = Recording::new(self.is_bf16);
+        let mut pass = Evaluation::new(self.is_bf16, Record::Norms);
         let features = self.network.features_with(x, &mut pass);
-        let statistics = pass.inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
-            let host = |tensor: Tensor<1>| {
-                let name = || format!("statistics of {}", layer.name);
-                tensor.try_into_vec_as().map_err(|source| NetworkError::Read { name: name(), source })
-            };
+        let statistics = pass.norm_inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
+            let name = format!("statistics of {}", layer.name);
             let (mean, variance) = batch_statistics(input);
-            Ok(LayerStatistics { mean: host(mean)?, variance: host(variance)? })
+            Ok(LayerStatistics { mean: read(mean, &name)?, variance: read(variance, &name)? })
         });
         Ok((features, statistics.collect::<Result<_, NetworkError>>()?))
     }

@@ -2,10 +2,11 @@
 //! layouts of PyTorch.
 
 use burn::module::{Module, Param};
-use burn::tensor::module::{batch_norm_train, conv2d};
+use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
 use delt_architectures::{Convolution, Window};
+use delt_conv_norm::Geometry;
 use delt_device::product;
 
 use crate::builder::Builder;
@@ -22,9 +23,7 @@ pub struct Conv {
     /// One value per output channel; the ResNets and MobileNetV2 have none.
     pub bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    stride: usize,
-    #[module(skip)]
-    padding: usize,
+    window: Window,
     #[module(skip)]
     groups: usize,
 }
@@ -32,10 +31,9 @@ pub struct Conv {
 impl Conv {
     pub(crate) fn build(builder: &mut Builder<'_>, name: &str) -> Result<Self, NetworkError> {
         let Convolution { window, groups, has_bias } = builder.convolution(name);
-        let Window { stride, padding, .. } = window;
         let weight = builder.tensor(&format!("{name}.weight"))?;
         let bias = has_bias.then(|| builder.tensor(&format!("{name}.bias"))).transpose()?;
-        Ok(Self { weight, bias, stride, padding, groups })
+        Ok(Self { weight, bias, window, groups })
     }
 
     /// `[n, in, h, w]` → `[n, out, h', w']`.
@@ -51,13 +49,14 @@ impl Conv {
     }
 
     /// How the filter moves, where all channels see each other.
-    pub(crate) fn geometry(&self) -> delt_conv_norm::Geometry {
-        let [.., kernel] = self.weight.dims();
-        delt_conv_norm::Geometry { kernel, stride: self.stride, padding: self.padding }
+    pub(crate) fn geometry(&self) -> Geometry {
+        let Window { kernel, stride, padding } = self.window;
+        Geometry { kernel, stride, padding }
     }
 
-    pub(crate) fn options(&self) -> ConvOptions<2> {
-        ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], self.groups)
+    fn options(&self) -> ConvOptions<2> {
+        let Window { stride, padding, .. } = self.window;
+        ConvOptions::new([stride; 2], [padding; 2], [1; 2], self.groups)
     }
 }
 
@@ -84,30 +83,15 @@ impl BatchNorm {
         })
     }
 
-    /// Scale and shift per channel that evaluation applies: y = scale · x + shift.
-    pub fn scale_and_shift(&self) -> (Tensor<1>, Tensor<1>) {
+    /// Evaluation mode: normalizes by the running statistics, as y = scale · x + shift.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let scale = self.weight.val() / (self.running_var.val() + BN_EPSILON).sqrt();
         let shift = self.bias.val() - self.running_mean.val() * scale.clone();
-        (scale, shift)
-    }
-
-    /// Evaluation mode: normalizes by the running statistics.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let (scale, shift) = self.scale_and_shift();
+        // [c] -> [1, c, 1, 1], to be broadcast over images
+        let [channels] = scale.dims();
+        let per_channel = |values: Tensor<1>| values.reshape([1, channels, 1, 1]);
         x * per_channel(scale) + per_channel(shift)
     }
-
-    /// Training mode: normalizes by the statistics of the batch; returns them too, mean and biased variance, detached.
-    pub fn forward_train(&self, x: Tensor<4>) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
-        let result = batch_norm_train(x, self.weight.val(), self.bias.val(), BN_EPSILON);
-        (result.output, result.mean, result.variance)
-    }
-}
-
-/// `[c]` → `[1, c, 1, 1]`, to be broadcast over images.
-pub(crate) fn per_channel(values: Tensor<1>) -> Tensor<4> {
-    let [channels] = values.dims();
-    values.reshape([1, channels, 1, 1])
 }
 
 /// A convolution and the normalization after it: torchvision's `Conv2dNormActivation`, and the shortcut of a ResNet.

@@ -7,7 +7,6 @@
 //! - [`convnet`], [`resnet`], [`mobilenet_v2`]: the architectures, fields named as in PyTorch's `state_dict`;
 //! - [`initialize`]: where new weights come from;
 //! - [`named`]: tensors by name, to and from files;
-//! - [`load`]: a network from a teacher artifact;
 //! - [`FrozenNetwork`]: a network that does not change any more, prepared for speed;
 //! - [`bn_statistics`]: the statistics-matching loss of recovery.
 //!
@@ -22,7 +21,6 @@ mod error;
 mod frozen;
 pub mod initialize;
 pub mod layers;
-pub mod load;
 pub mod mobilenet_v2;
 pub mod named;
 pub mod network;

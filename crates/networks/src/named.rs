@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorReadError};
+use burn::tensor::{Device, Tensor};
 use delt_architectures::StateTensor;
 use delt_formats::{Architecture, NamedTensor, TensorValues};
 
-use crate::error::NetworkError;
+use crate::error::{NetworkError, read};
 use crate::network::{BnLayer, Network};
 
 /// PyTorch counts the batches a normalization layer has seen under this name, and uses the count only where the momentum
@@ -22,22 +22,15 @@ impl Network {
     /// Where the device does not give a tensor back.
     pub fn named_tensors(&self) -> Result<Vec<NamedTensor>, NetworkError> {
         let mut tensors = Vec::new();
-        let mut failure = None;
-        walk(self, &mut |name, tensor| match tensor.values() {
-            Ok(values) => {
-                let layer = name.strip_suffix(".running_var").map(str::to_owned);
-                tensors.push(NamedTensor { name, shape: tensor.shape(), values: TensorValues::F32(values) });
-                if let Some(layer) = layer {
-                    let name = format!("{layer}.{BATCH_COUNT}");
-                    tensors.push(NamedTensor { name, shape: Vec::new(), values: TensorValues::I64(vec![0]) });
-                }
+        for Row { name, shape, values } in rows(self) {
+            let values = TensorValues::F32(read(values, &name)?);
+            let counted = name.strip_suffix("running_var").map(|layer| format!("{layer}{BATCH_COUNT}"));
+            tensors.push(NamedTensor { name, shape, values });
+            if let Some(name) = counted {
+                tensors.push(NamedTensor { name, shape: Vec::new(), values: TensorValues::I64(vec![0]) });
             }
-            Err(source) => failure = Some(NetworkError::Read { name, source }),
-        });
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(tensors),
         }
+        Ok(tensors)
     }
 
     /// A value that is NaN or infinite, with the name of its tensor, if there is one.
@@ -46,12 +39,21 @@ impl Network {
     ///
     /// Where the device does not return the values.
     pub fn first_not_finite(&self) -> Result<Option<(String, f32)>, NetworkError> {
-        Ok(self.named_tensors()?.into_iter().find_map(|tensor| match &tensor.values {
-            TensorValues::F32(values) => {
-                values.iter().find(|value| !value.is_finite()).map(|value| (tensor.name.clone(), *value))
+        for Row { name, values, .. } in rows(self) {
+            if let Some(value) = read(values, &name)?.into_iter().find(|value| !value.is_finite()) {
+                return Ok(Some((name, value)));
             }
-            TensorValues::I64(_) => None,
-        }))
+        }
+        Ok(None)
+    }
+
+    /// The batch normalization layers in forward order.
+    pub fn bn_layers(&self) -> Vec<BnLayer> {
+        let layer = |[mean, variance]: &[Row; 2]| {
+            let name = mean.name.strip_suffix(".running_mean")?.to_owned();
+            Some(BnLayer { name, running_mean: mean.values.clone(), running_var: variance.values.clone() })
+        };
+        rows(self).array_windows().filter_map(layer).collect()
     }
 
     /// Builds a network from tensors under PyTorch's names.
@@ -72,90 +74,57 @@ impl Network {
         let mut wrong_shape = Vec::new();
         let network = Self::build(architecture, classes, size, device, &mut |described| {
             let StateTensor { name, shape, .. } = described;
-            let values = match unused.remove(name) {
-                None => {
-                    missing.push(name.clone());
-                    None
+            match unused.remove(name) {
+                Some(tensor) if tensor.shape == *shape => {
+                    return Ok(match tensor.values {
+                        TensorValues::F32(values) => values,
+                        TensorValues::I64(values) => values.into_iter().map(|value| value as f32).collect(),
+                    });
                 }
-                Some(tensor) if tensor.shape != *shape => {
+                Some(tensor) => {
                     wrong_shape.push(format!("{name}: {:?}, expected {shape:?}", tensor.shape));
-                    None
                 }
-                Some(tensor) => Some(match tensor.values {
-                    TensorValues::F32(values) => values,
-                    TensorValues::I64(values) => values.into_iter().map(|value| value as f32).collect(),
-                }),
-            };
-            Ok(values.unwrap_or_else(|| vec![0.0; described.count()]))
+                None => missing.push(name.clone()),
+            }
+            Ok(vec![0.0; described.count()])
         })?;
-        let unused: Vec<String> = unused.into_keys().filter(|name| !name.ends_with(BATCH_COUNT)).collect();
-        if missing.is_empty() && unused.is_empty() && wrong_shape.is_empty() {
-            Ok(network)
-        } else {
-            Err(NetworkError::Mismatch {
-                architecture: architecture.to_string(),
-                missing,
-                unused,
-                wrong_shape,
-            })
+        let unused = unused.into_keys().filter(|name| !name.ends_with(BATCH_COUNT)).collect();
+        // e.g. `missing fc.bias, fc.weight; unused head.bias`
+        let differences: Vec<String> =
+            [("missing", missing), ("unused", unused), ("wrong shape", wrong_shape)]
+                .into_iter()
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(what, names)| format!("{what} {}", names.join(", ")))
+                .collect();
+        if differences.is_empty() {
+            return Ok(network);
         }
+        let (architecture, differences) = (architecture.to_string(), differences.join("; "));
+        Err(NetworkError::Mismatch { architecture, differences })
     }
 }
 
-/// All tensors in forward order, each as one row outside any graph.
-pub(crate) fn rows(network: &Network) -> Vec<Tensor<1>> {
-    let mut rows = Vec::new();
-    walk(network, &mut |_, tensor| rows.push(tensor.flat()));
-    rows
+/// A tensor of a network, as one row outside any graph.
+pub(crate) struct Row {
+    /// PyTorch's name.
+    name: String,
+    /// The shape that it has in the network.
+    shape: Vec<usize>,
+    /// `[product of the shape]`.
+    pub(crate) values: Tensor<1>,
 }
 
-/// The batch normalization layers in forward order.
-pub(crate) fn bn_layers(network: &Network) -> Vec<BnLayer> {
-    let mut means = Vec::new();
-    let mut layers = Vec::new();
-    walk(network, &mut |name, tensor| {
-        if name.ends_with(".running_mean") {
-            means.push(tensor.flat());
-        } else if let Some(layer) = name.strip_suffix(".running_var")
-            && let Some(running_mean) = means.pop()
-        {
-            layers.push(BnLayer { name: layer.to_owned(), running_mean, running_var: tensor.flat() });
-        }
-    });
-    layers
+/// All tensors in forward order.
+pub(crate) fn rows(network: &Network) -> Vec<Row> {
+    let mut walk = Walk::default();
+    network.visit(&mut walk);
+    walk.rows
 }
 
-/// A tensor of any rank, as the visitor meets it.
-trait AnyRank {
-    fn shape(&self) -> Vec<usize>;
-    fn values(&self) -> Result<Vec<f32>, TensorReadError>;
-    /// As one row, outside any graph.
-    fn flat(&self) -> Tensor<1>;
-}
-
-impl<const D: usize> AnyRank for Tensor<D> {
-    fn shape(&self) -> Vec<usize> {
-        self.dims().to_vec()
-    }
-
-    fn values(&self) -> Result<Vec<f32>, TensorReadError> {
-        self.try_to_vec_as::<f32>()
-    }
-
-    fn flat(&self) -> Tensor<1> {
-        let length = self.dims().iter().product::<usize>();
-        self.clone().inner().reshape([length])
-    }
-}
-
-/// Calls `see` with every tensor and its PyTorch name, in forward order.
-fn walk(network: &Network, see: &mut dyn FnMut(String, &dyn AnyRank)) {
-    network.visit(&mut Walk { path: Vec::new(), see });
-}
-
-struct Walk<'a> {
+#[derive(Default)]
+struct Walk {
     path: Vec<String>,
-    see: &'a mut dyn FnMut(String, &dyn AnyRank),
+    rows: Vec<Row>,
 }
 
 /// Burn enters an enum by the name of its variant, which PyTorch's names do not have.
@@ -163,7 +132,7 @@ fn is_variant(container_type: &str) -> bool {
     container_type.starts_with("Enum:")
 }
 
-impl ModuleVisitor for Walk<'_> {
+impl ModuleVisitor for Walk {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         if !is_variant(container_type) {
             self.path.push(name.to_owned());
@@ -177,6 +146,9 @@ impl ModuleVisitor for Walk<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        (self.see)(self.path.join("."), &param.val());
+        let tensor = param.val().inner();
+        let shape = tensor.dims().to_vec();
+        let values = tensor.reshape([shape.iter().product::<usize>()]);
+        self.rows.push(Row { name: self.path.join("."), shape, values });
     }
 }

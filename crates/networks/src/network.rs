@@ -15,7 +15,7 @@ use crate::resnet::ResNet;
 
 /// What a family of networks computes.
 pub(crate) trait ForwardPass {
-    /// All but the last linear layer: `[n, 3, size, size]` → `[n, features]`.
+    /// All but the last linear layer: `[n, 3, size, size]` → `[n, features]`. `x` lies as the pass has it.
     fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2>;
 
     /// The last linear layer: `[n, features]` → `[n, classes]`.
@@ -108,14 +108,16 @@ impl Network {
     /// forward order for [`Self::update_running`].
     pub fn forward_train(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
         let is_fused = self.is_fusible() && is_supported(&x.device());
-        let mut pass = Training { is_fused, statistics: Vec::new() };
-        let features = self.features_with(x, &mut pass);
-        (self.classify(features), pass.statistics)
+        self.forward_training(x, is_fused)
     }
 
     /// Logits as [`Self::forward_train`], layer by layer on every backend.
     pub fn forward_train_plain(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
-        let mut pass = Training::default();
+        self.forward_training(x, false)
+    }
+
+    fn forward_training(&self, x: Tensor<4>, is_fused: bool) -> (Tensor<2>, Vec<BatchStatistics>) {
+        let mut pass = Training { is_fused, statistics: Vec::new() };
         let features = self.features_with(x, &mut pass);
         (self.classify(features), pass.statistics)
     }
@@ -123,24 +125,21 @@ impl Network {
     /// Moves the running statistics: running ← (1 − momentum) · running + momentum · batch.
     #[must_use]
     pub fn update_running(self, statistics: &[BatchStatistics], momentum: f64) -> Self {
-        self.map(&mut RunningUpdate {
-            means: statistics.iter(),
-            variances: statistics.iter(),
-            momentum,
-            leaf: "",
-        })
+        let mut batch = statistics.iter().flat_map(|layer| [&layer.mean, &layer.variance_unbiased]);
+        let mut other = |leaf: &str| match leaf {
+            "running_mean" | "running_var" => batch.next().cloned(),
+            _ => None,
+        };
+        self.map(&mut Move { other: &mut other, kept: 1.0 - momentum, taken: momentum, leaf: String::new() })
     }
 
     /// Moves all tensors towards those of a network of the same architecture, running statistics too: own ← decay · own +
     /// (1 − decay) · other.
     #[must_use]
     pub fn averaged_with(self, other: &Self, decay: f64) -> Self {
-        self.map(&mut Averaging { others: named::rows(other).into_iter(), decay })
-    }
-
-    /// The batch normalization layers in forward order.
-    pub fn bn_layers(&self) -> Vec<BnLayer> {
-        named::bn_layers(self)
+        let mut others = named::rows(other).into_iter();
+        let mut other = |_: &str| others.next().map(|row| row.values);
+        self.map(&mut Move { other: &mut other, kept: decay, taken: 1.0 - decay, leaf: String::new() })
     }
 
     pub(crate) fn is_fusible(&self) -> bool {
@@ -148,7 +147,7 @@ impl Network {
     }
 
     pub(crate) fn features_with(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
-        self.family().features(x, pass)
+        self.family().features(pass.enter(x), pass)
     }
 
     pub(crate) fn classify(&self, features: Tensor<2>) -> Tensor<2> {
@@ -156,56 +155,28 @@ impl Network {
     }
 }
 
-/// Visits the layers in the order of their declaration, which is the forward order.
-struct RunningUpdate<'a> {
-    means: std::slice::Iter<'a, BatchStatistics>,
-    variances: std::slice::Iter<'a, BatchStatistics>,
-    momentum: f64,
-    leaf: &'static str,
+/// Moves tensors: own ← kept · own + taken · other. Visits them in the order of their declaration, which is the forward
+/// order and that of [`named::rows`].
+struct Move<'a> {
+    /// What the next tensor, whose name ends with this leaf, moves to, as one row; none where it stays.
+    other: &'a mut dyn FnMut(&str) -> Option<Tensor<1>>,
+    kept: f64,
+    taken: f64,
+    leaf: String,
 }
 
-impl ModuleMapper for RunningUpdate<'_> {
+impl ModuleMapper for Move<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.leaf = match name {
-            "running_mean" => "running_mean",
-            "running_var" => "running_var",
-            _ => "",
-        };
+        name.clone_into(&mut self.leaf);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let batch = match self.leaf {
-            "running_mean" => self.means.next().map(|layer| layer.mean.clone()),
-            "running_var" => self.variances.next().map(|layer| layer.variance_unbiased.clone()),
-            _ => None,
-        };
-        let Some(batch) = batch else { return param };
-        let momentum = self.momentum;
-        param.map(|running| {
-            let is_autodiff = running.is_autodiff();
-            let running = running.inner();
-            let shape = running.dims();
-            let moved = running * (1.0 - momentum) + batch.reshape(shape) * momentum;
-            if is_autodiff { moved.autodiff() } else { moved }
-        })
-    }
-}
-
-/// Visits the tensors in the order in which they are declared, that of [`named::rows`].
-struct Averaging {
-    others: std::vec::IntoIter<Tensor<1>>,
-    decay: f64,
-}
-
-impl ModuleMapper for Averaging {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(other) = self.others.next() else { return param };
-        let decay = self.decay;
+        let Some(other) = (self.other)(&self.leaf) else { return param };
         param.map(|own| {
             let is_autodiff = own.is_autodiff();
             let own = own.inner();
             let shape = own.dims();
-            let moved = own * decay + other.reshape(shape) * (1.0 - decay);
+            let moved = own * self.kept + other.reshape(shape) * self.taken;
             if is_autodiff { moved.autodiff() } else { moved }
         })
     }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use burn::module::Param;
 use burn::tensor::activation::relu;
-use burn::tensor::module::avg_pool2d;
+use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor};
 use delt_conv_norm::{
@@ -44,87 +45,74 @@ fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
     }
 }
 
-/// Evaluation mode: running statistics.
+/// What a pass in evaluation mode leaves beside its result.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) enum Record {
+    /// Nothing.
+    Nothing,
+    /// What is known of the input of every batch normalization layer.
+    Norms,
+    /// That, and what enters every convolution.
+    NormsAndConvolutions,
+}
+
+/// Evaluation mode, layer by layer: running statistics.
 pub(crate) struct Evaluation {
-    /// Whether convolutions are computed in bf16.
+    /// Whether convolutions are computed in bf16; what is recorded is f32.
     pub(crate) is_bf16: bool,
+    pub(crate) record: Record,
+    pub(crate) norm_inputs: Vec<Tensor<4>>,
+    pub(crate) convolution_inputs: Vec<Tensor<4>>,
+}
+
+impl Evaluation {
+    pub(crate) fn new(is_bf16: bool, record: Record) -> Self {
+        Self { is_bf16, record, norm_inputs: Vec::new(), convolution_inputs: Vec::new() }
+    }
 }
 
 impl Pass for Evaluation {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        activate(norm.forward(convolve(conv, x, self.is_bf16)), activation)
-    }
-}
-
-fn convolve(conv: &Conv, x: Tensor<4>, is_bf16: bool) -> Tensor<4> {
-    if is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
-}
-
-/// Evaluation mode with the input of every batch normalization layer.
-pub(crate) struct Recording {
-    /// Whether convolutions are computed in bf16; what is recorded is f32.
-    pub(crate) is_bf16: bool,
-    pub(crate) inputs: Vec<Tensor<4>>,
-    /// What enters every convolution, where that is wanted.
-    pub(crate) convolution_inputs: Option<Vec<Tensor<4>>>,
-}
-
-impl Recording {
-    /// Without what enters convolutions.
-    pub(crate) fn new(is_bf16: bool) -> Self {
-        Self { is_bf16, inputs: Vec::new(), convolution_inputs: None }
-    }
-}
-
-impl Pass for Recording {
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        if let Some(inputs) = &mut self.convolution_inputs {
-            inputs.push(x.clone());
+        if self.record >= Record::NormsAndConvolutions {
+            self.convolution_inputs.push(x.clone());
         }
-        let x = convolve(conv, x, self.is_bf16);
-        self.inputs.push(x.clone());
+        let x = if self.is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) };
+        if self.record >= Record::Norms {
+            self.norm_inputs.push(x.clone());
+        }
         activate(norm.forward(x), activation)
     }
 }
 
 /// Training mode: the batch's statistics.
-#[derive(Default)]
 pub(crate) struct Training {
     /// Whether blocks are taken as one operation.
     pub(crate) is_fused: bool,
     pub(crate) statistics: Vec<BatchStatistics>,
 }
 
-impl Training {
-    /// `values`: number of values that each statistic was taken over.
-    fn keep(&mut self, mean: Tensor<1>, variance: Tensor<1>, values: usize) {
-        let unbiased = values as f64 / (values as f64 - 1.0).max(1.0);
-        let variance_unbiased = variance.inner() * unbiased;
-        self.statistics.push(BatchStatistics { mean: mean.inner(), variance_unbiased });
-    }
-}
-
 impl Pass for Training {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        if self.is_fused {
+        let (gamma, beta) = (norm.weight.val(), norm.bias.val());
+        // with the number of values that each statistic is taken over
+        let (y, mean, variance, values) = if self.is_fused {
             let [n, height, width, _] = x.dims();
             let geometry = conv.geometry();
-            let weights = TrainWeights {
-                weight: conv.weight.val(),
-                bias: conv.bias.as_ref().map(burn::module::Param::val),
-                gamma: norm.weight.val(),
-                beta: norm.bias.val(),
-            };
+            let bias = conv.bias.as_ref().map(Param::val);
+            let weights = TrainWeights { weight: conv.weight.val(), bias, gamma, beta };
             let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, BN_EPSILON);
-            self.keep(mean, variance, n * geometry.out_size(height) * geometry.out_size(width));
-            y
+            (y, mean, variance, n * geometry.out_size(height) * geometry.out_size(width))
         } else {
             let x = conv.forward(x);
             let [n, _, height, width] = x.dims();
-            let (x, mean, variance) = norm.forward_train(x);
-            self.keep(mean, variance, n * height * width);
-            activate(x, activation)
-        }
+            let normalized = batch_norm_train(x, gamma, beta, BN_EPSILON);
+            let y = activate(normalized.output, activation);
+            (y, normalized.mean, normalized.variance, n * height * width)
+        };
+        let unbiased = values as f64 / (values as f64 - 1.0).max(1.0);
+        let variance_unbiased = variance.inner() * unbiased;
+        self.statistics.push(BatchStatistics { mean: mean.inner(), variance_unbiased });
+        y
     }
 
     fn is_channels_last(&self) -> bool {
@@ -135,22 +123,21 @@ impl Pass for Training {
 /// Evaluation mode through prepared blocks, in their order.
 pub(crate) struct Frozen<'a> {
     pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
-    /// Distances of the batch's statistics from the running ones, where they are wanted.
-    pub(crate) distances: Option<Vec<Tensor<1>>>,
-    /// What enters every convolution, channels first, where that is wanted.
-    pub(crate) inputs: Option<Vec<Tensor<4>>>,
+    pub(crate) record: Record,
+    /// Distances of the batch's statistics from the running ones.
+    pub(crate) distances: Vec<Tensor<1>>,
+    /// Channels first.
+    pub(crate) convolution_inputs: Vec<Tensor<4>>,
 }
 
 impl Pass for Frozen<'_> {
     fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
         let Some(block) = self.blocks.next() else { return x };
-        if let Some(inputs) = &mut self.inputs {
-            inputs.push(channels_first(x.clone()));
+        if self.record >= Record::NormsAndConvolutions {
+            self.convolution_inputs.push(channels_first(x.clone()));
         }
-        let (y, distance) = conv_norm_frozen(x, block, self.distances.is_some());
-        if let Some(distances) = &mut self.distances {
-            distances.extend(distance);
-        }
+        let (y, distance) = conv_norm_frozen(x, block, self.record >= Record::Norms);
+        self.distances.extend(distance);
         y
     }
 
@@ -181,17 +168,14 @@ impl Pass for Measuring<'_> {
 /// Prepares the blocks without computing anything.
 pub(crate) struct Preparation {
     pub(crate) device: Device,
-    /// `None` once the weights of a block could not be read.
-    pub(crate) blocks: Option<Vec<Arc<FrozenConvNorm>>>,
+    /// `None` where the weights of a block could not be read.
+    pub(crate) blocks: Vec<Option<Arc<FrozenConvNorm>>>,
 }
 
 impl Pass for Preparation {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, _: Tensor<4>, activation: Activation) -> Tensor<4> {
         let [outputs, ..] = conv.weight.dims();
-        self.blocks = self.blocks.take().and_then(|mut blocks| {
-            blocks.push(Arc::new(prepare(conv, norm, activation)?));
-            Some(blocks)
-        });
+        self.blocks.push(prepare(conv, norm, activation).map(Arc::new));
         Tensor::zeros([1, outputs, 1, 1], &self.device)
     }
 }

@@ -66,7 +66,6 @@ impl ResNet {
 
 impl ForwardPass for ResNet {
     fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
-        let x = pass.enter(x);
         let mut x = pass.block(&self.conv1, &self.bn1, x, Activation::Relu);
         if self.has_max_pool {
             let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
