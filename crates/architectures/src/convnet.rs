@@ -20,7 +20,7 @@ impl Family for ConvNet {
     fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize) {
         let mut x = picture;
         for block in 0..self.depth {
-            let convolution = Convolution::same(3, 1).with_bias();
+            let convolution = Convolution { has_bias: true, ..Convolution::same(3, 1) };
             x = layers.convolution(&format!("layers.conv.{block}"), x, self.width as usize, convolution);
             x = layers.batch_norm(&format!("layers.norm.{block}"), x);
             x = layers.pool(&format!("layers.pool.{block}"), x, Operation::AveragePool, POOLING);

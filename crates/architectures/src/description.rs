@@ -79,16 +79,6 @@ impl Convolution {
     pub(crate) fn same(kernel: usize, stride: usize) -> Self {
         Self { window: Window::same(kernel, stride), groups: 1, has_bias: false }
     }
-
-    /// The same with a bias.
-    pub(crate) fn with_bias(self) -> Self {
-        Self { has_bias: true, ..self }
-    }
-
-    /// The same in so many groups of channels.
-    pub(crate) fn in_groups(self, groups: usize) -> Self {
-        Self { groups, ..self }
-    }
 }
 
 /// Shape of one image on its way through a network: `[channels, side, side]`.

@@ -63,7 +63,7 @@ fn inverted_residual(
         y = layers.conv_norm(&format!("{name}.0"), x, hidden, Convolution::same(1, 1));
         position = 1;
     }
-    let depthwise = Convolution::same(3, stride).in_groups(hidden);
+    let depthwise = Convolution { groups: hidden, ..Convolution::same(3, stride) };
     y = layers.conv_norm(&format!("{name}.{position}"), y, hidden, depthwise);
     y = layers.convolution(&format!("{name}.{}", position + 1), y, channels, Convolution::same(1, 1));
     layers.batch_norm(&format!("{name}.{}", position + 2), y)

@@ -60,14 +60,11 @@ impl JoinedStatistics {
 ///
 /// Inputs `[n, channels, h, w]`, one per layer; each result `[1]`.
 pub fn bn_statistics_terms(inputs: &[Tensor<4>], layers: &[BnLayer]) -> Vec<Tensor<1>> {
-    inputs
-        .iter()
-        .zip(layers)
-        .map(|(input, layer)| {
-            let target = (layer.running_mean.clone(), layer.running_var.clone());
-            distance(batch_statistics(input.clone()), target)
-        })
-        .collect()
+    let term = |(input, layer): (&Tensor<4>, &BnLayer)| {
+        let target = (layer.running_mean.clone(), layer.running_var.clone());
+        distance(batch_statistics(input.clone()), target)
+    };
+    inputs.iter().zip(layers).map(term).collect()
 }
 
 /// Mean and biased variance per channel, `[n, c, h, w]` → `[c]` twice.

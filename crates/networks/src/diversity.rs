@@ -1,5 +1,7 @@
 //! How alike the images of a class are in the teacher's eyes (DELT, diversity analysis): lower is more diverse.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::to_normalized;
 use delt_formats::{RgbImage, TeacherFacts};
@@ -61,14 +63,11 @@ pub fn of_classes(
         let length = batch.dims()[1];
         features.extend(read(batch, "features")?.chunks(length.max(1)).map(<[f32]>::to_vec));
     }
-    let mut classes = labels.to_vec();
-    classes.sort_unstable();
-    classes.dedup();
-    let of = |class: &u32| {
-        let members = labels.iter().zip(&features).filter(|(label, _)| *label == class);
-        of_class(&members.map(|(_, features)| features.as_slice()).collect::<Vec<_>>())
-    };
-    Ok(classes.iter().map(of).collect())
+    let mut classes: BTreeMap<u32, Vec<&[f32]>> = BTreeMap::new();
+    for (label, features) in labels.iter().zip(&features) {
+        classes.entry(*label).or_default().push(features);
+    }
+    Ok(classes.values().map(|members| of_class(members)).collect())
 }
 
 impl Diversity {

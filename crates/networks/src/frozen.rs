@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use delt_conv_norm::{FrozenConvNorm, is_supported};
 use delt_formats::{TeacherFacts, read_safetensors};
 
@@ -116,16 +116,12 @@ impl FrozenNetwork {
 
     fn run(&self, x: Tensor<4>, record: Record) -> Recorded {
         if let Some(blocks) = &self.blocks {
-            let (distances, convolution_inputs) = (Vec::new(), Vec::new());
-            let mut pass = Frozen { blocks: blocks.iter(), record, distances, convolution_inputs };
+            let mut pass = Frozen { blocks: blocks.iter(), record, ..Default::default() };
             let features = self.network.features_with(x, &mut pass);
-            return Recorded {
-                features,
-                bn_terms: pass.distances,
-                convolution_inputs: pass.convolution_inputs,
-            };
+            let Frozen { distances: bn_terms, convolution_inputs, .. } = pass;
+            return Recorded { features, bn_terms, convolution_inputs };
         }
-        let mut pass = Evaluation::new(self.is_bf16, record);
+        let mut pass = Evaluation { is_bf16: self.is_bf16, record, ..Default::default() };
         let features = self.network.features_with(x, &mut pass);
         let bn_terms = bn_statistics_terms(&pass.norm_inputs, &self.layers);
         Recorded { features, bn_terms, convolution_inputs: pass.convolution_inputs }
@@ -152,7 +148,7 @@ impl FrozenNetwork {
             let features = self.network.features_with(x, &mut pass);
             return Ok((features, pass.statistics));
         }
-        let mut pass = Evaluation::new(self.is_bf16, Record::Norms);
+        let mut pass = Evaluation { is_bf16: self.is_bf16, record: Record::Norms, ..Default::default() };
         let features = self.network.features_with(x, &mut pass);
         let statistics = pass.norm_inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
             let name = format!("statistics of {}", layer.name);
@@ -172,12 +168,10 @@ impl FrozenNetwork {
         assert_eq!(targets.len(), self.layers.len(), "one target for each batch normalization layer");
         let layers = self.layers.iter().zip(targets).map(|(layer, target)| {
             let device = layer.running_mean.device();
-            let tensor =
-                |values: &[f32]| Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device);
             BnLayer {
                 name: layer.name.clone(),
-                running_mean: tensor(&target.mean),
-                running_var: tensor(&target.variance),
+                running_mean: Tensor::from_data(target.mean.as_slice(), &device),
+                running_var: Tensor::from_data(target.variance.as_slice(), &device),
             }
         });
         let with_target = |(block, target): (&Arc<FrozenConvNorm>, &LayerStatistics)| {

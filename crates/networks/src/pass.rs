@@ -46,9 +46,10 @@ fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
 }
 
 /// What a pass in evaluation mode leaves beside its result.
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Default, PartialEq, PartialOrd)]
 pub(crate) enum Record {
     /// Nothing.
+    #[default]
     Nothing,
     /// What is known of the input of every batch normalization layer.
     Norms,
@@ -57,18 +58,13 @@ pub(crate) enum Record {
 }
 
 /// Evaluation mode, layer by layer: running statistics.
+#[derive(Default)]
 pub(crate) struct Evaluation {
     /// Whether convolutions are computed in bf16; what is recorded is f32.
     pub(crate) is_bf16: bool,
     pub(crate) record: Record,
     pub(crate) norm_inputs: Vec<Tensor<4>>,
     pub(crate) convolution_inputs: Vec<Tensor<4>>,
-}
-
-impl Evaluation {
-    pub(crate) fn new(is_bf16: bool, record: Record) -> Self {
-        Self { is_bf16, record, norm_inputs: Vec::new(), convolution_inputs: Vec::new() }
-    }
 }
 
 impl Pass for Evaluation {
@@ -121,6 +117,7 @@ impl Pass for Training {
 }
 
 /// Evaluation mode through prepared blocks, in their order.
+#[derive(Default)]
 pub(crate) struct Frozen<'a> {
     pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
     pub(crate) record: Record,

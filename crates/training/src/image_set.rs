@@ -41,19 +41,13 @@ impl ImageSet {
             if chunk.is_empty() {
                 return Ok(set);
             }
-            let decoded: Vec<Result<RgbImage, TrainingError>> = chunk
-                .par_iter()
-                .map(|row| match RgbImage::decode(&row.bytes) {
-                    Ok(picture) => Ok(fit(&picture, size)),
-                    Err(source) => {
-                        Err(TrainingError::RgbImage { path: path.to_owned(), image_id: row.image_id, source })
-                    }
-                })
-                .collect();
-            for (row, picture) in chunk.into_iter().zip(decoded) {
-                set.pictures.push(picture?);
-                set.labels.push(row.label);
-                set.ids.push(row.image_id);
+            let decode = |row: &ImageRow| RgbImage::decode(&row.bytes).map(|picture| fit(&picture, size));
+            let decoded: Vec<_> = chunk.par_iter().map(decode).collect();
+            for (ImageRow { image_id, label, .. }, picture) in chunk.into_iter().zip(decoded) {
+                let refused = |source| TrainingError::RgbImage { path: path.to_owned(), image_id, source };
+                set.pictures.push(picture.map_err(refused)?);
+                set.labels.push(label);
+                set.ids.push(image_id);
             }
         }
     }

@@ -37,10 +37,8 @@ pub fn side_by_side<D: Send, J: Send, T: Send, E: Send>(
             threads.into_iter().map(join).collect()
         })
     };
-    let mut results = Vec::with_capacity(count);
-    for of_device in by_device {
-        results.push(of_device?.into_iter());
-    }
+    let results: Result<Vec<_>, E> = by_device.into_iter().map(|done| done.map(Vec::into_iter)).collect();
+    let mut results = results?;
     Ok((0..total).filter_map(|index| results[index % count].next()).collect())
 }
 

@@ -67,9 +67,7 @@ impl TrainingState {
         optimizer: &ModuleOptimizer,
         counters: &impl Serialize,
     ) -> Result<(), TrainingError> {
-        let next = self.dir.join(NEXT);
-        let previous = self.dir.join(PREVIOUS);
-        let current = self.dir.join(CURRENT);
+        let [next, previous, current] = [NEXT, PREVIOUS, CURRENT].map(|name| self.dir.join(name));
         remove(&next)?;
         fs::create_dir(&next)?;
         write_safetensors(next.join(NETWORK_FILE), &network.named_tensors()?, None)?;
@@ -78,13 +76,11 @@ impl TrainingState {
         let path = next.join(COUNTERS_FILE);
         let text = serde_yaml::to_string(counters).map_err(|source| unusable(&path, COUNTERS, source))?;
         fs::write(path, text)?;
-        let mut files = vec![NETWORK_FILE, OPTIMIZER_FILE, COUNTERS_FILE];
         if let Some(average) = average {
             write_safetensors(next.join(AVERAGE_FILE), &average.named_tensors()?, None)?;
-            files.push(AVERAGE_FILE);
         }
-        for name in files {
-            fs::File::open(next.join(name))?.sync_all()?;
+        for file in fs::read_dir(&next)? {
+            fs::File::open(file?.path())?.sync_all()?;
         }
         sealed::seal_folder(&next)?;
         if current.exists() {
