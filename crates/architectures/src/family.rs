@@ -14,7 +14,7 @@ pub(crate) trait Family {
 
     /// How new weights are drawn.
     fn rules(&self) -> Rules {
-        Rules::PYTORCH
+        Rules::default()
     }
 
     /// As [`crate::Architecture::least_size`].

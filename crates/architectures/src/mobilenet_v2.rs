@@ -45,7 +45,7 @@ impl Family for MobileNetV2 {
             convolution: Rule::KaimingNormalFanOut,
             linear: Rule::Normal(0.01),
             linear_bias: Rule::Zero,
-            ..Rules::PYTORCH
+            ..Rules::default()
         }
     }
 }

@@ -50,7 +50,7 @@ impl Family for ResNet {
     }
 
     fn rules(&self) -> Rules {
-        Rules { convolution: Rule::KaimingNormalFanOut, ..Rules::PYTORCH }
+        Rules { convolution: Rule::KaimingNormalFanOut, ..Rules::default() }
     }
 
     fn suffix(&self) -> String {

@@ -12,10 +12,11 @@ pub enum Start {
 }
 
 /// From the shape of a layer's weight, how this weight or the bias beside it starts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Rule {
     /// PyTorch's default of convolutions and linear layers: uniform in ±1/√fan_in. Its kaiming_uniform(a = √5) for weights
     /// comes to the same bound as its default for biases.
+    #[default]
     FanIn,
     /// `kaiming_normal_` by fan-out with gain √2.
     KaimingNormalFanOut,
@@ -40,23 +41,14 @@ impl Rule {
     }
 }
 
-/// The rules of a network. BatchNorm starts as the identity in all of them.
-#[derive(Clone, Copy, Debug)]
+/// The rules of a network, by default what PyTorch's layers do by themselves. BatchNorm starts as the identity in all of
+/// them.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) convolution: Rule,
     pub(crate) convolution_bias: Rule,
     pub(crate) linear: Rule,
     pub(crate) linear_bias: Rule,
-}
-
-impl Rules {
-    /// What PyTorch's layers do by themselves.
-    pub(crate) const PYTORCH: Self = Self {
-        convolution: Rule::FanIn,
-        convolution_bias: Rule::FanIn,
-        linear: Rule::FanIn,
-        linear_bias: Rule::FanIn,
-    };
 }
 
 #[cfg(test)]

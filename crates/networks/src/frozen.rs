@@ -40,11 +40,10 @@ impl FrozenNetwork {
     pub fn new(network: Network, device: &Device) -> Self {
         let layers = network.bn_layers();
         let blocks = (network.is_fusible() && is_supported(device)).then(|| {
-            let device = device.clone().without_autodiff();
-            let start = Tensor::zeros([1, 3, 1, 1], &device);
-            let mut pass = Preparation { device, blocks: Vec::new() };
+            let start = Tensor::zeros([1, 3, 1, 1], &device.clone().without_autodiff());
+            let mut pass = Preparation::default();
             network.features_with(start, &mut pass);
-            pass.blocks.into_iter().collect::<Option<Vec<_>>>()
+            pass.0.into_iter().collect::<Option<Vec<_>>>()
         });
         Self { network, layers, blocks: blocks.flatten(), is_bf16: false }
     }

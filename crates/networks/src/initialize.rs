@@ -4,8 +4,8 @@ use burn::tensor::Device;
 use delt_architectures::Start;
 use delt_augment::draws::Draws;
 use delt_formats::Architecture;
-use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
+use rand::RngExt;
+use rand_distr::StandardNormal;
 
 use crate::error::NetworkError;
 use crate::network::Network;
@@ -31,16 +31,10 @@ impl Network {
     }
 }
 
-fn draw(start: Start, rng: &mut impl Rng) -> f32 {
+fn draw(start: Start, rng: &mut impl RngExt) -> f32 {
     match start {
         Start::Constant(value) => value,
-        Start::Uniform(bound) => {
-            let unit = (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-            ((unit * 2.0 - 1.0) * bound) as f32
-        }
-        Start::Normal(std) => {
-            let value: f64 = StandardNormal.sample(rng);
-            (value * std) as f32
-        }
+        Start::Uniform(bound) => ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32,
+        Start::Normal(std) => (rng.sample::<f64, _>(StandardNormal) * std) as f32,
     }
 }

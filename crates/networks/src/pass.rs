@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use burn::module::Param;
+use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
-use burn::tensor::{Device, Tensor};
 use delt_conv_norm::{
     Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, channels_last, conv_norm_frozen,
     conv_norm_frozen_statistics, conv_norm_train,
@@ -162,18 +162,15 @@ impl Pass for Measuring<'_> {
     }
 }
 
-/// Prepares the blocks without computing anything.
-pub(crate) struct Preparation {
-    pub(crate) device: Device,
-    /// `None` where the weights of a block could not be read.
-    pub(crate) blocks: Vec<Option<Arc<FrozenConvNorm>>>,
-}
+/// Prepares the blocks without computing anything: `None` where the weights of a block could not be read.
+#[derive(Default)]
+pub(crate) struct Preparation(pub(crate) Vec<Option<Arc<FrozenConvNorm>>>);
 
 impl Pass for Preparation {
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, _: Tensor<4>, activation: Activation) -> Tensor<4> {
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let [outputs, ..] = conv.weight.dims();
-        self.blocks.push(prepare(conv, norm, activation).map(Arc::new));
-        Tensor::zeros([1, outputs, 1, 1], &self.device)
+        self.0.push(prepare(conv, norm, activation).map(Arc::new));
+        Tensor::zeros([1, outputs, 1, 1], &x.device())
     }
 }
 

@@ -78,11 +78,8 @@ fn rank(logits: &[f32], label: usize) -> usize {
     if own.is_nan() {
         return logits.len();
     }
-    logits
-        .iter()
-        .enumerate()
-        .filter(|(class, logit)| **logit > own || (**logit == own && *class < label))
-        .count()
+    let is_before = |(class, logit): &(usize, &f32)| **logit > own || (**logit == own && *class < label);
+    logits.iter().enumerate().filter(is_before).count()
 }
 
 #[cfg(test)]

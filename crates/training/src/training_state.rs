@@ -32,7 +32,7 @@ const DAMAGED: &str = "checkpoint is damaged";
 const OPTIMIZER: &str = "optimizer's state cannot be read or written";
 const COUNTERS: &str = "counters cannot be read or written";
 
-/// Time between two states that [`Keeper`] saves: a short epoch is over in less than it takes until a state is on disk.
+/// Time between two states that [`TrainingState::keep`] saves: a short epoch is over in less than it takes until a state is on disk.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// What is left of training whose `epoch` failed.
@@ -44,15 +44,16 @@ pub fn kept(epoch: u32) -> String {
 }
 
 /// The folder in which a stage keeps its checkpoint.
-#[derive(Clone, Debug)]
 pub struct TrainingState {
     dir: PathBuf,
+    saved: Option<Instant>,
+    held: Option<(Network, Option<Network>, ModuleOptimizer)>,
 }
 
 impl TrainingState {
     /// A checkpoint below `dir`, which exists.
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), saved: None, held: None }
     }
 
     /// Saves the state, in place of the one before; `average` is that of the network over its steps, where one is kept.
@@ -140,26 +141,13 @@ impl TrainingState {
     fn latest(&self) -> Option<PathBuf> {
         [CURRENT, PREVIOUS].map(|name| self.dir.join(name)).into_iter().find(|dir| dir.exists())
     }
-}
 
-/// Saves the first state and then one every few seconds; the last one is held until [`Self::flush`].
-pub struct Keeper {
-    checkpoint: TrainingState,
-    saved: Option<Instant>,
-    held: Option<(Network, Option<Network>, ModuleOptimizer)>,
-}
-
-impl Keeper {
-    /// Saves in place of `checkpoint`.
-    pub fn new(checkpoint: TrainingState) -> Self {
-        Self { checkpoint, saved: None, held: None }
-    }
-
-    /// Takes the state after an epoch.
+    /// Takes the state after an epoch: saves the first one and then one every few seconds. The last one is held until
+    /// [`Self::flush`].
     ///
     /// # Errors
     ///
-    /// As [`TrainingState::save`].
+    /// As [`Self::save`].
     pub fn keep(
         &mut self,
         network: &Network,
@@ -179,10 +167,10 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// As [`TrainingState::save`].
+    /// As [`Self::save`].
     pub fn flush(&mut self, counters: &impl Serialize) -> Result<(), TrainingError> {
         if let Some((network, average, optimizer)) = self.held.take() {
-            self.checkpoint.save(&network, average.as_ref(), &optimizer, counters)?;
+            self.save(&network, average.as_ref(), &optimizer, counters)?;
             self.saved = Some(Instant::now());
         }
         Ok(())

@@ -14,7 +14,7 @@ use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use delt_pipeline::config::teacher::Optimizer;
 use delt_training::losses::{cross_entropy_to_distribution, kl_divergence, mse_gt};
 use delt_training::schedule::student_factor;
-use delt_training::training_state::{Keeper, kept};
+use delt_training::training_state::kept;
 use delt_training::{
     ImageSet, StepLoss, TrainingState, ahead, module_optimizer, test_accuracy, training_step,
 };
@@ -66,7 +66,7 @@ pub fn train(
     let trainable = targets.device.clone().autodiff();
     let folder = checkpoints.join(format!("student-{}", targets.seed));
     fs_err::create_dir_all(&folder)?;
-    let checkpoint = TrainingState::new(&folder);
+    let mut checkpoint = TrainingState::new(&folder);
     let optimizer_of = |student: &Network| module_optimizer(&adamw(config, targets.lr), student);
     let saved = checkpoint.load(architecture, targets.classes, size, &trainable, optimizer_of)?;
     let (mut student, mut optimizer, mut history): (_, _, Vec<HistoryRow>) = match saved {
@@ -91,19 +91,19 @@ pub fn train(
         }
     };
     progress.resume_at((history.len() * targets.pictures.len() + tests_done * test.len()) as u64);
-    let mut keeper = Keeper::new(checkpoint);
     let learn_all = || -> Result<()> {
         for epoch in history.len() as u32..targets.epochs {
             let (next, row) =
                 learn_epoch(student, &mut average, &mut optimizer, epoch, targets, test, progress)?;
             student = next;
             history.push(row);
-            keeper.keep(&student, average.as_ref().map(|average| &average.network), &optimizer, &history)?;
+            let averaged = average.as_ref().map(|average| &average.network);
+            checkpoint.keep(&student, averaged, &optimizer, &history)?;
         }
         Ok(())
     };
     let learned = learn_all();
-    keeper.flush(&history)?;
+    checkpoint.flush(&history)?;
     learned.map(|()| history)
 }
 
