@@ -7,7 +7,7 @@
 //! - [`convnet`], [`resnet`], [`mobilenet_v2`]: the architectures, fields named as in PyTorch's `state_dict`;
 //! - [`initialize`]: where new weights come from;
 //! - [`named`]: tensors by name, to and from files;
-//! - [`FrozenNetwork`]: a network that does not change any more, prepared for speed;
+//! - [`FrozenNetwork`]: a network that does not change any more, built or read from a teacher artifact, prepared for speed;
 //! - [`bn_statistics`]: the statistics-matching loss of recovery.
 //!
 //! No backend is named here: the device that is passed in decides. A network built on a plain device is a constant in
