@@ -1,7 +1,14 @@
 //! The losses of training: on soft labels and on hard ones.
 
 use burn::tensor::activation::{log_softmax, softmax};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Class indices on a device, `[n]`.
+pub fn class_indices(labels: impl IntoIterator<Item = u32>, device: &Device) -> Tensor<1, Int> {
+    let labels: Vec<i32> = labels.into_iter().map(|label| label as i32).collect();
+    let count = labels.len();
+    Tensor::from_data(TensorData::new(labels, [count]), device)
+}
 
 /// KL(teacher ‖ student) of both softmax distributions at `temperature`, mean over the batch, without the factor T².
 ///
@@ -58,8 +65,6 @@ pub fn cross_entropy_to_distribution(logits: Tensor<2>, targets: Tensor<2>) -> T
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
 
     #[test]

@@ -1,6 +1,5 @@
 //! The batches of training: order and augmentation of every epoch as a pure function of the seed.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::draws::Draws;
 use delt_augment::pad_crop_flip::pad_crop_flip;
 use delt_formats::teacher::Normalization;
@@ -20,15 +19,6 @@ pub struct Batches<'a> {
     pub normalization: &'a Normalization,
     /// Seed of order and augmentation.
     pub draws: Draws,
-}
-
-/// Images and labels of one step.
-#[derive(Debug)]
-pub struct Batch {
-    /// `[n, 3, size, size]`, normalized.
-    pub images: Tensor<4>,
-    /// `[n]`.
-    pub labels: Tensor<1, Int>,
 }
 
 impl Batches<'_> {
@@ -51,15 +41,6 @@ impl Batches<'_> {
             order.swap(last, rng.random_range(0..=last as u64) as usize);
         }
         order.chunks(self.recipe.batch as usize).take(self.steps()).map(<[usize]>::to_vec).collect()
-    }
-
-    /// Brings a batch, as [`Self::augmented`] makes it, to a device.
-    pub fn on_device(&self, augmented: Vec<f32>, indices: &[usize], device: &Device) -> Batch {
-        let labels: Vec<i32> = indices.iter().map(|index| self.images.labels[*index] as i32).collect();
-        Batch {
-            images: self.images.on_device(augmented, device),
-            labels: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
-        }
     }
 
     /// The images of a step, normalized; each is padded, cropped and flipped by draws of its own.

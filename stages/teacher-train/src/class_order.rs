@@ -1,8 +1,9 @@
 //! Which class each output of an imported classifier stands for, and how to bring the outputs to the dataset's order.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::{Context, Result, bail, ensure};
 use delt_formats::teacher::Architecture;
 use delt_formats::tensors::{NamedTensor, TensorValues};
 use delt_pipeline::config::teacher::ClassOrder;
@@ -11,47 +12,8 @@ use serde::Deserialize;
 /// Names listed in a message before the rest is only counted.
 const NAMES_SHOWN: usize = 8;
 
-/// A class order that cannot be read or is not one of the dataset's classes.
-#[derive(Debug, thiserror::Error)]
-pub enum ClassOrderError {
-    /// The file cannot be read; its cause names it.
-    #[error(
-        "teacher.import.classes names a file that cannot be read; give `dataset`, a list of names, or a file that holds them"
-    )]
-    Io(#[from] std::io::Error),
-    /// The JSON file holds no list of names.
-    #[error(
-        "{path}: expected a JSON list of class names, or an object with such a list under `classes`",
-        path = .path.display()
-    )]
-    Json {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The names are not the dataset's.
-    #[error(
-        "{origin}: {found} class names do not fit the dataset's {expected}: missing {}; unknown to the dataset {}; named \
-         more than once {}; give the names as the dataset spells them, in the order of the classifier's outputs",
-        listed(.missing), listed(.unknown), listed(.repeated)
-    )]
-    Differs {
-        /// Where the names stand.
-        origin: String,
-        /// Number of names.
-        found: usize,
-        /// Number of the dataset's classes.
-        expected: usize,
-        /// Classes of the dataset that have no output.
-        missing: Vec<String>,
-        /// Outputs that are no class of the dataset.
-        unknown: Vec<String>,
-        /// Names that stand twice.
-        repeated: Vec<String>,
-    },
-}
-
-fn listed(names: &[String]) -> String {
-    let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 if names.is_empty() => "none".to_owned(),
         0 => shown,
@@ -62,25 +24,29 @@ fn listed(names: &[String]) -> String {
 /// The class names in the order of the classifier's outputs: a permutation of `dataset`.
 ///
 /// # Errors
-/// [`ClassOrderError`].
-pub fn resolve(order: &ClassOrder, dataset: &[String]) -> Result<Vec<String>, ClassOrderError> {
-    let (names, origin) = match order {
-        ClassOrder::Named(_) => match order.file() {
-            None => return Ok(dataset.to_vec()),
-            Some(path) => (read(path)?, path.display().to_string()),
-        },
-        ClassOrder::List(names) => (names.clone(), "import.classes".to_owned()),
+/// A file that cannot be read, or names that are not the dataset's.
+pub fn resolve(order: &ClassOrder, dataset: &[String]) -> Result<Vec<String>> {
+    let (names, origin) = match (order, order.file()) {
+        (ClassOrder::List(names), _) => (names.clone(), "import.classes".to_owned()),
+        (ClassOrder::Named(_), Some(path)) => (read(path)?, path.display().to_string()),
+        (ClassOrder::Named(_), None) => return Ok(dataset.to_vec()),
     };
-    let mut seen = BTreeSet::new();
-    let repeated: Vec<String> = names.iter().filter(|name| !seen.insert(name.as_str())).cloned().collect();
     let known: BTreeSet<&str> = dataset.iter().map(String::as_str).collect();
-    let missing: Vec<String> = dataset.iter().filter(|name| !seen.contains(name.as_str())).cloned().collect();
-    let unknown: Vec<String> = names.iter().filter(|name| !known.contains(name.as_str())).cloned().collect();
-    if missing.is_empty() && unknown.is_empty() && repeated.is_empty() {
-        return Ok(names);
-    }
-    let (found, expected) = (names.len(), dataset.len());
-    Err(ClassOrderError::Differs { origin, found, expected, missing, unknown, repeated })
+    let mut seen = BTreeSet::new();
+    let repeated: Vec<&str> = names.iter().map(String::as_str).filter(|name| !seen.insert(*name)).collect();
+    let missing: Vec<&str> = dataset.iter().map(String::as_str).filter(|name| !seen.contains(name)).collect();
+    let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
+    ensure!(
+        missing.is_empty() && unknown.is_empty() && repeated.is_empty(),
+        "{origin}: {} class names do not fit the dataset's {}: missing {}; unknown to the dataset {}; named more than once {}; \
+         give the names as the dataset spells them, in the order of the classifier's outputs",
+        names.len(),
+        dataset.len(),
+        listed(&missing),
+        listed(&unknown),
+        listed(&repeated)
+    );
+    Ok(names)
 }
 
 #[derive(Deserialize)]
@@ -90,14 +56,19 @@ enum ClassFile {
     Object { classes: Vec<String> },
 }
 
-fn read(path: &Path) -> Result<Vec<String>, ClassOrderError> {
-    let text = fs_err::read_to_string(path)?;
+fn read(path: &Path) -> Result<Vec<String>> {
+    let text = fs_err::read_to_string(path).context(
+        "teacher.import.classes names a file that cannot be read; give `dataset`, a list of names, or a file that holds them",
+    )?;
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
         return Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect());
     }
     match serde_json::from_str(&text) {
         Ok(ClassFile::List(classes) | ClassFile::Object { classes }) => Ok(classes),
-        Err(_) => Err(ClassOrderError::Json { path: path.to_path_buf() }),
+        Err(_) => bail!(
+            "{}: expected a JSON list of class names, or an object with such a list under `classes`",
+            path.display()
+        ),
     }
 }
 
@@ -134,7 +105,7 @@ mod tests {
         text.split(' ').map(str::to_owned).collect()
     }
 
-    fn resolve_file(file: &str, text: &str) -> Result<Vec<String>, ClassOrderError> {
+    fn resolve_file(file: &str, text: &str) -> Result<Vec<String>> {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join(file);
         fs_err::write(&path, text).expect("written");
@@ -175,7 +146,7 @@ mod tests {
             "{message}"
         );
         let absent = resolve(&ClassOrder::Named("absent/names.txt".into()), &names("cat dog owl"));
-        let error = anyhow::Error::from(absent.expect_err("refused"));
+        let error = absent.expect_err("refused");
         assert_eq!(
             format!("{error:#}"),
             "teacher.import.classes names a file that cannot be read; give `dataset`, a list of names, or a file that holds \

@@ -1,7 +1,8 @@
 //! External weights: read, brought to the dataset's class order, and asked whether they know its images.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use delt_augment::resize::fit;
 use delt_formats::canonical::Digest;
@@ -9,13 +10,13 @@ use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::error::FormatError;
 use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::Architecture;
-use delt_guard::weights::{WeightsError, read_weights};
-use delt_networks::{Network, NetworkError};
+use delt_guard::weights::read_weights;
+use delt_networks::Network;
 use delt_pipeline::config::teacher::Import;
 use delt_training::{ImageSet, TrainingError};
 use serde_json::json;
 
-use crate::class_order::{ClassOrderError, permute_classifier};
+use crate::class_order::permute_classifier;
 
 /// Training images that an imported network must know.
 pub const GATE_IMAGES: u64 = 1000;
@@ -30,76 +31,6 @@ pub const EXPECTED_TOP1_TOLERANCE: f64 = 1.0;
 /// network in 400 is refused by chance.
 pub const EXPECTED_TOP1_STANDARD_ERRORS: f64 = 3.0;
 
-/// What goes wrong while weights are imported.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The class order does not fit.
-    #[error(transparent)]
-    ClassOrder(#[from] ClassOrderError),
-    /// The file cannot be read; the message names it.
-    #[error(transparent)]
-    Unreadable(WeightsError),
-    /// The weights do not fit the network.
-    #[error("{path}", path = .path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        #[source]
-        source: NetworkError,
-    },
-    /// A weight is NaN or infinite.
-    #[error("{path}: tensor `{tensor}` holds {value}, expected finite numbers; its training diverged; use an earlier checkpoint", path = .path.display())]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// The value.
-        value: f32,
-    },
-    /// The network does not know the dataset's images.
-    #[error(
-        "{path}: right on {top1:.1} % of {images} training images, expected at least {expected:.1} %; most likely the class \
-         order (`import.classes`) or the normalization (`import.normalization`) is not the one the weights were trained with",
-        path = .path.display()
-    )]
-    Gate {
-        /// The file.
-        path: PathBuf,
-        /// Percent found.
-        top1: f64,
-        /// Percent expected.
-        expected: f64,
-        /// Images asked.
-        images: usize,
-    },
-    /// The network is not as good as its makers state.
-    #[error(
-        "{path}: top-1 is {top1:.2} % of {images} test images, expected_top1 says {expected}, more than {tolerance:.1} points \
-         away; check the class order (teacher.import.classes) and the constants (teacher.import.normalization)",
-        path = .path.display()
-    )]
-    Stated {
-        /// The file.
-        path: PathBuf,
-        /// Percent found.
-        top1: f64,
-        /// Percent stated.
-        expected: f64,
-        /// Points allowed between them.
-        tolerance: f64,
-        /// Images asked.
-        images: usize,
-    },
-    /// The dataset cannot be read.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// An image cannot be read.
-    #[error(transparent)]
-    Training(#[from] TrainingError),
-}
-
 /// What identifies an import: the bytes of the file and the order of its classes.
 ///
 /// # Errors
@@ -111,41 +42,40 @@ pub fn digest(path: &Path, order: &[String]) -> Result<Digest, FormatError> {
 /// Reads the weights and sorts the classifier's rows from `order` to `dataset`.
 ///
 /// # Errors
-/// A file that cannot be read, or [`ImportError::Weights`] listing tensors that are missing, unused or of another shape.
+/// A file that cannot be read; tensors that are missing, unused or of another shape, all of them listed; a weight that is NaN or
+/// infinite.
 pub fn read_network(
     import: &Import,
     architecture: &Architecture,
     size: u32,
     (order, dataset): (&[String], &[String]),
     device: &Device,
-) -> Result<Network, ImportError> {
-    let mut tensors =
-        read_weights(&import.path, import.top_level_key.as_deref()).map_err(ImportError::Unreadable)?;
+) -> Result<Network> {
+    let mut tensors = read_weights(&import.path, import.top_level_key.as_deref())?;
     permute_classifier(&mut tensors, architecture, order, dataset);
-    let network = Network::from_named(architecture, dataset.len(), size as usize, tensors, device);
-    let weights = |source| ImportError::Weights { path: import.path.clone(), source };
-    let network = network.map_err(weights)?;
-    match network.first_not_finite().map_err(weights)? {
-        Some((tensor, value)) => Err(ImportError::NotFinite { path: import.path.clone(), tensor, value }),
-        None => Ok(network),
+    let path = import.path.display();
+    let network = Network::from_named(architecture, dataset.len(), size as usize, tensors, device)
+        .with_context(|| path.to_string())?;
+    if let Some((tensor, value)) = network.first_not_finite().with_context(|| path.to_string())? {
+        bail!(
+            "{path}: tensor `{tensor}` holds {value}, expected finite numbers; its training diverged; use an earlier checkpoint"
+        );
     }
+    Ok(network)
 }
 
 /// Every n/`count`-th training image in class order: each class in proportion, the same images every time.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Result<ImageSet, ImportError> {
-    let all: u64 = per_class.iter().sum();
+pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Result<ImageSet> {
+    // place of the next image of each class, where all stand in class order
+    let (mut all, mut next) = (0, Vec::new());
+    for images in per_class {
+        next.push(all);
+        all += images;
+    }
     let count = count.min(all);
-    let mut next: Vec<u64> = per_class
-        .iter()
-        .scan(0, |start, images| {
-            let first = *start;
-            *start += images;
-            Some(first)
-        })
-        .collect();
     let mut set = ImageSet { size, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
     for row in DatasetReader::open(path)?.rows() {
         let ImageRow { bytes, label, image_id, .. } = row?;
@@ -180,16 +110,19 @@ pub fn gate_percent(classes: usize) -> f64 {
     100.0 * (GATE_OVER_CHANCE * chance).min(0.5 * (1.0 + chance))
 }
 
-/// Refuses a network that knows too few of the gate's images.
+/// Refuses a network that knows too few of the gate's images: fewer than [`gate_percent`].
 ///
 /// # Errors
-/// [`ImportError::Gate`].
-pub fn check_gate(path: &Path, top1: f64, images: usize, classes: usize) -> Result<(), ImportError> {
+/// The likely reasons.
+pub fn check_gate(path: &Path, top1: f64, images: usize, classes: usize) -> Result<()> {
     let expected = gate_percent(classes);
-    if top1 >= expected {
-        return Ok(());
-    }
-    Err(ImportError::Gate { path: path.to_path_buf(), top1, expected, images })
+    ensure!(
+        top1 >= expected,
+        "{}: right on {top1:.1} % of {images} training images, expected at least {expected:.1} %; most likely the class order \
+         (`import.classes`) or the normalization (`import.normalization`) is not the one the weights were trained with",
+        path.display()
+    );
+    Ok(())
 }
 
 /// The test images that a stated accuracy is compared on.
@@ -217,14 +150,17 @@ impl Tested {
 /// Refuses a network that is further off the stated accuracy than [`Tested::tolerance`]. Accuracies are in percent.
 ///
 /// # Errors
-/// [`ImportError::Stated`].
-pub fn check_stated(path: &Path, top1: f64, tested: Tested, expected: f64) -> Result<(), ImportError> {
+/// Both accuracies, and what to check.
+pub fn check_stated(path: &Path, top1: f64, tested: Tested, expected: f64) -> Result<()> {
     let tolerance = tested.tolerance(expected);
-    if (top1 - expected).abs() <= tolerance {
-        return Ok(());
-    }
-    let images = tested.images;
-    Err(ImportError::Stated { path: path.to_path_buf(), top1, expected, tolerance, images })
+    ensure!(
+        (top1 - expected).abs() <= tolerance,
+        "{}: top-1 is {top1:.2} % of {} test images, expected_top1 says {expected}, more than {tolerance:.1} points away; check \
+         the class order (teacher.import.classes) and the constants (teacher.import.normalization)",
+        path.display(),
+        tested.images
+    );
+    Ok(())
 }
 
 #[cfg(test)]

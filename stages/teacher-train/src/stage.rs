@@ -108,17 +108,8 @@ impl Inputs<'_> {
             let Trained { network, history } = training.run(work.checkpoint_dir(), &progress)?;
             progress.finish();
             let last = history.last().and_then(|row| Some((row.top1?, row.top5?)));
-            let (test_top1, test_top5) = last.context("the last epoch was not tested")?;
-            let facts = TeacherFacts {
-                architecture: teacher.network,
-                size: teacher.size,
-                normalization,
-                test_top1,
-                test_top5,
-                epochs: recipe.epochs,
-                imported: false,
-            };
-            self.write(work, &network, &history, facts, test.len())
+            let (top1, top5) = last.context("the last epoch was not tested")?;
+            self.write(work, &network, &history, normalization, (top1, top5), test.len())
         })?;
         Ok(())
     }
@@ -163,37 +154,32 @@ impl Inputs<'_> {
         if let Some(expected) = source.expected_top1 {
             import::check_stated(&source.path, accuracy.top1, self.tested(test.len()), expected)?;
         }
-        let facts = TeacherFacts {
-            architecture: teacher.network,
-            size: teacher.size,
-            normalization,
-            test_top1: accuracy.top1,
-            test_top5: accuracy.top5,
-            epochs: 0,
-            imported: true,
-        };
-        self.write(work, &network, &[], facts, test.len())
+        self.write(work, &network, &[], normalization, (accuracy.top1, accuracy.top5), test.len())
     }
 
+    /// Writes a network, tested on so many images; one without a history was imported.
     fn write(
         &self,
         work: &Work<'_>,
         network: &Network,
         history: &[HistoryRow],
-        facts: TeacherFacts,
+        normalization: Normalization,
+        (top1, top5): (f64, f64),
         tested: usize,
     ) -> Result<Made> {
         let provenance = work.provenance(self.classes());
         write_safetensors(work.out_dir().join(WEIGHTS_FILE), &network.named_tensors()?, Some(&provenance))?;
         let mut writer = HistoryWriter::create(work.out_dir().join(HISTORY_FILE), &provenance)?;
-        for row in history {
-            writer.write(row)?;
-        }
+        history.iter().try_for_each(|row| writer.write(row))?;
         writer.finish()?;
         let facts = TeacherFacts {
-            test_top1: percent(facts.test_top1),
-            test_top5: percent(facts.test_top5),
-            ..facts
+            architecture: self.teacher.network,
+            size: self.teacher.size,
+            normalization,
+            test_top1: percent(top1),
+            test_top5: percent(top5),
+            epochs: history.len() as u32,
+            imported: history.is_empty(),
         };
         let how =
             if facts.imported { "imported".to_owned() } else { format!("after {} epochs", facts.epochs) };

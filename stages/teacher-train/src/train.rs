@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::{Error, Result, anyhow, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
@@ -9,17 +10,17 @@ use delt_augment::draws::Draws;
 use delt_formats::history::HistoryRow;
 use delt_formats::teacher::{Architecture, Normalization};
 use delt_harness::progress::Progress;
-use delt_networks::{Network, NetworkError};
+use delt_networks::Network;
 use delt_pipeline::config::teacher::{Replicas, TrainRecipe};
-use delt_training::losses::cross_entropy;
+use delt_training::losses::{class_indices, cross_entropy};
 use delt_training::schedule::train_factor;
 use delt_training::training_state::kept;
 use delt_training::{
-    Accuracy, ImageSet, Part, StepLoss, TrainingError, TrainingState, ahead, data_parallel_step,
-    module_optimizer, part_sizes, test_accuracy, training_step,
+    ImageSet, Part, StepLoss, TrainingState, ahead, data_parallel_step, module_optimizer, part_sizes,
+    test_accuracy, training_step,
 };
 
-use crate::batches::{Batch, Batches};
+use crate::batches::Batches;
 
 /// A test set of at most so many images is tested after every epoch, a larger one every [`TEST_EVERY`] epochs; the last
 /// epoch always.
@@ -30,42 +31,6 @@ const TEST_EVERY: u32 = 5;
 
 /// Images of a forward pass in a test.
 pub const TEST_BATCH: usize = 200;
-
-/// What goes wrong while a network is trained.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The loss or a weight is NaN or infinite.
-    #[error(
-        "epoch {epoch}, batch {batch}, iteration {iteration}: {what} is {found}; {}; lower teacher.train.optimizer.lr",
-        kept(*.epoch)
-    )]
-    NotFinite {
-        /// Epoch, from 0.
-        epoch: u32,
-        /// Batch within the epoch, from 0.
-        batch: usize,
-        /// Step of the training, from 0.
-        iteration: u64,
-        /// Which quantity.
-        what: String,
-        /// What was found.
-        found: f64,
-    },
-    /// There is nothing to train on.
-    #[error(
-        "{images} training images are too few; expected at least 2, see ingest.classes and ingest.max_train_per_class"
-    )]
-    TooFewImages {
-        /// Images found.
-        images: usize,
-    },
-    /// A step, a test or a checkpoint failed, or the user asked to stop.
-    #[error(transparent)]
-    Training(#[from] TrainingError),
-    /// The network could not be built or read back.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-}
 
 /// All that a trained network depends on.
 #[derive(Debug)]
@@ -131,8 +96,8 @@ impl Training<'_> {
     /// Trains all epochs, from the checkpoint in `checkpoint_dir` where there is one: the result is the same.
     ///
     /// # Errors
-    /// [`TrainError`]; the checkpoint of the last whole epoch stays.
-    pub fn run(&self, checkpoint_dir: &Path, progress: &Progress) -> Result<Trained, TrainError> {
+    /// As [`Self::start`] and [`Self::train_epoch`]; the checkpoint of the last whole epoch stays.
+    pub fn run(&self, checkpoint_dir: &Path, progress: &Progress) -> Result<Trained> {
         let mut state = self.start(checkpoint_dir)?;
         progress.resume_at((0..state.epochs_done()).map(|epoch| self.images_of(epoch)).sum());
         while state.epochs_done() < self.recipe.epochs {
@@ -144,11 +109,13 @@ impl Training<'_> {
     /// The state to go on from: that of the checkpoint, or first weights drawn by the seed.
     ///
     /// # Errors
-    /// [`TrainError::TooFewImages`], or a checkpoint that cannot be read.
-    pub fn start(&self, checkpoint_dir: &Path) -> Result<State, TrainError> {
-        if self.train.len() < 2 {
-            return Err(TrainError::TooFewImages { images: self.train.len() });
-        }
+    /// Too few images to train on, or a checkpoint that cannot be read.
+    pub fn start(&self, checkpoint_dir: &Path) -> Result<State> {
+        ensure!(
+            self.train.len() >= 2,
+            "{} training images are too few; expected at least 2, see ingest.classes and ingest.max_train_per_class",
+            self.train.len()
+        );
         let device = self.devices[0].clone().autodiff();
         let checkpoint = TrainingState::new(checkpoint_dir);
         let optimizer_of = |network: &Network| module_optimizer(&self.recipe.optimizer, network);
@@ -170,8 +137,9 @@ impl Training<'_> {
     /// Trains one epoch, tests where one is due, and keeps the checkpoint.
     ///
     /// # Errors
-    /// [`TrainError`]; the checkpoint of the epoch before stays.
-    pub fn train_epoch(&self, state: State, progress: &Progress) -> Result<State, TrainError> {
+    /// A loss or a weight that is NaN or infinite, a test or a checkpoint that fails, an interrupt; the checkpoint of the epoch
+    /// before stays.
+    pub fn train_epoch(&self, state: State, progress: &Progress) -> Result<State> {
         let epoch = state.epochs_done();
         let State { mut network, mut optimizer, mut history, checkpoint } = state;
         let devices: Vec<Device> = self.devices.iter().map(|device| device.clone().autodiff()).collect();
@@ -179,11 +147,9 @@ impl Training<'_> {
         let mut loss_sum = 0.0;
         let order = batches.order(epoch);
         let network = ahead(order.iter().map(|indices| batches.augmented(epoch, indices)), |augmented| {
-            let mut account = |step: usize, loss: StepLoss| -> Result<(), TrainError> {
+            let mut account = |step: usize, loss: StepLoss| -> Result<()> {
                 let loss = loss.read()?;
-                if !loss.is_finite() {
-                    return Err(self.not_finite(epoch, step, "the loss".to_owned(), loss));
-                }
+                ensure!(loss.is_finite(), self.not_finite(epoch, step, "the loss", loss));
                 loss_sum += loss * order[step].len() as f64;
                 progress.message(format!("epoch {}/{} loss {loss:.3}", epoch + 1, self.recipe.epochs));
                 Ok(())
@@ -196,13 +162,21 @@ impl Training<'_> {
                 if let Some((step, loss)) = before.replace((step, loss)) {
                     account(step, loss)?;
                 }
-                progress.advance(indices.len() as u64).map_err(TrainingError::from)?;
+                progress.advance(indices.len() as u64)?;
             }
             before.map_or(Ok(()), |(step, loss)| account(step, loss))?;
-            Ok::<_, TrainError>(network)
+            anyhow::Ok(network)
         })?;
-        self.check_weights(&network, epoch)?;
-        let accuracy = if self.is_tested(epoch) { Some(self.test(&network, progress)?) } else { None };
+        // the last step of an epoch may break the weights without a loss that shows it
+        if let Some((name, value)) = network.first_not_finite()? {
+            let (step, what) = (batches.steps().saturating_sub(1), format!("a value of `{name}`"));
+            return Err(self.not_finite(epoch, step, &what, value.into()));
+        }
+        let test = || {
+            let (images, device) = (self.test, &self.devices[0]);
+            test_accuracy(&network.valid(), images, self.normalization, TEST_BATCH, device, progress)
+        };
+        let accuracy = self.is_tested(epoch).then(test).transpose()?;
         history.push(HistoryRow {
             seed: self.seed,
             epoch,
@@ -224,9 +198,10 @@ impl Training<'_> {
         devices: &[Device],
     ) -> (Network, StepLoss) {
         let TrainRecipe { bn_momentum, label_smoothing, replicas: Replicas(replicas), .. } = *self.recipe;
-        let part_of = |augmented, indices, device| {
-            let Batch { images, labels } = self.batches().on_device(augmented, indices, device);
-            Part { images, loss: move |logits| cross_entropy(logits, labels, label_smoothing) }
+        let part_of = |augmented, indices: &[usize], device| {
+            let labels = class_indices(indices.iter().map(|index| self.train.labels[*index]), device);
+            let loss = move |logits| cross_entropy(logits, labels, label_smoothing);
+            Part { images: self.train.on_device(augmented, device), loss }
         };
         if replicas == 1 {
             let Part { images, loss } = part_of(augmented, indices, &devices[0]);
@@ -261,21 +236,12 @@ impl Training<'_> {
         u64::from(epoch) * self.batches().steps() as u64 + step as u64
     }
 
-    fn test(&self, network: &Network, progress: &Progress) -> Result<Accuracy, TrainingError> {
-        test_accuracy(&network.valid(), self.test, self.normalization, TEST_BATCH, &self.devices[0], progress)
-    }
-
-    fn not_finite(&self, epoch: u32, batch: usize, what: String, found: f64) -> TrainError {
+    /// Why training stops; `found` is a loss or a value of a weight.
+    fn not_finite(&self, epoch: u32, batch: usize, what: &str, found: f64) -> Error {
         let iteration = self.iteration(epoch, batch);
-        TrainError::NotFinite { epoch, batch, iteration, what, found }
-    }
-
-    /// The last step of an epoch may break the weights without a loss that shows it.
-    fn check_weights(&self, network: &Network, epoch: u32) -> Result<(), TrainError> {
-        if let Some((name, value)) = network.first_not_finite()? {
-            let (what, found) = (format!("a value of `{name}`"), f64::from(value));
-            return Err(self.not_finite(epoch, self.batches().steps().saturating_sub(1), what, found));
-        }
-        Ok(())
+        anyhow!(
+            "epoch {epoch}, batch {batch}, iteration {iteration}: {what} is {found}; {}; lower teacher.train.optimizer.lr",
+            kept(epoch)
+        )
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use burn::tensor::Device;
 use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::{Architecture, Normalization};
@@ -9,7 +10,7 @@ use delt_formats::tensors::NamedTensor;
 use delt_harness::progress::Progress;
 use delt_pipeline::config::teacher::{Optimizer, Replicas, TrainRecipe, TrainSchedule};
 use delt_training::ImageSet;
-use teacher_train::train::{TrainError, Trained, Training};
+use teacher_train::train::{Trained, Training};
 
 const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 2, width: 8 };
 const NORMALIZATION: Normalization = Normalization { mean: [0.5; 3], std: [0.25; 3] };
@@ -48,11 +49,7 @@ fn stripes(count: usize) -> ImageSet {
 }
 
 /// Trains on 97 images: `whole_epochs` of them as a process that is then killed, or all.
-fn train_some(
-    recipe: &TrainRecipe,
-    folder: &Path,
-    whole_epochs: Option<u32>,
-) -> Result<Option<Trained>, TrainError> {
+fn train_some(recipe: &TrainRecipe, folder: &Path, whole_epochs: Option<u32>) -> Result<Option<Trained>> {
     train_on(&[Device::flex()], recipe, folder, whole_epochs)
 }
 
@@ -61,7 +58,7 @@ fn train_on(
     recipe: &TrainRecipe,
     folder: &Path,
     whole_epochs: Option<u32>,
-) -> Result<Option<Trained>, TrainError> {
+) -> Result<Option<Trained>> {
     let (images, test) = (stripes(97), stripes(30));
     let training = Training {
         architecture: &ARCHITECTURE,
@@ -82,7 +79,7 @@ fn train_on(
     Ok(None)
 }
 
-fn train(recipe: &TrainRecipe, folder: &Path) -> Result<Trained, TrainError> {
+fn train(recipe: &TrainRecipe, folder: &Path) -> Result<Trained> {
     train_some(recipe, folder, None).map(|trained| trained.expect("trained to the end"))
 }
 
