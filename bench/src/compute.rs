@@ -170,7 +170,7 @@ impl Work {
         let crop = CropBox { top: 3, left: 2, height: size - 8, width: size - 6 };
         let augmentation = Augmentation { crop, flip: true, roll: (0, 0) };
         let classes = vec![String::new(); self.case.classes as usize];
-        Ok(Box::new(move || Ok(recovery.step(&teacher, &augmentation, &classes)?)))
+        Ok(Box::new(move || recovery.step(&teacher, &augmentation, &classes)))
     }
 
     /// AdamW on the divergence from stored logits.

@@ -15,25 +15,14 @@ pub struct PixelAdam {
     pub second: Tensor<4>,
     /// Steps that each active image has taken part in.
     pub steps: Vec<u32>,
-    beta_1: f64,
-    beta_2: f64,
-    epsilon: f64,
-    counter: OptimizerState,
+    config: Synthesize,
 }
 
 impl PixelAdam {
     /// The images of the first round, without history.
     pub fn new(config: &Synthesize, images: usize, size: usize, device: &Device) -> Self {
         let zeros = Tensor::zeros([images, 3, size, size], device);
-        Self {
-            first: zeros.clone(),
-            second: zeros,
-            steps: vec![0; images],
-            beta_1: config.beta_1,
-            beta_2: config.beta_2,
-            epsilon: config.epsilon,
-            counter: config.optimizer_state,
-        }
+        Self { first: zeros.clone(), second: zeros, steps: vec![0; images], config: config.clone() }
     }
 
     /// Adds images that have no history.
@@ -60,14 +49,14 @@ impl PixelAdam {
         for steps in &mut self.steps {
             *steps += 1;
         }
-        let (b1, b2) = (self.beta_1, self.beta_2);
+        let Synthesize { beta_1: b1, beta_2: b2, epsilon, optimizer_state, .. } = self.config;
         self.first = self.first.clone().mul_scalar(b1) + gradient.clone().mul_scalar(1.0 - b1);
         self.second = self.second.clone().mul_scalar(b2) + (gradient.clone() * gradient).mul_scalar(1.0 - b2);
         let root = self.second.clone().sqrt();
-        match self.counter {
+        match optimizer_state {
             OptimizerState::PerBatch => {
                 let (scale_1, root_2) = corrections(b1, b2, batch_step);
-                self.first.clone() / root.div_scalar(root_2).add_scalar(self.epsilon) * (lr / scale_1)
+                self.first.clone() / root.div_scalar(root_2).add_scalar(epsilon) * (lr / scale_1)
             }
             OptimizerState::PerImage => {
                 let device = self.first.device();
@@ -78,7 +67,7 @@ impl PixelAdam {
                 };
                 let factor = per_image(&|t| lr / corrections(b1, b2, t).0);
                 let root_2 = per_image(&|t| corrections(b1, b2, t).1);
-                self.first.clone() / (root / root_2).add_scalar(self.epsilon) * factor
+                self.first.clone() / (root / root_2).add_scalar(epsilon) * factor
             }
         }
     }

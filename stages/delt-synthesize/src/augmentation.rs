@@ -53,30 +53,40 @@ impl Augmentation {
     ///
     /// # Shapes
     /// `images` and the result: `[n, channels, size, size]`.
-    pub fn apply(&self, images: Tensor<4>) -> Tensor<4> {
+    pub fn apply(&self, mut images: Tensor<4>) -> Tensor<4> {
         let [n, c, h, w] = images.dims();
         let CropBox { top, left, height, width } = self.crop;
         let is_whole = (height as usize, width as usize) == (h, w);
-        let mut images = images;
         if !is_whole || self.flip {
-            let device = images.device().without_autodiff();
             let mut across = bilinear_matrix(w, w, left as usize, width as usize);
             if self.flip {
                 across = across.chunks(w).rev().flatten().copied().collect();
             }
-            let across = Tensor::<2>::from_data(TensorData::new(across, [w, w]), &device).transpose();
+            let across = on_device(across, w, &images);
             images = product(images.reshape([n * c * h, w]), across).reshape([n, c, h, w]);
         }
         if !is_whole {
-            let device = images.device().without_autodiff();
-            let down = bilinear_matrix(h, h, top as usize, height as usize);
-            let down = Tensor::<2>::from_data(TensorData::new(down, [h, h]), &device).transpose();
-            let turned = images.swap_dims(2, 3).reshape([n * c * w, h]);
-            images = product(turned, down).reshape([n, c, w, h]).swap_dims(2, 3);
+            images = resampled_rows(images, bilinear_matrix(h, h, top as usize, height as usize));
         }
         if self.roll != (0, 0) {
             images = images.roll(&[self.roll.0 as i64, self.roll.1 as i64], &[2_i64, 3_i64]);
         }
         images
     }
+}
+
+/// Each column of images multiplied by a `matrix` of `[side, h]`: `[n, c, h, w]` → `[n, c, side, w]`.
+pub(crate) fn resampled_rows(images: Tensor<4>, matrix: Vec<f32>) -> Tensor<4> {
+    let [n, c, h, w] = images.dims();
+    let matrix = on_device(matrix, h, &images);
+    let [_, side] = matrix.dims();
+    let turned = images.swap_dims(2, 3).reshape([n * c * w, h]);
+    product(turned, matrix).reshape([n, c, w, side]).swap_dims(2, 3)
+}
+
+/// A matrix of rows of `inner` values where `images` are, a constant of any graph, transposed.
+fn on_device(matrix: Vec<f32>, inner: usize, images: &Tensor<4>) -> Tensor<2> {
+    let shape = [matrix.len() / inner, inner];
+    let device = images.device().without_autodiff();
+    Tensor::<2>::from_data(TensorData::new(matrix, shape), &device).transpose()
 }

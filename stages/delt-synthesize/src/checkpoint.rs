@@ -2,51 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use delt_formats::{FormatError, NamedTensor, TensorValues, read_safetensors, sealed, write_safetensors};
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use delt_formats::{NamedTensor, TensorValues, read_safetensors, sealed, write_safetensors};
 use delt_networks::LayerStatistics;
-
-/// A checkpoint that cannot be written or does not fit.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// The file cannot be read.
-    #[error("{path}: the checkpoint cannot be read; delete the file to start the batch again", path = .path.display())]
-    Read {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Why.
-        source: FormatError,
-    },
-    /// The file cannot be written.
-    #[error(
-        "{path}: the checkpoint cannot be written; check free space and permissions there, and run the stage again to resume",
-        path = .path.display()
-    )]
-    Write {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Why.
-        source: FormatError,
-    },
-    /// A state that is not worth keeping.
-    #[error(
-        "{path}: `{name}` would hold values that are NaN or infinite, so the previous checkpoint stays; lower synthesize.lr",
-        path = .path.display()
-    )]
-    NotFinite {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Which tensor.
-        name: String,
-    },
-    /// A tensor is absent or has another shape than the schedule asks for.
-    #[error("{path}: tensor `{name}` is missing or has another shape; delete the file to start the batch again", path = .path.display())]
-    Tensor {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Which tensor.
-        name: String,
-    },
-}
 
 /// What a checkpoint file holds.
 #[derive(Debug)]
@@ -59,19 +17,21 @@ impl Kept {
     /// Reads a file of [`Checkpoints`].
     ///
     /// # Errors
-    /// [`CheckpointError::Read`].
-    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        match sealed::verify(path).and_then(|()| read_safetensors(path)) {
-            Ok((tensors, _)) => Ok(Self { path: path.to_path_buf(), tensors }),
-            Err(source) => Err(CheckpointError::Read { path: path.to_path_buf(), source }),
-        }
+    /// A file that cannot be read, or has changed since it was written.
+    pub fn read(path: &Path) -> Result<Self> {
+        let read = sealed::verify(path).and_then(|()| read_safetensors(path));
+        let (tensors, _) = read.with_context(|| {
+            let path = path.display();
+            format!("{path}: the checkpoint cannot be read; delete the file to start the batch again")
+        })?;
+        Ok(Self { path: path.to_path_buf(), tensors })
     }
 
     /// Shape and values of a tensor of floats.
     ///
     /// # Errors
-    /// [`CheckpointError::Tensor`].
-    pub fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), CheckpointError> {
+    /// [`Self::misfit`].
+    pub fn floats(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
         match self.tensors.iter().find(|t| t.name == name).map(|t| (&t.values, &t.shape)) {
             Some((TensorValues::F32(values), shape)) => Ok((shape.clone(), values.clone())),
             _ => Err(self.misfit(name)),
@@ -81,35 +41,20 @@ impl Kept {
     /// Values of a tensor of integers.
     ///
     /// # Errors
-    /// [`CheckpointError::Tensor`].
-    pub fn integers(&self, name: &str) -> Result<&[i64], CheckpointError> {
+    /// [`Self::misfit`].
+    pub fn integers(&self, name: &str) -> Result<&[i64]> {
         match self.tensors.iter().find(|t| t.name == name).map(|t| &t.values) {
             Some(TensorValues::I64(values)) => Ok(values),
             _ => Err(self.misfit(name)),
         }
     }
 
-    /// How many tensors there are.
-    pub fn len(&self) -> usize {
-        self.tensors.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
-    }
-
-    /// A tensor that is absent or has another shape than asked for.
-    pub fn misfit(&self, name: &str) -> CheckpointError {
-        CheckpointError::Tensor { path: self.path.clone(), name: name.to_owned() }
-    }
-
-    /// The tensors whose names begin with a prefix, without it.
-    pub(crate) fn below(&self, prefix: &str) -> Self {
-        let own = self.tensors.iter().filter_map(|tensor| {
-            Some(NamedTensor { name: tensor.name.strip_prefix(prefix)?.to_owned(), ..tensor.clone() })
-        });
-        Self { path: self.path.clone(), tensors: own.collect() }
+    /// A tensor that is absent or has another shape than the schedule asks for.
+    pub fn misfit(&self, name: &str) -> Error {
+        let path = self.path.display();
+        anyhow!(
+            "{path}: tensor `{name}` is missing or has another shape; delete the file to start the batch again"
+        )
     }
 }
 
@@ -142,11 +87,11 @@ impl<'a> Checkpoints<'a> {
     /// Saves a finished unit and drops its inner state.
     ///
     /// # Errors
-    /// [`CheckpointError`].
-    pub fn keep_finished(&self, unit: u64, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
+    /// As [`Self::keep_state`].
+    pub fn keep_finished(&self, unit: u64, tensors: &[NamedTensor]) -> Result<()> {
         write(&self.folder.join(finished_file(unit)), tensors)?;
         let state = self.state_path(unit);
-        sealed::remove(&state).map_err(|source| CheckpointError::Write { path: state, source })
+        sealed::remove(&state).with_context(|| cannot_be_written(&state))
     }
 
     /// Whether a unit is finished.
@@ -154,27 +99,19 @@ impl<'a> Checkpoints<'a> {
         self.folder.join(finished_file(unit)).exists()
     }
 
-    /// A finished unit.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Read`].
-    pub fn finished(&self, unit: u64) -> Result<Kept, CheckpointError> {
-        Kept::read(&self.folder.join(finished_file(unit)))
-    }
-
     /// Saves the state inside a unit.
     ///
     /// # Errors
-    /// [`CheckpointError`].
-    pub fn keep_state(&self, unit: u64, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
+    /// A file that cannot be written; values that are NaN or infinite, in whose place the state before stays.
+    pub fn keep_state(&self, unit: u64, tensors: &[NamedTensor]) -> Result<()> {
         write(&self.state_path(unit), tensors)
     }
 
     /// The state inside a unit, where there is one.
     ///
     /// # Errors
-    /// [`CheckpointError::Read`].
-    pub fn state(&self, unit: u64) -> Result<Option<Kept>, CheckpointError> {
+    /// As [`Kept::read`].
+    pub fn state(&self, unit: u64) -> Result<Option<Kept>> {
         let path = self.state_path(unit);
         path.exists().then(|| Kept::read(&path)).transpose()
     }
@@ -183,12 +120,12 @@ impl<'a> Checkpoints<'a> {
     /// takes minutes.
     ///
     /// # Errors
-    /// What `measure` reports; [`CheckpointError`].
+    /// What `measure` reports; a file that cannot be written or read.
     pub fn statistics(
         &self,
         name: &str,
-        measure: impl FnOnce() -> anyhow::Result<Vec<LayerStatistics>>,
-    ) -> anyhow::Result<Vec<LayerStatistics>> {
+        measure: impl FnOnce() -> Result<Vec<LayerStatistics>>,
+    ) -> Result<Vec<LayerStatistics>> {
         let path = self.folder.join(format!("{name}-statistics.safetensors"));
         if !path.exists() {
             let layers = measure()?;
@@ -203,29 +140,31 @@ impl<'a> Checkpoints<'a> {
             return Ok(layers);
         }
         let kept = Kept::read(&path)?;
-        let layers = (0..kept.len() / 2).map(|at| -> Result<_, CheckpointError> {
-            let of = |part: &str| Ok(kept.floats(&format!("{at}.{part}"))?.1);
-            Ok(LayerStatistics { mean: of("mean")?, variance: of("variance")? })
-        });
-        Ok(layers.collect::<Result<_, _>>()?)
+        let floats = |at: usize, part: &str| kept.floats(&format!("{at}.{part}"));
+        let layer =
+            |at| Ok(LayerStatistics { mean: floats(at, "mean")?.1, variance: floats(at, "variance")?.1 });
+        (0..kept.tensors.len() / 2).map(layer).collect()
     }
-}
-
-fn write(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointError> {
-    let beside = path.with_extension("writing");
-    for tensor in tensors {
-        if let TensorValues::F32(values) = &tensor.values
-            && !values.iter().all(|v| v.is_finite())
-        {
-            return Err(CheckpointError::NotFinite { path: path.to_path_buf(), name: tensor.name.clone() });
-        }
-    }
-    replace(&beside, path, tensors)
-        .map_err(|source| CheckpointError::Write { path: path.to_path_buf(), source })
 }
 
 /// Writes beside the target, waits until it is on disk, then renames: a kill never leaves half a checkpoint.
-fn replace(beside: &Path, path: &Path, tensors: &[NamedTensor]) -> Result<(), FormatError> {
-    write_safetensors(beside, tensors, None)?;
-    sealed::seal(beside, path)
+fn write(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
+    for NamedTensor { name, values, .. } in tensors {
+        let TensorValues::F32(values) = values else { continue };
+        ensure!(
+            values.iter().all(|value| value.is_finite()),
+            "{}: `{name}` would hold values that are NaN or infinite, so the previous checkpoint stays; lower synthesize.lr",
+            path.display()
+        );
+    }
+    let beside = path.with_extension("writing");
+    let written = write_safetensors(&beside, tensors, None).and_then(|()| sealed::seal(&beside, path));
+    written.with_context(|| cannot_be_written(path))
+}
+
+fn cannot_be_written(path: &Path) -> String {
+    format!(
+        "{}: the checkpoint cannot be written; check free space and permissions there, and run the stage again to resume",
+        path.display()
+    )
 }

@@ -80,13 +80,11 @@ impl Method for EarlyLateRecovery<'_> {
             real: train.as_ref().map(open).transpose()?.map(Rc::new),
             normalization: facts.normalization,
             classes: inputs.teacher.classes().len(),
-            device: place.opened.device.clone(),
             draws: Draws::new(inputs.branch.pipeline.draw_seed()),
-            checkpoints: &place.checkpoints,
-            announce: place.announce,
+            place,
         };
         let networks = std::iter::once(&inputs.teacher).chain(&inputs.committee).enumerate();
-        let teachers = networks.map(|(member, network)| teacher(network, member, &preparation, place));
+        let teachers = networks.map(|(member, network)| teacher(network, member, &preparation));
         let teachers = teachers.collect::<Result<_>>()?;
         Ok(Box::new(Recoveries {
             config,
@@ -119,13 +117,9 @@ impl Method for EarlyLateRecovery<'_> {
 }
 
 /// A network with its objective, on the device.
-fn teacher(
-    network: &Trained,
-    member: usize,
-    preparation: &Preparation<'_>,
-    place: &Place<'_>,
-) -> Result<RecoveryTeacher> {
-    let (device, normalization) = (&place.opened.device, &network.facts.normalization);
+fn teacher(network: &Trained, member: usize, preparation: &Preparation<'_>) -> Result<RecoveryTeacher> {
+    let opened = &preparation.place.opened;
+    let (device, normalization) = (&opened.device, &network.facts.normalization);
     let classes = network.classes().len();
     let frozen = FrozenNetwork::load(&network.facts, classes, &network.weights()?, device)?;
     let frozen = match preparation.config.dtype {
@@ -133,7 +127,7 @@ fn teacher(
         Dtype::Bf16 => frozen.in_bf16(),
     };
     let objective = objectives::prepare(frozen, member, preparation)?;
-    let between_reads = if place.opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS };
+    let between_reads = if opened.is_cpu() { 1 } else { GPU_ITERATIONS_BETWEEN_READS };
     Ok(RecoveryTeacher::of(objective, normalization, device).reading_losses_every(between_reads))
 }
 
@@ -166,9 +160,9 @@ impl Prepared for Recoveries<'_> {
             Init::Selected => initial_pixels(self.initial, batch, self.size, &self.normalization)?,
         };
         let recovery = Recovery::start(batch, &start, self.size, self.config, self.teachers[0].device());
-        let of_batch = self.teachers.iter().map(|teacher| teacher.of_batch(batch, &start));
-        let of_batch = of_batch.collect::<Result<_>>()?;
-        Ok(Box::new(OneBatch { of: self, batch, recovery, of_batch }))
+        let teachers = self.teachers.iter().map(|teacher| teacher.of_batch(batch, &start));
+        let teachers = teachers.collect::<Result<_>>()?;
+        Ok(Box::new(OneBatch { of: self, batch, recovery, teachers }))
     }
 }
 
@@ -178,29 +172,20 @@ struct OneBatch<'a> {
     of: &'a Recoveries<'a>,
     batch: &'a BatchSchedule,
     recovery: Recovery,
-    /// Teachers of this batch alone, by member, where their objective depends on the batch.
-    of_batch: Vec<Option<RecoveryTeacher>>,
+    /// Those of [`Recoveries`], with the objective of this batch.
+    teachers: Vec<RecoveryTeacher>,
 }
 
 impl OneBatch<'_> {
-    fn teacher(&self, member: usize) -> &RecoveryTeacher {
-        self.of_batch[member].as_ref().unwrap_or(&self.of.teachers[member])
-    }
-
     /// The network of an iteration: the teacher, or one of the committee, drawn alike.
     fn member(&self, iteration: u32) -> usize {
-        let members = self.of.teachers.len();
+        let members = self.teachers.len();
         if members == 1 {
             return 0;
         }
         let (batch, iteration) = (u64::from(self.batch.batch), u64::from(iteration));
         self.of.draws.stream("committee-member", batch, iteration).random_range(0..members)
     }
-}
-
-/// Before the names of an objective's own tensors in a checkpoint.
-fn objective_prefix(member: usize) -> String {
-    format!("objective.{member}.")
 }
 
 impl Unit for OneBatch<'_> {
@@ -214,11 +199,10 @@ impl Unit for OneBatch<'_> {
 
     fn step(&mut self) -> Result<Step> {
         let (of, batch, iteration) = (self.of, self.batch, self.recovery.iteration);
-        let work = self.recovery.active_images() as u64;
+        let work = self.recovery.images_at(iteration) as u64;
         let (size, iterations) = (of.size as u32, batch.iterations);
         let augmentation = Augmentation::draw(of.config, &of.draws, batch.batch, iteration, iterations, size);
-        let member = self.member(iteration);
-        let teacher = self.of_batch[member].as_ref().unwrap_or(&of.teachers[member]);
+        let teacher = &self.teachers[self.member(iteration)];
         self.recovery.step(teacher, &augmentation, of.classes)?;
         let [target, statistics] = of.config.objective().trace_names().map(|name| name.short);
         let said =
@@ -230,33 +214,18 @@ impl Unit for OneBatch<'_> {
 
     fn save(&mut self) -> Result<Vec<NamedTensor>> {
         self.recovery.read_losses(self.of.classes)?;
-        let mut tensors = self.recovery.save()?;
-        for (member, teacher) in self.of_batch.iter().enumerate() {
-            let own = teacher.iter().flat_map(|teacher| teacher.objective.save());
-            tensors.extend(own.map(|tensor| NamedTensor {
-                name: format!("{}{}", objective_prefix(member), tensor.name),
-                ..tensor
-            }));
-        }
-        Ok(tensors)
+        self.recovery.save()
     }
 
     fn restore(&mut self, kept: &Kept) -> Result<u64> {
         self.recovery.restore(kept)?;
-        for (member, teacher) in self.of_batch.iter_mut().enumerate() {
-            if let Some(teacher) = teacher {
-                teacher.objective.restore(&kept.below(&objective_prefix(member)))?;
-            }
-        }
-        let rounds = &self.batch.rounds;
-        let active =
-            |iteration: u32| rounds[(iteration / self.batch.round_iterations()) as usize].len() as u64;
-        Ok((0..self.recovery.iteration).map(active).sum())
+        let worked = |iteration| self.recovery.images_at(iteration) as u64;
+        Ok((0..self.recovery.iteration).map(worked).sum())
     }
 
     fn finish(&mut self) -> Result<Vec<NamedTensor>> {
         self.recovery.read_losses(self.of.classes)?;
-        let images = self.recovery.images(self.teacher(0))?;
+        let images = self.recovery.images(&self.teachers[0])?;
         Ok(FinishedBatch { images, trace: std::mem::take(&mut self.recovery.trace) }.save())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use delt_augment::resize::fit;
 use delt_formats::{RgbImage, SyntheticRow};
 use delt_harness::interrupt;
@@ -78,28 +78,30 @@ fn of_folder(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
 
 /// The label of each folder.
 fn labels_of(names: &[String], classes: &[String]) -> Result<Vec<u32>> {
-    let by_name =
-        |name: &String| (0..).zip(classes).find(|(_, class)| *class == name).map(|(label, _)| label);
-    if let Some(labels) = names.iter().map(by_name).collect::<Option<Vec<u32>>>() {
+    let by_name = names.iter().map(|name| label_of(name, classes));
+    if let Some(labels) = by_name.collect() {
         return Ok(labels);
     }
     let by_number = |name: &String| -> Option<u32> {
-        let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        name[name.len() - digits..].parse().ok().filter(|label| (*label as usize) < classes.len())
+        let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        name[text.len()..].parse().ok().filter(|label| (*label as usize) < classes.len())
     };
-    let labels: Option<Vec<u32>> = names.iter().map(by_number).collect();
-    let distinct = labels.as_ref().map_or(0, |labels| labels.iter().collect::<BTreeSet<_>>().len());
-    match labels {
-        Some(labels) if distinct == names.len() => Ok(labels),
-        _ => {
-            let odd = names.iter().find(|name| by_name(name).is_none()).map_or("", String::as_str);
-            bail!(
-                "folder `{odd}` is not a class of the teacher (`{}`, ..) and does not end in a number below {}; rename the folders",
-                classes.first().map_or("", String::as_str),
-                classes.len()
-            )
-        }
-    }
+    let labels = names.iter().map(by_number).collect::<Option<Vec<u32>>>();
+    let is_distinct = |labels: &Vec<u32>| labels.iter().collect::<BTreeSet<_>>().len() == names.len();
+    labels.filter(is_distinct).with_context(|| {
+        let odd = names.iter().find(|name| label_of(name, classes).is_none());
+        format!(
+            "folder `{}` is not a class of the teacher (`{}`, ..) and does not end in a number below {}; rename the folders",
+            odd.map_or("", String::as_str),
+            classes.first().map_or("", String::as_str),
+            classes.len()
+        )
+    })
+}
+
+/// The label of the class of a name.
+fn label_of(name: &str, classes: &[String]) -> Option<u32> {
+    classes.iter().position(|class| class == name).map(|label| label as u32)
 }
 
 fn of_parquet(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
@@ -109,8 +111,8 @@ fn of_parquet(path: &Path, classes: &[String]) -> Result<Vec<Found>> {
     // labels of the file to those of the teacher
     let names = footer.class_names.unwrap_or_else(|| classes.to_vec());
     let labels = names.iter().map(|name| {
-        let label = (0..).zip(classes).find(|(_, class)| *class == name).map(|(label, _)| label);
-        label.with_context(|| format!("{}: class `{name}` is none of the teacher's", path.display()))
+        label_of(name, classes)
+            .with_context(|| format!("{}: class `{name}` is none of the teacher's", path.display()))
     });
     let labels = labels.collect::<Result<Vec<u32>>>()?;
     let mut found = Vec::new();

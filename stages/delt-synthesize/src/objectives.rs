@@ -21,18 +21,20 @@ mod wasserstein;
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use anyhow::Result;
-use burn::tensor::{Device, Tensor};
+use anyhow::{Context, Result};
+use burn::tensor::Tensor;
 use delt_augment::draws::Draws;
-use delt_formats::{NamedTensor, Normalization};
+use delt_formats::Normalization;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::objective::ObjectiveKind;
 use delt_pipeline::config::synthesize::Synthesize;
 use delt_pipeline::early_late::BatchSchedule;
 use delt_training::ImageSet;
 
-use crate::checkpoint::{CheckpointError, Checkpoints, Kept};
-use crate::method::Announce;
+use crate::method::Place;
+
+/// Real images that a network sees at once.
+const REAL_BATCH: usize = 100;
 
 /// Which iteration of which batch a loss is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,7 +56,7 @@ pub struct Loss {
     pub statistics: Tensor<1>,
 }
 
-/// What pixels minimize, with the network that judges them.
+/// What pixels minimize, with the network that judges them. It does not change while they do: a checkpoint holds nothing of it.
 pub trait Objective: Debug {
     /// The loss of one batch of images.
     ///
@@ -69,23 +71,9 @@ pub trait Objective: Debug {
     ///
     /// # Errors
     /// What preparing it reports.
-    fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Box<dyn Objective>>> {
+    fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Rc<dyn Objective>>> {
         let _ = (batch, start);
         Ok(None)
-    }
-
-    /// What a checkpoint inside a batch must keep of it, beside pixels and moments. Names need not differ from those of others.
-    fn save(&self) -> Vec<NamedTensor> {
-        Vec::new()
-    }
-
-    /// Puts back what [`Self::save`] gave.
-    ///
-    /// # Errors
-    /// A tensor that is absent or has another shape.
-    fn restore(&mut self, kept: &Kept) -> Result<(), CheckpointError> {
-        let _ = kept;
-        Ok(())
     }
 }
 
@@ -100,14 +88,17 @@ pub struct Preparation<'a> {
     pub normalization: Normalization,
     /// Number of classes.
     pub classes: usize,
-    /// Where they are computed.
-    pub device: Device,
     /// Source of all draws.
     pub draws: Draws,
-    /// Where what takes minutes is kept.
-    pub checkpoints: &'a Checkpoints<'a>,
-    /// How long work is announced.
-    pub announce: &'a Announce<'a>,
+    /// Where they are computed.
+    pub place: &'a Place<'a>,
+}
+
+impl Preparation<'_> {
+    /// The real training images of an objective that needs them.
+    fn real_images(&self) -> Result<&Rc<ImageSet>> {
+        self.real.as_ref().context("the real training images were not opened")
+    }
 }
 
 /// Prepares the objective of a configuration for one network; `member` is 0 for the teacher, then the committee.
@@ -118,14 +109,14 @@ pub fn prepare(
     network: FrozenNetwork,
     member: usize,
     preparation: &Preparation<'_>,
-) -> Result<Box<dyn Objective>> {
+) -> Result<Rc<dyn Objective>> {
     Ok(match preparation.config.objective() {
-        ObjectiveKind::Labels => Box::new(labels::Labels::new(network)),
-        ObjectiveKind::ConvolutionStatistics(matched) => Box::new(
+        ObjectiveKind::Labels => Rc::new(labels::Labels { network }),
+        ObjectiveKind::ConvolutionStatistics(matched) => Rc::new(
             convolution_statistics::ConvolutionStatistics::prepare(network, matched, member, preparation)?,
         ),
         ObjectiveKind::Barycenter { weight } => {
-            Box::new(barycenter::Barycenter::prepare(network, weight, preparation)?)
+            Rc::new(barycenter::Barycenter::prepare(network, weight, preparation)?)
         }
     })
 }

@@ -1,5 +1,7 @@
 //! The frozen teacher as recovery sees it.
 
+use std::rc::Rc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::Normalization;
 use delt_networks::FrozenNetwork;
@@ -10,9 +12,9 @@ use crate::objectives::labels::Labels;
 use crate::objectives::{Loss, Moment, Objective};
 
 /// What judges the pixels: an objective with its network, and what a valid pixel is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RecoveryTeacher {
-    pub(crate) objective: Box<dyn Objective>,
+    pub(crate) objective: Rc<dyn Objective>,
     /// Range of a valid pixel in normalized space, by channel.
     pixel_range: [(f32, f32); 3],
     device: Device,
@@ -20,13 +22,14 @@ pub struct RecoveryTeacher {
 }
 
 impl RecoveryTeacher {
-    /// A network that pulls images to their labels and to its own statistics, as DELT has it.
+    /// A network that pulls images to their labels and to its own statistics, as DELT has it. It is on a device without
+    /// autodiff: its weights are constants of the graph.
     pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
-        Self::of(Box::new(Labels::new(network)), normalization, device)
+        Self::of(Rc::new(Labels { network }), normalization, device)
     }
 
     /// Any objective.
-    pub fn of(objective: Box<dyn Objective>, normalization: &Normalization, device: &Device) -> Self {
+    pub fn of(objective: Rc<dyn Objective>, normalization: &Normalization, device: &Device) -> Self {
         let pixel_range = delt_augment::normalize::pixel_range(normalization);
         Self { objective, pixel_range, device: device.clone(), losses_read_every: 1 }
     }
@@ -38,14 +41,13 @@ impl RecoveryTeacher {
         Self { losses_read_every: iterations.max(1), ..self }
     }
 
-    /// The same for one batch alone, where the objective depends on the batch.
+    /// The same for one batch, where the objective depends on the batch.
     ///
     /// # Errors
     /// What [`Objective::of_batch`] reports.
-    pub fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> anyhow::Result<Option<Self>> {
-        let Some(objective) = self.objective.of_batch(batch, start)? else { return Ok(None) };
-        let Self { pixel_range, losses_read_every, .. } = *self;
-        Ok(Some(Self { objective, pixel_range, device: self.device.clone(), losses_read_every }))
+    pub fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> anyhow::Result<Self> {
+        let own = self.objective.of_batch(batch, start)?;
+        Ok(Self { objective: own.unwrap_or_else(|| self.objective.clone()), ..self.clone() })
     }
 
     /// The loss of one batch of images in its first iteration, see [`Objective::loss`].

@@ -2,7 +2,6 @@
 
 use std::cell::OnceCell;
 use std::ops::Range;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use delt_formats::synthetic::SYNTHETIC_FILE;
@@ -17,7 +16,6 @@ use delt_pipeline::config::Branch;
 use delt_pipeline::config::synthesize::Batches;
 use delt_pipeline::dag::Node;
 use delt_pipeline::roles::Role;
-use delt_store::Entry;
 use delt_training::speed::flops_per_second;
 use serde_json::to_value;
 
@@ -34,16 +32,9 @@ use crate::{import, outer_loop};
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     let plan = session.dag().plan(branch, Node::Synthetic)?;
     let config = &branch.pipeline.synthesize;
-    if let Some(path) = &config.import {
+    if config.import.is_some() || config.max_iterations == 0 {
         if !session.makes_one_part() {
-            session.produce(&plan, |work| import(session, branch, path, work))?;
-        }
-        return Ok(());
-    }
-    if config.max_iterations == 0 {
-        if !session.makes_one_part() {
-            let initial = session.dag().entry(branch, Node::Initial)?;
-            session.produce(&plan, |work| keep_initial(&initial, work))?;
+            session.produce(&plan, |work| unrecovered(session, branch, work))?;
         }
         return Ok(());
     }
@@ -125,32 +116,31 @@ fn join(
     output.finish(image_iterations, method.rounds(), summary)
 }
 
-/// `max_iterations: 0`: the initial images are the synthetic ones.
-fn keep_initial(initial: &Entry, work: &Work<'_>) -> Result<Made> {
-    let (classes, rows) = read_initial(initial)?;
-    let summary = format!("{} initial images kept as they are", rows.len());
-    let keep =
-        |InitialRow { png, label, slot, .. }| SyntheticRow { png, label, slot, round: 0, iterations: 0 };
-    write_unrecovered(rows.into_iter().map(keep), summary, &classes, work)
-}
-
-/// Images of another project.
-fn import(session: &Session, branch: &Branch, path: &Path, work: &Work<'_>) -> Result<Made> {
-    let teacher = session.network(branch, Role::Teacher)?;
-    let (size, ipc) = (branch.pipeline.teacher.size, branch.pipeline.select.ipc);
-    let rows = import::images(path, teacher.classes(), size, ipc)?;
-    let summary = format!("{} images imported from {}", rows.len(), path.display());
-    write_unrecovered(rows.into_iter(), summary, teacher.classes(), work)
-}
-
-fn write_unrecovered(
-    mut rows: impl Iterator<Item = SyntheticRow>,
-    summary: String,
-    classes: &[String],
-    work: &Work<'_>,
-) -> Result<Made> {
-    let mut output = Output::create(classes, work)?;
-    rows.try_for_each(|row| output.image(&row))?;
+/// The images of another project, or with `max_iterations: 0` the initial ones.
+fn unrecovered(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made> {
+    let (classes, rows, summary) = match &branch.pipeline.synthesize.import {
+        Some(path) => {
+            let classes = session.network(branch, Role::Teacher)?.classes().to_vec();
+            let (size, ipc) = (branch.pipeline.teacher.size, branch.pipeline.select.ipc);
+            let rows = import::images(path, &classes, size, ipc)?;
+            let summary = format!("{} images imported from {}", rows.len(), path.display());
+            (classes, rows, summary)
+        }
+        None => {
+            let (classes, rows) = read_initial(&session.dag().entry(branch, Node::Initial)?)?;
+            let summary = format!("{} initial images kept as they are", rows.len());
+            let keep = |InitialRow { png, label, slot, .. }| SyntheticRow {
+                png,
+                label,
+                slot,
+                round: 0,
+                iterations: 0,
+            };
+            (classes, rows.into_iter().map(keep).collect(), summary)
+        }
+    };
+    let mut output = Output::create(&classes, work)?;
+    rows.iter().try_for_each(|row| output.image(row))?;
     output.finish(0, Some(0), summary)
 }
 

@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::build_views;
 use delt_formats::{HistoryRow, LabelsReader, Mix, Normalization, RgbImage, ViewRow};
 use delt_harness::progress::Progress;
 use delt_networks::Network;
 use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use delt_pipeline::config::teacher::Optimizer;
-use delt_training::losses::{cross_entropy_to_distribution, kl_divergence, mse_gt};
+use delt_training::losses::{class_indices, cross_entropy_to_distribution, kl_divergence, mse_gt};
 use delt_training::schedule::student_factor;
 use delt_training::training_state::kept;
 use delt_training::{
@@ -78,18 +78,17 @@ pub fn train(
         }
     };
     let tests_done = history.iter().filter(|row| row.top1.is_some()).count();
-    let mut average = match config.ema {
-        None => None,
-        Some(decay) => {
-            let kept = checkpoint.load_average(architecture, targets.classes, size, targets.device)?;
-            ensure!(
-                kept.is_some() || history.is_empty(),
-                "{}: the checkpoint has no average of the student; delete the folder to train it again",
-                folder.display()
-            );
-            Some(Average { network: kept.unwrap_or_else(|| student.valid()), decay })
-        }
-    };
+    // on a plain device
+    let mut average = None;
+    if config.ema.is_some() {
+        let kept = checkpoint.load_average(architecture, targets.classes, size, targets.device)?;
+        ensure!(
+            kept.is_some() || history.is_empty(),
+            "{}: the checkpoint has no average of the student; delete the folder to train it again",
+            folder.display()
+        );
+        average = Some(kept.unwrap_or_else(|| student.valid()));
+    }
     progress.resume_at((history.len() * targets.pictures.len() + tests_done * test.len()) as u64);
     let learn_all = || -> Result<()> {
         for epoch in history.len() as u32..targets.epochs {
@@ -97,8 +96,7 @@ pub fn train(
                 learn_epoch(student, &mut average, &mut optimizer, epoch, targets, test, progress)?;
             student = next;
             history.push(row);
-            let averaged = average.as_ref().map(|average| &average.network);
-            checkpoint.keep(&student, averaged, &optimizer, &history)?;
+            checkpoint.keep(&student, average.as_ref(), &optimizer, &history)?;
         }
         Ok(())
     };
@@ -107,24 +105,10 @@ pub fn train(
     learned.map(|()| history)
 }
 
-/// The exponential moving average of a student, which is tested in its place (EDC).
-struct Average {
-    /// On a plain device.
-    network: Network,
-    decay: f64,
-}
-
-impl Average {
-    /// Takes in the student after a step.
-    fn add(self, student: &Network) -> Self {
-        Self { network: self.network.averaged_with(student, self.decay), ..self }
-    }
-}
-
-/// One epoch, and the test where one is due.
+/// One epoch, and the test where one is due: of the exponential moving average of the student where one is kept (EDC).
 fn learn_epoch(
     mut student: Network,
-    average: &mut Option<Average>,
+    average: &mut Option<Network>,
     optimizer: &mut ModuleOptimizer,
     epoch: u32,
     targets: &TrainingTargets<'_>,
@@ -156,7 +140,8 @@ fn learn_epoch(
         for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
             let (next, loss) = learn(student, optimizer, batch, views?, targets, lr)?;
             student = next;
-            *average = average.take().map(|average| average.add(&student));
+            *average =
+                average.take().zip(config.ema).map(|(mean, decay)| mean.averaged_with(&student, decay));
             if let Some((index, loss)) = before.replace((index, loss)) {
                 account(index, loss)?;
             }
@@ -171,7 +156,7 @@ fn learn_epoch(
         rows.len(),
         pictures.len()
     );
-    let tested = || average.as_ref().map_or_else(|| student.valid(), |average| average.network.clone());
+    let tested = || average.clone().unwrap_or_else(|| student.valid());
     let accuracy = is_tested(config, epoch, targets.epochs)
         .then(|| test_accuracy(&tested(), test, normalization, TEST_BATCH, targets.device, progress))
         .transpose()?;
@@ -215,29 +200,26 @@ fn learn(
 ) -> Result<(Network, StepLoss)> {
     let (n, side) = (rows.len(), targets.size as usize);
     let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), targets.device).autodiff();
-    let momentum = targets.config.bn_momentum;
-    Ok(match targets.config.loss {
+    let trainable = targets.device.clone().autodiff();
+    let loss: Box<dyn FnOnce(Tensor<2>) -> Tensor<1>> = match targets.config.loss {
         Loss::Kl { temperature } => {
             let labels = stored_logits(rows, targets)?.autodiff();
-            let loss = |logits| kl_divergence(logits, labels, temperature);
-            training_step(student, optimizer, lr, momentum, views, loss)
+            Box::new(move |logits| kl_divergence(logits, labels, temperature))
         }
         Loss::MseGt { ce_weight } => {
-            let logits = stored_logits(rows, targets)?.autodiff();
-            let classes = rows.iter().map(|row| targets.image_labels[row.image_id as usize] as i32);
-            let classes = TensorData::new(classes.collect::<Vec<_>>(), [n]);
-            let classes = Tensor::<1, Int>::from_data(classes, &targets.device.clone().autodiff());
-            let loss = |student| mse_gt(student, logits, classes, ce_weight);
-            training_step(student, optimizer, lr, momentum, views, loss)
+            let labels = stored_logits(rows, targets)?.autodiff();
+            let classes = rows.iter().map(|row| targets.image_labels[row.image_id as usize]);
+            let classes = class_indices(classes, &trainable);
+            Box::new(move |logits| mse_gt(logits, labels, classes, ce_weight))
         }
         Loss::HardLabel {} => {
             let mixed = hard_targets(rows, targets.image_labels, targets.classes, targets.size);
             let mixed = TensorData::new(mixed, [n, targets.classes]);
             let mixed = Tensor::from_data(mixed, targets.device).autodiff();
-            let loss = |logits| cross_entropy_to_distribution(logits, mixed);
-            training_step(student, optimizer, lr, momentum, views, loss)
+            Box::new(move |logits| cross_entropy_to_distribution(logits, mixed))
         }
-    })
+    };
+    Ok(training_step(student, optimizer, lr, targets.config.bn_momentum, views, loss))
 }
 
 fn stored_logits(rows: &[ViewRow], targets: &TrainingTargets<'_>) -> Result<Tensor<2>> {

@@ -120,13 +120,7 @@ impl Training<'_> {
         let checkpoint = TrainingState::new(checkpoint_dir);
         let optimizer_of = |network: &Network| module_optimizer(&self.recipe.optimizer, network);
         let size = self.train.size as usize;
-        let saved = checkpoint.load::<Vec<HistoryRow>>(
-            self.architecture,
-            self.classes,
-            size,
-            &device,
-            optimizer_of,
-        )?;
+        let saved = checkpoint.load(self.architecture, self.classes, size, &device, optimizer_of)?;
         if let Some((network, optimizer, history)) = saved {
             return Ok(State { network, optimizer, history, checkpoint });
         }

@@ -13,7 +13,7 @@ use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::{self, Branch};
 use delt_pipeline::early_late::EarlyLate;
-use delt_synthesize::checkpoint::Checkpoints;
+use delt_synthesize::checkpoint::{Checkpoints, Kept, finished_file};
 use delt_synthesize::early_late_recovery::Recoveries;
 use delt_synthesize::method::Prepared as _;
 use delt_synthesize::recover::{FinishedBatch, RecoveryTeacher};
@@ -104,7 +104,7 @@ impl Imported {
             let folder = tempfile::tempdir().unwrap();
             let checkpoints = Checkpoints::new(folder.path());
             checkpoints.keep_finished(0, &unit.finish().unwrap()).unwrap();
-            let kept = checkpoints.finished(0).unwrap();
+            let kept = Kept::read(&folder.path().join(finished_file(0))).unwrap();
             images.extend(FinishedBatch::read(&kept, batch, config).unwrap().images);
         }
         images

@@ -10,10 +10,8 @@ use delt_networks::{FrozenNetwork, JoinedStatistics};
 use delt_training::ImageSet;
 
 use super::wasserstein::WassersteinBarycenter;
+use super::{Preparation, REAL_BATCH};
 use crate::recover::values;
-
-/// Real images that the teacher sees at once.
-const REAL_BATCH: usize = 100;
 
 /// The real training images, class by class.
 #[derive(Debug)]
@@ -25,31 +23,23 @@ pub(super) struct RealClasses {
     device: Device,
 }
 
-/// What one class is pulled to.
-#[derive(Debug)]
-pub(super) struct ClassTarget {
-    /// The teacher, whose distances of statistics are from those of the class's real images.
-    pub(super) network: FrozenNetwork,
-    /// A point for the features of each slot, `[ipc, features]`.
-    pub(super) points: Tensor<2>,
-}
-
 impl RealClasses {
     /// Sorts the images by class.
-    pub(super) fn new(
-        images: Rc<ImageSet>,
-        classes: usize,
-        normalization: Normalization,
-        device: &Device,
-    ) -> Self {
-        let mut of_class = vec![Vec::new(); classes];
+    ///
+    /// # Errors
+    /// Where the real images were not opened.
+    pub(super) fn new(preparation: &Preparation<'_>) -> Result<Self> {
+        let images = preparation.real_images()?.clone();
+        let mut of_class = vec![Vec::new(); preparation.classes];
         for (at, label) in images.labels.iter().enumerate() {
             of_class[*label as usize].push(at);
         }
-        Self { images, of_class, normalization, device: device.clone() }
+        let device = preparation.place.opened.device.clone();
+        Ok(Self { images, of_class, normalization: preparation.normalization, device })
     }
 
-    /// Computes the target of one class from all its real images. The points of the barycenter start from the features of
+    /// What one class is pulled to, from all its real images: the teacher, whose distances of statistics are from theirs, and a
+    /// point for the features of each slot, `[ipc, features]`. The points of the barycenter start from the features of
     /// `initial`, the images that its slots start from, so that a slot is pulled to a point near it.
     ///
     /// # Shapes
@@ -57,7 +47,12 @@ impl RealClasses {
     ///
     /// # Errors
     /// A class without real images, or a device that returns no values.
-    pub(super) fn target(&self, teacher: &FrozenNetwork, class: u32, initial: &[f32]) -> Result<ClassTarget> {
+    pub(super) fn target(
+        &self,
+        teacher: &FrozenNetwork,
+        class: u32,
+        initial: &[f32],
+    ) -> Result<(FrozenNetwork, Tensor<2>)> {
         let indices = self.of_class.get(class as usize).filter(|indices| !indices.is_empty());
         let indices =
             indices.with_context(|| format!("class {class} has no training image; run ingest again"))?;
@@ -74,9 +69,7 @@ impl RealClasses {
         let length = features.len() / indices.len();
         let points = WassersteinBarycenter::of(&features, &start, length).points;
         let shape = [points.len() / length, length];
-        Ok(ClassTarget {
-            network: teacher.with_bn_targets(&statistics.layers()),
-            points: Tensor::from_data(TensorData::new(points, shape), &self.device),
-        })
+        let points = Tensor::from_data(TensorData::new(points, shape), &self.device);
+        Ok((teacher.with_bn_targets(&statistics.layers()), points))
     }
 }

@@ -5,11 +5,10 @@
 //! those of all real training images. Differs from the published code: targets are exact over the whole set, where it averages
 //! the variances of batches; the batch is matched itself, where it matches a running average over iterations.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::Draws;
 use delt_augment::resample::bilinear_matrix;
-use delt_device::product;
 use delt_formats::Normalization;
 use delt_harness::progress::Progress;
 use delt_networks::bn_statistics::{batch_statistics, distance};
@@ -20,14 +19,12 @@ use rand::RngExt;
 use delt_pipeline::config::synthesize::{ConvolutionStatistics as Matched, Synthesize};
 
 use super::labels::{cross_entropy, weighted};
-use super::{Loss, Moment, Objective, Preparation};
-use crate::recover::{RecoverError, values};
+use super::{Loss, Moment, Objective, Preparation, REAL_BATCH};
+use crate::augmentation::resampled_rows;
+use crate::recover::values;
 
 /// Side of a patch, in pixels of what enters the convolution.
 const PATCH: usize = 4;
-
-/// Real images that the network sees at once.
-const REAL_BATCH: usize = 100;
 
 /// The objective of G-VBSM: cross-entropy, and statistics of convolutions and BatchNorm together.
 #[derive(Debug)]
@@ -52,30 +49,21 @@ impl ConvolutionStatistics {
         member: usize,
         preparation: &Preparation<'_>,
     ) -> Result<Self> {
-        let Preparation { normalization, device, draws, checkpoints, announce, .. } = preparation;
-        let real = preparation.real.as_ref().context("the real training images were not opened")?;
-        let targets = checkpoints.statistics(&format!("network-{member}"), || {
-            let progress = announce("delt-synthesize convolution statistics", real.len() as u64, "images");
+        let Preparation { normalization, draws, place, .. } = preparation;
+        let (real, device) = (preparation.real_images()?, &place.opened.device);
+        let targets = place.checkpoints.statistics(&format!("network-{member}"), || {
+            let label = "delt-synthesize convolution statistics";
+            let progress = (place.announce)(label, real.len() as u64, "images");
             let found = from_real_images(&network, real, normalization, device, &progress)?;
             progress.finish();
             Ok(found)
         })?;
-        Ok(Self::new(network, &targets, matched.drop, *draws, device))
-    }
-
-    /// Takes the targets, those by channel and by patch in turns, as [`from_real_images`] finds them.
-    fn new(
-        network: FrozenNetwork,
-        targets: &[LayerStatistics],
-        drop: f64,
-        draws: Draws,
-        device: &Device,
-    ) -> Self {
         let tensor =
             |values: &Vec<f32>| Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device);
         let of = |layer: &LayerStatistics| (tensor(&layer.mean), tensor(&layer.variance));
+        // those by channel and by patch come in turns
         let targets = targets.chunks_exact(2).map(|pair| [of(&pair[0]), of(&pair[1])]).collect();
-        Self { network, targets, drop, draws }
+        Ok(Self { network, targets, drop: matched.drop, draws: *draws })
     }
 
     /// For each convolution that an iteration of a batch does not leave out, the distance of the statistics of what enters it
@@ -123,10 +111,9 @@ fn from_real_images(
     for indices in indices.chunks(REAL_BATCH) {
         let batch = images.on_device(images.normalized(indices, normalization), device);
         let measured = network.forward_recorded(batch).convolution_inputs.into_iter().flat_map(measure);
-        let on_host = |(mean, variance)| -> Result<_, RecoverError> {
-            Ok(LayerStatistics { mean: values(mean)?, variance: values(variance)? })
-        };
-        joined.add(indices.len(), &measured.map(on_host).collect::<Result<Vec<_>, _>>()?);
+        let on_host =
+            |(mean, variance)| Ok(LayerStatistics { mean: values(mean)?, variance: values(variance)? });
+        joined.add(indices.len(), &measured.map(on_host).collect::<Result<Vec<_>>>()?);
         progress.advance(indices.len() as u64)?;
     }
     Ok(joined.layers())
@@ -154,14 +141,11 @@ fn patch_statistics(x: Tensor<4>) -> (Tensor<1>, Tensor<1>) {
 
 /// `[n, c, h, w]` → `[n, c, side, w]`.
 fn stretch(x: Tensor<4>, side: usize) -> Tensor<4> {
-    let [n, c, h, w] = x.dims();
+    let [_, _, h, _] = x.dims();
     if h == side {
         return x;
     }
-    let device = x.device().without_autodiff();
-    let matrix = Tensor::<2>::from_data(TensorData::new(bilinear_matrix(h, side, 0, h), [side, h]), &device);
-    let turned = x.swap_dims(2, 3).reshape([n * c * w, h]);
-    product(turned, matrix.transpose()).reshape([n, c, w, side]).swap_dims(2, 3)
+    resampled_rows(x, bilinear_matrix(h, side, 0, h))
 }
 
 #[cfg(test)]

@@ -1,38 +1,27 @@
 //! Cross-entropy to the labels plus the distance of the teacher's BatchNorm statistics (SRe2L, eq. 7; DELT, section 3.1).
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::synthesize::Synthesize;
-use delt_training::losses;
+use delt_training::losses::{self, class_indices};
 
 use super::{Loss, Moment, Objective};
 
 /// The objective of DELT and SRe2L.
 #[derive(Debug)]
 pub struct Labels {
-    network: FrozenNetwork,
-}
-
-impl Labels {
-    /// Takes a network on a device without autodiff: its weights are constants of the graph.
-    pub fn new(network: FrozenNetwork) -> Self {
-        Self { network }
-    }
+    /// On a device without autodiff: its weights are constants of the graph.
+    pub network: FrozenNetwork,
 }
 
 impl Objective for Labels {
     /// `CE(teacher(x), y) + alpha_BN Σ_l w_l (‖mean_l − μ_l‖₂ + ‖var_l − σ²_l‖₂)`, w = `first_bn_multiplier` for the first
     /// BatchNorm in forward order, 1 for the others.
     fn loss(&self, _: Moment, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
-        loss(&self.network, images, labels, config)
+        let (features, terms) = self.network.features_with_bn_terms(images);
+        let statistics = weighted(terms.into_iter().map(Some).collect(), config);
+        Loss::new(cross_entropy(self.network.classify(features), labels), statistics, config)
     }
-}
-
-/// As of [`Labels`], of any network.
-pub(super) fn loss(network: &FrozenNetwork, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
-    let (features, terms) = network.features_with_bn_terms(images);
-    let statistics = weighted(terms.into_iter().map(Some).collect(), config);
-    Loss::new(cross_entropy(network.classify(features), labels), statistics, config)
 }
 
 impl Loss {
@@ -57,8 +46,6 @@ pub(super) fn weighted(terms: Vec<Option<Tensor<1>>>, config: &Synthesize) -> Te
 
 /// Cross-entropy to class indices, mean over the images, `[1]`.
 pub(super) fn cross_entropy(logits: Tensor<2>, labels: &[u32]) -> Tensor<1> {
-    let device = logits.device().without_autodiff();
-    let indices: Vec<i32> = labels.iter().map(|label| *label as i32).collect();
-    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [labels.len()]), &device);
-    losses::cross_entropy(logits, indices, 0.0)
+    let labels = class_indices(labels.iter().copied(), &logits.device().without_autodiff());
+    losses::cross_entropy(logits, labels, 0.0)
 }

@@ -8,7 +8,7 @@ use delt_formats::{CropBox, NamedTensor, TensorValues, TraceRow, read_safetensor
 use delt_pipeline::config::synthesize::{OptimizerState, Synthesize};
 use delt_pipeline::early_late::BatchSchedule;
 use delt_synthesize::augmentation::Augmentation;
-use delt_synthesize::checkpoint::{CheckpointError, Checkpoints};
+use delt_synthesize::checkpoint::{Checkpoints, Kept};
 use delt_synthesize::early_late_recovery::noise;
 use delt_synthesize::recover::{FinishedBatch, Recovery, RecoveryTeacher};
 
@@ -40,7 +40,7 @@ pub(crate) fn step_to(
 }
 
 /// Puts back the state inside batch 0.
-pub(crate) fn restore(checkpoints: &Checkpoints<'_>, recovery: &mut Recovery) -> Result<(), CheckpointError> {
+pub(crate) fn restore(checkpoints: &Checkpoints<'_>, recovery: &mut Recovery) -> anyhow::Result<()> {
     recovery.restore(&checkpoints.state(0)?.expect("a state was kept"))
 }
 
@@ -136,7 +136,7 @@ fn a_finished_batch_comes_back_and_its_inner_state_goes() {
     checkpoints.keep_finished(0, &finished.save()).expect("kept");
     assert!(checkpoints.has_finished(0));
     assert!(!folder.path().join("batch-00000-state.safetensors").exists());
-    let kept = checkpoints.finished(0).expect("readable");
+    let kept = Kept::read(&folder.path().join("batch-00000-finished.safetensors")).expect("readable");
     assert_eq!(FinishedBatch::read(&kept, batch, &config).expect("readable"), finished);
 }
 
