@@ -32,10 +32,24 @@ impl ImageSet {
     ///
     /// Where the file cannot be read, has other classes, or holds an image that cannot be decoded.
     pub fn load(path: &Path, size: u32, classes: &[String]) -> Result<Self, TrainingError> {
+        Self::load_chosen(path, size, classes, |_| true)
+    }
+
+    /// As [`Self::load`], but those images alone that are chosen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_chosen(
+        path: &Path,
+        size: u32,
+        classes: &[String],
+        mut is_chosen: impl FnMut(&ImageRow) -> bool,
+    ) -> Result<Self, TrainingError> {
         let reader = DatasetReader::open(path)?;
         reader.expect_classes(classes)?;
         let mut set = Self { size, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
-        let mut rows = reader.rows();
+        let mut rows = reader.rows().filter(|row| row.as_ref().map_or(true, &mut is_chosen));
         loop {
             let chunk = rows.by_ref().take(DECODE_ROWS).collect::<Result<Vec<ImageRow>, _>>()?;
             if chunk.is_empty() {

@@ -251,13 +251,12 @@ fn initial_pixels(
     let mut pixels = vec![0.0; batch.labels.len() * 3 * size * size];
     let images = batch.labels.iter().zip(&batch.slots);
     for ((label, slot), out) in images.zip(pixels.chunks_mut(3 * size * size)) {
-        let at = rows.binary_search_by_key(&(label, slot), |row| (&row.label, &row.slot)).ok().with_context(
-            || {
-                format!(
-                    "initial.parquet: no image for class {label} slot {slot}; run init-select again (FORCE=1)"
-                )
-            },
-        )?;
+        let at = rows.binary_search_by_key(&(label, slot), |row| (&row.label, &row.slot)).ok();
+        let at = at.with_context(|| {
+            format!(
+                "initial.parquet: no image for class {label} slot {slot}; run init-select again (FORCE=1)"
+            )
+        })?;
         let picture =
             RgbImage::decode(&rows[at].png).with_context(|| format!("initial.parquet, row {at}"))?;
         to_normalized(&picture, constants, out);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use delt_harness::progress::Progress;
 
 use crate::checkpoint::Checkpoints;
-use crate::method::{Method, Prepared, Step, Unit};
+use crate::method::{Method, Prepared, Step};
 
 /// Steps between two checkpoints inside a unit.
 pub const CHECKPOINT_STEPS: u32 = 100;
@@ -33,30 +33,20 @@ pub fn run(
         if let Some(kept) = checkpoints.state(index)? {
             progress.resume_at(done + unit.restore(&kept)?);
         }
-        compute(unit.as_mut(), index, checkpoints, progress)?;
+        while !unit.is_finished() {
+            let Step { work, said } = unit.step()?;
+            if let Some(said) = said {
+                progress.message(said);
+            }
+            let advanced = progress.advance(work);
+            let is_due = unit.steps().is_multiple_of(CHECKPOINT_STEPS) && !unit.is_finished();
+            if is_due || advanced.is_err() {
+                checkpoints.keep_state(index, &unit.save()?)?;
+            }
+            advanced?;
+        }
         checkpoints.keep_finished(index, &unit.finish()?)?;
         done += method.work_of(index);
-    }
-    Ok(())
-}
-
-fn compute(
-    unit: &mut dyn Unit,
-    index: u64,
-    checkpoints: &Checkpoints<'_>,
-    progress: &Progress,
-) -> anyhow::Result<()> {
-    while !unit.is_finished() {
-        let Step { work, said } = unit.step()?;
-        if let Some(said) = said {
-            progress.message(said);
-        }
-        let advanced = progress.advance(work);
-        let is_due = unit.steps().is_multiple_of(CHECKPOINT_STEPS) && !unit.is_finished();
-        if is_due || advanced.is_err() {
-            checkpoints.keep_state(index, &unit.save()?)?;
-        }
-        advanced?;
     }
     Ok(())
 }

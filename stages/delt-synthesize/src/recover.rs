@@ -3,8 +3,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_formats::TraceRow;
-use delt_formats::{NamedTensor, TensorValues};
+use delt_formats::{NamedTensor, TensorValues, TraceRow};
 use delt_pipeline::config::synthesize::{LrSchedule, Synthesize};
 
 use delt_training::schedule::cosine;

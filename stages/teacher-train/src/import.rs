@@ -4,16 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use delt_augment::resize::fit;
 use delt_formats::canonical::Digest;
-use delt_formats::dataset::{DatasetReader, ImageRow};
+use delt_formats::dataset::ImageRow;
 use delt_formats::error::FormatError;
-use delt_formats::rgb_image::RgbImage;
 use delt_formats::teacher::Architecture;
 use delt_guard::weights::read_weights;
 use delt_networks::Network;
 use delt_pipeline::config::teacher::Import;
-use delt_training::{ImageSet, TrainingError};
+use delt_training::ImageSet;
 use serde_json::json;
 
 use crate::class_order::permute_classifier;
@@ -68,7 +66,13 @@ pub fn read_network(
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Result<ImageSet> {
+pub fn gate_images(
+    path: &Path,
+    classes: &[String],
+    per_class: &[u64],
+    size: u32,
+    count: u64,
+) -> Result<ImageSet> {
     // place of the next image of each class, where all stand in class order
     let (mut all, mut next) = (0, Vec::new());
     for images in per_class {
@@ -76,25 +80,12 @@ pub fn gate_images(path: &Path, per_class: &[u64], size: u32, count: u64) -> Res
         all += images;
     }
     let count = count.min(all);
-    let mut set = ImageSet { size, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
-    for row in DatasetReader::open(path)?.rows() {
-        let ImageRow { bytes, label, image_id, .. } = row?;
-        let Some(place) = next.get_mut(label as usize) else { continue };
-        let chosen = is_chosen(*place, all, count);
+    let is_asked = |row: &ImageRow| {
+        let Some(place) = next.get_mut(row.label as usize) else { return false };
         *place += 1;
-        if !chosen {
-            continue;
-        }
-        let picture = RgbImage::decode(&bytes).map_err(|source| TrainingError::RgbImage {
-            path: path.to_owned(),
-            image_id,
-            source,
-        })?;
-        set.pictures.push(fit(&picture, size));
-        set.labels.push(label);
-        set.ids.push(image_id);
-    }
-    Ok(set)
+        is_chosen(*place - 1, all, count)
+    };
+    Ok(ImageSet::load_chosen(path, size, classes, is_asked)?)
 }
 
 /// Whether `place` is one of the `count` places ⌊i · all / count⌋.

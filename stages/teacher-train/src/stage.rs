@@ -143,7 +143,7 @@ impl Inputs<'_> {
         let (device, classes) = (&opened.device, self.classes());
         let network = import::read_network(source, &teacher.network, teacher.size, (order, classes), device)?;
         let known = dataset.verified_file(TRAIN_FILE)?;
-        let known = import::gate_images(&known, &facts.train_per_class, teacher.size, GATE_IMAGES)?;
+        let known = import::gate_images(&known, classes, &facts.train_per_class, teacher.size, GATE_IMAGES)?;
         let label = format!("teacher-train {}", teacher.network);
         let progress = Progress::of_branch(&label, known.len() as u64 + facts.test_images, "images", branch);
         let gate = test_accuracy(&network, &known, &normalization, TEST_BATCH, device, &progress)?;
