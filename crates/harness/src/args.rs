@@ -7,8 +7,6 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use delt_store::home::expand_home;
 use delt_store::{DEFAULT_CACHE, Location};
 
-use crate::parts::Shards;
-
 /// Where artifacts go unless the user says otherwise; the Makefile has the same.
 pub const DEFAULT_STORE: &str = "data/store";
 
@@ -65,13 +63,6 @@ pub struct Args {
     /// Where a stage that writes a page for people puts it (report)
     #[arg(long, value_name = "FILE", value_parser = path())]
     pub output: Option<PathBuf>,
-}
-
-impl Args {
-    /// How the work is split, if it is.
-    pub(crate) fn shards(&self) -> Option<Shards> {
-        self.shards.map(|count| Shards { count, only: self.shard })
-    }
 }
 
 /// Takes a path; a leading `~/`, which no shell expands inside the quotes of `STORE='~/store'`, is the home folder.

@@ -1,10 +1,8 @@
 //! What the table says, in words: which differences between branches are beyond chance.
 
 use anyhow::Result;
-use delt_formats::evaluation::{SUMMARY_FILE, Summary};
+use delt_pipeline::config::Pipeline;
 use delt_pipeline::config::evaluate::{Evaluate, Loss};
-use delt_pipeline::config::{Branch, Pipeline};
-use delt_pipeline::dag::Node;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::session::Session;
@@ -25,13 +23,11 @@ struct Students<'a> {
 /// # Errors
 /// What the store reports, or a summary that cannot be read.
 pub fn lines(session: &Session) -> Result<String> {
-    let mut groups: Vec<Students<'_>> = Vec::new();
-    for branch in session.branches() {
-        let last = students_of(session, branch)?;
-        match groups.iter_mut().find(|group| group.name == branch.group) {
-            Some(group) => group.last.extend(last),
-            None => groups.push(Students { name: &branch.group, pipeline: &branch.pipeline, last }),
-        }
+    let mut groups = Vec::new();
+    for group in session.groups() {
+        let students = session.summaries(group)?.into_iter().flat_map(|summary| summary.students);
+        let last = students.map(|student| student.last_top1).collect();
+        groups.push(Students { name: &group[0].group, pipeline: &group[0].pipeline, last });
     }
     let mut text = String::new();
     for group in &groups {
@@ -76,12 +72,6 @@ fn share_of_full_data(session: &Session, groups: &[Students<'_>]) -> Result<Stri
         "{images} images ({}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels\n",
         best.name, full.mean
     ))
-}
-
-fn students_of(session: &Session, branch: &Branch) -> Result<Vec<f64>> {
-    let Some(entry) = session.dag().if_made(branch, Node::Evaluation)? else { return Ok(Vec::new()) };
-    let summary = Summary::read(entry.verified_file(SUMMARY_FILE)?)?;
-    Ok(summary.students.iter().map(|student| student.last_top1).collect())
 }
 
 /// The difference of two means with its interval, by Welch's t: the spreads need not be alike.

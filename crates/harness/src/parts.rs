@@ -4,7 +4,7 @@
 //! and the same: the result has the same bytes for any number of shards.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use delt_formats::sealed;
@@ -17,22 +17,11 @@ use delt_pipeline::config::Invalid;
 use delt_pipeline::plan::{self, Plan, Stage};
 use delt_pipeline::yaml::YamlError;
 
-/// How a stage is split, and which part of it this process makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shards {
-    /// Parts in all.
-    pub count: u32,
-    /// The only part to make, from 0; none: whatever is missing, and the whole.
-    pub only: Option<u32>,
-}
-
-impl Shards {
-    /// The parts of `units`, as equal as can be; fewer than [`Self::count`] where there are fewer units.
-    fn ranges(self, units: u64) -> Vec<Range<u64>> {
-        let count = u64::from(self.count);
-        let start = |shard: u64| (u128::from(units) * u128::from(shard) / u128::from(count)) as u64;
-        (0..count).map(|shard| start(shard)..start(shard + 1)).collect()
-    }
+/// The parts of `units`, as equal as can be; some are empty where there are fewer units than parts.
+fn ranges(count: u32, units: u64) -> Vec<Range<u64>> {
+    let count = u64::from(count);
+    let start = |shard: u64| (u128::from(units) * u128::from(shard) / u128::from(count)) as u64;
+    (0..count).map(|shard| start(shard)..start(shard + 1)).collect()
 }
 
 /// Where finished pieces lie: in the checkpoint folder of this run, or in parts that shards have made.
@@ -46,10 +35,6 @@ enum Place {
 }
 
 impl Pieces {
-    fn in_folder(units: u64, folder: &Path) -> Self {
-        Self(vec![(0..units, Place::Folder(folder.to_owned()))])
-    }
-
     /// The file `name` of the piece `unit`; one of a part after every byte of it was checked.
     ///
     /// # Errors
@@ -103,7 +88,7 @@ pub(crate) fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {
 impl Session {
     /// Whether this run makes nothing but one part.
     pub fn makes_one_part(&self) -> bool {
-        self.args.shards().is_some_and(|shards| shards.only.is_some())
+        self.args.shard.is_some()
     }
 
     /// Finds the artifact of `plan`, or makes its pieces, in parts where shards were asked for, and joins them.
@@ -118,38 +103,33 @@ impl Session {
     ) -> Result<()> {
         let is_there = !self.args.force && self.dag().found(plan.kind, &plan.key())?.is_some();
         if is_there && self.makes_one_part() {
-            self.say_once(format!("{}: {} is there, so no part of it is made", self.stage().name, plan.run));
+            self.say_once(format!("{}: {} is there, so no part of it is made", self.stage.name, plan.run));
             return Ok(());
         }
-        let Some(shards) = self.args.shards().filter(|_| !is_there) else {
+        let Some(shards) = self.args.shards.filter(|_| !is_there) else {
             self.produce(plan, |work| {
                 let units = (pieces.units)()?;
                 (pieces.make)(0..units, work)?;
-                join(&Pieces::in_folder(units, work.checkpoint_dir()), work)
+                let folder = Place::Folder(work.checkpoint_dir().to_owned());
+                join(&Pieces(vec![(0..units, folder)]), work)
             })?;
             return self.forget_parts(plan);
         };
-        let ranges = shards.ranges((pieces.units)()?);
         let mut parts = Vec::new();
-        for (shard, range) in (0..).zip(ranges) {
-            if range.is_empty() || shards.only.is_some_and(|only| only != shard) {
+        for (shard, range) in (0..).zip(ranges(shards, (pieces.units)()?)) {
+            if range.is_empty() || self.args.shard.is_some_and(|only| only != shard) {
                 continue;
             }
             let part = part_of(plan, &range);
             // whoever forces the whole joins again the parts that are there
-            let is_forced = self.args.force && shards.only.is_some();
+            let is_forced = self.args.force && self.makes_one_part();
             let made = self.produce_as(is_forced, &part, |work| make_part(pieces, &range, work))?;
-            parts.push((part, range, made));
+            parts.extend(made.map(|entry| (range, Place::Part(entry))));
         }
-        if shards.only.is_some() {
+        if self.makes_one_part() {
             return Ok(());
         }
-        self.produce(plan, |work| {
-            let place = |(_, range, entry): &(Plan, Range<u64>, Option<Entry>)| {
-                Some((range.clone(), Place::Part(entry.clone()?)))
-            };
-            join(&Pieces(parts.iter().filter_map(place).collect()), work)
-        })?;
+        self.produce(plan, |work| join(&Pieces(parts), work))?;
         self.forget_parts(plan)
     }
 
@@ -211,7 +191,7 @@ mod tests {
     #[test]
     fn parts_are_equal_and_leave_nothing_out() {
         let lengths = |count, units| -> Vec<u64> {
-            let ranges = Shards { count, only: None }.ranges(units);
+            let ranges = ranges(count, units);
             assert_eq!(ranges.first().map(|range| range.start), Some(0));
             assert_eq!(ranges.last().map(|range| range.end), Some(units));
             assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));

@@ -1,18 +1,17 @@
 //! Progress of long work: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use delt_pipeline::amounts::human_seconds;
 use delt_pipeline::config::Branch;
 use delt_pipeline::watch::{Interrupted, Watch};
 
-/// Seconds between two plain lines when stderr is not a terminal.
-const PLAIN_LINE_SECONDS: u64 = 15;
+/// Time between two plain lines when stderr is not a terminal.
+const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Seconds after which the first forecast is made.
 const FORECAST_AFTER_SECONDS: f64 = 10.0;
@@ -23,16 +22,12 @@ const LONG_SECONDS: f64 = 1800.0;
 /// One unit of long work, counted from zero to a known total.
 #[derive(Debug)]
 pub struct Progress {
+    /// Counts on a terminal and, hidden, without one.
     bar: ProgressBar,
-    label: String,
     unit: String,
-    total: u64,
-    done: Cell<u64>,
     skipped: Cell<u64>,
-    message: RefCell<String>,
     started: Cell<Instant>,
     last_line: Cell<Instant>,
-    is_plain: bool,
     smaller_pipeline: Option<String>,
     forecast_made: Cell<bool>,
 }
@@ -40,13 +35,7 @@ pub struct Progress {
 impl Progress {
     /// Starts at zero; `unit` is what is counted ("images", "iterations").
     pub fn new(label: &str, total: u64, unit: &str) -> Self {
-        let is_plain = !std::io::stderr().is_terminal();
-        let bar = ProgressBar::new(total);
-        bar.set_draw_target(if is_plain {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        });
+        let bar = ProgressBar::new(total).with_prefix(label.to_owned());
         let template = format!("{{prefix}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} {{eta}} left {{msg}}");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             let rate = |state: &ProgressState, out: &mut dyn Write| {
@@ -54,19 +43,13 @@ impl Progress {
             };
             bar.set_style(style.with_key("rate", rate));
         }
-        bar.set_prefix(label.to_owned());
         let now = Instant::now();
         Self {
             bar,
-            label: label.to_owned(),
             unit: unit.to_owned(),
-            total,
-            done: Cell::new(0),
             skipped: Cell::new(0),
-            message: RefCell::new(String::new()),
             started: Cell::new(now),
             last_line: Cell::new(now),
-            is_plain,
             smaller_pipeline: None,
             forecast_made: Cell::new(false),
         }
@@ -83,7 +66,6 @@ impl Progress {
     /// Begins the work; what an earlier run finished is counted as done, not in the rate.
     pub fn resume_at(&self, done: u64) {
         self.started.set(Instant::now());
-        self.done.set(done);
         self.skipped.set(done);
         self.bar.set_position(done);
         self.bar.reset_eta();
@@ -91,9 +73,7 @@ impl Progress {
 
     /// A short text shown beside the count, e.g. the current loss.
     pub fn message(&self, text: impl Into<String>) {
-        let text = text.into();
-        self.bar.set_message(text.clone());
-        self.message.replace(text);
+        self.bar.set_message(text.into());
     }
 
     /// Counts `n` finished units.
@@ -101,10 +81,9 @@ impl Progress {
     /// # Errors
     /// [`Interrupted`] once the user asked to stop; the caller saves its state before it passes this on.
     pub fn advance(&self, n: u64) -> Result<(), Interrupted> {
-        self.done.set(self.done.get() + n);
-        self.bar.set_position(self.done.get());
+        self.bar.inc(n);
         self.forecast();
-        if self.is_plain && self.last_line.get().elapsed() >= Duration::from_secs(PLAIN_LINE_SECONDS) {
+        if self.last_line.get().elapsed() >= PLAIN_LINE_INTERVAL && self.bar.is_hidden() {
             self.last_line.set(Instant::now());
             eprintln!("{}", self.plain_line());
         }
@@ -119,39 +98,40 @@ impl Progress {
     /// Once, after the first seconds: how long all of it takes on this device, if that is long.
     fn forecast(&self) {
         let seconds = self.started.get().elapsed().as_secs_f64();
-        if self.forecast_made.get() || seconds < FORECAST_AFTER_SECONDS {
+        if seconds < FORECAST_AFTER_SECONDS || self.forecast_made.replace(true) {
             return;
         }
-        self.forecast_made.set(true);
         let left = self.seconds_left();
         if left < LONG_SECONDS {
             return;
         }
         let advice = self.smaller_pipeline.as_ref();
         let advice = advice.map_or(String::new(), |name| format!("; for a desktop there is `make {name}`"));
-        self.bar
-            .suspend(|| eprintln!("{}: about {} on this device{advice}", self.label, human_seconds(left)));
+        let (label, left) = (self.bar.prefix(), human_seconds(left));
+        self.bar.suspend(|| eprintln!("{label}: about {left} on this device{advice}"));
+    }
+
+    /// Units a second, without those that an earlier run finished.
+    fn rate(&self) -> f64 {
+        let fresh = (self.bar.position() - self.skipped.get()) as f64;
+        fresh / self.started.get().elapsed().as_secs_f64().max(1e-9)
     }
 
     fn seconds_left(&self) -> f64 {
-        let fresh = (self.done.get() - self.skipped.get()) as f64;
-        let rate = fresh / self.started.get().elapsed().as_secs_f64().max(1e-9);
-        if rate > 0.0 { self.total.saturating_sub(self.done.get()) as f64 / rate } else { 0.0 }
+        let (rate, total) = (self.rate(), self.bar.length().unwrap_or(0));
+        if rate > 0.0 { total.saturating_sub(self.bar.position()) as f64 / rate } else { 0.0 }
     }
 
     fn plain_line(&self) -> String {
-        let seconds = self.started.get().elapsed().as_secs_f64();
-        let fresh = (self.done.get() - self.skipped.get()) as f64;
-        let rate = fresh / seconds.max(1e-9);
+        let Self { bar, unit, .. } = self;
         format!(
-            "{} {}/{} {} {:.1}/s {} left {}",
-            self.label,
-            self.done.get(),
-            self.total,
-            self.unit,
-            rate,
+            "{} {}/{} {unit} {:.1}/s {} left {}",
+            bar.prefix(),
+            bar.position(),
+            bar.length().unwrap_or(0),
+            self.rate(),
             human_seconds(self.seconds_left()),
-            self.message.borrow()
+            bar.message()
         )
     }
 }

@@ -12,7 +12,7 @@ use crate::session::Session;
 /// [`delt_pipeline::dag::Missing`] before ingest.
 pub fn lines(session: &Session) -> Result<String> {
     let mut text = String::new();
-    for group in session.branches().chunk_by(|a, b| a.group == b.group) {
+    for group in session.groups() {
         let branch = &group[0];
         let classes = session.dag().entry(branch, Node::Dataset)?.manifest.provenance.classes.len();
         text.push_str(&format!("{}: {}\n", branch.group, line(&branch.pipeline, classes)?));

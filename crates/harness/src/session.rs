@@ -38,7 +38,7 @@ const CPU: &str = "(CPU)";
 pub struct Session {
     /// The command line.
     pub args: Args,
-    stage: Stage,
+    pub(crate) stage: Stage,
     dag: Dag<Lookups>,
     device: RefCell<Option<String>>,
     /// Keys made by this run: several branches and roles may share one, and `--force` makes it once.
@@ -130,14 +130,14 @@ impl Session {
         })
     }
 
-    /// The stage that runs.
-    pub(crate) fn stage(&self) -> Stage {
-        self.stage
-    }
-
     /// The branches to work on, in the order of the pipeline file.
     pub fn branches(&self) -> &[Branch] {
         &self.dag.branches
+    }
+
+    /// The branches, those that repeat one another under other seeds together.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[Branch]> {
+        self.branches().chunk_by(|a, b| a.group == b.group)
     }
 
     /// File name of the pipeline without `.yaml`.
@@ -228,9 +228,8 @@ impl Session {
 
     /// A line on stderr, unless it was said before.
     pub fn say_once(&self, line: String) {
-        if !self.said.borrow().contains(&line) {
+        if self.said.borrow_mut().insert(line.clone()) {
             eprintln!("{line}");
-            self.said.borrow_mut().insert(line);
         }
     }
 

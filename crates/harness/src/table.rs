@@ -7,7 +7,6 @@ use delt_formats::canonical::Digest;
 use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::evaluation::{SUMMARY_FILE, StudentResult, Summary};
 use delt_formats::synthetic::SyntheticFacts;
-use delt_formats::teacher::TeacherFacts;
 
 use crate::session::Session;
 use delt_pipeline::amounts::human_bytes;
@@ -20,19 +19,25 @@ pub const FULL_DATA: &str = "full data";
 /// Its name where the network is imported, and with it the images that it was trained on.
 pub const FULL_DATA_IMPORTED: &str = "full data (imported)";
 
-/// Heads of the columns.
-const COLUMNS: [&str; 10] = [
-    "",
-    "student",
-    "last",
-    "best",
-    "n",
-    "images",
-    "image-iterations",
-    "image bytes",
-    "label bytes",
-    "cosine to centroid",
+/// How counts are written.
+type Count = fn(u64) -> String;
+
+/// Head and cell of each column; a cell is none where nothing was measured.
+const COLUMNS: [(&str, fn(&Row, Count) -> Option<String>); 10] = [
+    ("", |row, _| Some(row.name.clone())),
+    ("student", |row, _| Some(row.student.clone())),
+    ("last", |row, _| Some(row.last?.to_string())),
+    ("best", |row, _| Some(row.best?.to_string())),
+    ("n", |row, _| Some(row.n()?.to_string())),
+    ("images", |row, count| row.images.map(count)),
+    ("image-iterations", |row, count| row.image_iterations.map(count)),
+    ("image bytes", |row, _| row.image_bytes.map(human_bytes)),
+    ("label bytes", |row, _| row.label_bytes.map(human_bytes)),
+    ("cosine to centroid", |row, _| Some(format!("{:.3}", row.cosine_to_centroid?))),
 ];
+
+/// Columns of words, at the left.
+const WORDS: [usize; 2] = [0, 1];
 
 /// Shown where there is no value.
 const NONE: &str = "-";
@@ -58,7 +63,7 @@ pub struct TestSet {
 }
 
 /// One line of the table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Row {
     /// [`FULL_DATA`] or the branch.
     pub name: String,
@@ -78,6 +83,8 @@ pub struct Row {
     pub label_bytes: Option<u64>,
     /// Diversity: mean cosine of the images' teacher features to their class's centroid; lower is more diverse.
     pub cosine_to_centroid: Option<f64>,
+    /// Diversity: mean cosine over pairs of images of a class. The table leaves it out.
+    pub pairwise_cosine: Option<f64>,
 }
 
 /// A mean over students, in percent.
@@ -105,7 +112,7 @@ impl std::fmt::Display for Score {
 /// # Errors
 /// What the store reports, or an artifact that cannot be read.
 pub fn collect(session: &Session) -> Result<Table> {
-    let (mut rows, mut branch_rows) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     let mut test_sets: BTreeMap<Digest, TestSet> = BTreeMap::new();
     for branch in session.branches() {
         if let Some(row) = full_data_row(session, branch)?
@@ -122,10 +129,9 @@ pub fn collect(session: &Session) -> Result<Table> {
             }
         }
     }
-    for group in session.branches().chunk_by(|a, b| a.group == b.group) {
-        branch_rows.push(branch_row(session, group)?);
+    for group in session.groups() {
+        rows.push(branch_row(session, group)?);
     }
-    rows.extend(branch_rows);
     let test_sets = test_sets.into_values().collect();
     Ok(Table { pipeline: session.pipeline_name().to_owned(), test_sets, rows })
 }
@@ -133,10 +139,10 @@ pub fn collect(session: &Session) -> Result<Table> {
 fn full_data_row(session: &Session, branch: &Branch) -> Result<Option<Row>> {
     let Some(teacher) = branch.pipeline.network_of(Role::FullData) else { return Ok(None) };
     let dataset = session.dag().if_made(branch, Node::Dataset)?;
-    let network = session.dag().if_made(branch, Node::Network(Role::FullData))?;
-    let facts = network.map(|entry| entry.manifest.facts_as::<TeacherFacts>()).transpose()?;
-    let mut row = Row::unmeasured(FULL_DATA.to_owned(), teacher.network.to_string());
-    row.last = facts.map(|facts| Score { mean: facts.test_top1, std: 0.0, n: 1 });
+    let network = session.network_if_made(branch, Role::FullData)?;
+    let last = network.map(|network| Score { mean: network.facts.test_top1, std: 0.0, n: 1 });
+    let mut row =
+        Row { name: FULL_DATA.to_owned(), student: teacher.network.to_string(), last, ..Row::default() };
     if teacher.import.is_some() {
         FULL_DATA_IMPORTED.clone_into(&mut row.name);
     } else if let Some(entry) = dataset {
@@ -147,16 +153,14 @@ fn full_data_row(session: &Session, branch: &Branch) -> Result<Option<Row>> {
 }
 
 /// The row of a branch, over its repetitions: what is no score is that of the first.
-fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
+///
+/// # Errors
+/// What the store reports, or an artifact that cannot be read.
+pub fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
     let branch = &group[0];
-    let unmeasured = Row::unmeasured(branch.group.clone(), branch.pipeline.evaluate.student.to_string());
-    let mut summaries = Vec::new();
-    for branch in group {
-        if let Some(entry) = session.dag().if_made(branch, Node::Evaluation)? {
-            summaries.push(Summary::read(entry.verified_file(SUMMARY_FILE)?)?);
-        }
-    }
-    let Some(first) = summaries.first() else { return Ok(unmeasured) };
+    let (name, student) = (branch.group.clone(), branch.pipeline.evaluate.student.to_string());
+    let summaries = session.summaries(group)?;
+    let Some(first) = summaries.first() else { return Ok(Row { name, student, ..Row::default() }) };
     let score = |stored: (f64, f64), top1: fn(&StudentResult) -> f64| {
         if let [only] = summaries.as_slice() {
             return Some(Score { mean: stored.0, std: stored.1, n: only.students.len() });
@@ -169,6 +173,8 @@ fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
     let facts: SyntheticFacts = session.dag().entry(branch, Node::Synthetic)?.manifest.facts_as()?;
     let labels = branch.pipeline.relabel.label_seeds().len().max(1) as u64;
     Ok(Row {
+        name,
+        student,
         last: score((first.last_mean, first.last_std), |student| student.last_top1),
         best: score((first.best_mean, first.best_std), |student| student.best_top1),
         images: Some(first.images),
@@ -176,8 +182,21 @@ fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
         image_bytes: Some(first.image_bytes),
         label_bytes: Some(first.label_bytes / labels),
         cosine_to_centroid: Some(first.cosine_to_centroid),
-        ..unmeasured
+        pairwise_cosine: Some(first.pairwise_cosine),
     })
+}
+
+impl Session {
+    /// The summaries of those branches that have been evaluated.
+    pub(crate) fn summaries(&self, branches: &[Branch]) -> Result<Vec<Summary>> {
+        let mut summaries = Vec::new();
+        for branch in branches {
+            if let Some(entry) = self.dag().if_made(branch, Node::Evaluation)? {
+                summaries.push(Summary::read(entry.verified_file(SUMMARY_FILE)?)?);
+            }
+        }
+        Ok(summaries)
+    }
 }
 
 /// Mean and sample standard deviation (n − 1 in the denominator; 0 for one value).
@@ -192,20 +211,6 @@ pub fn mean_and_std(values: &[f64]) -> (f64, f64) {
 }
 
 impl Row {
-    fn unmeasured(name: String, student: String) -> Self {
-        Self {
-            name,
-            student,
-            last: None,
-            best: None,
-            images: None,
-            image_iterations: None,
-            image_bytes: None,
-            label_bytes: None,
-            cosine_to_centroid: None,
-        }
-    }
-
     /// Whether this is the network trained on all real images.
     pub fn is_full_data(&self) -> bool {
         [FULL_DATA, FULL_DATA_IMPORTED].contains(&self.name.as_str())
@@ -216,21 +221,25 @@ impl Row {
         self.last.map(|score| score.n)
     }
 
-    fn cells(&self) -> [String; COLUMNS.len()] {
-        let text = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
-        [
-            self.name.clone(),
-            self.student.clone(),
-            text(self.last.map(|score| score.to_string())),
-            text(self.best.map(|score| score.to_string())),
-            text(self.n().map(|n| n.to_string())),
-            text(self.images.map(|images| images.to_string())),
-            text(self.image_iterations.map(|iterations| iterations.to_string())),
-            text(self.image_bytes.map(human_bytes)),
-            text(self.label_bytes.map(human_bytes)),
-            text(self.cosine_to_centroid.map(|cosine| format!("{cosine:.3}"))),
-        ]
+    /// The text of each column, with counts as `count` writes them, and `none` where there is no value.
+    pub fn cells(&self, count: fn(u64) -> String, none: &str) -> [String; COLUMNS.len()] {
+        COLUMNS.map(|(_, cell)| cell(self, count).unwrap_or_else(|| none.to_owned()))
     }
+}
+
+/// A line of text for each of `lines`, aligned in columns: `words` at the left, numbers at the right.
+pub fn aligned<const N: usize>(lines: &[[String; N]], words: &[usize]) -> Vec<String> {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let aligned = |line: &[String; N]| {
+        let cells = line.iter().zip(widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| match words.contains(&column) {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(aligned).collect()
 }
 
 impl Table {
@@ -251,23 +260,11 @@ impl Table {
 
     /// Aligned plain text, one line a row.
     pub fn to_text(&self) -> String {
-        let head = COLUMNS.map(str::to_owned);
-        let lines: Vec<_> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
-        let mut text = format!("{}: top-1 in percent on {}\n", self.pipeline, self.tested_on());
-        for line in &lines {
-            let cells = line.iter().zip(widths).enumerate();
-            let aligned: Vec<String> = cells
-                .map(|(column, (cell, width))| match column {
-                    0 | 1 => format!("{cell:<width$}"),
-                    _ => format!("{cell:>width$}"),
-                })
-                .collect();
-            text.push_str(aligned.join("  ").trim_end());
-            text.push('\n');
-        }
-        text
+        let head = COLUMNS.map(|(head, _)| head.to_owned());
+        let rows = self.rows.iter().map(|row| row.cells(|count| count.to_string(), NONE));
+        let lines: Vec<_> = std::iter::once(head).chain(rows).collect();
+        let title = format!("{}: top-1 in percent on {}\n", self.pipeline, self.tested_on());
+        title + &aligned(&lines, &WORDS).concat()
     }
 }
 
@@ -295,6 +292,7 @@ mod tests {
             image_bytes: Some(358_400),
             label_bytes: None,
             cosine_to_centroid: None,
+            pairwise_cosine: None,
         };
         let delt = Row {
             name: "delt".into(),
@@ -307,7 +305,7 @@ mod tests {
             cosine_to_centroid: Some(0.8125),
             ..full.clone()
         };
-        let later = Row::unmeasured("random".into(), "convnet2-w32".into());
+        let later = Row { name: "random".into(), student: "convnet2-w32".into(), ..Row::default() };
         let test_sets = vec![TestSet { images: 540, branches: vec!["delt".into(), "random".into()] }];
         let mut table = Table { pipeline: "digits".into(), test_sets, rows: vec![full, delt, later] };
         let expected = "\

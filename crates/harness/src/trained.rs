@@ -52,6 +52,17 @@ impl Session {
         Trained::new(self.dag().entry(branch, Node::Network(role))?)
     }
 
+    /// A network of a branch, where the pipeline has one of that role and it has been made.
+    ///
+    /// # Errors
+    /// What the store reports.
+    pub fn network_if_made(&self, branch: &Branch, role: Role) -> Result<Option<Trained>> {
+        if branch.pipeline.network_of(role).is_none() {
+            return Ok(None);
+        }
+        self.dag().if_made(branch, Node::Network(role))?.map(Trained::new).transpose()
+    }
+
     /// The networks of a branch's committee beside the teacher.
     ///
     /// # Errors
