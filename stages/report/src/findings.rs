@@ -1,6 +1,7 @@
 //! What the store holds of a run, read for the page. What has not been made yet is left out.
 
 use anyhow::{Context, Result};
+use delt_formats::Manifest;
 use delt_formats::dataset::DatasetFacts;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
 use delt_formats::labels::LabelsFacts;
@@ -14,7 +15,7 @@ use delt_pipeline::dag::Node;
 use delt_pipeline::roles::Role;
 use delt_store::Entry;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use serde_yaml::Mapping;
 
 use crate::gallery::{self, Gallery};
@@ -59,34 +60,32 @@ pub struct BranchFindings {
     pub labels: Vec<LabelsFacts>,
 }
 
-/// What `run.json` says about the making of an artifact.
+/// How long the making of an artifact took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
     /// Artifact with its branches, e.g. `synthetic (delt)`.
     pub what: String,
-    /// The stage that made it.
+    /// What was written down when it was made.
+    pub record: RunRecord,
+}
+
+/// The part of `run.json` that pages show.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct RunRecord {
+    /// The stage that made the artifact.
     pub stage: String,
     /// Wall-clock time.
     pub seconds: f64,
+    /// Time of all processors.
+    #[serde(default)]
+    pub cpu_seconds: Option<f64>,
     /// Device, where the stage computes on one.
     pub device: Option<String>,
     /// Most memory that the stage's process held, bytes.
     pub peak_memory_bytes: Option<u64>,
     /// Whether a process that was killed had begun, whose time is not counted.
+    #[serde(default)]
     pub resumed: bool,
-}
-
-/// The part of `run.json` that pages show.
-#[derive(Debug, Deserialize)]
-pub(crate) struct RunRecord {
-    stage: String,
-    pub(crate) seconds: f64,
-    #[serde(default)]
-    pub(crate) cpu_seconds: Option<f64>,
-    device: Option<String>,
-    pub(crate) peak_memory_bytes: Option<u64>,
-    #[serde(default)]
-    pub(crate) resumed: bool,
 }
 
 impl RunRecord {
@@ -103,30 +102,33 @@ impl Findings {
     /// An artifact that is there and cannot be read.
     pub fn collect(session: &Session) -> Result<Self> {
         let first = session.branches().first().context("the pipeline has no branch")?;
-        let dataset = session.dag().if_made(first, Node::Dataset)?;
-        let teacher = session.dag().if_made(first, Node::Network(Role::Teacher))?;
-        let mut timings = Timings::default();
-        let mut branches = Vec::new();
-        for branch in session.branches() {
-            timings.add_branch(session, branch)?;
-            branches.push(BranchFindings::collect(session, branch)?);
-        }
+        let made: Vec<Artifacts> =
+            session.branches().iter().map(|branch| Artifacts::of(session, branch)).collect::<Result<_>>()?;
+        let dataset = made[0].get(Node::Dataset).map(|entry| &entry.manifest);
+        let teacher = made[0].get(Node::Network(Role::Teacher)).map(|entry| &entry.manifest);
         Ok(Self {
             pipeline: session.pipeline_name().to_owned(),
             description: first.pipeline.description.clone(),
             table: table::collect(session)?,
-            classes: dataset
-                .as_ref()
-                .map_or_else(Vec::new, |entry| entry.manifest.provenance.classes.clone()),
-            dataset: dataset.map(|entry| entry.manifest.facts_as()).transpose()?,
-            teacher: teacher.map(|entry| entry.manifest.facts_as()).transpose()?,
-            branches,
-            timings: timings.in_order(),
+            classes: dataset.map_or_else(Vec::new, |manifest| manifest.provenance.classes.clone()),
+            dataset: dataset.map(Manifest::facts_as).transpose()?,
+            teacher: teacher.map(Manifest::facts_as).transpose()?,
+            timings: timings(session.branches(), &made),
+            branches: session
+                .branches()
+                .iter()
+                .zip(&made)
+                .map(|(branch, made_of_branch)| {
+                    BranchFindings::collect(
+                        branch,
+                        made_of_branch,
+                        gallery::BYTES_ON_PAGE / made.len() as u64,
+                    )
+                })
+                .collect::<Result<_>>()?,
         })
     }
-}
 
-impl Findings {
     /// Whether any branch has results.
     pub fn is_evaluated(&self) -> bool {
         self.branches.iter().any(|branch| !branch.history.is_empty())
@@ -134,138 +136,114 @@ impl Findings {
 }
 
 impl BranchFindings {
-    fn collect(session: &Session, branch: &Branch) -> Result<Self> {
-        let history = match session.dag().if_made(branch, Node::Evaluation)? {
+    /// Reads what was made; the gallery takes about `bytes` of images.
+    fn collect(branch: &Branch, made: &Artifacts, bytes: u64) -> Result<Self> {
+        let history = match made.get(Node::Evaluation) {
             Some(entry) => {
                 HistoryReader::open(entry.verified_file(HISTORY_FILE)?)?.rows().collect::<Result<_, _>>()?
             }
             None => Vec::new(),
         };
-        let synthetic = session.dag().if_made(branch, Node::Synthetic)?;
-        let trace = match &synthetic {
+        let synthetic = made.get(Node::Synthetic);
+        let trace = match synthetic {
             Some(entry) if entry.manifest.files.contains_key(TRACE_FILE) => {
                 TraceReader::open(entry.verified_file(TRACE_FILE)?)?.rows().collect::<Result<_, _>>()?
             }
             _ => Vec::new(),
         };
-        let stored = synthetic.as_ref().map_or(&Value::Null, |entry| &entry.manifest.provenance.config);
-        let trace_names = trace_names_of(stored);
-        let share = gallery::BYTES_ON_PAGE / session.branches().len().max(1) as u64;
-        let initial = session.dag().if_made(branch, Node::Initial)?;
-        let read = |synthetic: &Entry| Gallery::read(branch, initial.as_ref(), synthetic, share);
-        let gallery = synthetic.as_ref().map(read).transpose()?;
-        let mut labels = Vec::new();
-        for entry in label_entries(session, branch)? {
-            labels.push(entry.manifest.facts_as()?);
-        }
-        let recipe = recipe_as_run(session, branch)?;
-        Ok(Self { name: branch.name.clone(), recipe, history, trace, trace_names, gallery, labels })
+        let stored = synthetic.map_or(&Value::Null, |entry| &entry.manifest.provenance.config);
+        let read = |synthetic| Gallery::read(branch, made.get(Node::Initial), synthetic, bytes);
+        Ok(Self {
+            name: branch.name.clone(),
+            recipe: made.recipe()?,
+            history,
+            trace,
+            trace_names: trace_names_of(stored),
+            gallery: synthetic.map(read).transpose()?,
+            labels: made.labels().map(|entry| Ok(entry.manifest.facts_as()?)).collect::<Result<_>>()?,
+        })
     }
 }
 
-/// What each artifact of a branch says it was made with: the pipeline file may leave values to be derived, and may say things
-/// that this branch does not read.
-fn recipe_as_run(session: &Session, branch: &Branch) -> Result<String> {
-    let mut made = vec![("dataset", session.dag().if_made(branch, Node::Dataset)?)];
-    for (name, role) in [("teacher", Role::Teacher), ("full_data", Role::FullData)] {
-        if branch.pipeline.network_of(role).is_some() {
-            made.push((name, session.dag().if_made(branch, Node::Network(role))?));
+/// What has been made of a branch, in the order of the stages.
+struct Artifacts(Vec<(Node, Entry)>);
+
+impl Artifacts {
+    fn of(session: &Session, branch: &Branch) -> Result<Self> {
+        let mut networks = vec![Role::Teacher, Role::Ranker, Role::FullData];
+        networks.retain(|role| branch.pipeline.network_of(*role).is_some());
+        let labels = branch.pipeline.relabel.label_seeds().iter().map(|seed| Node::Labels(*seed));
+        let nodes = [Node::Dataset]
+            .into_iter()
+            .chain(networks.into_iter().map(Node::Network))
+            .chain([Node::Scores, Node::Initial, Node::Synthetic])
+            .chain(labels)
+            .chain([Node::Evaluation]);
+        let mut made = Vec::new();
+        for node in nodes {
+            made.extend(session.dag().if_made(branch, node)?.map(|entry| (node, entry)));
         }
+        Ok(Self(made))
     }
-    made.push(("scores", session.dag().if_made(branch, Node::Scores)?));
-    made.push(("initial", session.dag().if_made(branch, Node::Initial)?));
-    made.push(("synthetic", session.dag().if_made(branch, Node::Synthetic)?));
-    let labels = label_entries(session, branch)?;
-    let label_seeds: Vec<u64> = labels.iter().map(|entry| entry.manifest.provenance.seed).collect();
-    made.push(("labels", labels.into_iter().next()));
-    made.push(("evaluation", session.dag().if_made(branch, Node::Evaluation)?));
-    let mut recipe = Mapping::new();
-    for (name, entry) in made {
-        let Some(Entry { manifest, .. }) = entry else { continue };
-        let mut config = manifest.provenance.config;
-        // ingest and scoring draw nothing
-        if !matches!(name, "dataset" | "scores") {
-            match (name, label_seeds.as_slice()) {
-                ("labels", [_, _, ..]) => config["seeds"] = serde_json::to_value(&label_seeds)?,
+
+    fn get(&self, node: Node) -> Option<&Entry> {
+        self.0.iter().find(|(other, _)| *other == node).map(|(_, entry)| entry)
+    }
+
+    /// The soft labels, one for each label seed.
+    fn labels(&self) -> impl Iterator<Item = &Entry> {
+        self.0.iter().filter(|(node, _)| matches!(node, Node::Labels(_))).map(|(_, entry)| entry)
+    }
+
+    /// What each artifact says it was made with: the pipeline file may leave values to be derived, and may say things that this
+    /// branch does not read.
+    fn recipe(&self) -> Result<String> {
+        let label_seeds: Vec<u64> = self.labels().map(|entry| entry.manifest.provenance.seed).collect();
+        let mut recipe = Mapping::new();
+        for (node, Entry { manifest, .. }) in &self.0 {
+            let mut config = manifest.provenance.config.clone();
+            match node {
+                Node::Network(Role::Ranker) => continue,
+                // ingest and scoring draw nothing
+                Node::Dataset | Node::Scores => {}
+                Node::Labels(_) if label_seeds.len() > 1 => config["seeds"] = json!(label_seeds),
                 _ => config["seed"] = manifest.provenance.seed.into(),
             }
+            let name = match node {
+                Node::Labels(_) => "labels".to_owned(),
+                node => node.name().replace('-', "_"),
+            };
+            recipe.insert(name.into(), serde_yaml::to_value(config)?);
         }
-        recipe.insert(name.into(), serde_yaml::to_value(config)?);
+        Ok(serde_yaml::to_string(&recipe)?)
     }
-    Ok(serde_yaml::to_string(&recipe)?)
 }
 
-fn label_entries(session: &Session, branch: &Branch) -> Result<Vec<Entry>> {
-    let seeds = branch.pipeline.relabel.label_seeds();
-    let entries = seeds.iter().map(|seed| session.dag().if_made(branch, Node::Labels(*seed)));
-    Ok(entries.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
-}
-
-/// Timings under construction: artifacts that branches share are listed once, with the names of the branches.
-#[derive(Debug, Default)]
-struct Timings {
-    made: Vec<Made>,
-}
-
-#[derive(Debug)]
-struct Made {
-    /// Place in the order of the stages.
-    order: usize,
-    what: String,
-    branches: Vec<String>,
-    entry: Entry,
-}
-
-impl Timings {
-    fn add_branch(&mut self, session: &Session, branch: &Branch) -> Result<()> {
-        let has = |role| branch.pipeline.network_of(role).is_some();
-        let network =
-            |role| if has(role) { session.dag().if_made(branch, Node::Network(role)) } else { Ok(None) };
-        let labels = |seed: &u64| {
-            Ok((7, format!("labels, seed {seed}"), session.dag().if_made(branch, Node::Labels(*seed))?))
+/// How long each artifact took, in the order of the stages; artifacts that branches share are listed once, with the names of the
+/// branches, and those whose record is lost not at all.
+fn timings(branches: &[Branch], made: &[Artifacts]) -> Vec<Timing> {
+    let mut listed: Vec<(Node, &Entry, Vec<&str>)> = Vec::new();
+    for (branch, Artifacts(made)) in branches.iter().zip(made) {
+        for (node, entry) in made {
+            match listed.iter_mut().find(|(_, other, _)| other.dir == entry.dir) {
+                Some((.., names)) if names.last() == Some(&branch.name.as_str()) => {}
+                Some((.., names)) => names.push(&branch.name),
+                None => listed.push((*node, entry, vec![&branch.name])),
+            }
+        }
+    }
+    // labels stay in the order of the pipeline's seeds
+    listed.sort_by_key(|(node, ..)| match node {
+        Node::Labels(_) => Node::Labels(0),
+        other => *other,
+    });
+    let timing = |(node, entry, names): (Node, &Entry, Vec<&str>)| {
+        let what = match node {
+            Node::Labels(seed) => format!("labels, seed {seed}"),
+            node => node.name().replace('-', " "),
         };
-        let mut found = vec![
-            (0, "dataset".to_owned(), session.dag().if_made(branch, Node::Dataset)?),
-            (1, "teacher".to_owned(), network(Role::Teacher)?),
-            (2, "ranker".to_owned(), network(Role::Ranker)?),
-            (3, "full data".to_owned(), network(Role::FullData)?),
-            (4, "scores".to_owned(), session.dag().if_made(branch, Node::Scores)?),
-            (5, "initial".to_owned(), session.dag().if_made(branch, Node::Initial)?),
-            (6, "synthetic".to_owned(), session.dag().if_made(branch, Node::Synthetic)?),
-            (8, "evaluation".to_owned(), session.dag().if_made(branch, Node::Evaluation)?),
-        ];
-        let seeds = branch.pipeline.relabel.label_seeds().iter();
-        found.extend(seeds.map(labels).collect::<Result<Vec<_>>>()?);
-        for (order, what, entry) in found {
-            if let Some(entry) = entry {
-                self.add(order, what, &branch.name, entry);
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, order: usize, what: String, branch: &str, entry: Entry) {
-        match self.made.iter_mut().find(|made| made.entry.dir == entry.dir) {
-            Some(made) if !made.branches.iter().any(|name| name == branch) => {
-                made.branches.push(branch.to_owned());
-            }
-            Some(_) => {}
-            None => self.made.push(Made { order, what, branches: vec![branch.to_owned()], entry }),
-        }
-    }
-
-    fn in_order(mut self) -> Vec<Timing> {
-        self.made.sort_by_key(|made| made.order);
-        self.made.into_iter().filter_map(Made::timing).collect()
-    }
-}
-
-impl Made {
-    /// None where the record is lost.
-    fn timing(self) -> Option<Timing> {
-        let RunRecord { stage, seconds, device, peak_memory_bytes, resumed, .. } =
-            RunRecord::of(&self.entry)?;
-        let what = format!("{} ({})", self.what, self.branches.join(", "));
-        Some(Timing { what, stage, seconds, device, peak_memory_bytes, resumed })
-    }
+        let what = format!("{what} ({})", names.join(", "));
+        Some(Timing { what, record: RunRecord::of(entry)? })
+    };
+    listed.into_iter().filter_map(timing).collect()
 }

@@ -5,7 +5,7 @@ use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::curves::{self, Epochs};
-use crate::findings::{BranchFindings, Findings};
+use crate::findings::{Findings, Timing};
 use crate::recipe;
 
 const STYLE: &str = include_str!("style.css");
@@ -50,8 +50,11 @@ pub(crate) fn document(title: &str, lead: &Markup, sections: &Markup) -> Markup 
     }
 }
 
+fn fact(name: &str, value: String) -> Markup {
+    html! { div { dt { (name) } dd { (value) } } }
+}
+
 fn facts(findings: &Findings) -> Markup {
-    let fact = |name: &str, value: String| html! { div { dt { (name) } dd { (value) } } };
     html! {
         dl .facts {
             @if let Some(dataset) = &findings.dataset {
@@ -69,10 +72,24 @@ fn facts(findings: &Findings) -> Markup {
 }
 
 fn results(findings: &Findings) -> Markup {
-    let cell = |text: Option<String>| html! { td { (text.unwrap_or_else(|| "–".to_owned())) } };
     let color = |row: &Row| match findings.branches.iter().position(|branch| branch.name == row.name) {
         Some(index) if !row.is_full_data() => curves::color(index),
         _ => "full".to_owned(),
+    };
+    let heads = html! {
+        th { "trained on" } th .text { "student" } th { "last" } th { "best" } th { "n" } th { "images" }
+        th { "image-iterations" } th { "image bytes" } th { "label bytes" } th { "cosine" }
+    };
+    let rows = html! {
+        @for row in &findings.table.rows {
+            @let [name, student, last, others @ ..] = row.cells(grouped, "–");
+            tr {
+                th { span .{ "swatch " (color(row)) } {} (name) }
+                td .text { (student) }
+                td .score { (last) }
+                @for cell in others { td { (cell) } }
+            }
+        }
     };
     html! {
         section {
@@ -83,33 +100,10 @@ fn results(findings: &Findings) -> Markup {
                 "Image-iterations: the work of the synthesis. Label bytes: of one student's soft labels. Cosine: of the "
                 "images' teacher features to the centroid of their class, mean; lower is more diverse."
             }
-            div .scroll {
-                table {
-                    thead { tr {
-                        th { "trained on" } th .text { "student" } th { "last" } th { "best" } th { "n" } th { "images" }
-                        th { "image-iterations" } th { "image bytes" } th { "label bytes" } th { "cosine" }
-                    } }
-                    tbody {
-                        @for row in &findings.table.rows {
-                            tr {
-                                th { span .{ "swatch " (color(row)) } {} (row.name) }
-                                td .text { (row.student) }
-                                td .score { (row.last.map_or_else(|| "–".to_owned(), |score| score.to_string())) }
-                                (cell(row.best.map(|score| score.to_string())))
-                                (cell(row.n().map(|n| n.to_string())))
-                                (cell(row.images.map(grouped)))
-                                (cell(row.image_iterations.map(grouped)))
-                                (cell(row.image_bytes.map(human_bytes)))
-                                (cell(row.label_bytes.map(human_bytes)))
-                                (cell(row.cosine_to_centroid.map(|cosine| format!("{cosine:.3}"))))
-                            }
-                        }
-                    }
-                }
-            }
+            (table(None, &heads, &rows))
             div .charts {
                 div .chart { (curves::accuracy(findings, Epochs::All).markup()) }
-                @if findings.branches.iter().any(|branch| !branch.history.is_empty()) {
+                @if findings.is_evaluated() {
                     div .chart { (curves::accuracy(findings, Epochs::SecondHalf).markup()) }
                 }
             }
@@ -146,24 +140,22 @@ fn losses(findings: &Findings) -> Markup {
 }
 
 fn pictures(findings: &Findings) -> Markup {
+    let galleries = findings.branches.iter().filter_map(|branch| Some((branch, branch.gallery.as_ref()?)));
+    let mut shown: Vec<_> = galleries.collect();
     // the optimized images are what people come for
-    let mut shown: Vec<&BranchFindings> =
-        findings.branches.iter().filter(|branch| branch.gallery.is_some()).collect();
-    shown.sort_by_key(|branch| branch.gallery.as_ref().is_none_or(|gallery| !gallery.is_optimized));
+    shown.sort_by_key(|(_, gallery)| !gallery.is_optimized);
     html! {
         @if !shown.is_empty() {
             section {
                 h2 { "Images" }
-                @for branch in shown {
-                    @if let Some(gallery) = &branch.gallery {
-                        details open[gallery.is_optimized] {
-                            summary {
-                                b { (branch.name) } " "
-                                @if gallery.is_optimized { "initial above synthetic, by slot; an image of round 0 has all iterations" }
-                                @else { "real images, used as they are" }
-                            }
-                            (gallery.markup())
+                @for (branch, gallery) in shown {
+                    details open[gallery.is_optimized] {
+                        summary {
+                            b { (branch.name) } " "
+                            @if gallery.is_optimized { "initial above synthetic, by slot; an image of round 0 has all iterations" }
+                            @else { "real images, used as they are" }
                         }
+                        (gallery.markup())
                     }
                 }
             }
@@ -172,75 +164,82 @@ fn pictures(findings: &Findings) -> Markup {
 }
 
 fn soft_labels(findings: &Findings) -> Markup {
+    let heads = html! {
+        th { "branch" } th { "seed" } th { "epochs" } th { "views" } th { "bytes" } th { "bytes per image" }
+    };
+    let rows = html! {
+        @for (branch, labels) in findings.branches.iter().flat_map(|b| b.labels.iter().map(move |l| (b, l))) {
+            tr {
+                th { (branch.name) }
+                td { (labels.seed) }
+                td { (labels.epochs) }
+                td { (grouped(labels.views)) }
+                td { (human_bytes(labels.bytes)) }
+                td { (human_bytes(labels.bytes_per_image.round() as u64)) }
+            }
+        }
+    };
     html! {
         @if findings.branches.iter().any(|branch| !branch.labels.is_empty()) {
             section {
                 h2 { "Soft labels" }
                 p .note { "The stored views and the teacher's logits of them, one set for each student." }
-                div .scroll {
-                    table {
-                        thead { tr {
-                            th { "branch" } th { "seed" } th { "epochs" } th { "views" } th { "bytes" } th { "bytes per image" }
-                        } }
-                        tbody {
-                            @for (branch, labels) in findings.branches.iter().flat_map(|b| b.labels.iter().map(move |l| (b, l))) {
-                                tr {
-                                    th { (branch.name) }
-                                    td { (labels.seed) }
-                                    td { (labels.epochs) }
-                                    td { (grouped(labels.views)) }
-                                    td { (human_bytes(labels.bytes)) }
-                                    td { (human_bytes(labels.bytes_per_image.round() as u64)) }
-                                }
-                            }
-                        }
-                    }
-                }
+                (table(None, &heads, &rows))
+            }
+        }
+    }
+}
+
+/// A table that scrolls sideways where the page is too narrow for it.
+pub(crate) fn table(class: Option<&str>, heads: &Markup, rows: &Markup) -> Markup {
+    html! {
+        div .scroll {
+            table class=[class] {
+                thead { tr { (heads) } }
+                tbody { (rows) }
             }
         }
     }
 }
 
 fn seconds(findings: &Findings) -> Markup {
-    let longest = findings.timings.iter().fold(f64::MIN_POSITIVE, |most, timing| most.max(timing.seconds));
+    let records = || findings.timings.iter().map(|timing| &timing.record);
+    let longest = records().fold(f64::MIN_POSITIVE, |most, record| most.max(record.seconds));
     let mut stages: Vec<(&str, f64)> = Vec::new();
-    for timing in &findings.timings {
-        match stages.iter_mut().find(|(name, _)| *name == timing.stage) {
-            Some((_, sum)) => *sum += timing.seconds,
-            None => stages.push((&timing.stage, timing.seconds)),
+    for record in records() {
+        match stages.iter_mut().find(|(name, _)| *name == record.stage) {
+            Some((_, sum)) => *sum += record.seconds,
+            None => stages.push((&record.stage, record.seconds)),
         }
     }
     let total: f64 = stages.iter().map(|(_, seconds)| seconds).sum();
+    let heads = html! {
+        th { "artifact" } th .text { "stage" } th .text { "device" } th { "peak memory" } th { "time" } th {}
+    };
+    let rows = html! {
+        @for Timing { what, record } in &findings.timings {
+            tr {
+                th { (what) }
+                td .text { (record.stage) }
+                td .text { (record.device.as_deref().unwrap_or("–")) }
+                td { (record.peak_memory_bytes.map_or_else(|| "–".to_owned(), human_bytes)) }
+                td { (short_seconds(record.seconds)) @if record.resumed { " *" } }
+                td .bar { span style={ "width:" (format!("{:.1}", 100.0 * record.seconds / longest)) "%" } {} }
+            }
+        }
+    };
     html! {
         @if !findings.timings.is_empty() {
             section {
                 h2 { "Time" }
                 p .note {
                     (human_seconds(total)) " in all, when the artifacts were made; a run that finds them in the store takes none."
-                    @if findings.timings.iter().any(|timing| timing.resumed) {
+                    @if records().any(|record| record.resumed) {
                         " *: resumed from the checkpoint of a process that was killed; what that one had spent is not counted."
                     }
                 }
-                dl .facts { @for (stage, seconds) in stages { div { dt { (stage) } dd { (short_seconds(seconds)) } } } }
-                div .scroll {
-                    table .times {
-                        thead { tr {
-                            th { "artifact" } th .text { "stage" } th .text { "device" } th { "peak memory" } th { "time" } th {}
-                        } }
-                        tbody {
-                            @for timing in &findings.timings {
-                                tr {
-                                    th { (timing.what) }
-                                    td .text { (timing.stage) }
-                                    td .text { (timing.device.as_deref().unwrap_or("–")) }
-                                    td { (timing.peak_memory_bytes.map_or_else(|| "–".to_owned(), human_bytes)) }
-                                    td { (short_seconds(timing.seconds)) @if timing.resumed { " *" } }
-                                    td .bar { span style={ "width:" (format!("{:.1}", 100.0 * timing.seconds / longest)) "%" } {} }
-                                }
-                            }
-                        }
-                    }
-                }
+                dl .facts { @for (stage, seconds) in stages { (fact(stage, short_seconds(seconds))) } }
+                (table(Some("times"), &heads, &rows))
             }
         }
     }

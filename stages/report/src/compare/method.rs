@@ -4,12 +4,10 @@ use anyhow::Result;
 use delt_augment::MixSpec;
 use delt_device::Opened;
 use delt_formats::canonical::Digest;
-use delt_formats::evaluation::{SUMMARY_FILE, Summary};
 use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
-use delt_formats::{SyntheticFacts, TeacherFacts};
 use delt_harness::session::Session;
 use delt_harness::synthetic_images::decoded_images;
-use delt_harness::table::Score;
+use delt_harness::table::{Row, Score, branch_row};
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::of_classes;
 use delt_pipeline::config::evaluate::{Evaluate, Loss};
@@ -22,52 +20,28 @@ use delt_store::Entry;
 use crate::findings::RunRecord;
 use crate::robust_score::{augmentation_robust_score, label_robust_score};
 
-/// One row of the comparison. Accuracies are percent.
-#[derive(Debug, Clone, PartialEq)]
+/// One row of the comparison. Accuracies are percent. But for pipeline, networks and images per class, all is none before the
+/// branch was evaluated.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Method {
     /// The pipeline.
     pub pipeline: String,
-    /// The branch.
-    pub name: String,
     /// Images per class.
     pub ipc: u32,
     /// The network that labels.
     pub teacher: String,
-    /// The network that learns.
-    pub student: String,
-    /// What has been measured; none before the branch was evaluated.
-    pub measures: Option<Measures>,
-}
-
-/// What was measured of a method.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Measures {
-    /// Top-1 after the last epoch.
-    pub last: Score,
-    /// Best top-1 of the tested epochs.
-    pub best: Score,
+    /// The branch, the network that learns, and what the table of the run says of them.
+    pub row: Row,
     /// Top-1 after the last epoch of students that learn the images' classes in place of soft labels.
     pub hard: Option<Score>,
     /// Label-robust score (DD-Ranking).
     pub lrs: Option<f64>,
     /// Augmentation-robust score (DD-Ranking).
     pub ars: Option<f64>,
-    /// Mean cosine of an image's teacher features to the centroid of its class.
-    pub cosine_to_centroid: f64,
-    /// Mean cosine over pairs of images of a class.
-    pub pairwise_cosine: f64,
-    /// The first of these by class.
+    /// Mean cosine of an image's teacher features to the centroid of its class, by class.
     pub cosine_by_class: Vec<f64>,
-    /// Images.
-    pub images: u64,
-    /// Sum over the images of their iterations.
-    pub image_iterations: u64,
     /// Making the images, selection and synthesis, on all processes that worked on it; none where the store lost the record.
     pub cost: Option<Cost>,
-    /// Bytes of the images.
-    pub image_bytes: u64,
-    /// Bytes of one student's soft labels.
-    pub label_bytes: u64,
 }
 
 /// What making the images took.
@@ -99,17 +73,13 @@ struct Evaluated<'a> {
     kind: Kind,
     /// Images and teacher: the same for all branches that measure the same.
     subject: (Digest, Digest),
-    summary: Summary,
+    /// Top-1 after the last epoch.
+    last: Score,
 }
 
 impl Evaluated<'_> {
-    fn last(&self) -> Score {
-        let Summary { last_mean: mean, last_std: std, students, .. } = &self.summary;
-        Score { mean: *mean, std: *std, n: students.len() }
-    }
-
     fn share(&self) -> f64 {
-        self.summary.last_mean / 100.0
+        self.last.mean / 100.0
     }
 
     /// Whether both have learned from the same images by the same recipe, but for what makes `measure` another kind of measure.
@@ -146,18 +116,22 @@ fn recipe_as(pipeline: &Pipeline, kind: Kind) -> (Relabel, Evaluate) {
 /// # Errors
 /// An artifact that is there and cannot be read.
 pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
+    let branches = session.branches();
+    let row = |branch: &Branch| -> Result<Row> {
+        Ok(Row { name: branch.name.clone(), ..branch_row(session, std::slice::from_ref(branch))? })
+    };
+    let rows = branches.iter().map(row).collect::<Result<Vec<_>>>()?;
     let mut evaluated = Vec::new();
-    for branch in session.branches() {
-        if let Some(entry) = session.dag().if_made(branch, Node::Evaluation)? {
+    for (branch, row) in branches.iter().zip(&rows) {
+        if let Some(last) = row.last {
             let images = session.dag().entry(branch, Node::Synthetic)?.manifest.digest;
             let teacher = session.network(branch, Role::Teacher)?.entry.manifest.digest;
-            let summary = Summary::read(entry.verified_file(SUMMARY_FILE)?)?;
             let kind = kind_of(&branch.pipeline);
-            evaluated.push(Evaluated { branch, kind, subject: (images, teacher), summary });
+            evaluated.push(Evaluated { branch, kind, subject: (images, teacher), last });
         }
     }
     let mut methods = Vec::new();
-    for branch in session.branches() {
+    for (branch, row) in branches.iter().zip(rows) {
         let own = evaluated.iter().find(|other| other.branch.name == branch.name);
         if let Some(own) = own
             && own.kind != Kind::Method
@@ -165,15 +139,17 @@ pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
         {
             continue;
         }
-        let Pipeline { select, teacher, evaluate, .. } = &branch.pipeline;
-        methods.push(Method {
+        let mut method = Method {
             pipeline: session.pipeline_name().to_owned(),
-            name: branch.name.clone(),
-            ipc: select.ipc,
-            teacher: teacher.network.to_string(),
-            student: evaluate.student.to_string(),
-            measures: own.map(|own| measure(session, own, &evaluated, device)).transpose()?,
-        });
+            ipc: branch.pipeline.select.ipc,
+            teacher: branch.pipeline.teacher.network.to_string(),
+            row,
+            ..Method::default()
+        };
+        if let Some(own) = own {
+            measure(session, own, &evaluated, device, &mut method)?;
+        }
+        methods.push(method);
     }
     Ok(methods)
 }
@@ -190,12 +166,14 @@ fn kind_of(pipeline: &Pipeline) -> Kind {
     }
 }
 
+/// What other branches, the records of the store and the images themselves say of a method.
 fn measure(
     session: &Session,
     own: &Evaluated<'_>,
     evaluated: &[Evaluated<'_>],
     device: &Opened,
-) -> Result<Measures> {
+    method: &mut Method,
+) -> Result<()> {
     let branch = own.branch;
     let of_kind = |kind| {
         evaluated.iter().filter(move |other| other.kind == kind).filter(|other| own.is_recipe_of(other))
@@ -203,35 +181,19 @@ fn measure(
     let of_subject = |kind| of_kind(kind).find(|other| other.subject == own.subject);
     let random = |kind| of_kind(kind).find(|other| other.branch.pipeline.keeps_random_images());
     let (hard, plain) = (of_subject(Kind::Hard), of_subject(Kind::Plain));
-    let real = branch.pipeline.network_of(Role::FullData);
-    let real = real.map(|_| session.dag().if_made(branch, Node::Network(Role::FullData)));
-    let real = real.transpose()?.flatten();
-    let real = real.map(|entry| entry.manifest.facts_as::<TeacherFacts>()).transpose()?;
-    let lrs = real.zip(hard).zip(random(Kind::Method)).map(|((real, hard), random)| {
-        label_robust_score(real.test_top1 / 100.0, hard.share(), own.share(), random.share())
+    let real = session.network_if_made(branch, Role::FullData)?;
+    method.hard = hard.map(|hard| hard.last);
+    method.lrs = real.zip(hard).zip(random(Kind::Method)).map(|((real, hard), random)| {
+        label_robust_score(real.facts.test_top1 / 100.0, hard.share(), own.share(), random.share())
     });
-    let ars = plain.zip(random(Kind::Method)).zip(random(Kind::Plain)).map(|((plain, random), bare)| {
+    method.ars = plain.zip(random(Kind::Method)).zip(random(Kind::Plain)).map(|((plain, random), bare)| {
         augmentation_robust_score(own.share(), random.share(), plain.share(), bare.share())
     });
     let synthetic = session.dag().entry(branch, Node::Synthetic)?;
     let initial = session.dag().if_made(branch, Node::Initial)?;
-    let seeds = branch.pipeline.relabel.label_seeds().len().max(1) as u64;
-    let Summary { best_mean, best_std, .. } = own.summary;
-    Ok(Measures {
-        last: own.last(),
-        best: Score { mean: best_mean, std: best_std, n: own.summary.students.len() },
-        hard: hard.map(Evaluated::last),
-        lrs,
-        ars,
-        cosine_to_centroid: own.summary.cosine_to_centroid,
-        pairwise_cosine: own.summary.pairwise_cosine,
-        cosine_by_class: cosine_by_class(session, branch, &synthetic, device)?,
-        images: own.summary.images,
-        image_iterations: synthetic.manifest.facts_as::<SyntheticFacts>()?.image_iterations,
-        cost: cost_of(&initial.iter().chain([&synthetic]).collect::<Vec<_>>()),
-        image_bytes: own.summary.image_bytes,
-        label_bytes: own.summary.label_bytes / seeds,
-    })
+    method.cosine_by_class = cosine_by_class(session, branch, &synthetic, device)?;
+    method.cost = cost_of(initial.iter().chain([&synthetic]));
+    Ok(())
 }
 
 fn cosine_by_class(
@@ -250,13 +212,14 @@ fn cosine_by_class(
 }
 
 /// None where a record is lost.
-fn cost_of(made: &[&Entry]) -> Option<Cost> {
-    let records = made.iter().map(|entry| RunRecord::of(entry)).collect::<Option<Vec<_>>>()?;
-    let start = Cost { cpu_seconds: Some(0.0), ..Cost::default() };
-    Some(records.iter().fold(start, |cost, record| Cost {
-        seconds: cost.seconds + record.seconds,
-        cpu_seconds: cost.cpu_seconds.zip(record.cpu_seconds).map(|(sum, seconds)| sum + seconds),
-        is_lower_bound: cost.is_lower_bound || record.resumed,
-        peak_memory_bytes: cost.peak_memory_bytes.max(record.peak_memory_bytes),
-    }))
+fn cost_of<'a>(made: impl Iterator<Item = &'a Entry>) -> Option<Cost> {
+    let mut sum = Cost { cpu_seconds: Some(0.0), ..Cost::default() };
+    for entry in made {
+        let record = RunRecord::of(entry)?;
+        sum.seconds += record.seconds;
+        sum.cpu_seconds = sum.cpu_seconds.zip(record.cpu_seconds).map(|(sum, seconds)| sum + seconds);
+        sum.is_lower_bound |= record.resumed;
+        sum.peak_memory_bytes = sum.peak_memory_bytes.max(record.peak_memory_bytes);
+    }
+    Some(sum)
 }

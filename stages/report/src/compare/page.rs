@@ -1,38 +1,47 @@
 //! The comparison for people: a table as text, and a page with the same table, plots and images side by side.
 
-use delt_harness::table::Score;
+use delt_harness::table::aligned;
 use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{Markup, html};
 
 use crate::chart::{Chart, Line, Scale};
-use crate::compare::method::{Cost, Measures, Method};
+use crate::compare::method::{Cost, Method};
 use crate::curves::{self, Epochs};
 use crate::findings::Findings;
 use crate::gallery::{Gallery, picture};
-use crate::page::{document, grouped};
+use crate::page::{document, grouped, table};
 
 /// Classes whose images are shown.
 const CLASSES_SHOWN: usize = 4;
 
-/// Heads of the columns.
-const COLUMNS: [&str; 16] = [
-    "method",
-    "ipc",
-    "student",
-    "n",
-    "last",
-    "best",
-    "hard labels",
-    "LRS",
-    "ARS",
-    "to centroid",
-    "pairwise",
-    "image-iterations",
-    "CPU time",
-    "peak memory",
-    "image bytes",
-    "label bytes",
+/// Head and cell of each column; a cell is none where nothing was measured.
+const COLUMNS: [(&str, fn(&Method) -> Option<String>); 16] = [
+    ("method", |m| Some(m.row.name.clone())),
+    ("ipc", |m| Some(m.ipc.to_string())),
+    ("student", |m| Some(m.row.student.clone())),
+    ("n", |m| Some(m.row.n()?.to_string())),
+    ("last", |m| Some(m.row.last?.to_string())),
+    ("best", |m| Some(m.row.best?.to_string())),
+    ("hard labels", |m| Some(m.hard?.to_string())),
+    ("LRS", |m| m.lrs.map(three_decimals)),
+    ("ARS", |m| m.ars.map(three_decimals)),
+    ("to centroid", |m| m.row.cosine_to_centroid.map(three_decimals)),
+    ("pairwise", |m| m.row.pairwise_cosine.map(three_decimals)),
+    ("image-iterations", |m| m.row.image_iterations.map(grouped)),
+    ("CPU time", |m| cpu_time(m.cost?)),
+    ("peak memory", |m| m.cost?.peak_memory_bytes.map(human_bytes)),
+    ("image bytes", |m| m.row.image_bytes.map(human_bytes)),
+    ("label bytes", |m| m.row.label_bytes.map(human_bytes)),
 ];
+
+fn three_decimals(value: f64) -> String {
+    format!("{value:.3}")
+}
+
+fn cpu_time(cost: Cost) -> Option<String> {
+    let seconds = human_seconds(cost.cpu_seconds?);
+    Some(if cost.is_lower_bound { format!("> {seconds}") } else { seconds })
+}
 
 /// Columns of words, at the left.
 const WORDS: [usize; 2] = [0, 2];
@@ -41,61 +50,23 @@ const NONE: &str = "-";
 
 /// Aligned plain text, one line a method, under the name of its pipeline.
 pub fn text(methods: &[Method]) -> String {
-    let head = COLUMNS.map(str::to_owned);
+    let head = COLUMNS.map(|(head, _)| head.to_owned());
     let lines: Vec<_> = std::iter::once(head).chain(methods.iter().map(cells)).collect();
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
-        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
-    });
-    let aligned = |line: &[String; COLUMNS.len()]| {
-        let cells = line.iter().zip(widths).enumerate();
-        let cells = cells.map(|(column, (cell, width))| match WORDS.contains(&column) {
-            true => format!("{cell:<width$}"),
-            false => format!("{cell:>width$}"),
-        });
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    let mut text = aligned(&lines[0]);
+    let lines = aligned(&lines, &WORDS);
+    let mut text = lines[0].clone();
     let mut pipeline = "";
     for (method, line) in methods.iter().zip(&lines[1..]) {
         if method.pipeline != pipeline {
             pipeline = &method.pipeline;
             text.push_str(&format!("{pipeline}:\n"));
         }
-        text.push_str(&aligned(line));
+        text.push_str(line);
     }
     text
 }
 
 fn cells(method: &Method) -> [String; COLUMNS.len()] {
-    let of = |value: &dyn Fn(&Measures) -> Option<String>| {
-        method.measures.as_ref().and_then(value).unwrap_or_else(|| NONE.to_owned())
-    };
-    let score = |value: &dyn Fn(&Measures) -> Option<Score>| of(&|m| value(m).map(|score| score.to_string()));
-    let short =
-        |value: &dyn Fn(&Measures) -> Option<f64>| of(&|m| value(m).map(|value| format!("{value:.3}")));
-    [
-        method.name.clone(),
-        method.ipc.to_string(),
-        method.student.clone(),
-        of(&|m| Some(m.last.n.to_string())),
-        score(&|m| Some(m.last)),
-        score(&|m| Some(m.best)),
-        score(&|m| m.hard),
-        short(&|m| m.lrs),
-        short(&|m| m.ars),
-        short(&|m| Some(m.cosine_to_centroid)),
-        short(&|m| Some(m.pairwise_cosine)),
-        of(&|m| Some(grouped(m.image_iterations))),
-        of(&|m| m.cost.as_ref().and_then(cpu_time)),
-        of(&|m| m.cost?.peak_memory_bytes.map(human_bytes)),
-        of(&|m| Some(human_bytes(m.image_bytes))),
-        of(&|m| Some(human_bytes(m.label_bytes))),
-    ]
-}
-
-fn cpu_time(cost: &Cost) -> Option<String> {
-    let seconds = human_seconds(cost.cpu_seconds?);
-    Some(if cost.is_lower_bound { format!("> {seconds}") } else { seconds })
+    COLUMNS.map(|(_, cell)| cell(method).unwrap_or_else(|| NONE.to_owned()))
 }
 
 /// The page.
@@ -106,13 +77,27 @@ pub fn render(name: &str, description: &str, methods: &[Method], findings: &[Fin
         p .lead { (description) }
     };
     let sections = html! {
-        (table(methods))
+        (comparison(methods))
         @for findings in findings { (pipeline(findings, methods)) }
     };
     document(name, &lead, &sections)
 }
 
-fn table(methods: &[Method]) -> Markup {
+fn comparison(methods: &[Method]) -> Markup {
+    let heads = html! {
+        th { "pipeline" }
+        @for (column, (head, _)) in COLUMNS.iter().enumerate() { th .text[WORDS.contains(&column)] { (head) } }
+    };
+    let rows = html! {
+        @for method in methods {
+            tr {
+                th { (method.pipeline) }
+                @for (column, cell) in cells(method).iter().enumerate() {
+                    td .text[WORDS.contains(&column)] .score[column == 4] { (cell) }
+                }
+            }
+        }
+    };
     html! {
         section {
             h2 { "Methods" }
@@ -123,24 +108,7 @@ fn table(methods: &[Method]) -> Markup {
                 "diverse. CPU time and peak memory: of selecting and synthesizing the images, all processors together (>: a killed "
                 "process is not counted). Label bytes: of one student."
             }
-            div .scroll {
-                table {
-                    thead { tr {
-                        th { "pipeline" }
-                        @for (column, head) in COLUMNS.iter().enumerate() { th .text[WORDS.contains(&column)] { (head) } }
-                    } }
-                    tbody {
-                        @for method in methods {
-                            tr {
-                                th { (method.pipeline) }
-                                @for (column, cell) in cells(method).iter().enumerate() {
-                                    td .text[WORDS.contains(&column)] .score[column == 4] { (cell) }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+            (table(None, &heads, &rows))
         }
     }
 }
@@ -150,32 +118,34 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
         let index = findings.branches.iter().position(|branch| branch.name == name);
         curves::color(index.unwrap_or(0))
     };
-    let measured: Vec<(&Method, &Measures)> = methods
+    let measured: Vec<&Method> = methods
         .iter()
-        .filter(|method| method.pipeline == findings.pipeline)
-        .filter_map(|method| Some((method, method.measures.as_ref()?)))
+        .filter(|method| method.pipeline == findings.pipeline && method.row.last.is_some())
         .collect();
-    let line = |method: &Method, class: &str, points: Vec<(f64, f64)>| Line {
-        name: method.name.clone(),
-        class: format!("{}{class}", color(&method.name)),
-        points,
+    let lines = |class: &str, points: fn(&Method) -> Vec<(f64, f64)>| -> Vec<Line> {
+        let line = |method: &&Method| Line {
+            name: method.row.name.clone(),
+            class: format!("{}{class}", color(&method.row.name)),
+            points: points(method),
+        };
+        measured.iter().map(line).collect()
     };
     let work = Chart {
         title: "accuracy against image-iterations".to_owned(),
         x_label: "image-iterations",
         y_label: "top-1 after the last epoch, %",
         scale: Scale::Linear,
-        lines: measured
-            .iter()
-            .map(|(method, m)| line(method, " big", vec![(m.image_iterations as f64, m.last.mean)]))
-            .collect(),
+        lines: lines(" big", |m| {
+            let work = m.row.image_iterations.zip(m.row.last);
+            work.map(|(iterations, last)| (iterations as f64, last.mean)).into_iter().collect()
+        }),
     };
     let diversity = Chart {
         title: "diversity by class".to_owned(),
         x_label: "classes, the most diverse first",
         y_label: "cosine to centroid",
         scale: Scale::Linear,
-        lines: measured.iter().map(|(method, m)| line(method, "", by_rank(&m.cosine_by_class))).collect(),
+        lines: lines("", |m| by_rank(&m.cosine_by_class)),
     };
     if !findings.is_evaluated() {
         return html! { section { h2 { (findings.pipeline) } p .note { "Nothing of it has been evaluated yet." } } };
@@ -209,9 +179,9 @@ fn by_rank(values: &[f64]) -> Vec<(f64, f64)> {
 }
 
 /// The first classes, each with the images of all methods below one another; methods of the same images are one row.
-fn pictures(findings: &Findings, measured: &[(&Method, &Measures)]) -> Markup {
+fn pictures(findings: &Findings, measured: &[&Method]) -> Markup {
     let mut galleries: Vec<(Vec<&str>, &Gallery)> = Vec::new();
-    let shown = findings.branches.iter().filter(|branch| measured.iter().any(|(m, _)| m.name == branch.name));
+    let shown = findings.branches.iter().filter(|branch| measured.iter().any(|m| m.row.name == branch.name));
     for (name, gallery) in shown.filter_map(|branch| Some((branch.name.as_str(), branch.gallery.as_ref()?))) {
         match galleries.iter_mut().find(|(_, other)| *other == gallery) {
             Some((names, _)) => names.push(name),
@@ -244,46 +214,49 @@ fn pictures(findings: &Findings, measured: &[(&Method, &Measures)]) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use delt_harness::table::{Row, Score};
+
     use super::*;
 
-    fn score(mean: f64) -> Score {
-        Score { mean, std: 0.5, n: 3 }
+    fn score(mean: f64) -> Option<Score> {
+        Some(Score { mean, std: 0.5, n: 3 })
     }
 
     fn delt() -> Method {
-        let measures = Measures {
+        let row = Row {
+            name: "delt".into(),
+            student: "convnet3-w128".into(),
             last: score(52.75),
             best: score(53.0),
+            images: Some(1000),
+            image_iterations: Some(637_500),
+            image_bytes: Some(2048),
+            label_bytes: Some(4096),
+            cosine_to_centroid: Some(0.8),
+            pairwise_cosine: Some(0.6),
+        };
+        Method {
+            pipeline: "p".into(),
+            ipc: 10,
+            teacher: "convnet3-w128".into(),
+            row,
             hard: Some(Score { mean: 20.0, std: 0.0, n: 1 }),
             lrs: Some(0.25),
             ars: None,
-            cosine_to_centroid: 0.8,
-            pairwise_cosine: 0.6,
             cosine_by_class: vec![0.9, 0.7],
-            images: 1000,
-            image_iterations: 637_500,
             cost: Some(Cost {
                 seconds: 100.0,
                 cpu_seconds: Some(75.0),
                 is_lower_bound: true,
                 peak_memory_bytes: Some(1 << 20),
             }),
-            image_bytes: 2048,
-            label_bytes: 4096,
-        };
-        Method {
-            pipeline: "p".into(),
-            name: "delt".into(),
-            ipc: 10,
-            teacher: "convnet3-w128".into(),
-            student: "convnet3-w128".into(),
-            measures: Some(measures),
         }
     }
 
     #[test]
     fn the_text_has_a_line_for_each_method_and_dashes_for_what_was_not_measured() {
-        let later = Method { name: "cda".into(), measures: None, ..delt() };
+        let row = Row { name: "cda".into(), student: "convnet3-w128".into(), ..Row::default() };
+        let later = Method { pipeline: "p".into(), ipc: 10, row, ..Method::default() };
         let expected = "\
 method  ipc  student        n          last          best  hard labels    LRS  ARS  to centroid  pairwise  image-iterations      CPU time  peak memory  image bytes  label bytes
 p:
