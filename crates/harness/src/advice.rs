@@ -6,22 +6,19 @@ use crate::args::{Args, DEFAULT_STORE};
 
 /// `make TARGET` with the knobs `STORE`, `SET`, `DATA` and `BRANCH` where they were given.
 pub(crate) fn make_target(target: &str, args: &Args) -> String {
-    let mut words = vec![format!("make {target}")];
-    let mut knob =
-        |name: &str, value: String| words.push(format!("{name}={}", quoted(&value.replace('$', "$$"))));
-    if args.store != Location::Folder(DEFAULT_STORE.into()) {
-        knob("STORE", args.store.to_string());
+    let is_default = args.store == Location::Folder(DEFAULT_STORE.into());
+    let set: Vec<String> = args.set.iter().map(|setting| without_spaces(setting)).collect();
+    let knobs = [
+        ("STORE", if is_default { String::new() } else { args.store.to_string() }),
+        ("SET", set.join(" ")),
+        ("DATA", args.data.as_ref().map_or(String::new(), |data| data.display().to_string())),
+        ("BRANCH", args.branches.join(" ")),
+    ];
+    let mut command = format!("make {target}");
+    for (name, value) in knobs.iter().filter(|(_, value)| !value.is_empty()) {
+        command.push_str(&format!(" {name}={}", quoted(&value.replace('$', "$$"))));
     }
-    if !args.set.is_empty() {
-        knob("SET", args.set.iter().map(|setting| without_spaces(setting)).collect::<Vec<_>>().join(" "));
-    }
-    if let Some(data) = &args.data {
-        knob("DATA", data.display().to_string());
-    }
-    if !args.branches.is_empty() {
-        knob("BRANCH", args.branches.join(" "));
-    }
-    words.join(" ")
+    command
 }
 
 /// A `key=value` as make can pass it on: its list `SET` is split at spaces, and each value is put in single quotes. JSON

@@ -72,13 +72,9 @@ fn path() -> impl TypedValueParser<Value = PathBuf> {
 
 /// Takes the form of a device; whether this build has it is known where it is opened.
 fn device(text: &str) -> Result<String, String> {
-    let is_known = |text: &str| {
-        let (name, index) = text.split_once(':').map_or((text, None), |(name, index)| (name, Some(index)));
-        match name {
-            "auto" | "flex" => index.is_none(),
-            "cuda" | "wgpu" | "vulkan" => index.is_none_or(|index| index.parse::<usize>().is_ok()),
-            _ => false,
-        }
+    let is_known = |text: &str| match text.split_once(':') {
+        Some((name, index)) => ["cuda", "wgpu", "vulkan"].contains(&name) && index.parse::<usize>().is_ok(),
+        None => ["auto", "flex", "cuda", "wgpu", "vulkan"].contains(&text),
     };
     if text.split(',').all(is_known) {
         Ok(text.to_owned())

@@ -6,7 +6,7 @@ use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::session::Session;
-use crate::table::{self, mean_and_std};
+use crate::table::{Table, mean_and_std};
 
 /// Share of differences that chance alone keeps inside the interval.
 const CONFIDENCE: f64 = 0.95;
@@ -22,7 +22,7 @@ struct Students<'a> {
 ///
 /// # Errors
 /// What the store reports, or a summary that cannot be read.
-pub fn lines(session: &Session) -> Result<String> {
+pub fn lines(session: &Session, table: &Table) -> Result<String> {
     let mut groups = Vec::new();
     for group in session.groups() {
         let students = session.summaries(group)?.into_iter().flat_map(|summary| summary.students);
@@ -37,7 +37,7 @@ pub fn lines(session: &Session) -> Result<String> {
             }
         }
     }
-    text.push_str(&share_of_full_data(session, &groups)?);
+    text.extend(share_of_full_data(table, &groups));
     Ok(text)
 }
 
@@ -58,17 +58,15 @@ impl Students<'_> {
     }
 }
 
-/// How far the best few images go towards what all of them do.
-fn share_of_full_data(session: &Session, groups: &[Students<'_>]) -> Result<String> {
-    let table = table::collect(session)?;
-    let full =
-        table.rows.iter().find(|row| row.is_full_data()).and_then(|row| Some((row.last?, row.images?)));
+/// How far the best few images go towards what all of them do; none where either was not measured.
+fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> {
+    let row = table.rows.iter().find(|row| row.is_full_data())?;
+    let (full, all) = (row.last?, row.images?);
     let best = groups.iter().filter(|group| !group.last.is_empty());
-    let best = best.max_by(|a, b| mean_and_std(&a.last).0.total_cmp(&mean_and_std(&b.last).0));
-    let (Some((full, all)), Some(best)) = (full, best) else { return Ok(String::new()) };
+    let best = best.max_by(|a, b| mean_and_std(&a.last).0.total_cmp(&mean_and_std(&b.last).0))?;
     let images = table.rows.iter().find(|row| row.name == best.name).and_then(|row| row.images).unwrap_or(0);
     let mean = mean_and_std(&best.last).0;
-    Ok(format!(
+    Some(format!(
         "{images} images ({}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels\n",
         best.name, full.mean
     ))

@@ -53,20 +53,14 @@ fn differences(last: &Provenance, plan: &Plan) -> Vec<String> {
 
 /// Every value of a configuration that is no section, by its path: `views.flip`.
 fn leaves(config: &Value) -> BTreeMap<String, String> {
-    fn collect(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
-        match value {
-            Value::Object(section) if !section.is_empty() => {
-                for (key, value) in section {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    collect(value, &path, found);
-                }
-            }
-            leaf => drop(found.insert(path.to_owned(), leaf.to_string())),
-        }
+    fn below(path: &str, value: &Value) -> BTreeMap<String, String> {
+        let Some(section) = value.as_object().filter(|section| !section.is_empty()) else {
+            return BTreeMap::from([(path.to_owned(), value.to_string())]);
+        };
+        let separator = if path.is_empty() { "" } else { "." };
+        section.iter().flat_map(|(key, value)| below(&format!("{path}{separator}{key}"), value)).collect()
     }
-    let mut found = BTreeMap::new();
-    collect(config, "", &mut found);
-    found
+    below("", config)
 }
 
 #[cfg(test)]

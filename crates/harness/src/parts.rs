@@ -71,18 +71,17 @@ const SHARDED: [&str; 3] = [plan::INIT_SELECT.name, plan::DELT_SYNTHESIZE.name, 
 
 /// Refuses shards where there is nothing to split, and a shard that is none of them.
 pub(crate) fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {
-    let refused =
-        |place, problem: String| Err(YamlError::of_key("command line", &Invalid::new(place, problem)));
-    match (args.shards, args.shard) {
-        (Some(_), _) if !SHARDED.contains(&stage.name) => refused(
-            "--shards",
-            format!("{} has no parts, expected one of {}", stage.name, SHARDED.join(", ")),
-        ),
-        (Some(shards), Some(shard)) if shard >= shards => {
-            refused("--shard", format!("found {shard}, expected a number from 0 to {}", shards - 1))
+    let (place, problem) = match (args.shards, args.shard) {
+        (Some(_), _) if !SHARDED.contains(&stage.name) => {
+            let parts = SHARDED.join(", ");
+            ("--shards", format!("{} has no parts, expected one of {parts}", stage.name))
         }
-        _ => Ok(()),
-    }
+        (Some(shards), Some(shard)) if shard >= shards => {
+            ("--shard", format!("found {shard}, expected a number from 0 to {}", shards - 1))
+        }
+        _ => return Ok(()),
+    };
+    Err(YamlError::of_key("command line", &Invalid::new(place, problem)))
 }
 
 impl Session {
@@ -135,7 +134,8 @@ impl Session {
 
     /// Once the whole is there, its parts may go with the next garbage collection.
     fn forget_parts(&self, plan: &Plan) -> Result<()> {
-        if self.args.dry_run || !(self.args.shards.is_some() || self.has_published(&plan.key())) {
+        if self.args.dry_run || !(self.args.shards.is_some() || self.published.borrow().contains(&plan.key()))
+        {
             return Ok(());
         }
         match self.store().forget(&parts_of(plan)) {

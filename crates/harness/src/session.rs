@@ -44,7 +44,7 @@ pub struct Session {
     /// Keys made by this run: several branches and roles may share one, and `--force` makes it once.
     made: RefCell<BTreeSet<Digest>>,
     /// Keys of what this run has published.
-    published: RefCell<BTreeSet<Digest>>,
+    pub(crate) published: RefCell<BTreeSet<Digest>>,
     /// What was found in the store, for the one line that says so.
     cached: RefCell<Vec<String>>,
     /// What has been said and is not said again.
@@ -54,10 +54,7 @@ pub struct Session {
 /// Runs a stage: reads the arguments and calls `run`; prints the error chain and picks the exit code.
 pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
     let matches = Args::command().name(stage.name).about(stage.about).get_matches();
-    let args = match Args::from_arg_matches(&matches) {
-        Ok(args) => args,
-        Err(error) => error.exit(),
-    };
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     interrupt::listen();
     panic::say_in_one_line(stage.name);
     let run = || Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached()));
@@ -155,11 +152,6 @@ impl Session {
         &self.dag
     }
 
-    /// Whether this run has made the artifact of that key.
-    pub(crate) fn has_published(&self, key: &Digest) -> bool {
-        self.published.borrow().contains(key)
-    }
-
     /// Remembers the device for `run.json`, and prints it once.
     pub fn use_device(&self, name: &str) {
         self.use_devices([name]);
@@ -211,16 +203,12 @@ impl Session {
     #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
     pub fn each_branch(&self, mut work: impl FnMut(&Branch) -> Result<()>) -> Result<()> {
         for branch in self.branches() {
+            let name = format!("{}/{}", self.pipeline_name(), branch.name);
             match work(branch) {
                 Err(error) if self.args.dry_run && error.is::<Missing>() => {
-                    println!(
-                        "{} {}/{}: waits: {error:#}",
-                        self.stage.name,
-                        self.pipeline_name(),
-                        branch.name
-                    );
+                    println!("{} {name}: waits: {error:#}", self.stage.name);
                 }
-                other => other.with_context(|| format!("{}/{}", self.pipeline_name(), branch.name))?,
+                other => other.context(name)?,
             }
         }
         Ok(())

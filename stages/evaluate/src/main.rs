@@ -11,8 +11,8 @@ fn main() -> ExitCode {
     session::main(plan::EVALUATE, |session| {
         session.each_branch(|branch| evaluate::stage::run(session, branch))?;
         if !session.args.dry_run {
-            let (table, recipes) = (table::collect(session)?.to_text(), recipes::lines(session)?);
-            print!("{table}\n{recipes}\n{}", differences::lines(session)?);
+            let (table, recipes) = (table::collect(session)?, recipes::lines(session)?);
+            print!("{}\n{recipes}\n{}", table.to_text(), differences::lines(session, &table)?);
         }
         Ok(())
     })

@@ -93,8 +93,8 @@ impl Chart {
 
     /// Axes and lines; none where there is nothing to draw.
     fn drawing(&self) -> Option<Markup> {
-        let lines: Vec<(&Line, Vec<(f64, f64)>)> =
-            self.lines.iter().map(|line| (line, self.drawable(line))).collect();
+        let drawable = self.lines.iter().map(|line| (line, self.drawable(line)));
+        let lines: Vec<_> = drawable.filter(|(_, points)| !points.is_empty()).collect();
         let points = || lines.iter().flat_map(|(_, points)| points);
         points().next()?;
         let xs = Axis::linear(points().map(|(x, _)| *x), 5);
@@ -119,18 +119,12 @@ impl Chart {
                 text .axis transform=(format!("translate(11 {}) rotate(-90)", TOP + (HEIGHT - TOP - BOTTOM) / 2.0))
                     text-anchor="middle" { (self.y_label) }
                 @for (line, points) in &lines {
-                    @if let Some(((x, y), rest)) = points.split_first() {
-                        @let path = rest.iter().fold(
-                            format!("M{} {}", number(right(*x)), number(down(*y))),
-                            |path, (x, y)| format!("{path}L{} {}", number(right(*x)), number(down(*y))),
-                        );
-                        g .{ "line " (line.class) } {
-                            title { (line.name) }
-                            path d=(path) {}
-                            @if points.len() <= DOTTED_POINTS {
-                                @for (x, y) in points { circle cx=(number(right(*x))) cy=(number(down(*y))) r="2" {} }
-                            }
-                        }
+                    @let points: Vec<_> = points.iter().map(|(x, y)| (number(right(*x)), number(down(*y)))).collect();
+                    @let path: Vec<_> = points.iter().map(|(x, y)| format!("{x} {y}")).collect();
+                    g .{ "line " (line.class) } {
+                        title { (line.name) }
+                        path d={ "M" (path.join("L")) } {}
+                        @if points.len() <= DOTTED_POINTS { @for (x, y) in &points { circle cx=(x) cy=(y) r="2" {} } }
                     }
                 }
         })

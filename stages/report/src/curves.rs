@@ -1,8 +1,8 @@
 //! The lines of the charts: accuracies of students over epochs, losses of the synthesis over iterations.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use delt_formats::history::HistoryRow;
 use delt_formats::trace::TraceRow;
 
 use crate::chart::{Chart, Line, Scale};
@@ -50,28 +50,13 @@ pub fn accuracy(findings: &Findings, epochs: Epochs) -> Chart {
         }
     }
     for (index, branch) in findings.branches.iter().enumerate() {
-        let students = tests_by_seed(&branch.history, first);
-        if students.len() > 1 {
-            for (seed, points) in &students {
-                let (name, class) =
-                    (format!("{}, seed {seed}", branch.name), format!("{} thin", color(index)));
-                lines.push(Line { name, class, points: points.clone() });
-            }
-        }
-        let name = format!("{}, mean of {}", branch.name, students.len());
-        lines.push(Line { name, class: color(index), points: mean_line(students.values()) });
+        let tested = branch.history.iter().filter(|row| row.epoch >= first);
+        let students = by_group(tested.filter_map(|row| Some((row.seed, row.epoch, row.top1?))));
+        let each = |seed: &u64| format!("{}, seed {seed}", branch.name);
+        let mean = format!("{}, mean of {}", branch.name, students.len());
+        lines.extend(with_mean(students, 2..=usize::MAX, &color(index), each, mean));
     }
     Chart { title: title.to_owned(), x_label: "epoch", y_label: "top-1, %", scale: Scale::Linear, lines }
-}
-
-fn tests_by_seed(history: &[HistoryRow], first_epoch: u32) -> BTreeMap<u64, Vec<(f64, f64)>> {
-    let mut students: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in history.iter().filter(|row| row.epoch >= first_epoch) {
-        if let Some(top1) = row.top1 {
-            students.entry(row.seed).or_default().push((f64::from(row.epoch), top1));
-        }
-    }
-    students
 }
 
 /// One of the two losses of a branch's synthesis by iteration: each batch thin, their mean bold. What it is stands in the
@@ -79,21 +64,38 @@ fn tests_by_seed(history: &[HistoryRow], first_epoch: u32) -> BTreeMap<u64, Vec<
 pub fn loss(branch: &BranchFindings, index: usize, column: usize) -> Chart {
     let value = |row: &TraceRow| f64::from([row.ce, row.bn][column]);
     let what = branch.trace_names[column].long;
-    let mut batches: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in &branch.trace {
-        batches.entry(row.batch).or_default().push((f64::from(row.iteration), value(row)));
-    }
-    let mut lines = Vec::new();
-    if (2..=BATCH_LINES).contains(&batches.len()) {
-        for (batch, points) in &batches {
-            let class = format!("{} thin", color(index));
-            lines.push(Line { name: format!("batch {batch}"), class, points: points.clone() });
-        }
-    }
-    let name = format!("mean of {} batches", batches.len());
-    lines.push(Line { name, class: color(index), points: mean_line(batches.values()) });
+    let batches = by_group(branch.trace.iter().map(|row| (row.batch, row.iteration, value(row))));
+    let mean = format!("mean of {} batches", batches.len());
+    let each = |batch: &u32| format!("batch {batch}");
+    let lines = with_mean(batches, 2..=BATCH_LINES, &color(index), each, mean);
     let title = format!("{}: {what}", branch.name);
     Chart { title, x_label: "iteration", y_label: what, scale: Scale::Log, lines }
+}
+
+/// Lines by what they are of, each in the order of its points.
+type Groups<K> = BTreeMap<K, Vec<(f64, f64)>>;
+
+fn by_group<K: Ord>(points: impl Iterator<Item = (K, u32, f64)>) -> Groups<K> {
+    let mut groups = Groups::new();
+    for (of, x, y) in points {
+        groups.entry(of).or_default().push((f64::from(x), y));
+    }
+    groups
+}
+
+/// Each line thin, where there are as many as `shown`, and their mean bold.
+fn with_mean<K>(
+    groups: Groups<K>,
+    shown: RangeInclusive<usize>,
+    color: &str,
+    name: impl Fn(&K) -> String,
+    name_of_mean: String,
+) -> Vec<Line> {
+    let mean = Line { name: name_of_mean, class: color.to_owned(), points: mean_line(groups.values()) };
+    let is_each_shown = shown.contains(&groups.len());
+    let each = groups.into_iter().filter(|_| is_each_shown);
+    let each = each.map(|(of, points)| Line { name: name(&of), class: format!("{color} thin"), points });
+    each.chain([mean]).collect()
 }
 
 /// The mean of all lines that have a point at x.

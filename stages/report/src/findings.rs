@@ -23,11 +23,9 @@ use crate::gallery::{self, Gallery};
 /// Everything the page shows.
 #[derive(Debug)]
 pub struct Findings {
-    /// The pipeline's name.
-    pub pipeline: String,
     /// Its one sentence.
     pub description: String,
-    /// Results of all branches.
+    /// The pipeline's name, and the results of all branches.
     pub table: Table,
     /// Class names, in the order of the labels.
     pub classes: Vec<String>,
@@ -77,7 +75,6 @@ pub struct RunRecord {
     /// Wall-clock time.
     pub seconds: f64,
     /// Time of all processors.
-    #[serde(default)]
     pub cpu_seconds: Option<f64>,
     /// Device, where the stage computes on one.
     pub device: Option<String>,
@@ -104,28 +101,19 @@ impl Findings {
         let first = session.branches().first().context("the pipeline has no branch")?;
         let made: Vec<Artifacts> =
             session.branches().iter().map(|branch| Artifacts::of(session, branch)).collect::<Result<_>>()?;
+        let share = gallery::BYTES_ON_PAGE / made.len() as u64;
+        let branches = session.branches().iter().zip(&made);
+        let branches = branches.map(|(branch, made)| BranchFindings::collect(branch, made, share));
         let dataset = made[0].get(Node::Dataset).map(|entry| &entry.manifest);
         let teacher = made[0].get(Node::Network(Role::Teacher)).map(|entry| &entry.manifest);
         Ok(Self {
-            pipeline: session.pipeline_name().to_owned(),
             description: first.pipeline.description.clone(),
             table: table::collect(session)?,
             classes: dataset.map_or_else(Vec::new, |manifest| manifest.provenance.classes.clone()),
             dataset: dataset.map(Manifest::facts_as).transpose()?,
             teacher: teacher.map(Manifest::facts_as).transpose()?,
+            branches: branches.collect::<Result<_>>()?,
             timings: timings(session.branches(), &made),
-            branches: session
-                .branches()
-                .iter()
-                .zip(&made)
-                .map(|(branch, made_of_branch)| {
-                    BranchFindings::collect(
-                        branch,
-                        made_of_branch,
-                        gallery::BYTES_ON_PAGE / made.len() as u64,
-                    )
-                })
-                .collect::<Result<_>>()?,
         })
     }
 

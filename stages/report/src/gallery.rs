@@ -65,30 +65,29 @@ impl Gallery {
         let shown = bytes.saturating_mul(names.len() as u64) / all_bytes.max(1);
         let shown = u32::try_from(shown.max(1)).unwrap_or(u32::MAX);
 
-        let mut slots: BTreeMap<(u32, u32), Slot> = BTreeMap::new();
+        let mut classes: BTreeMap<u32, BTreeMap<u32, Slot>> = BTreeMap::new();
         for row in SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?.rows() {
             let row = row?;
             if row.label < shown {
-                let slot = slots.entry((row.label, row.slot)).or_default();
+                let slot = classes.entry(row.label).or_default().entry(row.slot).or_default();
                 (slot.synthetic_png, slot.round, slot.iterations) = (row.png, row.round, row.iterations);
             }
         }
         if let Some(initial) = initial {
             for row in InitialReader::open(initial.verified_file(INITIAL_FILE)?)?.rows() {
                 let row = row?;
-                if let Some(slot) = slots.get_mut(&(row.label, row.slot)) {
+                if let Some(slot) = classes.get_mut(&row.label).and_then(|slots| slots.get_mut(&row.slot)) {
                     slot.probability = Some(row.probability);
                     slot.initial_png = (is_optimized && recipe.init == Init::Selected).then_some(row.png);
                 }
             }
         }
-        let mut classes: BTreeMap<u32, Vec<Slot>> = BTreeMap::new();
-        for ((label, _), slot) in slots {
-            classes.entry(label).or_default().push(slot);
-        }
         let name = |label: u32| names.get(label as usize).cloned().unwrap_or_else(|| label.to_string());
-        let classes =
-            classes.into_iter().map(|(label, slots)| ClassImages { name: name(label), slots }).collect();
+        let images = |(label, slots): (u32, BTreeMap<u32, Slot>)| ClassImages {
+            name: name(label),
+            slots: slots.into_values().collect(),
+        };
+        let classes = classes.into_iter().map(images).collect();
         Ok(Self { is_optimized, classes, classes_in_all: names.len() })
     }
 

@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("style.css");
 pub fn render(findings: &Findings) -> Markup {
     let lead = html! {
         p .kind { "dataset distillation, DELT" }
-        h1 { (findings.pipeline) }
+        h1 { (findings.table.pipeline) }
         p .lead { (findings.description) }
         (facts(findings))
     };
@@ -26,7 +26,7 @@ pub fn render(findings: &Findings) -> Markup {
         (seconds(findings))
         (recipes(findings))
     };
-    document(&findings.pipeline, &lead, &sections)
+    document(&findings.table.pipeline, &lead, &sections)
 }
 
 /// A page of ours: nothing external, no script.
@@ -130,8 +130,7 @@ fn losses(findings: &Findings) -> Markup {
                 @for (index, branch) in traced() {
                     @if traced().count() > 1 { h3 { (branch.name) } }
                     div .charts {
-                        div .chart { (curves::loss(branch, index, 0).markup()) }
-                        div .chart { (curves::loss(branch, index, 1).markup()) }
+                        @for column in 0..2 { div .chart { (curves::loss(branch, index, column).markup()) } }
                     }
                 }
             }

@@ -1,10 +1,12 @@
 //! The stage: what the store holds of a pipeline in, one page out.
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use delt_harness::session::Session;
 use delt_pipeline::amounts::human_bytes;
+use delt_store::write_atomic;
 
 use crate::findings::Findings;
 use crate::page;
@@ -20,31 +22,26 @@ pub(crate) const REPORTS: &str = "reports";
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
     let path = page_path(session);
+    let (place, store) = (path.display(), session.store().root().display());
     if session.args.dry_run {
-        eprintln!("report: {name} would be written to {}", path.display());
+        eprintln!("report: {name} would be written to {place}");
         return Ok(());
     }
     let findings = Findings::collect(session)?;
     ensure!(
         findings.dataset.is_some(),
-        "nothing of {name} as it stands is in the store {}; run `make {name}` first, with the same SET, DATA and STORE",
-        session.store().root().display()
+        "nothing of {name} as it stands is in the store {store}; run `make {name}` first, with the same SET, DATA and STORE"
     );
     ensure!(
         findings.is_evaluated() || !path.exists(),
-        "{}: there is a page already, and nothing of {name} as it stands now is evaluated in {}; run `make {name}` first, with \
-         the same SET and DATA, or choose another place with OUTPUT= (--output)",
-        path.display(),
-        session.store().root().display()
+        "{place}: there is a page already, and nothing of {name} as it stands now is evaluated in {store}; run `make {name}` first, \
+         with the same SET and DATA, or choose another place with OUTPUT= (--output)"
     );
     let html = page::render(&findings).into_string();
-    write(&path, &html).with_context(|| {
-        format!(
-            "{}: the page cannot be written; choose another place with OUTPUT= (--output)",
-            path.display()
-        )
+    write_atomic::<std::io::Error>(&path, |file| file.write_all(html.as_bytes())).with_context(|| {
+        format!("{place}: the page cannot be written; choose another place with OUTPUT= (--output)")
     })?;
-    eprintln!("report: {name} written, {} ({})", human_bytes(html.len() as u64), path.display());
+    eprintln!("report: {name} written, {} ({place})", human_bytes(html.len() as u64));
     Ok(())
 }
 
@@ -52,15 +49,4 @@ pub fn run(session: &Session) -> Result<()> {
 pub fn page_path(session: &Session) -> PathBuf {
     let default = || session.store().root().join(REPORTS).join(format!("{}.html", session.pipeline_name()));
     session.args.output.clone().unwrap_or_else(default)
-}
-
-/// Beside the target, then renamed, so that a browser never meets half a page.
-fn write(path: &Path, html: &str) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs_err::create_dir_all(folder)?;
-    }
-    let partial = path.with_extension("html.partial");
-    fs_err::write(&partial, html)?;
-    fs_err::rename(&partial, path)?;
-    Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::SOURCES;
 use delt_formats::provenance::{ArtifactKind, Provenance};
-use delt_store::{Claim, Entry, Holder, RUN_RECORD, StoreError, Workspace};
+use delt_store::{Claim, Entry, Holder, RUN_RECORD, Store, StoreError, Workspace};
 use serde_json::json;
 
 use super::Session;
@@ -100,12 +100,9 @@ impl Session {
             if interrupt::is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         self.dag.lookup.count(plan.kind, &key);
-        let claim = if is_forced {
-            self.store().claim_anew(plan.kind, &key, &mut on_wait)
-        } else {
-            self.store().claim(plan.kind, &key, &mut on_wait)
-        };
-        match claim.map_err(|error| self.with_advice(error))? {
+        let claim = if is_forced { Store::claim_anew } else { Store::claim };
+        let claimed = claim(self.store(), plan.kind, &key, &mut on_wait);
+        match claimed.map_err(|error| self.with_advice(error))? {
             Claim::Hit(entry) => self.cached(plan, entry),
             Claim::Work(workspace) => self.make(plan, workspace, make),
         }
@@ -191,9 +188,9 @@ impl Session {
         self.dag.learn_pointer(run, key);
         match self.store().point(run, kind, key) {
             Err(error) if error.is_read_only() && !is_memory && !self.published.borrow().contains(key) => {
+                let stage = self.stage.name;
                 self.say_once(format!(
-                    "{}: the store is read-only, so {run} will not be found by this name: {error}",
-                    self.stage.name
+                    "{stage}: the store is read-only, so {run} will not be found by this name: {error}"
                 ));
                 Ok(())
             }
@@ -203,12 +200,8 @@ impl Session {
 
     /// What to do about a store that the system refuses.
     fn with_advice(&self, error: StoreError) -> anyhow::Error {
-        let is_io = matches!(error, StoreError::Io(_));
-        let error = anyhow::Error::from(error);
-        if !is_io {
-            return error;
-        }
-        error.context(format!(
+        let StoreError::Io(_) = error else { return error.into() };
+        anyhow::Error::from(error).context(format!(
             "store {}: cannot be read or written; choose another with STORE= (--store)",
             self.args.store
         ))

@@ -155,15 +155,8 @@ pub fn methods_of(session: &Session, device: &Opened) -> Result<Vec<Method>> {
 }
 
 fn kind_of(pipeline: &Pipeline) -> Kind {
-    let views = pipeline.relabel.view_spec();
-    let mixes = !matches!(views.mix, MixSpec::None {});
-    if matches!(pipeline.evaluate.loss, Loss::HardLabel {}) {
-        Kind::Hard
-    } else if views.randaugment.is_none() && views.min_crop_scale >= 1.0 && !views.flip && !mixes {
-        Kind::Plain
-    } else {
-        Kind::Method
-    }
+    let is_made_for = |kind: &Kind| recipe_as(pipeline, *kind) == pipeline.student_recipe();
+    [Kind::Hard, Kind::Plain].into_iter().find(is_made_for).unwrap_or(Kind::Method)
 }
 
 /// What other branches, the records of the store and the images themselves say of a method.

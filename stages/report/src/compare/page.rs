@@ -52,15 +52,11 @@ const NONE: &str = "-";
 pub fn text(methods: &[Method]) -> String {
     let head = COLUMNS.map(|(head, _)| head.to_owned());
     let lines: Vec<_> = std::iter::once(head).chain(methods.iter().map(cells)).collect();
-    let lines = aligned(&lines, &WORDS);
-    let mut text = lines[0].clone();
-    let mut pipeline = "";
-    for (method, line) in methods.iter().zip(&lines[1..]) {
-        if method.pipeline != pipeline {
-            pipeline = &method.pipeline;
-            text.push_str(&format!("{pipeline}:\n"));
-        }
-        text.push_str(line);
+    let mut lines = aligned(&lines, &WORDS).into_iter();
+    let mut text: String = lines.by_ref().take(1).collect();
+    for group in methods.chunk_by(|a, b| a.pipeline == b.pipeline) {
+        text.push_str(&format!("{}:\n", group[0].pipeline));
+        text.extend(lines.by_ref().take(group.len()));
     }
     text
 }
@@ -120,7 +116,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
     };
     let measured: Vec<&Method> = methods
         .iter()
-        .filter(|method| method.pipeline == findings.pipeline && method.row.last.is_some())
+        .filter(|method| method.pipeline == findings.table.pipeline && method.row.last.is_some())
         .collect();
     let lines = |class: &str, points: fn(&Method) -> Vec<(f64, f64)>| -> Vec<Line> {
         let line = |method: &&Method| Line {
@@ -148,11 +144,11 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
         lines: lines("", |m| by_rank(&m.cosine_by_class)),
     };
     if !findings.is_evaluated() {
-        return html! { section { h2 { (findings.pipeline) } p .note { "Nothing of it has been evaluated yet." } } };
+        return html! { section { h2 { (findings.table.pipeline) } p .note { "Nothing of it has been evaluated yet." } } };
     }
     html! {
         section {
-            h2 { (findings.pipeline) }
+            h2 { (findings.table.pipeline) }
             p .note { (findings.description) }
             div .charts {
                 div .chart { (curves::accuracy(findings, Epochs::All).markup()) }

@@ -22,20 +22,15 @@ impl Sweep {
     /// # Errors
     /// A file that cannot be read or is none, or that names no pipeline or one that is not there.
     pub fn read(path: &Path) -> Result<Self> {
-        let sweep: Self = yaml::typed(&yaml::load(path)?, &path.display().to_string())?;
+        let place = path.display();
+        let sweep: Self = yaml::typed(&yaml::load(path)?, &place.to_string())?;
         ensure!(
             !sweep.pipelines.is_empty(),
-            "{}: `pipelines` is empty; name at least one, e.g. [compare-small]",
-            path.display()
+            "{place}: `pipelines` is empty; name at least one, e.g. [compare-small]"
         );
         for name in &sweep.pipelines {
             let file = pipeline_file(path, name);
-            ensure!(
-                file.is_file(),
-                "{}: pipeline `{name}`: {}: no such file",
-                path.display(),
-                file.display()
-            );
+            ensure!(file.is_file(), "{place}: pipeline `{name}`: {}: no such file", file.display());
         }
         Ok(sweep)
     }
