@@ -46,15 +46,14 @@ impl Students<'_> {
     /// others' are hard.
     fn compares_with(&self, other: &Self) -> bool {
         let (own, theirs) = (self.pipeline, other.pipeline);
-        let (recipe, hard) = (own.student_recipe(), theirs.student_recipe());
-        let has_same_images = own.select == theirs.select && own.synthesize == theirs.synthesize;
-        if theirs.keeps_random_images() && !own.keeps_random_images() && recipe == hard {
+        let (recipe, other_recipe) = (own.student_recipe(), theirs.student_recipe());
+        if theirs.keeps_random_images() && !own.keeps_random_images() && recipe == other_recipe {
             return true;
         }
-        let is_hard = |loss: Loss| matches!(loss, Loss::HardLabel {});
-        let same_but_for_loss =
-            recipe.0 == hard.0 && Evaluate { loss: recipe.1.loss, ..hard.1.clone() } == recipe.1;
-        has_same_images && same_but_for_loss && is_hard(hard.1.loss) && !is_hard(recipe.1.loss)
+        let (relabel, evaluate) = recipe.clone();
+        let hard = (relabel, Evaluate { loss: Loss::HardLabel {}, ..evaluate });
+        let has_same_images = own.select == theirs.select && own.synthesize == theirs.synthesize;
+        has_same_images && other_recipe == hard && recipe != hard
     }
 }
 
@@ -105,18 +104,15 @@ impl Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { mean, half_width, n } = self;
+        let Self { mean, half_width, n: (ours, theirs) } = self;
         let verdict = match (self.is_beyond_chance(), *mean > 0.0) {
             (true, true) => "better, beyond chance",
             (true, false) => "worse, beyond chance",
             (false, _) => "not distinguishable from chance",
         };
         let (from, to) = (mean - half_width, mean + half_width);
-        write!(
-            f,
-            "{mean:+.2} points, 95 % interval {from:+.2} to {to:+.2} (n = {} and {}): {verdict}",
-            n.0, n.1
-        )
+        let interval = format!("95 % interval {from:+.2} to {to:+.2}");
+        write!(f, "{mean:+.2} points, {interval} (n = {ours} and {theirs}): {verdict}")
     }
 }
 

@@ -74,12 +74,8 @@ impl Meter {
 /// # Errors
 /// A folder that cannot be read.
 pub(crate) fn has_checkpoints(checkpoints: &Path) -> Result<bool> {
-    for entry in fs_err::read_dir(checkpoints)? {
-        if entry?.file_name() != SPENT_FILE {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let entries = fs_err::read_dir(checkpoints)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(entries.iter().any(|entry| entry.file_name() != SPENT_FILE))
 }
 
 #[cfg(test)]

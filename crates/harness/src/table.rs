@@ -20,10 +20,12 @@ pub const FULL_DATA: &str = "full data";
 pub const FULL_DATA_IMPORTED: &str = "full data (imported)";
 
 /// How counts are written.
-type Count = fn(u64) -> String;
+pub type Count = fn(u64) -> String;
+
+type Cell = fn(&Row, Count) -> Option<String>;
 
 /// Head and cell of each column; a cell is none where nothing was measured.
-const COLUMNS: [(&str, fn(&Row, Count) -> Option<String>); 10] = [
+const COLUMNS: [(&str, Cell); 10] = [
     ("", |row, _| Some(row.name.clone())),
     ("student", |row, _| Some(row.student.clone())),
     ("last", |row, _| Some(row.last?.to_string())),
@@ -222,7 +224,7 @@ impl Row {
     }
 
     /// The text of each column, with counts as `count` writes them, and `none` where there is no value.
-    pub fn cells(&self, count: fn(u64) -> String, none: &str) -> [String; COLUMNS.len()] {
+    pub fn cells(&self, count: Count, none: &str) -> [String; COLUMNS.len()] {
         COLUMNS.map(|(_, cell)| cell(self, count).unwrap_or_else(|| none.to_owned()))
     }
 }

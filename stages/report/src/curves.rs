@@ -16,31 +16,22 @@ const BATCH_LINES: usize = 12;
 
 /// The class of the style sheet that colors a branch; where colors come again, lines are dashed or dotted and swatches hollow.
 pub fn color(branch: usize) -> String {
-    let color = format!("c{}", branch % COLORS);
-    match branch / COLORS {
-        0 => color,
-        1 => format!("{color} again"),
-        _ => format!("{color} again dotted"),
-    }
+    let again = ["", " again", " again dotted"][(branch / COLORS).min(2)];
+    format!("c{}{again}", branch % COLORS)
 }
 
-/// Which epochs a chart of accuracies shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Epochs {
-    /// All of them.
-    All,
-    /// Those of the second half, where the branches lie close together.
-    SecondHalf,
-}
-
-/// Top-1 by epoch: each student thin, the mean of a branch bold, the full data as a level line.
-pub fn accuracy(findings: &Findings, epochs: Epochs) -> Chart {
+/// Top-1 by epoch: each student thin, the mean of a branch bold, the full data as a level line. One chart of all epochs and, once
+/// any was tested, one of the second half, where the branches lie close together.
+pub fn accuracy(findings: &Findings) -> Vec<Chart> {
     let tested = findings.branches.iter().flat_map(|branch| &branch.history).filter(|row| row.top1.is_some());
     let last = tested.map(|row| row.epoch).max();
-    let (first, title) = match (epochs, last) {
-        (Epochs::SecondHalf, Some(last)) => (last.div_ceil(2), "top-1 accuracy by epoch, second half"),
-        _ => (0, "top-1 accuracy by epoch"),
-    };
+    let chart = |first, title| accuracy_between(findings, first, last, title);
+    let whole = chart(0, "top-1 accuracy by epoch");
+    let half = last.map(|last| chart(last.div_ceil(2), "top-1 accuracy by epoch, second half"));
+    [whole].into_iter().chain(half).collect()
+}
+
+fn accuracy_between(findings: &Findings, first: u32, last: Option<u32>, title: &str) -> Chart {
     let mut lines = Vec::new();
     for row in &findings.table.rows {
         if let (true, Some(score), Some(last)) = (row.is_full_data(), row.last, last) {

@@ -1,12 +1,9 @@
 //! What the store holds of a run, read for the page. What has not been made yet is left out.
 
 use anyhow::{Context, Result};
-use delt_formats::Manifest;
-use delt_formats::dataset::DatasetFacts;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
-use delt_formats::labels::LabelsFacts;
-use delt_formats::teacher::TeacherFacts;
 use delt_formats::trace::{TRACE_FILE, TraceReader, TraceRow};
+use delt_formats::{DatasetFacts, LabelsFacts, Manifest, TeacherFacts};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Table};
 use delt_pipeline::config::Branch;
@@ -158,15 +155,13 @@ struct Artifacts(Vec<(Node, Entry)>);
 
 impl Artifacts {
     fn of(session: &Session, branch: &Branch) -> Result<Self> {
-        let mut networks = vec![Role::Teacher, Role::Ranker, Role::FullData];
-        networks.retain(|role| branch.pipeline.network_of(*role).is_some());
-        let labels = branch.pipeline.relabel.label_seeds().iter().map(|seed| Node::Labels(*seed));
-        let nodes = [Node::Dataset]
-            .into_iter()
-            .chain(networks.into_iter().map(Node::Network))
-            .chain([Node::Scores, Node::Initial, Node::Synthetic])
-            .chain(labels)
-            .chain([Node::Evaluation]);
+        let has = |role: &Role| branch.pipeline.network_of(*role).is_some();
+        let networks = [Role::Teacher, Role::Ranker, Role::FullData].into_iter().filter(has);
+        let mut nodes = vec![Node::Dataset];
+        nodes.extend(networks.map(Node::Network));
+        nodes.extend([Node::Scores, Node::Initial, Node::Synthetic]);
+        nodes.extend(branch.pipeline.relabel.label_seeds().iter().map(|seed| Node::Labels(*seed)));
+        nodes.push(Node::Evaluation);
         let mut made = Vec::new();
         for node in nodes {
             made.extend(session.dag().if_made(branch, node)?.map(|entry| (node, entry)));

@@ -114,14 +114,12 @@ impl Slot {
         html! {
             figure {
                 @if let Some(png) = &self.initial_png { (picture(png, &format!("initial image, {class}"))) }
+                @let kind = if is_optimized { "synthetic" } else { "real" };
+                (picture(&self.synthetic_png, &format!("{kind} image, {class}")))
                 @if is_optimized {
-                    (picture(&self.synthetic_png, &format!("synthetic image, {class}")))
                     figcaption { "round " (self.round) br; (self.iterations) " it." }
-                } @else {
-                    (picture(&self.synthetic_png, &format!("real image, {class}")))
-                    @if let Some(probability) = self.probability {
-                        figcaption title="the ranker's probability of the true class" { "p " (format!("{probability:.2}")) }
-                    }
+                } @else if let Some(probability) = self.probability {
+                    figcaption title="the ranker's probability of the true class" { "p " (format!("{probability:.2}")) }
                 }
             }
         }

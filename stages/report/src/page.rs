@@ -4,7 +4,8 @@ use delt_harness::table::Row;
 use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::curves::{self, Epochs};
+use crate::chart::Chart;
+use crate::curves;
 use crate::findings::{Findings, Timing};
 use crate::recipe;
 
@@ -101,12 +102,7 @@ fn results(findings: &Findings) -> Markup {
                 "images' teacher features to the centroid of their class, mean; lower is more diverse."
             }
             (table(None, &heads, &rows))
-            div .charts {
-                div .chart { (curves::accuracy(findings, Epochs::All).markup()) }
-                @if findings.is_evaluated() {
-                    div .chart { (curves::accuracy(findings, Epochs::SecondHalf).markup()) }
-                }
-            }
+            (charts(&curves::accuracy(findings)))
             ul .legend {
                 @if findings.table.rows.iter().any(Row::is_full_data) {
                     li { span .swatch.full {} "full data, after training" }
@@ -129,9 +125,7 @@ fn losses(findings: &Findings) -> Markup {
                 p .note { "Of the augmented images, by iteration of a batch; new images join with each round. Thin: single batches." }
                 @for (index, branch) in traced() {
                     @if traced().count() > 1 { h3 { (branch.name) } }
-                    div .charts {
-                        @for column in 0..2 { div .chart { (curves::loss(branch, index, column).markup()) } }
-                    }
+                    (charts(&[0, 1].map(|column| curves::loss(branch, index, column))))
                 }
             }
         }
@@ -187,6 +181,11 @@ fn soft_labels(findings: &Findings) -> Markup {
             }
         }
     }
+}
+
+/// Charts side by side.
+pub(crate) fn charts(charts: &[Chart]) -> Markup {
+    html! { div .charts { @for chart in charts { div .chart { (chart.markup()) } } } }
 }
 
 /// A table that scrolls sideways where the page is too narrow for it.

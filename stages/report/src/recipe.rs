@@ -15,15 +15,10 @@ pub struct Line {
 pub fn compare(recipes: &[&str]) -> Vec<Vec<Line>> {
     let placed: Vec<Vec<String>> = recipes.iter().map(|recipe| places(recipe)).collect();
     let sets: Vec<BTreeSet<&String>> = placed.iter().map(|places| places.iter().collect()).collect();
+    let is_own = |place: &String| sets.iter().any(|set| !set.contains(place));
     let lines = |(recipe, places): (&&str, &Vec<String>)| {
-        recipe
-            .lines()
-            .zip(places)
-            .map(|(text, place)| Line {
-                text: text.to_owned(),
-                is_own: sets.iter().any(|set| !set.contains(place)),
-            })
-            .collect()
+        let lines = recipe.lines().zip(places);
+        lines.map(|(text, place)| Line { text: text.to_owned(), is_own: is_own(place) }).collect()
     };
     recipes.iter().zip(&placed).map(lines).collect()
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use delt_formats::canonical::Digest;
-use delt_formats::provenance::SOURCES;
-use delt_formats::provenance::{ArtifactKind, Provenance};
+use delt_formats::provenance::{ArtifactKind, Provenance, SOURCES};
 use delt_store::{Claim, Entry, Holder, RUN_RECORD, Store, StoreError, Workspace};
 use serde_json::json;
 

@@ -12,10 +12,7 @@ use parquet::arrow::ArrowWriter;
 use crate::compare::method::Method;
 
 /// One column for each number; what was not measured is null. Accuracies are percent.
-///
-/// # Errors
-/// Columns that Arrow does not take together, which would be a mistake of this function.
-pub fn batch(methods: &[Method]) -> Result<RecordBatch> {
+fn batch(methods: &[Method]) -> Result<RecordBatch> {
     let text = |of: fn(&Method) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(methods.iter().map(of)))
     };
@@ -57,21 +54,16 @@ pub fn batch(methods: &[Method]) -> Result<RecordBatch> {
     )?)
 }
 
-/// Writes the batch as a Parquet file.
+/// Writes the table beside a page, as CSV with a header and as Parquet.
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn write_parquet(path: &Path, batch: &RecordBatch) -> Result<()> {
-    let mut writer = ArrowWriter::try_new(fs_err::File::create(path)?, batch.schema(), None)?;
-    writer.write(batch)?;
+pub fn write(page: &Path, methods: &[Method]) -> Result<()> {
+    let table = batch(methods)?;
+    let file = |extension| fs_err::File::create(page.with_extension(extension));
+    arrow::csv::Writer::new(file("csv")?).write(&table)?;
+    let mut writer = ArrowWriter::try_new(file("parquet")?, table.schema(), None)?;
+    writer.write(&table)?;
     writer.close()?;
     Ok(())
-}
-
-/// Writes the batch as CSV with a header.
-///
-/// # Errors
-/// A file that cannot be written.
-pub fn write_csv(path: &Path, batch: &RecordBatch) -> Result<()> {
-    Ok(arrow::csv::Writer::new(fs_err::File::create(path)?).write(batch)?)
 }

@@ -184,20 +184,16 @@ fn measure(
     });
     let synthetic = session.dag().entry(branch, Node::Synthetic)?;
     let initial = session.dag().if_made(branch, Node::Initial)?;
-    method.cosine_by_class = cosine_by_class(session, branch, &synthetic, device)?;
+    method.cosine_by_class = cosine_by_class(session, branch, device)?;
     method.cost = cost_of(initial.iter().chain([&synthetic]));
     Ok(())
 }
 
-fn cosine_by_class(
-    session: &Session,
-    branch: &Branch,
-    synthetic: &Entry,
-    device: &Opened,
-) -> Result<Vec<f64>> {
+fn cosine_by_class(session: &Session, branch: &Branch, device: &Opened) -> Result<Vec<f64>> {
     let teacher = session.network(branch, Role::Teacher)?;
     let (facts, classes) = (&teacher.facts, teacher.classes().len());
     let network = FrozenNetwork::load(facts, classes, &teacher.weights()?, &device.device)?;
+    let synthetic = session.dag().entry(branch, Node::Synthetic)?;
     let reader = SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?;
     let (pictures, labels) = decoded_images(&reader)?;
     let classes = of_classes(&network, &pictures, &labels, facts, &device.device)?;

@@ -6,16 +6,18 @@ use maud::{Markup, html};
 
 use crate::chart::{Chart, Line, Scale};
 use crate::compare::method::{Cost, Method};
-use crate::curves::{self, Epochs};
+use crate::curves;
 use crate::findings::Findings;
 use crate::gallery::{Gallery, picture};
-use crate::page::{document, grouped, table};
+use crate::page::{charts, document, grouped, table};
 
 /// Classes whose images are shown.
 const CLASSES_SHOWN: usize = 4;
 
+type Cell = fn(&Method) -> Option<String>;
+
 /// Head and cell of each column; a cell is none where nothing was measured.
-const COLUMNS: [(&str, fn(&Method) -> Option<String>); 16] = [
+const COLUMNS: [(&str, Cell); 16] = [
     ("method", |m| Some(m.row.name.clone())),
     ("ipc", |m| Some(m.ipc.to_string())),
     ("student", |m| Some(m.row.student.clone())),
@@ -146,16 +148,13 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
     if !findings.is_evaluated() {
         return html! { section { h2 { (findings.table.pipeline) } p .note { "Nothing of it has been evaluated yet." } } };
     }
+    let mut shown = curves::accuracy(findings);
+    shown.extend([work, diversity]);
     html! {
         section {
             h2 { (findings.table.pipeline) }
             p .note { (findings.description) }
-            div .charts {
-                div .chart { (curves::accuracy(findings, Epochs::All).markup()) }
-                div .chart { (curves::accuracy(findings, Epochs::SecondHalf).markup()) }
-                div .chart { (work.markup()) }
-                div .chart { (diversity.markup()) }
-            }
+            (charts(&shown))
             ul .legend {
                 @for branch in findings.branches.iter().filter(|branch| !branch.history.is_empty()) {
                     li { span .{ "swatch " (color(&branch.name)) } {} (branch.name) }
@@ -189,16 +188,14 @@ fn pictures(findings: &Findings, measured: &[&Method]) -> Markup {
         @for (index, class) in classes.iter().take(CLASSES_SHOWN).enumerate() {
             h3 { (class.name) }
             div .classes {
-                @for (names, gallery) in &galleries {
-                    @if let Some(class) = gallery.classes.get(index) {
-                        section .class {
-                            h4 title=(names.join(", ")) {
-                                (names[0]) @if names.len() > 1 { " and " (names.len() - 1) " more of these images" }
-                            }
-                            div .slots {
-                                @for slot in &class.slots {
-                                    figure { (picture(&slot.synthetic_png, &format!("{}, {}", names[0], class.name))) }
-                                }
+                @for (names, class) in galleries.iter().filter_map(|(names, all)| Some((names, all.classes.get(index)?))) {
+                    section .class {
+                        h4 title=(names.join(", ")) {
+                            (names[0]) @if names.len() > 1 { " and " (names.len() - 1) " more of these images" }
+                        }
+                        div .slots {
+                            @for slot in &class.slots {
+                                figure { (picture(&slot.synthetic_png, &format!("{}, {}", names[0], class.name))) }
                             }
                         }
                     }

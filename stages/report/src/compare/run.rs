@@ -11,10 +11,9 @@ use delt_harness::session::Session;
 use delt_pipeline::plan;
 use delt_store::{DEFAULT_CACHE, Location};
 
-use crate::compare::files::{batch, write_csv, write_parquet};
 use crate::compare::method::{Method, methods_of};
-use crate::compare::page;
 use crate::compare::sweep::{Sweep, pipeline_file};
+use crate::compare::{files, page};
 use crate::findings::Findings;
 use crate::stage::REPORTS;
 
@@ -102,9 +101,7 @@ fn write(path: &Path, name: &str, sweep: &Sweep, methods: &[Method], findings: &
     if let Some(folder) = path.parent() {
         fs_err::create_dir_all(folder)?;
     }
-    let table = batch(methods)?;
-    write_csv(&path.with_extension("csv"), &table)?;
-    write_parquet(&path.with_extension("parquet"), &table)?;
+    files::write(path, methods)?;
     let html = page::render(name, &sweep.description, methods, findings).into_string();
     Ok(fs_err::write(path, html)?)
 }
