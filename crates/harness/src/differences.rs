@@ -1,7 +1,7 @@
 //! What the table says, in words: which differences between branches are beyond chance.
 
 use anyhow::Result;
-use delt_pipeline::config::Pipeline;
+use delt_pipeline::config::Branch;
 use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -13,8 +13,8 @@ const CONFIDENCE: f64 = 0.95;
 
 /// The accuracies of all students of a branch, over its repetitions.
 struct Students<'a> {
-    name: &'a str,
-    pipeline: &'a Pipeline,
+    /// The first of its repetitions.
+    branch: &'a Branch,
     last: Vec<f64>,
 }
 
@@ -27,13 +27,14 @@ pub fn lines(session: &Session, table: &Table) -> Result<String> {
     for group in session.groups() {
         let students = session.summaries(group)?.into_iter().flat_map(|summary| summary.students);
         let last = students.map(|student| student.last_top1).collect();
-        groups.push(Students { name: &group[0].group, pipeline: &group[0].pipeline, last });
+        groups.push(Students { branch: &group[0], last });
     }
     let mut text = String::new();
     for group in &groups {
         for other in groups.iter().filter(|other| group.compares_with(other)) {
             if let Some(difference) = Difference::of(&group.last, &other.last) {
-                text.push_str(&format!("{} against {}: {difference}\n", group.name, other.name));
+                let (name, other) = (&group.branch.group, &other.branch.group);
+                text.push_str(&format!("{name} against {other}: {difference}\n"));
             }
         }
     }
@@ -45,7 +46,7 @@ impl Students<'_> {
     /// Whether both differ in one thing only: their images, where the others' are random real ones, or their labels, where the
     /// others' are hard.
     fn compares_with(&self, other: &Self) -> bool {
-        let (own, theirs) = (self.pipeline, other.pipeline);
+        let (own, theirs) = (&self.branch.pipeline, &other.branch.pipeline);
         let (recipe, other_recipe) = (own.student_recipe(), theirs.student_recipe());
         if theirs.keeps_random_images() && !own.keeps_random_images() && recipe == other_recipe {
             return true;
@@ -63,11 +64,11 @@ fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> 
     let (full, all) = (row.last?, row.images?);
     let best = groups.iter().filter(|group| !group.last.is_empty());
     let best = best.max_by(|a, b| mean_and_std(&a.last).0.total_cmp(&mean_and_std(&b.last).0))?;
-    let images = table.rows.iter().find(|row| row.name == best.name).and_then(|row| row.images).unwrap_or(0);
-    let mean = mean_and_std(&best.last).0;
+    let (name, mean) = (&best.branch.group, mean_and_std(&best.last).0);
+    let images = table.rows.iter().find(|row| row.name == *name).and_then(|row| row.images).unwrap_or(0);
     Some(format!(
-        "{images} images ({}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels\n",
-        best.name, full.mean
+        "{images} images ({name}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels\n",
+        full.mean
     ))
 }
 

@@ -134,8 +134,8 @@ impl Session {
 
     /// Once the whole is there, its parts may go with the next garbage collection.
     fn forget_parts(&self, plan: &Plan) -> Result<()> {
-        if self.args.dry_run || !(self.args.shards.is_some() || self.published.borrow().contains(&plan.key()))
-        {
+        let has_parts = self.args.shards.is_some() || self.published.borrow().contains(&plan.key());
+        if self.args.dry_run || !has_parts {
             return Ok(());
         }
         match self.store().forget(&parts_of(plan)) {
@@ -172,9 +172,7 @@ fn make_part(pieces: &InPieces<'_>, range: &Range<u64>, work: &Work<'_>) -> Resu
             sealed::verify(file.path().as_ref())?;
             // linked, not moved: an interrupted run resumes from its checkpoints
             let to = work.out_dir().join(&name);
-            if fs_err::hard_link(file.path(), &to).is_err() {
-                fs_err::copy(file.path(), &to)?;
-            }
+            fs_err::hard_link(file.path(), &to).or_else(|_| fs_err::copy(file.path(), &to).map(drop))?;
         }
     }
     Ok(Made {

@@ -164,12 +164,9 @@ pub fn branch_row(session: &Session, group: &[Branch]) -> Result<Row> {
     let summaries = session.summaries(group)?;
     let Some(first) = summaries.first() else { return Ok(Row { name, student, ..Row::default() }) };
     let score = |stored: (f64, f64), top1: fn(&StudentResult) -> f64| {
-        if let [only] = summaries.as_slice() {
-            return Some(Score { mean: stored.0, std: stored.1, n: only.students.len() });
-        }
         let students = summaries.iter().flat_map(|summary| &summary.students);
         let values: Vec<f64> = students.map(top1).collect();
-        let (mean, std) = mean_and_std(&values);
+        let (mean, std) = if summaries.len() == 1 { stored } else { mean_and_std(&values) };
         Some(Score { mean, std, n: values.len() })
     };
     let facts: SyntheticFacts = session.dag().entry(branch, Node::Synthetic)?.manifest.facts_as()?;

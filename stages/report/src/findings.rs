@@ -24,8 +24,6 @@ pub struct Findings {
     pub description: String,
     /// The pipeline's name, and the results of all branches.
     pub table: Table,
-    /// Class names, in the order of the labels.
-    pub classes: Vec<String>,
     /// The real images.
     pub dataset: Option<DatasetFacts>,
     /// The network that the images were recovered from.
@@ -106,7 +104,6 @@ impl Findings {
         Ok(Self {
             description: first.pipeline.description.clone(),
             table: table::collect(session)?,
-            classes: dataset.map_or_else(Vec::new, |manifest| manifest.provenance.classes.clone()),
             dataset: dataset.map(Manifest::facts_as).transpose()?,
             teacher: teacher.map(Manifest::facts_as).transpose()?,
             branches: branches.collect::<Result<_>>()?,

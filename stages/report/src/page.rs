@@ -59,7 +59,7 @@ fn facts(findings: &Findings) -> Markup {
     html! {
         dl .facts {
             @if let Some(dataset) = &findings.dataset {
-                (fact("classes", findings.classes.len().to_string()))
+                (fact("classes", dataset.train_per_class.len().to_string()))
                 (fact("real training images", grouped(dataset.train_images)))
                 (fact("real test images", grouped(dataset.test_images)))
             }

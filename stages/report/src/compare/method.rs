@@ -168,9 +168,7 @@ fn measure(
     method: &mut Method,
 ) -> Result<()> {
     let branch = own.branch;
-    let of_kind = |kind| {
-        evaluated.iter().filter(move |other| other.kind == kind).filter(|other| own.is_recipe_of(other))
-    };
+    let of_kind = |kind| evaluated.iter().filter(move |other| other.kind == kind && own.is_recipe_of(other));
     let of_subject = |kind| of_kind(kind).find(|other| other.subject == own.subject);
     let random = |kind| of_kind(kind).find(|other| other.branch.pipeline.keeps_random_images());
     let (hard, plain) = (of_subject(Kind::Hard), of_subject(Kind::Plain));
