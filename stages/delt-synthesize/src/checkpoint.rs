@@ -49,6 +49,14 @@ impl Kept {
         }
     }
 
+    /// The tensors whose names begin with a prefix, without it.
+    pub(crate) fn below(&self, prefix: &str) -> Self {
+        let own = self.tensors.iter().filter_map(|tensor| {
+            Some(NamedTensor { name: tensor.name.strip_prefix(prefix)?.to_owned(), ..tensor.clone() })
+        });
+        Self { path: self.path.clone(), tensors: own.collect() }
+    }
+
     /// A tensor that is absent or has another shape than the schedule asks for.
     pub fn misfit(&self, name: &str) -> Error {
         let path = self.path.display();

@@ -188,6 +188,11 @@ impl OneBatch<'_> {
     }
 }
 
+/// Before the names of an objective's own tensors in a checkpoint.
+fn objective_prefix(member: usize) -> String {
+    format!("objective.{member}.")
+}
+
 impl Unit for OneBatch<'_> {
     fn is_finished(&self) -> bool {
         self.recovery.is_finished()
@@ -214,11 +219,21 @@ impl Unit for OneBatch<'_> {
 
     fn save(&mut self) -> Result<Vec<NamedTensor>> {
         self.recovery.read_losses(self.of.classes)?;
-        self.recovery.save()
+        let mut tensors = self.recovery.save()?;
+        for (member, teacher) in self.teachers.iter().enumerate() {
+            let own = teacher.objective.save().into_iter();
+            tensors.extend(
+                own.map(|tensor| NamedTensor { name: objective_prefix(member) + &tensor.name, ..tensor }),
+            );
+        }
+        Ok(tensors)
     }
 
     fn restore(&mut self, kept: &Kept) -> Result<u64> {
         self.recovery.restore(kept)?;
+        for (member, teacher) in self.teachers.iter().enumerate() {
+            teacher.objective.restore(&kept.below(&objective_prefix(member)))?;
+        }
         let worked = |iteration| self.recovery.images_at(iteration) as u64;
         Ok((0..self.recovery.iteration).map(worked).sum())
     }

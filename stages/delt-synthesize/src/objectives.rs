@@ -24,13 +24,14 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
 use delt_augment::draws::Draws;
-use delt_formats::Normalization;
+use delt_formats::{NamedTensor, Normalization};
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::objective::ObjectiveKind;
 use delt_pipeline::config::synthesize::Synthesize;
 use delt_pipeline::early_late::BatchSchedule;
 use delt_training::ImageSet;
 
+use crate::checkpoint::Kept;
 use crate::method::Place;
 
 /// Real images that a network sees at once.
@@ -56,7 +57,7 @@ pub struct Loss {
     pub statistics: Tensor<1>,
 }
 
-/// What pixels minimize, with the network that judges them. It does not change while they do: a checkpoint holds nothing of it.
+/// What pixels minimize, with the network that judges them.
 pub trait Objective: Debug {
     /// The loss of one batch of images.
     ///
@@ -74,6 +75,21 @@ pub trait Objective: Debug {
     fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Rc<dyn Objective>>> {
         let _ = (batch, start);
         Ok(None)
+    }
+
+    /// What a checkpoint inside a batch must keep of it, beside pixels and moments; one that changes while pixels do holds it in a
+    /// cell. Names need not differ from those of others.
+    fn save(&self) -> Vec<NamedTensor> {
+        Vec::new()
+    }
+
+    /// Puts back what [`Self::save`] gave.
+    ///
+    /// # Errors
+    /// A tensor that is absent or has another shape.
+    fn restore(&self, kept: &Kept) -> Result<()> {
+        let _ = kept;
+        Ok(())
     }
 }
 
