@@ -1,92 +1,14 @@
 //! A ranking made by others, checked against the training images before it takes the place of scoring.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::{Result, ensure};
 use delt_formats::error::FormatError;
 use delt_formats::scores::{ScoreRow, read_csv, read_text};
 
 /// First line of a ranking without probabilities.
 const RANKS_HEADER: &str = "image_id,rank";
-
-/// A ranking that is not one of these training images.
-#[derive(Debug, thiserror::Error)]
-pub enum ExternalScoresError {
-    /// The file cannot be read.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    /// Another number of rows than training images.
-    #[error(
-        "{path}: {found} scores, expected {expected}, one for each training image; score exactly the images of train.parquet",
-        path = .path.display()
-    )]
-    Count {
-        /// The ranking.
-        path: PathBuf,
-        /// Its rows.
-        found: usize,
-        /// Training images.
-        expected: usize,
-    },
-    /// An image id is missing or stands twice.
-    #[error(
-        "{path}: found image_id {found} where {expected} was expected after sorting; each training image appears once, \
-         numbered from 0 as in train.parquet",
-        path = .path.display()
-    )]
-    ImageId {
-        /// The ranking.
-        path: PathBuf,
-        /// What stands there.
-        found: u64,
-        /// The image that is missing or repeated.
-        expected: u64,
-    },
-    /// The ranking and the dataset disagree about a label.
-    #[error(
-        "{path}: image {image_id} has label {found}, expected {expected} (`{class}`); were the scores made with another \
-         class order?",
-        path = .path.display()
-    )]
-    Label {
-        /// The ranking.
-        path: PathBuf,
-        /// The image.
-        image_id: u64,
-        /// Label in the ranking.
-        found: u32,
-        /// Label in the dataset.
-        expected: u32,
-        /// Name of the latter.
-        class: String,
-    },
-    /// A probability that is none.
-    #[error("{path}: image {image_id} has probability {found}, expected a number in 0..=1", path = .path.display())]
-    Probability {
-        /// The ranking.
-        path: PathBuf,
-        /// The image.
-        image_id: u64,
-        /// What stands there.
-        found: f32,
-    },
-    /// The ranks of a class are not 0, 1, 2, … by ascending probability.
-    #[error(
-        "{path}: class `{class}`: image {image_id} has rank {found}, which does not fit; the ranks of a class count from 0 \
-         by ascending probability, without gaps",
-        path = .path.display()
-    )]
-    Rank {
-        /// The ranking.
-        path: PathBuf,
-        /// Name of the class.
-        class: String,
-        /// The image.
-        image_id: u64,
-        /// Its rank.
-        found: u32,
-    },
-}
 
 /// Reads a ranking for training images with the given labels; the result is in the order of image ids.
 ///
@@ -94,33 +16,44 @@ pub enum ExternalScoresError {
 /// the loss that belongs to it.
 ///
 /// # Errors
-/// [`ExternalScoresError`], whatever does not fit.
-pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<ScoreRow>, ExternalScoresError> {
+/// The file, with the first row that does not fit.
+pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<ScoreRow>> {
     let mut rows = match read_text(path)? {
         text if text.lines().next() == Some(RANKS_HEADER) => ranks_only(path, &text, labels)?,
         _ => read_csv(path)?,
     };
-    let at = || path.to_path_buf();
-    if rows.len() != labels.len() {
-        return Err(ExternalScoresError::Count { path: at(), found: rows.len(), expected: labels.len() });
-    }
+    let file = path.display();
+    ensure!(
+        rows.len() == labels.len(),
+        "{file}: {} scores, expected {}, one for each training image; score exactly the images of train.parquet",
+        rows.len(),
+        labels.len()
+    );
     rows.sort_by_key(|row| row.image_id);
-    for ((row, label), expected) in rows.iter().zip(labels).zip(0..) {
-        let ScoreRow { image_id, probability, .. } = *row;
-        if image_id != expected {
-            return Err(ExternalScoresError::ImageId { path: at(), found: image_id, expected });
-        }
-        if row.label != *label {
-            let class = classes.get(*label as usize).cloned().unwrap_or_default();
-            let (found, expected) = (row.label, *label);
-            return Err(ExternalScoresError::Label { path: at(), image_id, found, expected, class });
-        }
-        if !(0.0..=1.0).contains(&probability) {
-            return Err(ExternalScoresError::Probability { path: at(), image_id, found: probability });
-        }
+    for ((row, expected), image) in rows.iter().zip(labels).zip(0..) {
+        let ScoreRow { image_id, label, probability, .. } = *row;
+        ensure!(
+            image_id == image,
+            "{file}: found image_id {image_id} where {image} was expected after sorting; each training image appears once, \
+             numbered from 0 as in train.parquet"
+        );
+        ensure!(
+            label == *expected,
+            "{file}: image {image_id} has label {label}, expected {expected} (`{}`); were the scores made with another \
+             class order?",
+            class_name(classes, *expected)
+        );
+        ensure!(
+            (0.0..=1.0).contains(&probability),
+            "{file}: image {image_id} has probability {probability}, expected a number in 0..=1"
+        );
     }
     check_ranks(path, &rows, classes)?;
     Ok(rows)
+}
+
+fn class_name(classes: &[String], label: u32) -> &str {
+    classes.get(label as usize).map_or("", String::as_str)
 }
 
 fn ranks_only(path: &Path, text: &str, labels: &[u32]) -> Result<Vec<ScoreRow>, FormatError> {
@@ -144,20 +77,24 @@ fn ranks_only(path: &Path, text: &str, labels: &[u32]) -> Result<Vec<ScoreRow>, 
     Ok(rows)
 }
 
-fn check_ranks(path: &Path, rows: &[ScoreRow], classes: &[String]) -> Result<(), ExternalScoresError> {
+/// Refuses ranks of a class that are not 0, 1, 2, … by ascending probability.
+fn check_ranks(path: &Path, rows: &[ScoreRow], classes: &[String]) -> Result<()> {
     let mut sorted: Vec<&ScoreRow> = rows.iter().collect();
     sorted.sort_by_key(|row| (row.label, row.rank, row.image_id));
-    let mut previous: Option<&ScoreRow> = None;
-    for row in sorted {
-        let before = previous.filter(|before| before.label == row.label);
-        let expected = before.map_or(0, |before| before.rank + 1);
-        let is_ascending = before.is_none_or(|before| before.probability <= row.probability);
-        if row.rank != expected || !is_ascending {
-            let class = classes.get(row.label as usize).cloned().unwrap_or_default();
-            let (image_id, found) = (row.image_id, row.rank);
-            return Err(ExternalScoresError::Rank { path: path.to_path_buf(), class, image_id, found });
+    for class in sorted.chunk_by(|a, b| a.label == b.label) {
+        let mut before = 0.0;
+        for (row, expected) in class.iter().zip(0..) {
+            ensure!(
+                row.rank == expected && row.probability >= before,
+                "{}: class `{}`: image {} has rank {}, which does not fit; the ranks of a class count from 0 by ascending \
+                 probability, without gaps",
+                path.display(),
+                class_name(classes, row.label),
+                row.image_id,
+                row.rank
+            );
+            before = row.probability;
         }
-        previous = Some(row);
     }
     Ok(())
 }
@@ -168,7 +105,7 @@ mod tests {
 
     const HEADER: &str = "image_id,label,probability,loss,rank\n";
 
-    fn read_text(text: &str) -> Result<Vec<ScoreRow>, ExternalScoresError> {
+    fn read_text(text: &str) -> Result<Vec<ScoreRow>> {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("scores.csv");
         fs_err::write(&path, format!("{HEADER}{text}")).expect("written");

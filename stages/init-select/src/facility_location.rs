@@ -1,12 +1,12 @@
 //! Diversity-aware selection: of many candidates the few that cover them best, in the ranker's eyes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use burn::tensor::{Tensor, TensorData};
 use delt_formats::dataset::DatasetReader;
+use delt_networks::FrozenNetwork;
 
-use crate::scoring::{BATCH, Ranker, decode};
+use crate::scoring::{BATCH, Ranker, batches, decode, rows_of};
 
 /// Penultimate features of the wanted images, each of length 1, by image id.
 ///
@@ -15,28 +15,17 @@ use crate::scoring::{BATCH, Ranker, decode};
 pub fn unit_features(
     ranker: &Ranker,
     images: &DatasetReader,
-    wanted: &BTreeMap<u64, u32>,
+    wanted: &BTreeSet<u64>,
 ) -> Result<BTreeMap<u64, Vec<f32>>> {
-    let size = ranker.size as usize;
     let mut features = BTreeMap::new();
-    let mut rows = images.rows().filter(|row| match row {
-        Ok(row) => wanted.contains_key(&row.image_id),
-        Err(_) => true,
-    });
-    loop {
-        let batch = rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?;
-        if batch.is_empty() {
-            return Ok(features);
-        }
+    for batch in batches(rows_of(images, wanted), BATCH) {
+        let batch = batch?;
         let pixels = decode(&batch, ranker.size, &ranker.normalization)?;
-        let pixels = TensorData::new(pixels, [batch.len(), 3, size, size]);
-        let values = ranker.network.features(Tensor::from_data(pixels, &ranker.device));
-        let [_, length] = values.dims();
-        let values = values.try_into_data()?.try_into_vec::<f32>()?;
-        for (row, values) in batch.iter().zip(values.chunks(length.max(1))) {
-            features.insert(row.image_id, unit(values));
+        for (row, values) in batch.iter().zip(ranker.see(pixels, FrozenNetwork::features)?) {
+            features.insert(row.image_id, unit(&values));
         }
     }
+    Ok(features)
 }
 
 fn unit(values: &[f32]) -> Vec<f32> {

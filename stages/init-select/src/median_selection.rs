@@ -1,5 +1,6 @@
 //! Which images of a class become initial images, and in which slots: slot 0 is optimized longest (DELT, table 4b).
 
+use anyhow::{Result, ensure};
 use delt_augment::draws::Draws;
 use delt_formats::scores::ScoreRow;
 use delt_pipeline::config::select::Strategy;
@@ -14,26 +15,6 @@ pub struct Candidate {
     pub probability: f32,
 }
 
-/// A class that has too few images for the selection asked for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "class `{class}` has {size} training images, `{strategy}` with {ipc} images per class needs at least {needed}; \
-     {}choose another select.strategy or leave the class out with ingest.classes",
-    if *.ipc > 1 { "lower select.ipc, " } else { "" }
-)]
-pub struct TooFewImages {
-    /// Name of the class.
-    pub class: String,
-    /// Its training images.
-    pub size: usize,
-    /// Images per class wanted.
-    pub ipc: usize,
-    /// The strategy as the YAML spells it.
-    pub strategy: &'static str,
-    /// Images that the strategy needs.
-    pub needed: usize,
-}
-
 /// The candidates of one class from the hardest to the easiest: by ascending probability, ties by image id.
 pub fn rank(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates.sort_by(|a, b| a.probability.total_cmp(&b.probability).then(a.image_id.cmp(&b.image_id)));
@@ -41,18 +22,14 @@ pub fn rank(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 /// Fills in [`ScoreRow::rank`]: the place of each image in its class, 0 for the hardest.
-pub fn write_ranks(rows: &mut [ScoreRow], classes: usize) {
-    let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); classes];
-    for (at, row) in rows.iter().enumerate() {
-        by_class[row.label as usize].push(at);
-    }
-    for mut class in by_class {
-        class.sort_by(|a, b| {
-            let (a, b) = (&rows[*a], &rows[*b]);
-            a.probability.total_cmp(&b.probability).then(a.image_id.cmp(&b.image_id))
-        });
-        for (rank, at) in (0..).zip(class) {
-            rows[at].rank = rank;
+pub fn write_ranks(rows: &mut [ScoreRow]) {
+    let mut sorted: Vec<&mut ScoreRow> = rows.iter_mut().collect();
+    sorted.sort_by(|a, b| {
+        a.label.cmp(&b.label).then(a.probability.total_cmp(&b.probability)).then(a.image_id.cmp(&b.image_id))
+    });
+    for class in sorted.chunk_by_mut(|a, b| a.label == b.label) {
+        for (rank, row) in (0..).zip(class) {
+            row.rank = rank;
         }
     }
 }
@@ -63,7 +40,7 @@ pub fn write_ranks(rows: &mut [ScoreRow], classes: usize) {
 /// `label` name the class, the former in the error, the latter in the draws of `random`.
 ///
 /// # Errors
-/// [`TooFewImages`]: `medium` needs more images than `ipc` (the published code fails there too), the others as many.
+/// A class that has too few images: `medium` needs more images than `ipc` (the published code fails there too), the others as many.
 ///
 /// # Paper
 /// `medium`: from the middle, place ⌈n/2⌉, outwards: mid, mid + 1, mid − 1, mid + 2, … Where one side ends first (n odd
@@ -74,12 +51,15 @@ pub fn select(
     ipc: usize,
     draws: &Draws,
     (label, class): (u32, &str),
-) -> Result<Vec<Candidate>, TooFewImages> {
-    let (name, spare) = (strategy.name(), strategy.spare() as usize);
-    let size = ranked.len();
-    if size < ipc + spare {
-        return Err(TooFewImages { class: class.to_owned(), size, ipc, strategy: name, needed: ipc + spare });
-    }
+) -> Result<Vec<Candidate>> {
+    let (size, needed) = (ranked.len(), ipc + strategy.spare() as usize);
+    ensure!(
+        size >= needed,
+        "class `{class}` has {size} training images, `{}` with {ipc} images per class needs at least {needed}; \
+         {}choose another select.strategy or leave the class out with ingest.classes",
+        strategy.name(),
+        if ipc > 1 { "lower select.ipc, " } else { "" }
+    );
     Ok(match strategy {
         Strategy::Medium => middle_outwards(size).take(ipc).map(|place| ranked[place]).collect(),
         Strategy::Min => ranked[..ipc].to_vec(),
@@ -127,24 +107,32 @@ mod tests {
         )
     }
 
-    fn ids(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> Result<Vec<u64>, TooFewImages> {
+    fn picked(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> Result<Vec<u64>> {
         let picked = select(strategy, ranked, ipc, &Draws::new(7), (3, "wolf"))?;
         Ok(picked.iter().map(|candidate| candidate.image_id).collect())
+    }
+
+    fn ids(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> Vec<u64> {
+        picked(strategy, ranked, ipc).expect("enough images")
+    }
+
+    fn refusal(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> String {
+        picked(strategy, ranked, ipc).expect_err("refused").to_string()
     }
 
     #[test]
     fn medium_goes_from_the_middle_outwards() {
         let even = class(&[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]);
-        assert_eq!(ids(Strategy::Medium, &even, 5), Ok(vec![3, 4, 2, 5, 1]));
+        assert_eq!(ids(Strategy::Medium, &even, 5), [3, 4, 2, 5, 1]);
         let odd = class(&[0.1, 0.2, 0.3, 0.4, 0.5]);
-        assert_eq!(ids(Strategy::Medium, &odd, 4), Ok(vec![3, 4, 2, 1]));
+        assert_eq!(ids(Strategy::Medium, &odd, 4), [3, 4, 2, 1]);
     }
 
     #[test]
     fn equal_probabilities_stand_in_order_of_image_id() {
         let ranked = class(&[0.5, 0.5, 0.2, 0.5]);
-        assert_eq!(ids(Strategy::Min, &ranked, 3), Ok(vec![2, 0, 1]));
-        assert_eq!(ids(Strategy::Top, &ranked, 2), Ok(vec![0, 1]));
+        assert_eq!(ids(Strategy::Min, &ranked, 3), [2, 0, 1]);
+        assert_eq!(ids(Strategy::Top, &ranked, 2), [0, 1]);
     }
 
     #[test]
@@ -152,8 +140,8 @@ mod tests {
         let ranked = class(&[0.9, 0.1, 0.5, 0.3, 0.7, 0.2]);
         let mut reversed = ranked.clone();
         reversed.reverse();
-        let picked = ids(Strategy::Random, &ranked, 6).expect("enough images");
-        assert_eq!(ids(Strategy::Random, &reversed, 6), Ok(picked.clone()));
+        let picked = ids(Strategy::Random, &ranked, 6);
+        assert_eq!(ids(Strategy::Random, &reversed, 6), picked);
         let mut sorted = picked.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, [0, 1, 2, 3, 4, 5]);
@@ -165,16 +153,15 @@ mod tests {
     #[test]
     fn a_class_that_is_too_small_is_named_with_its_size() {
         let ranked = class(&[0.1, 0.2, 0.3]);
-        let message = ids(Strategy::Medium, &ranked, 3).expect_err("refused").to_string();
         assert_eq!(
-            message,
+            refusal(Strategy::Medium, &ranked, 3),
             "class `wolf` has 3 training images, `medium` with 3 images per class needs at least 4; \
              lower select.ipc, choose another select.strategy or leave the class out with ingest.classes"
         );
-        assert!(ids(Strategy::Top, &ranked, 3).is_ok());
-        let message = ids(Strategy::Random, &ranked, 4).expect_err("refused").to_string();
+        assert!(picked(Strategy::Top, &ranked, 3).is_ok());
+        let message = refusal(Strategy::Random, &ranked, 4);
         assert!(message.starts_with("class `wolf` has 3 training images, `random` with 4"), "{message}");
-        let message = ids(Strategy::Medium, &ranked[..1], 1).expect_err("refused").to_string();
+        let message = refusal(Strategy::Medium, &ranked[..1], 1);
         assert!(message.contains("at least 2; choose another select.strategy"), "{message}");
     }
 
@@ -183,7 +170,7 @@ mod tests {
         let row =
             |image_id, label, probability| ScoreRow { image_id, label, probability, loss: 0.0, rank: 9 };
         let mut rows = [row(0, 1, 0.8), row(1, 0, 0.4), row(2, 1, 0.3), row(3, 1, 0.3)];
-        write_ranks(&mut rows, 2);
+        write_ranks(&mut rows);
         assert_eq!(rows.map(|row| row.rank), [2, 0, 0, 1]);
     }
 }

@@ -1,20 +1,20 @@
 //! Mosaics of realistic patches (RDED, CVPR 2024, algorithm 1): of several random crops of an image the one that the ranker
 //! is surest of is kept, the best of a class are joined to images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Tensor, TensorData};
 use delt_augment::normalize::to_normalized;
 use delt_augment::{Draws, cut, random_square_crop, resize_pillow};
 use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::initial::InitialRow;
 use delt_formats::rgb_image::RgbImage;
 use delt_harness::progress::Progress;
+use delt_networks::FrozenNetwork;
 use delt_pipeline::config::select::Patches;
 use rayon::prelude::*;
 
-use crate::scoring::{Ranker, image_name, true_class};
+use crate::scoring::{Ranker, batches, image_name, picture, rows_of, true_class};
 
 /// Images whose crops pass through the ranker at once.
 const IMAGES: usize = 40;
@@ -41,8 +41,8 @@ pub struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// The mosaics of all classes in class order. `candidates` are the images to cut from, with their classes; `progress`
-    /// advances by crops.
+    /// The mosaics of all classes in class order. `candidates` are the images to cut from; `progress` advances by
+    /// crops.
     ///
     /// A mosaic's `image_id` is the image of its first patch, its `probability` the mean over its patches.
     ///
@@ -51,20 +51,13 @@ impl Cutter<'_> {
     pub fn mosaics(
         &self,
         images: &DatasetReader,
-        candidates: &BTreeMap<u64, u32>,
+        candidates: &BTreeSet<u64>,
         progress: &Progress,
     ) -> Result<Vec<InitialRow>> {
         let needed = self.patches.of_class(self.ipc) as usize;
         let mut best: BTreeMap<u32, Vec<Patch>> = BTreeMap::new();
-        let mut rows = images.rows().filter(|row| match row {
-            Ok(row) => candidates.contains_key(&row.image_id),
-            Err(_) => true,
-        });
-        loop {
-            let batch = rows.by_ref().take(IMAGES).collect::<Result<Vec<_>, _>>()?;
-            if batch.is_empty() {
-                break;
-            }
+        for batch in batches(rows_of(images, candidates), IMAGES) {
+            let batch = batch?;
             for (row, patch) in batch.iter().zip(self.best_crops(&batch)?) {
                 let class = best.entry(row.label).or_default();
                 let place =
@@ -90,35 +83,22 @@ impl Cutter<'_> {
 
     /// The crop with the lowest cross-entropy of each image; of equal ones the first.
     fn best_crops(&self, rows: &[ImageRow]) -> Result<Vec<Patch>> {
-        let (side, size) = (self.side(), self.ranker.size as usize);
-        let crops = rows.par_iter().map(|row| self.crops(row, side)).collect::<Result<Vec<_>>>()?;
-        let mut pixels = vec![0.0; rows.len() * self.patches.crops as usize * 3 * size * size];
-        let of_image = self.patches.crops as usize * 3 * size * size;
-        pixels.par_chunks_mut(of_image).zip(&crops).for_each(|(out, crops)| {
+        let crops = rows.par_iter().map(|row| self.crops(row)).collect::<Result<Vec<_>>>()?;
+        let (size, of_image) = (self.ranker.size as usize, self.patches.crops as usize);
+        let mut pixels = vec![0.0; rows.len() * of_image * 3 * size * size];
+        pixels.par_chunks_mut(of_image * 3 * size * size).zip(&crops).for_each(|(out, crops)| {
             for (out, crop) in out.chunks_mut(3 * size * size).zip(crops) {
                 self.pad(crop, out);
             }
         });
-        let n = rows.len() * self.patches.crops as usize;
-        let images = TensorData::new(pixels, [n, 3, size, size]);
-        let logits = self.ranker.network.forward(Tensor::from_data(images, &self.ranker.device));
-        let [_, classes] = logits.dims();
-        let logits = logits.try_into_data()?.try_into_vec::<f32>()?;
-        let of_images = logits.chunks(classes * self.patches.crops as usize);
-        of_images
-            .zip(rows)
-            .zip(crops)
-            .map(|((logits, row), crops)| best_of(logits.chunks(classes), row, crops))
-            .collect()
+        let logits = self.ranker.see(pixels, FrozenNetwork::forward)?;
+        let of_images = logits.chunks(of_image).zip(rows).zip(crops);
+        of_images.map(|((logits, row), crops)| best_of(logits, row, crops)).collect()
     }
 
-    /// Side of a crop, px.
-    fn side(&self) -> u32 {
-        (self.ranker.size / self.patches.factor).max(1)
-    }
-
-    fn crops(&self, row: &ImageRow, side: u32) -> Result<Vec<RgbImage>> {
-        let picture = RgbImage::decode(&row.bytes).with_context(|| image_name(row))?;
+    fn crops(&self, row: &ImageRow) -> Result<Vec<RgbImage>> {
+        let picture = picture(row)?;
+        let side = (self.ranker.size / self.patches.factor).max(1);
         let mut rng = self.draws.stream("patches", row.image_id, 0);
         let scale = (self.patches.min_crop_scale, 1.0);
         let crops = (0..self.patches.crops).map(|_| {
@@ -171,13 +151,9 @@ impl Cutter<'_> {
     }
 }
 
-fn best_of<'a>(
-    logits: impl Iterator<Item = &'a [f32]>,
-    row: &ImageRow,
-    crops: Vec<RgbImage>,
-) -> Result<Patch> {
+fn best_of(logits: &[Vec<f32>], row: &ImageRow, crops: Vec<RgbImage>) -> Result<Patch> {
     let mut best: Option<Patch> = None;
-    for (logits, picture) in logits.zip(crops) {
+    for (logits, picture) in logits.iter().zip(crops) {
         let loss = true_class(logits, row.label as usize).1;
         ensure!(
             loss.is_finite(),
@@ -244,11 +220,11 @@ mod tests {
     #[test]
     fn of_the_crops_the_one_with_the_lowest_loss_is_kept() {
         let row = ImageRow { bytes: Vec::new(), path: "cat/7.png".to_owned(), label: 1, image_id: 7 };
-        let logits: [&[f32]; 3] = [&[1.0, 0.0], &[0.0, 3.0], &[0.0, 3.0]];
+        let logits = [vec![1.0, 0.0], vec![0.0, 3.0], vec![0.0, 3.0]];
         let crops = (0..3).map(|value| plain(1, value)).collect();
-        let best = best_of(logits.into_iter(), &row, crops).expect("one");
+        let best = best_of(&logits, &row, crops).expect("one");
         assert_eq!((best.image_id, best.picture), (7, plain(1, 1)));
-        let broken = best_of([[f32::NAN, 0.0].as_slice()].into_iter(), &row, vec![plain(1, 0)]);
+        let broken = best_of(&[vec![f32::NAN, 0.0]], &row, vec![plain(1, 0)]);
         assert_eq!(
             broken.expect_err("refused").to_string(),
             "train.parquet: image 7 (cat/7.png): the ranker's loss on a crop is NaN; its weights are broken, make the network \

@@ -1,5 +1,6 @@
 //! What the ranker thinks of each training image: the softmax probability of its true class.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::normalize::to_normalized;
 use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, ImageRow};
+use delt_formats::error::FormatError;
 use delt_formats::rgb_image::RgbImage;
 use delt_formats::scores::{ScoreRow, read_csv, write_csv};
 use delt_formats::sealed;
@@ -68,21 +70,20 @@ impl Ranker {
         let mut scores = kept(&unfinished);
         progress.resume_at(scores.len() as u64);
         let first = images.start as usize + scores.len();
-        let mut rows = reader.rows().skip(first).take((images.end as usize).saturating_sub(first));
+        let rows = reader.rows().skip(first).take((images.end as usize).saturating_sub(first));
         let (size, normalization) = (self.size, self.normalization);
-        let mut next = move || -> Result<Option<(Vec<ImageRow>, Vec<f32>)>> {
-            let batch = rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?;
-            if batch.is_empty() {
-                return Ok(None);
-            }
+        let decoded = batches(rows, BATCH).map(|batch| -> Result<_> {
+            let batch = batch?;
             let pixels = decode(&batch, size, &normalization)?;
-            Ok(Some((batch, pixels)))
-        };
-        let batches = std::iter::from_fn(|| next().transpose());
-        ahead(batches, |batches| {
-            for (pass, batch) in (1..).zip(batches) {
+            Ok((batch, pixels))
+        });
+        ahead(decoded, |decoded| {
+            for (pass, batch) in (1..).zip(decoded) {
                 let (batch, pixels) = batch?;
-                scores.extend(self.score(&batch, pixels)?);
+                let logits = self.see(pixels, FrozenNetwork::forward)?;
+                for (logits, row) in logits.iter().zip(&batch) {
+                    scores.push(score_row(logits, row)?);
+                }
                 let advanced = progress.advance(batch.len() as u64);
                 if pass % CHECKPOINT_BATCHES == 0 || advanced.is_err() {
                     keep(&unfinished, &scores)?;
@@ -93,15 +94,42 @@ impl Ranker {
         })
     }
 
-    /// Scores the images of one batch, whose pixels are `[n, 3, size, size]`.
-    fn score(&self, batch: &[ImageRow], pixels: Vec<f32>) -> Result<Vec<ScoreRow>> {
+    /// What `pass`, a forward pass, gives for each image; `pixels` are normalized, `[n, 3, size, size]`.
+    pub(crate) fn see(
+        &self,
+        pixels: Vec<f32>,
+        pass: impl FnOnce(&FrozenNetwork, Tensor<4>) -> Tensor<2>,
+    ) -> Result<Vec<Vec<f32>>> {
         let size = self.size as usize;
-        let images = TensorData::new(pixels, [batch.len(), 3, size, size]);
-        let logits = self.network.forward(Tensor::from_data(images, &self.device));
-        let [_, classes] = logits.dims();
-        let logits = logits.try_into_data()?.try_into_vec::<f32>()?;
-        logits.chunks(classes).zip(batch).map(|(logits, row)| score_row(logits, row)).collect()
+        let shape = [pixels.len() / (3 * size * size), 3, size, size];
+        let images = Tensor::from_data(TensorData::new(pixels, shape), &self.device);
+        let values = pass(&self.network, images);
+        let [_, length] = values.dims();
+        let values = values.try_into_data()?.try_into_vec::<f32>()?;
+        Ok(values.chunks(length.max(1)).map(<[f32]>::to_vec).collect())
     }
+}
+
+/// The rows in batches of `n`, the last perhaps smaller.
+pub(crate) fn batches(
+    mut rows: impl Iterator<Item = Result<ImageRow, FormatError>>,
+    n: usize,
+) -> impl Iterator<Item = Result<Vec<ImageRow>, FormatError>> {
+    let mut next = move || rows.by_ref().take(n).collect::<Result<Vec<_>, _>>();
+    std::iter::from_fn(move || Some(next()).filter(|batch| !matches!(batch, Ok(rows) if rows.is_empty())))
+}
+
+/// The rows of some images.
+pub(crate) fn rows_of(
+    images: &DatasetReader,
+    wanted: &BTreeSet<u64>,
+) -> impl Iterator<Item = Result<ImageRow, FormatError>> {
+    images.rows().filter(|row| row.as_ref().map_or(true, |row| wanted.contains(&row.image_id)))
+}
+
+/// The image of a row.
+pub(crate) fn picture(row: &ImageRow) -> Result<RgbImage> {
+    RgbImage::decode(&row.bytes).with_context(|| image_name(row))
 }
 
 /// Normalized pixels of images, `[n, 3, size, size]`.
@@ -109,8 +137,7 @@ pub(crate) fn decode(batch: &[ImageRow], size: u32, normalization: &Normalizatio
     let values = 3 * size as usize * size as usize;
     let mut pixels = vec![0.0; batch.len() * values];
     pixels.par_chunks_mut(values).zip(batch).try_for_each(|(out, row)| -> Result<()> {
-        let picture = RgbImage::decode(&row.bytes).with_context(|| image_name(row))?;
-        to_normalized(&fit(&picture, size), normalization, out);
+        to_normalized(&fit(&picture(row)?, size), normalization, out);
         Ok(())
     })?;
     Ok(pixels)

@@ -1,18 +1,15 @@
 //! The stage: dataset and ranker in, scores and initial images out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use delt_augment::draws::Draws;
 use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, TRAIN_FILE};
-use delt_formats::initial::{INITIAL_FILE, InitialRow, InitialWriter};
-use delt_formats::rgb_image::RgbImage;
-use delt_formats::scores::{
-    SCORES_FILE, ScoreRow, ScoresFacts, ScoresReader, ScoresWriter, read_csv, write_csv,
-};
+use delt_formats::initial::{INITIAL_FILE, InitialRow};
+use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresFacts, ScoresReader, read_csv, write_csv};
+use delt_formats::table::{Row, TableWriter};
 use delt_harness::parts::InPieces;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
@@ -29,7 +26,7 @@ use crate::external_scores;
 use crate::facility_location::{cover, unit_features};
 use crate::median_selection::{Candidate, select, write_ranks};
 use crate::patches::Cutter;
-use crate::scoring::{Ranker, UNFINISHED_FILE, images_of, passes};
+use crate::scoring::{Ranker, UNFINISHED_FILE, images_of, passes, picture, rows_of};
 
 /// The scores once more, for people and other programs.
 const CSV_FILE: &str = "scores.csv";
@@ -103,7 +100,9 @@ impl<'a> Inputs<'a> {
         if let Some(file) = &self.branch.pipeline.select.scores {
             if !session.makes_one_part() {
                 session.produce(&plan, |work| {
-                    let scores = given_scores(file, &self.images()?, classes)?;
+                    let labels =
+                        self.images()?.rows().map(|row| Ok(row?.label)).collect::<Result<Vec<_>>>()?;
+                    let scores = external_scores::read(file, &labels, classes).context("select.scores")?;
                     write_scores(&scores, &file.display().to_string(), classes, work)
                 })?;
             }
@@ -126,7 +125,7 @@ impl<'a> Inputs<'a> {
                 "{} scores of {images} images; run init-select again (FORCE=1)",
                 scores.len()
             );
-            write_ranks(&mut scores, classes.len());
+            write_ranks(&mut scores);
             write_scores(&scores, &self.ranker_name()?, classes, work)
         })
     }
@@ -171,8 +170,7 @@ impl<'a> Inputs<'a> {
             ranker.size,
             pipeline.teacher.size
         );
-        let candidates: BTreeMap<u64, u32> =
-            picked.iter().map(|slot| (slot.image.image_id, slot.label)).collect();
+        let candidates = image_ids(picked);
         let cutter = Cutter { ranker: &ranker, patches, ipc: pipeline.select.ipc, draws: self.draws() };
         let crops = candidates.len() as u64 * u64::from(patches.crops);
         let progress = Progress::of_branch("init-select", crops, "crops", self.branch);
@@ -183,7 +181,7 @@ impl<'a> Inputs<'a> {
             mosaics.len(),
             self.ranker_name()?
         );
-        write_initial(mosaics, summary, self.classes(), work)
+        write_table(INITIAL_FILE, &mosaics, |row| row.probability, summary, self.classes(), work)
     }
 
     fn select_initial(&self, mut picked: Vec<Slot>, work: &Work<'_>) -> Result<Made> {
@@ -202,51 +200,38 @@ impl<'a> Inputs<'a> {
         });
         let rows = rows.collect::<Result<Vec<_>>>()?;
         let summary = format!("{} initial images selected", rows.len());
-        write_initial(rows, summary, self.classes(), work)
+        write_table(INITIAL_FILE, &rows, |row| row.probability, summary, self.classes(), work)
     }
 }
 
 /// Writes scores and what is known of them; `by` is who gave them.
 fn write_scores(scores: &[ScoreRow], by: &str, classes: &[String], work: &Work<'_>) -> Result<Made> {
-    let provenance = work.provenance(classes);
-    let mut writer = ScoresWriter::create(work.out_dir().join(SCORES_FILE), &provenance)?;
-    for row in scores {
-        writer.write(row)?;
-    }
-    writer.finish()?;
     write_csv(work.out_dir().join(CSV_FILE), scores)?;
-    let mean = mean(scores.iter().map(|row| row.probability));
-    let facts = to_value(ScoresFacts { images: scores.len() as u64, mean_probability: mean })?;
-    let summary = format!("{} training images scored by {by}, mean probability {mean:.3}", scores.len());
-    Ok(Made { provenance, facts, summary })
+    let summary = format!("{} training images scored by {by}", scores.len());
+    write_table(SCORES_FILE, scores, |row| row.probability, summary, classes, work)
 }
 
-fn given_scores(file: &Path, images: &DatasetReader, classes: &[String]) -> Result<Vec<ScoreRow>> {
-    let labels = images.rows().map(|row| Ok(row?.label)).collect::<Result<Vec<_>>>()?;
-    external_scores::read(file, &labels, classes).context("select.scores")
-}
-
-fn write_initial(
-    rows: Vec<InitialRow>,
+/// Writes the rows of one of the two artifacts, with what is known of their images.
+fn write_table<R: Row>(
+    file: &str,
+    rows: &[R],
+    probability: impl Fn(&R) -> f32,
     summary: String,
     classes: &[String],
     work: &Work<'_>,
 ) -> Result<Made> {
     let provenance = work.provenance(classes);
-    let mut writer = InitialWriter::create(work.out_dir().join(INITIAL_FILE), &provenance)?;
-    for row in &rows {
-        writer.write(row)?;
-    }
+    let mut writer = TableWriter::create(work.out_dir().join(file), &provenance)?;
+    rows.iter().try_for_each(|row| writer.write(row))?;
     writer.finish()?;
-    let mean = mean(rows.iter().map(|row| row.probability));
+    let mean = mean(rows.iter().map(probability));
     let facts = to_value(ScoresFacts { images: rows.len() as u64, mean_probability: mean })?;
     Ok(Made { provenance, facts, summary: format!("{summary}, mean probability {mean:.3}") })
 }
 
 /// Of the candidates of each class, the `ipc` that cover them best.
 fn cover_classes(ranker: &Ranker, images: &DatasetReader, picked: &[Slot], ipc: u32) -> Result<Vec<Slot>> {
-    let wanted = picked.iter().map(|slot| (slot.image.image_id, slot.label)).collect();
-    let features = unit_features(ranker, images, &wanted)?;
+    let features = unit_features(ranker, images, &image_ids(picked))?;
     let mut covering = Vec::new();
     for class in picked.chunk_by(|a, b| a.label == b.label) {
         let of_class = class.iter().map(|slot| features.get(&slot.image.image_id).map(Vec::as_slice));
@@ -265,6 +250,10 @@ struct Slot {
     label: u32,
     slot: u32,
     image: Candidate,
+}
+
+fn image_ids(picked: &[Slot]) -> BTreeSet<u64> {
+    picked.iter().map(|slot| slot.image.image_id).collect()
 }
 
 /// The selection of all classes, in class order. A class without training images (a subset that keeps the label space)
@@ -301,16 +290,10 @@ fn images_wanted(config: &Select, of_class: usize) -> usize {
 
 /// The selected images, brought to size and encoded, by image id.
 fn pictures(images: &DatasetReader, picked: &[Slot], size: u32) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let mut wanted: Vec<u64> = picked.iter().map(|slot| slot.image.image_id).collect();
-    wanted.sort_unstable();
     let mut pngs = BTreeMap::new();
-    for row in images.rows() {
+    for row in rows_of(images, &image_ids(picked)) {
         let row = row?;
-        if wanted.binary_search(&row.image_id).is_ok() {
-            let place = || format!("train.parquet: image {} ({})", row.image_id, row.path);
-            let picture = RgbImage::decode(&row.bytes).with_context(place)?;
-            pngs.insert(row.image_id, fit(&picture, size).encode_png()?);
-        }
+        pngs.insert(row.image_id, fit(&picture(&row)?, size).encode_png()?);
     }
     Ok(pngs)
 }
