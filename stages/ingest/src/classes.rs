@@ -28,7 +28,7 @@ impl LabelMap {
     pub fn choose(source_names: &[String], chosen: Option<&[String]>, space: LabelSpace) -> Result<Self> {
         let mut seen = BTreeSet::new();
         if let Some(name) = source_names.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(IngestError::DuplicateClass { name: name.clone() });
+            return Err(IngestError::DuplicateClass(name.clone()));
         }
         let unknown: Vec<&String> =
             chosen.into_iter().flatten().filter(|c| !seen.contains(c.as_str())).collect();

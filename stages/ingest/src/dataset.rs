@@ -43,14 +43,14 @@ pub fn write(
 ) -> Result<Made> {
     let labels = choose_labels(section, source)?;
     let provenance = provenance(labels.names());
-    let train =
-        SplitWriter::new(section, source, &labels, folder, &provenance, Split::Train)?.write(source)?;
-    let test = SplitWriter::new(section, source, &labels, folder, &provenance, Split::Test)?.write(source)?;
+    let written =
+        |split| SplitWriter::new(section, source, &labels, folder, &provenance, split)?.write(source);
+    let (train, test) = (written(Split::Train)?, written(Split::Test)?);
     if let Some(empty) = labels.used().find(|label| train.per_class[*label as usize] == 0) {
-        return Err(IngestError::EmptyClass { name: labels.names()[empty as usize].clone() });
+        return Err(IngestError::EmptyClass(labels.names()[empty as usize].clone()));
     }
     if test.images() == 0 {
-        return Err(IngestError::EmptySplit { split: "test" });
+        return Err(IngestError::NoTestImage);
     }
     let normalization = match &section.normalization {
         Some(given) => *given,
@@ -90,10 +90,10 @@ pub fn choose_labels(section: &Ingest, source: &dyn Source) -> Result<LabelMap> 
     if let (Some(train), Some(test)) = (source.per_class(Split::Train), source.per_class(Split::Test)) {
         let is_wanted = |label: &usize| labels.label(*label as u32).is_some();
         if let Some(empty) = (0..train.len()).filter(is_wanted).find(|label| train[*label] == 0) {
-            return Err(IngestError::EmptyClass { name: source.classes()[empty].clone() });
+            return Err(IngestError::EmptyClass(source.classes()[empty].clone()));
         }
         if (0..test.len()).filter(is_wanted).all(|label| test[label] == 0) {
-            return Err(IngestError::EmptySplit { split: "test" });
+            return Err(IngestError::NoTestImage);
         }
     }
     Ok(labels)

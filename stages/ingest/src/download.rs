@@ -7,15 +7,17 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use delt_pipeline::amounts::human_bytes;
-use delt_pipeline::watch::Interrupted;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::error::IngestError;
+use crate::error::{IngestError, Result};
 use partial::{Failure, PartialFile};
 
 /// The table of sources, part of the binary.
 const SOURCES: &str = include_str!("../../../data/sources.yaml");
+
+/// Names the table in errors.
+const TABLE: &str = "data/sources.yaml";
 
 /// Bytes read at once.
 const BLOCK: usize = 256 * 1024;
@@ -40,53 +42,6 @@ pub struct Archive {
     pub mirrors: Vec<String>,
 }
 
-/// An archive that could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum DownloadError {
-    /// The table of sources does not fit.
-    #[error("data/sources.yaml: {0}")]
-    Table(#[from] serde_yaml::Error),
-    /// The table has no such source.
-    #[error("data/sources.yaml: has no source `{0}`")]
-    Unknown(String),
-    /// No mirror gave the archive.
-    #[error("{file} could not be downloaded: {}; what has arrived is kept and the next run resumes from there; or fetch the file yourself and give DATA=path", .failures.join("; "))]
-    AllMirrors {
-        /// Name of the archive.
-        file: String,
-        /// What happened, mirror by mirror.
-        failures: Vec<String>,
-    },
-    /// A file of the right name, but not the archive.
-    #[error("{}: has {found} bytes, expected {expected}; remove it and run again", .path.display())]
-    WrongSize {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        found: u64,
-        /// The size of the archive.
-        expected: u64,
-    },
-    /// The partial file cannot be written or read.
-    #[error("{}: cannot be written", .path.display())]
-    Write {
-        /// The partial file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The user asked to stop.
-    #[error("interrupted; what has arrived is kept and the same command resumes from there")]
-    Interrupted,
-}
-
-/// The cause would only say the same in other words.
-impl From<Interrupted> for DownloadError {
-    fn from(_: Interrupted) -> Self {
-        Self::Interrupted
-    }
-}
-
 /// The folder where downloaded archives stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downloads {
@@ -100,23 +55,25 @@ impl Downloads {
     /// Where the archive of a source lies after downloading it, or as it was downloaded before.
     ///
     /// # Errors
-    /// [`IngestError::NotDownloaded`] where it is not there and may not be fetched; [`DownloadError`].
-    pub fn archive(&self, source: &str) -> Result<PathBuf, IngestError> {
+    /// [`IngestError::NotDownloaded`] where it is not there and may not be fetched; as [`fetch`].
+    pub fn archive(&self, source: &str) -> Result<PathBuf> {
         let archive = published(source)?;
         if !self.is_allowed && !self.folder.join(&archive.file).is_file() {
-            return Err(IngestError::NotDownloaded { file: archive.file });
+            return Err(IngestError::NotDownloaded(archive.file));
         }
-        Ok(fetch(&archive, &self.folder)?)
+        fetch(&archive, &self.folder)
     }
 }
 
 /// The archive of a source as `data/sources.yaml` describes it.
 ///
 /// # Errors
-/// [`DownloadError::Unknown`].
-pub fn published(source: &str) -> Result<Archive, DownloadError> {
-    let mut table: BTreeMap<String, Archive> = serde_yaml::from_str(SOURCES)?;
-    table.remove(source).ok_or_else(|| DownloadError::Unknown(source.to_owned()))
+/// A source that the table lacks.
+pub fn published(source: &str) -> Result<Archive> {
+    let of_table = |problem: String| IngestError::layout(Path::new(TABLE), problem);
+    let mut table: BTreeMap<String, Archive> =
+        serde_yaml::from_str(SOURCES).map_err(|error| of_table(error.to_string()))?;
+    table.remove(source).ok_or_else(|| of_table(format!("has no source `{source}`")))
 }
 
 /// Fetches an archive into `folder`. Bytes arrive in `<file>.part`, which outlives a broken run and is renamed once its
@@ -124,14 +81,13 @@ pub fn published(source: &str) -> Result<Archive, DownloadError> {
 /// for the first; where the file system has no locks, each fetches its own.
 ///
 /// # Errors
-/// [`DownloadError`]; what has arrived is kept unless it is wrong.
-pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf, DownloadError> {
+/// No mirror gives it, it cannot be written, or the user asked to stop; what has arrived is kept unless it is wrong.
+pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf> {
     let target = folder.join(&archive.file);
     if is_there(&target, archive)? {
         return Ok(target);
     }
-    fs_err::create_dir_all(folder)
-        .map_err(|source| DownloadError::Write { path: folder.to_path_buf(), source })?;
+    fs_err::create_dir_all(folder).map_err(IngestError::writing(folder))?;
     let mut partial = PartialFile::open(folder, archive)?;
     if is_there(&target, archive)? {
         return Ok(target);
@@ -156,16 +112,19 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf, DownloadError>
             Err(Failure::Fatal(error)) => return Err(error),
         }
     }
-    Err(DownloadError::AllMirrors { file: archive.file.clone(), failures })
+    Err(IngestError::AllMirrors { file: archive.file.clone(), failures })
 }
 
-fn is_there(target: &Path, archive: &Archive) -> Result<bool, DownloadError> {
+fn is_there(target: &Path, archive: &Archive) -> Result<bool> {
     let Ok(metadata) = fs_err::metadata(target) else { return Ok(false) };
     let (found, expected) = (metadata.len(), archive.bytes);
     if found == expected {
         return Ok(true);
     }
-    Err(DownloadError::WrongSize { path: target.to_path_buf(), found, expected })
+    Err(IngestError::layout(
+        target,
+        format!("has {found} bytes, expected {expected}; remove it and run again"),
+    ))
 }
 
 /// The SHA-256 of what is left to read, 64 lower-case hex digits.
@@ -183,6 +142,8 @@ pub(crate) fn sha256(input: &mut impl Read) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use delt_pipeline::watch::Interrupted;
+
     use super::*;
 
     #[test]
@@ -205,7 +166,7 @@ mod tests {
     #[test]
     fn an_interrupt_says_what_is_kept() {
         assert_eq!(
-            DownloadError::from(Interrupted).to_string(),
+            IngestError::DownloadInterrupted.to_string(),
             "interrupted; what has arrived is kept and the same command resumes from there"
         );
         assert_eq!(

@@ -10,8 +10,6 @@ use delt_images::stored_image::StoredImageError;
 use delt_pipeline::watch::Interrupted;
 use thiserror::Error;
 
-use crate::download::DownloadError;
-
 /// A result of this stage.
 pub type Result<T, E = IngestError> = std::result::Result<T, E>;
 
@@ -32,11 +30,8 @@ pub enum IngestError {
     },
 
     /// A dry run downloads nothing.
-    #[error("{file} is not downloaded yet")]
-    NotDownloaded {
-        /// Name of the archive.
-        file: String,
-    },
+    #[error("{0} is not downloaded yet")]
+    NotDownloaded(String),
 
     /// An image is of a format that is not read.
     #[error(
@@ -61,15 +56,6 @@ pub enum IngestError {
         source: StoredImageError,
     },
 
-    /// Nobody says what the classes are called.
-    #[error("{}: names no classes for column `{column}` in its metadata; give `ingest.source.class_names`", .path.display())]
-    NoClassNames {
-        /// The first file of the source.
-        path: PathBuf,
-        /// The label column.
-        column: String,
-    },
-
     /// A class was asked for that the source does not have.
     #[error("`ingest.classes`: {}; the source has {}", .unknown.join("; "), .known)]
     UnknownClasses {
@@ -80,29 +66,38 @@ pub enum IngestError {
     },
 
     /// Two classes of one name.
-    #[error("class name `{name}` stands for two classes of the source; give each class a name of its own")]
-    DuplicateClass {
-        /// The name.
-        name: String,
-    },
+    #[error("class name `{0}` stands for two classes of the source; give each class a name of its own")]
+    DuplicateClass(String),
 
     /// A class without training images.
-    #[error("class `{name}` has no training image; add some, or leave it out with `ingest.classes`")]
-    EmptyClass {
-        /// The class.
-        name: String,
+    #[error("class `{0}` has no training image; add some, or leave it out with `ingest.classes`")]
+    EmptyClass(String),
+
+    /// No test images.
+    #[error("no test image is left; check the source and `ingest.classes`")]
+    NoTestImage,
+
+    /// No mirror gave the archive.
+    #[error("{file} could not be downloaded: {}; what has arrived is kept and the next run resumes from there; or fetch the file yourself and give DATA=path", .failures.join("; "))]
+    AllMirrors {
+        /// Name of the archive.
+        file: String,
+        /// What happened, mirror by mirror.
+        failures: Vec<String>,
     },
 
-    /// A split without images.
-    #[error("no {split} image is left; check the source and `ingest.classes`")]
-    EmptySplit {
-        /// `training` or `test`.
-        split: &'static str,
+    /// A downloaded archive cannot be written or read again.
+    #[error("{}: cannot be written", .path.display())]
+    Write {
+        /// The partial file, or the folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
 
-    /// The archive could not be fetched.
-    #[error(transparent)]
-    Download(#[from] DownloadError),
+    /// The user asked to stop during a download.
+    #[error("interrupted; what has arrived is kept and the same command resumes from there")]
+    DownloadInterrupted,
 
     /// The artifact cannot be written.
     #[error(transparent)]
@@ -131,12 +126,25 @@ impl From<Interrupted> for IngestError {
 impl IngestError {
     /// Whether the source is simply not there, as opposed to wrong.
     pub fn is_missing_source(&self) -> bool {
-        matches!(self, Self::SourceMissing { .. } | Self::NotDownloaded { .. })
+        matches!(self, Self::SourceMissing { .. } | Self::NotDownloaded(_))
     }
 
     /// A complaint about the layout of a folder or archive.
     pub(crate) fn layout(path: &Path, problem: impl Into<String>) -> Self {
         ImagesError::layout(path, problem).into()
+    }
+
+    /// Nobody says what the classes are called.
+    pub(crate) fn no_class_names(path: &Path, column: &str) -> Self {
+        let problem = format!(
+            "names no classes for column `{column}` in its metadata; give `ingest.source.class_names`"
+        );
+        Self::layout(path, problem)
+    }
+
+    /// Names the file that could not be written.
+    pub(crate) fn writing(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_path_buf(), source }
     }
 
     /// Names the file that could not be read.

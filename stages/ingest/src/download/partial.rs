@@ -1,7 +1,7 @@
 //! The file that a download fills, from one mirror after the other.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use delt_harness::progress::Progress;
 use ureq::Agent;
 use ureq::http::header::{CONTENT_RANGE, RANGE};
 
-use super::{Archive, BLOCK, DownloadError, sha256};
+use super::{Archive, BLOCK, sha256};
+use crate::error::{IngestError, Result};
 
 /// How often a mirror is asked again after it broke off; each time it goes on where it stopped.
 const ATTEMPTS: u32 = 4;
@@ -23,7 +24,13 @@ pub(super) enum Failure {
     /// This mirror will not do.
     Refused(String),
     /// No mirror would do.
-    Fatal(DownloadError),
+    Fatal(IngestError),
+}
+
+impl From<IngestError> for Failure {
+    fn from(error: IngestError) -> Self {
+        Self::Fatal(error)
+    }
 }
 
 /// The file that is filled, and what should be in it.
@@ -36,7 +43,7 @@ pub(super) struct PartialFile<'a> {
 
 impl<'a> PartialFile<'a> {
     /// Opens and locks the file that earlier runs left, or begins it.
-    pub(super) fn open(folder: &Path, archive: &'a Archive) -> Result<Self, DownloadError> {
+    pub(super) fn open(folder: &Path, archive: &'a Archive) -> Result<Self> {
         let (file, path) = open_part(folder, archive, File::try_lock)?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -50,9 +57,8 @@ impl<'a> PartialFile<'a> {
     }
 
     /// Gives the whole file its name.
-    pub(super) fn rename(&self, target: &Path) -> Result<(), DownloadError> {
-        fs_err::rename(&self.path, target)
-            .map_err(|source| DownloadError::Write { path: self.path.clone(), source })
+    pub(super) fn rename(&self, target: &Path) -> Result<()> {
+        fs_err::rename(&self.path, target).map_err(IngestError::writing(&self.path))
     }
 
     /// Asks one mirror until the file is whole and right.
@@ -113,8 +119,8 @@ impl<'a> PartialFile<'a> {
                     self.archive.bytes
                 )));
             }
-            self.file.write_all(&block[..read]).map_err(|error| self.fatal(error))?;
-            progress.advance(read as u64).map_err(|interrupted| Failure::Fatal(interrupted.into()))?;
+            self.file.write_all(&block[..read]).map_err(IngestError::writing(&self.path))?;
+            progress.advance(read as u64).map_err(|_| IngestError::DownloadInterrupted)?;
         }
         progress.finish();
         if kept < self.archive.bytes {
@@ -125,11 +131,9 @@ impl<'a> PartialFile<'a> {
 
     /// Compares the SHA-256 of the whole file; a wrong file is emptied.
     fn verify(&mut self) -> Result<(), Failure> {
-        self.file
-            .sync_all()
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .map_err(|error| self.fatal(error))?;
-        let found = sha256(&mut self.file).map_err(|error| self.fatal(error))?;
+        let written = self.file.sync_all().and_then(|()| self.file.rewind());
+        let found =
+            written.and_then(|()| sha256(&mut self.file)).map_err(IngestError::writing(&self.path))?;
         if found == self.archive.sha256 {
             return Ok(());
         }
@@ -137,16 +141,12 @@ impl<'a> PartialFile<'a> {
         Err(Failure::Refused(format!("sent a file of SHA-256 {found}, expected {}", self.archive.sha256)))
     }
 
-    fn len(&self) -> Result<u64, Failure> {
-        Ok(self.file.metadata().map_err(|error| self.fatal(error))?.len())
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(IngestError::writing(&self.path))?.len())
     }
 
-    fn clear(&mut self) -> Result<(), Failure> {
-        self.file.set_len(0).map_err(|error| self.fatal(error))
-    }
-
-    fn fatal(&self, source: io::Error) -> Failure {
-        Failure::Fatal(DownloadError::Write { path: self.path.clone(), source })
+    fn clear(&mut self) -> Result<()> {
+        self.file.set_len(0).map_err(IngestError::writing(&self.path))
     }
 }
 
@@ -156,17 +156,16 @@ fn open_part(
     folder: &Path,
     archive: &Archive,
     try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
-) -> Result<(File, PathBuf), DownloadError> {
+) -> Result<(File, PathBuf)> {
     let mut options = OpenOptions::new();
     options.read(true).append(true);
     let shared = folder.join(format!("{}.part", archive.file));
-    let write_error = |source| DownloadError::Write { path: shared.clone(), source };
-    let part = options.clone().create(true).open(&shared).map_err(write_error)?;
+    let part = options.clone().create(true).open(&shared).map_err(IngestError::writing(&shared))?;
     match try_lock(&part) {
         Ok(()) => return Ok((part, shared)),
         Err(TryLockError::WouldBlock) => {
             eprintln!("ingest: another process is downloading {}; waiting", archive.file);
-            part.lock().map_err(write_error)?;
+            part.lock().map_err(IngestError::writing(&shared))?;
             return Ok((part, shared));
         }
         Err(TryLockError::Error(error)) => {
@@ -181,8 +180,7 @@ fn open_part(
         let own = folder.join(format!("{}.{}-{number}.part", archive.file, std::process::id()));
         match options.clone().create_new(true).open(&own) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(source) => return Err(DownloadError::Write { path: own, source }),
-            Ok(part) => return Ok((part, own)),
+            opened => return Ok((opened.map_err(IngestError::writing(&own))?, own)),
         }
     }
 }

@@ -34,10 +34,7 @@ pub fn open(section: &EmbeddedDigits) -> Result<Digits> {
     let columns = Columns { image: "image".to_owned(), label: "label".to_owned() };
     let path = Path::new(NAME);
     let footer = image_table::footer(Bytes::from_static(DIGITS), path, &columns)?;
-    let classes = footer.class_names.ok_or_else(|| IngestError::NoClassNames {
-        path: path.to_path_buf(),
-        column: columns.label.clone(),
-    })?;
+    let classes = footer.class_names.ok_or_else(|| IngestError::no_class_names(path, &columns.label))?;
     let mut rows = Vec::new();
     let mut collect = |row: Row| {
         rows.push(row);

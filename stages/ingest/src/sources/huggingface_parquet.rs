@@ -57,10 +57,8 @@ pub fn open(section: &HuggingfaceParquet) -> Result<ParquetTables> {
     };
     let (train, test) = (tables(files.train)?, tables(files.test)?);
     let classes = section.class_names.clone().or_else(|| described.clone());
-    let classes = classes.ok_or_else(|| IngestError::NoClassNames {
-        path: train.first().map_or_else(|| section.path.clone(), |table| table.path.clone()),
-        column: columns.label.clone(),
-    })?;
+    let first = train.first().map_or(section.path.as_path(), |table| &table.path);
+    let classes = classes.ok_or_else(|| IngestError::no_class_names(first, &columns.label))?;
     let mut opened = ParquetTables { columns, classes, described, train, test, splits: None };
     if let Some(split) = split {
         // by row number: renamed files are split as before
