@@ -36,17 +36,14 @@ impl LabelMap {
             let unknown = unknown.into_iter().map(|name| complaint(name, source_names)).collect();
             return Err(IngestError::UnknownClasses { unknown, known: some_of(source_names) });
         }
-        let is_chosen = |name: &String| chosen.is_none_or(|chosen| chosen.contains(name));
+        let keeps_place = space == LabelSpace::Keep;
         let mut names = Vec::new();
         let mut label_of = Vec::new();
-        for (label, name) in source_names.iter().enumerate() {
-            let keeps_place = space == LabelSpace::Keep;
-            label_of.push(is_chosen(name).then_some(if keeps_place {
-                label as u32
-            } else {
-                names.len() as u32
-            }));
-            if keeps_place || is_chosen(name) {
+        for (place, name) in source_names.iter().enumerate() {
+            let is_chosen = chosen.is_none_or(|chosen| chosen.contains(name));
+            let label = if keeps_place { place } else { names.len() };
+            label_of.push(is_chosen.then_some(label as u32));
+            if keeps_place || is_chosen {
                 names.push(name.clone());
             }
         }

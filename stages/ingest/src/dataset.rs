@@ -43,9 +43,12 @@ pub fn write(
 ) -> Result<Made> {
     let labels = choose_labels(section, source)?;
     let provenance = provenance(labels.names());
-    let written =
-        |split| SplitWriter::new(section, source, &labels, folder, &provenance, split)?.write(source);
-    let (train, test) = (written(Split::Train)?, written(Split::Test)?);
+    let split = |split: Split, limit| {
+        let writer = DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), &provenance)?;
+        write_split(source, split, writer, &labels, limit, section.skip_broken)
+    };
+    let train = split(Split::Train, section.max_train_per_class)?;
+    let test = split(Split::Test, section.max_test_per_class)?;
     if let Some(empty) = labels.used().find(|label| train.per_class[*label as usize] == 0) {
         return Err(IngestError::EmptyClass(labels.names()[empty as usize].clone()));
     }
@@ -113,13 +116,40 @@ impl Written {
     }
 }
 
+/// Writes the images of a split, at most `limit` of each class.
+fn write_split(
+    source: &dyn Source,
+    split: Split,
+    writer: DatasetWriter,
+    labels: &LabelMap,
+    limit: Option<u64>,
+    skip_broken: bool,
+) -> Result<Written> {
+    let mut split_writer = SplitWriter {
+        labels,
+        limit: limit.unwrap_or(u64::MAX),
+        skip_broken,
+        writer,
+        waiting: Vec::with_capacity(CHUNK),
+        waiting_bytes: 0,
+        written: Written { per_class: vec![0; labels.names().len()], ..Written::default() },
+        progress: Progress::new(&format!("ingest {}", split.name()), source.len(split), "images"),
+        passed: 0,
+    };
+    source.visit(split, &mut |image| split_writer.offer(image))?;
+    split_writer.flush()?;
+    split_writer.progress.finish();
+    split_writer.writer.finish()?;
+    Ok(split_writer.written)
+}
+
 /// Collects wanted images, decodes a chunk of them in parallel and writes it in order.
 struct SplitWriter<'a> {
-    split: Split,
     labels: &'a LabelMap,
     limit: u64,
     skip_broken: bool,
     writer: DatasetWriter,
+    /// Wanted images, with their labels in the dataset.
     waiting: Vec<SourceImage>,
     waiting_bytes: u64,
     written: Written,
@@ -127,47 +157,13 @@ struct SplitWriter<'a> {
     passed: u64,
 }
 
-impl<'a> SplitWriter<'a> {
-    fn new(
-        section: &Ingest,
-        source: &dyn Source,
-        labels: &'a LabelMap,
-        folder: &Path,
-        provenance: &Provenance,
-        split: Split,
-    ) -> Result<Self> {
-        let limit = match split {
-            Split::Train => section.max_train_per_class,
-            Split::Test => section.max_test_per_class,
-        };
-        Ok(Self {
-            split,
-            labels,
-            limit: limit.unwrap_or(u64::MAX),
-            skip_broken: section.skip_broken,
-            writer: DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), provenance)?,
-            waiting: Vec::with_capacity(CHUNK),
-            waiting_bytes: 0,
-            written: Written { per_class: vec![0; labels.names().len()], ..Written::default() },
-            progress: Progress::new(&format!("ingest {}", split.name()), source.len(split), "images"),
-            passed: 0,
-        })
-    }
-
-    fn write(mut self, source: &dyn Source) -> Result<Written> {
-        source.visit(self.split, &mut |image| self.offer(image))?;
-        self.flush()?;
-        self.progress.finish();
-        self.writer.finish()?;
-        Ok(self.written)
-    }
-
+impl SplitWriter<'_> {
     /// Takes the image if its class is wanted and not full yet.
     fn offer(&mut self, image: SourceImage) -> Result<ControlFlow<()>> {
         self.passed += 1;
-        if self.labels.label(image.label).is_some_and(|label| !self.is_full(label)) {
+        if let Some(label) = self.labels.label(image.label).filter(|label| !self.is_full(*label)) {
             self.waiting_bytes += image.content.bytes();
-            self.waiting.push(image);
+            self.waiting.push(SourceImage { label, ..image });
         }
         if self.waiting.len() == CHUNK || self.waiting_bytes >= CHUNK_BYTES || self.passed == PASSED {
             self.flush()?;
@@ -183,44 +179,37 @@ impl<'a> SplitWriter<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        type Prepared = (String, String, u32, Result<StoredImage, StoredImageError>);
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
-        let prepared: Vec<Prepared> = waiting
+        let prepared: Vec<_> = waiting
             .into_par_iter()
             .map(|image| (image.path, image.place, image.label, stored_image::prepare(image.content)))
             .collect();
-        for (path, place, source_label, picture) in prepared {
-            match (self.labels.label(source_label), picture) {
-                (None, _) => {}
-                (Some(label), _) if self.is_full(label) => {}
-                (Some(label), Ok(picture)) => self.append(path, label, picture)?,
-                (Some(_), Err(error)) if self.skip_broken && error.is_broken() => {
-                    self.count_broken(&place, &error);
+        for (path, place, label, picture) in prepared {
+            if self.is_full(label) {
+                continue;
+            }
+            match picture {
+                Ok(StoredImage { bytes, sums }) => {
+                    let image_id = self.written.images();
+                    self.writer.write(&ImageRow { bytes, path, label, image_id })?;
+                    self.written.per_class[label as usize] += 1;
+                    self.written.sums.add(&sums);
                 }
-                (Some(_), Err(StoredImageError::OtherFormat { found })) => {
+                Err(error) if self.skip_broken && error.is_broken() => {
+                    self.written.broken += 1;
+                    if self.written.broken <= BROKEN_NAMED {
+                        eprintln!("ingest: left out {place}: {error}");
+                    }
+                }
+                Err(StoredImageError::OtherFormat { found }) => {
                     return Err(IngestError::OtherFormat { place, found });
                 }
-                (Some(_), Err(source)) => return Err(IngestError::RgbImage { place, source }),
+                Err(source) => return Err(IngestError::RgbImage { place, source }),
             }
         }
         self.progress.advance(self.passed)?;
         self.passed = 0;
         Ok(())
-    }
-
-    fn append(&mut self, path: String, label: u32, picture: StoredImage) -> Result<()> {
-        let image_id = self.written.images();
-        self.writer.write(&ImageRow { bytes: picture.bytes, path, label, image_id })?;
-        self.written.per_class[label as usize] += 1;
-        self.written.sums.add(&picture.sums);
-        Ok(())
-    }
-
-    fn count_broken(&mut self, place: &str, error: &StoredImageError) {
-        self.written.broken += 1;
-        if self.written.broken <= BROKEN_NAMED {
-            eprintln!("ingest: left out {place}: {error}");
-        }
     }
 }

@@ -50,23 +50,13 @@ fn of_parquet_above(in_full_bytes: u64, files: &[&Path]) -> Result<Vec<Digest>> 
     for file in files {
         total += fs_err::metadata(file)?.len();
     }
-    let label = "ingest fingerprint";
-    let mut digests = Vec::new();
-    if total <= in_full_bytes {
-        let progress = Progress::new(label, total, "bytes");
-        for file in files {
-            digests.push(of_whole(file, &progress)?);
-        }
-        progress.finish();
-    } else {
-        let progress = Progress::new(label, files.len() as u64, "files");
-        for file in files {
-            digests.push(of_sample(file)?);
-            progress.advance(1)?;
-        }
-        progress.finish();
-    }
-    Ok(digests)
+    let is_in_full = total <= in_full_bytes;
+    let (total, unit) = if is_in_full { (total, "bytes") } else { (files.len() as u64, "files") };
+    let progress = Progress::new("ingest fingerprint", total, unit);
+    let key = |file: &&Path| if is_in_full { of_whole(file, &progress) } else { of_sample(file, &progress) };
+    let keys = files.iter().map(key).collect();
+    progress.finish();
+    keys
 }
 
 fn of_whole(path: &Path, progress: &Progress) -> Result<Digest> {
@@ -84,7 +74,7 @@ fn of_whole(path: &Path, progress: &Progress) -> Result<Digest> {
     Ok(hasher.finalize().to_hex().parse()?)
 }
 
-fn of_sample(path: &Path) -> Result<Digest> {
+fn of_sample(path: &Path, progress: &Progress) -> Result<Digest> {
     let mut file = fs_err::File::open(path)?;
     let bytes = file.metadata()?.len();
     let mut piece = |start: u64, length: u64| -> Result<Vec<u8>> {
@@ -97,11 +87,10 @@ fn of_sample(path: &Path) -> Result<Digest> {
     let footer = end.first_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
     let footer_start = bytes.saturating_sub(PARQUET_END_BYTES + footer);
     let footer = Digest::of_bytes(&piece(footer_start, bytes)?);
-    let mut blocks = Vec::new();
-    for index in 0..SAMPLED_BLOCKS {
-        blocks.push(Digest::of_bytes(&piece(footer_start / SAMPLED_BLOCKS * index, SAMPLED_BYTES)?));
-    }
+    let block = |index| Ok(Digest::of_bytes(&piece(footer_start / SAMPLED_BLOCKS * index, SAMPLED_BYTES)?));
+    let blocks = (0..SAMPLED_BLOCKS).map(block).collect::<Result<Vec<_>>>()?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
+    progress.advance(1)?;
     Ok(Digest::of_json(&json!({ "name": name, "bytes": bytes, "footer": footer, "blocks": blocks })))
 }
 
@@ -121,11 +110,9 @@ pub fn of_tree(files: &[&ImageFile]) -> Result<Digest> {
         listing.update(&[0]);
         listing.update(&file.bytes.to_le_bytes());
     }
-    let mut sample = Vec::new();
     let samples = files.len().min(SAMPLED_FILES);
-    for index in 0..samples {
-        sample.push(head(files[index * files.len() / samples])?);
-    }
+    let sample = (0..samples).map(|index| head(files[index * files.len() / samples]));
+    let sample = sample.collect::<Result<Vec<_>>>()?;
     Ok(Digest::of_json(&json!({
         "files": files.len(),
         "listing": listing.finalize().to_hex().to_string(),

@@ -30,31 +30,22 @@ pub struct SplitFiles {
 /// Nothing at the path, a file that is not Parquet, a folder without training files.
 pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) -> Result<SplitFiles> {
     expect_exists(path, "a folder with train-*.parquet and test-*.parquet, or a .parquet file")?;
-    let given = |folder: &Path, files: Option<&[PathBuf]>| {
-        let files = files.filter(|files| !files.is_empty());
-        files.map(|files| files.iter().map(|file| folder.join(file)).collect::<Vec<_>>())
-    };
-    if !path.is_dir() {
-        if !is_parquet(path) {
-            let problem = "is not a .parquet file, expected one, or a folder with train-*.parquet and test-*.parquet; correct \
-                           `ingest.source.path` or give DATA=path";
-            return Err(IngestError::layout(path, problem));
-        }
-        let folder = path.parent().unwrap_or(Path::new(""));
-        return Ok(SplitFiles {
-            train: given(folder, train).unwrap_or_else(|| vec![path.to_path_buf()]),
-            test: given(folder, test).unwrap_or_default(),
-        });
+    let is_folder = path.is_dir();
+    if !is_folder && !is_parquet(path) {
+        let problem = "is not a .parquet file, expected one, or a folder with train-*.parquet and test-*.parquet; correct \
+                       `ingest.source.path` or give DATA=path";
+        return Err(IngestError::layout(path, problem));
     }
-    let test = match given(path, test) {
-        Some(test) => test,
-        None => named(path, &TEST)?,
+    let folder = if is_folder { path } else { path.parent().unwrap_or(Path::new("")) };
+    let files = |given: Option<&[PathBuf]>, beginnings: &[&str]| match given {
+        Some(files) if !files.is_empty() => Ok(files.iter().map(|file| folder.join(file)).collect()),
+        _ if is_folder => named(folder, beginnings),
+        _ => Ok(Vec::new()),
     };
-    let mut train = match given(path, train) {
-        Some(train) => train,
-        None => named(path, &TRAIN)?,
-    };
-    if train.is_empty() && test.is_empty() {
+    let (mut train, test) = (files(train, &TRAIN)?, files(test, &TEST)?);
+    if train.is_empty() && !is_folder {
+        train.push(path.to_path_buf());
+    } else if train.is_empty() && test.is_empty() {
         train = named(path, &[""])?;
     }
     if train.is_empty() {

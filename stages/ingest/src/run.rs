@@ -26,18 +26,16 @@ pub fn run(session: &Session) -> Result<()> {
     let mut made = BTreeSet::new();
     session.each_branch(|branch| {
         let section = &branch.pipeline.ingest;
-        let (source, fingerprint) = match opened.take() {
-            Some((same, source, fingerprint)) if &same == section => (source, fingerprint),
-            _ => match open(session, branch)? {
-                Some(found) => found,
-                None => return Ok(()),
-            },
-        };
-        let plan = session.dag().dataset_plan(branch, &fingerprint)?;
+        if opened.as_ref().is_none_or(|(same, ..)| same != section) {
+            opened =
+                open(session, branch)?.map(|(source, fingerprint)| (section.clone(), source, fingerprint));
+        }
+        let Some((_, source, fingerprint)) = &opened else { return Ok(()) };
+        let plan = session.dag().dataset_plan(branch, fingerprint)?;
         let key = plan.key();
         if made.insert(key.clone()) || !session.args.force {
             session.produce(&plan, |work| {
-                dataset::write(section, &*source, work.out_dir(), |classes| work.provenance(classes))
+                dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))
                     .map_err(Into::into)
             })?;
             if session.args.dry_run {
@@ -49,7 +47,6 @@ pub fn run(session: &Session) -> Result<()> {
         if !session.args.dry_run {
             session.point(&session.dag().dataset_pointer(branch)?, ArtifactKind::Dataset, &key)?;
         }
-        opened = Some((section.clone(), source, fingerprint));
         Ok(())
     })
 }

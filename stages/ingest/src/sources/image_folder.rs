@@ -29,22 +29,21 @@ pub fn open(section: &ImageFolder) -> Result<LabeledFiles> {
         return Err(IngestError::layout(root, problem));
     }
     let train = root.join(TRAIN);
-    let test = TEST.into_iter().map(|name| root.join(name)).find(|path| path.is_dir());
-    let (classes, files) = match test {
-        Some(test) if train.is_dir() => {
-            refuse_beside(&test, *test_fraction, *split_seed)?;
-            with_both(root, &train, &test)?
-        }
-        _ => {
-            let tree = if train.is_dir() { &train } else { root };
-            with_split(root, tree, SeededSplit::of(*test_fraction, *split_seed))?
-        }
+    let has_train = train.is_dir();
+    let tree = if has_train { &train } else { root.as_path() };
+    let test = TEST.into_iter().map(|name| root.join(name)).find(|path| has_train && path.is_dir());
+    if let Some(test) = &test {
+        refuse_beside(test, *test_fraction, *split_seed)?;
+    }
+    let classes = class_names(tree)?;
+    let files = match test {
+        Some(test) => with_both(root, tree, &test, &classes)?,
+        None => with_split(root, tree, &classes, SeededSplit::of(*test_fraction, *split_seed))?,
     };
     Ok(LabeledFiles { description: "image folder", classes, files, texts: None })
 }
 
-fn with_both(root: &Path, train: &Path, test: &Path) -> Result<(Vec<String>, Vec<LabeledFile>)> {
-    let classes = class_names(train)?;
+fn with_both(root: &Path, train: &Path, test: &Path, classes: &[String]) -> Result<Vec<LabeledFile>> {
     let test_folders = image_files::folders_in(test)?;
     if test_folders.is_empty() {
         let problem = format!(
@@ -72,15 +71,15 @@ fn with_both(root: &Path, train: &Path, test: &Path) -> Result<(Vec<String>, Vec
             }
         }
     }
-    Ok((classes, files))
+    Ok(files)
 }
 
 fn with_split(
     root: &Path,
     tree: &Path,
+    classes: &[String],
     split: Option<SeededSplit>,
-) -> Result<(Vec<String>, Vec<LabeledFile>)> {
-    let classes = class_names(tree)?;
+) -> Result<Vec<LabeledFile>> {
     let Some(split) = split else {
         let problem = "has no val/ or test/ beside train/; for a split of its own give `ingest.source.test_fraction` and \
                        `ingest.source.split_seed`, e.g. 0.2 and 0";
@@ -98,35 +97,26 @@ fn with_split(
         let found = found.into_iter().zip(splits);
         files.extend(found.map(|(file, split)| LabeledFile { file, label, split }));
     }
-    Ok((classes, files))
+    Ok(files)
 }
 
 /// The folders of a tree, at least two.
-fn class_names(folder: &Path) -> Result<Vec<String>> {
-    let names = image_files::folders_in(folder)?;
-    match &names[..] {
-        [] => {
-            let problem = format!(
-                "holds {} images and no folders, expected one folder per class; sort them into such folders, correct \
-                 `ingest.source.path` or give DATA=path",
-                below(folder, folder)?.len()
-            );
-            Err(IngestError::layout(folder, problem))
+fn class_names(tree: &Path) -> Result<Vec<String>> {
+    let names = image_files::folders_in(tree)?;
+    let problem = match &names[..] {
+        [] => format!(
+            "holds {} images and no folders, expected one folder per class; sort them into such folders, correct \
+             `ingest.source.path` or give DATA=path",
+            below(tree, tree)?.len()
+        ),
+        [only] if tree.join(only).join(TRAIN).is_dir() => {
+            let inner = tree.join(only);
+            format!("holds only the folder {only}, and that holds train/; give DATA={}", inner.display())
         }
-        [only] => Err(IngestError::layout(folder, single_folder(folder, only))),
-        _ => Ok(names),
-    }
-}
-
-fn single_folder(tree: &Path, only: &str) -> String {
-    if tree.join(only).join(TRAIN).is_dir() {
-        format!(
-            "holds only the folder {only}, and that holds train/; give DATA={}",
-            tree.join(only).display()
-        )
-    } else {
-        format!(
+        [only] => format!(
             "holds a single class `{only}`, expected at least two; correct `ingest.source.path` or give DATA=path"
-        )
-    }
+        ),
+        _ => return Ok(names),
+    };
+    Err(IngestError::layout(tree, problem))
 }

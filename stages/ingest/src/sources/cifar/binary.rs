@@ -3,7 +3,8 @@
 //! A record is one label byte (CIFAR-10) or two, coarse and fine (CIFAR-100), then 32 x 32 red, green and blue values,
 //! row by row, one plane after the other. Fine labels are read.
 
-use std::io::{self, Read};
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -44,8 +45,8 @@ pub struct BinaryArchive {
     variant: &'static Variant,
     archive: PathBuf,
     classes: Vec<String>,
-    train: u64,
-    test: u64,
+    /// Bytes of each member.
+    sizes: BTreeMap<String, u64>,
 }
 
 impl BinaryArchive {
@@ -55,17 +56,17 @@ impl BinaryArchive {
     /// No gzipped tar, a wrong checksum, a member missing, there twice or of a size that is no multiple of a record; entries
     /// that no such archive has.
     pub fn open(variant: &'static Variant, archive: PathBuf) -> Result<Self> {
-        let mut sizes: Vec<(String, u64)> = Vec::new();
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
         let mut names = String::new();
+        let members = [variant.train_members, variant.test_members].concat();
         for_each_member(&archive, |name, entry| {
             let is_names = name == variant.names_member;
-            if !is_names && ![variant.train_members, variant.test_members].concat().contains(&name) {
+            if !is_names && !members.contains(&name) {
                 return Ok(ControlFlow::Continue(()));
             }
-            if sizes.iter().any(|(other, _)| other == name) {
+            if sizes.insert(name.to_owned(), entry.size()).is_some() {
                 return Err(refused(&archive, &format!("{name} twice")));
             }
-            sizes.push((name.to_owned(), entry.size()));
             if is_names {
                 if entry.size() > MOST_NAMES_BYTES {
                     let found = format!("{name} of {} bytes, more than {MOST_NAMES_BYTES}", entry.size());
@@ -80,25 +81,16 @@ impl BinaryArchive {
         if classes.is_empty() {
             return Err(missing(&archive, variant, variant.names_member));
         }
-        let records = |split| -> Result<u64> {
-            let mut records = 0;
-            for member in variant.members(split) {
-                let Some((_, bytes)) = sizes.iter().find(|(name, _)| name == member) else {
-                    return Err(missing(&archive, variant, member));
-                };
-                let record = variant.record_bytes() as u64;
-                if bytes % record != 0 {
-                    let problem = format!(
-                        "{member} has {bytes} bytes, expected a multiple of {record}; download it again"
-                    );
-                    return Err(IngestError::layout(&archive, problem));
-                }
-                records += bytes / record;
+        for member in members {
+            let bytes = *sizes.get(member).ok_or_else(|| missing(&archive, variant, member))?;
+            let record = variant.record_bytes() as u64;
+            if !bytes.is_multiple_of(record) {
+                let problem =
+                    format!("{member} has {bytes} bytes, expected a multiple of {record}; download it again");
+                return Err(IngestError::layout(&archive, problem));
             }
-            Ok(records)
-        };
-        let (train, test) = (records(Split::Train)?, records(Split::Test)?);
-        Ok(Self { variant, archive, classes, train, test })
+        }
+        Ok(Self { variant, archive, classes, sizes })
     }
 
     /// Refuses an archive that is not the published one, or not that of the SHA-256 which the pipeline gives.
@@ -122,34 +114,15 @@ impl BinaryArchive {
         Err(IngestError::layout(&self.archive, problem))
     }
 
-    fn visit_records(
-        &self,
-        split: Split,
-        member: &str,
-        records: &mut impl Read,
-        index: &mut u64,
-        visitor: &mut Visitor<'_>,
-    ) -> Result<ControlFlow<()>> {
-        let mut record = vec![0; self.variant.record_bytes()];
-        let mut row = 0;
-        while read_record(records, &mut record).map_err(IngestError::reading(&self.archive))? {
-            let (labels, planes) = record.split_at(self.variant.label_bytes);
-            let label = labels.last().copied().unwrap_or_default();
-            if usize::from(label) >= self.classes.len() {
-                let place = format!("{}: {member} record {row}", self.archive.display());
-                let (found, classes) = (label.to_string(), self.classes.len());
-                return Err(ImagesError::Label { place, found, classes }.into());
-            }
-            let path = format!("{}/{index:05}.png", split.name());
-            let place = format!("{}: {member} record {row}", self.archive.display());
-            let content = Content::Pixels(picture(planes));
-            *index += 1;
-            row += 1;
-            if visitor(SourceImage { path, place, label: u32::from(label), content })?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+    /// The image of a record; `path` and `place` are those of [`SourceImage`].
+    fn image(&self, record: &[u8], path: String, place: String) -> Result<SourceImage> {
+        let (labels, planes) = record.split_at(self.variant.label_bytes);
+        let label = labels.last().copied().unwrap_or_default();
+        let classes = self.classes.len();
+        if usize::from(label) >= classes {
+            return Err(ImagesError::Label { place, found: label.to_string(), classes }.into());
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(SourceImage { path, place, label: u32::from(label), content: Content::Pixels(picture(planes)) })
     }
 }
 
@@ -167,41 +140,38 @@ impl Source for BinaryArchive {
     }
 
     fn len(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.train,
-            Split::Test => self.test,
-        }
+        let bytes = self.variant.members(split).iter().map(|member| self.sizes[*member]).sum::<u64>();
+        bytes / self.variant.record_bytes() as u64
     }
 
     /// In the official order, batch 1 first: one pass over the archive per member.
     fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
         let mut index = 0;
+        let mut record = vec![0; self.variant.record_bytes()];
+        let mut flow = ControlFlow::Continue(());
         for member in self.variant.members(split) {
-            let mut is_stopped = false;
             for_each_member(&self.archive, |name, entry| {
                 if name != *member {
                     return Ok(ControlFlow::Continue(()));
                 }
-                is_stopped = self.visit_records(split, member, entry, &mut index, visitor)?.is_break();
+                for row in 0..entry.size() / record.len() as u64 {
+                    entry.read_exact(&mut record).map_err(IngestError::reading(&self.archive))?;
+                    let path = format!("{}/{index:05}.png", split.name());
+                    let place = format!("{}: {member} record {row}", self.archive.display());
+                    index += 1;
+                    flow = visitor(self.image(&record, path, place)?)?;
+                    if flow.is_break() {
+                        break;
+                    }
+                }
                 Ok(ControlFlow::Break(()))
             })?;
-            if is_stopped {
+            if flow.is_break() {
                 break;
             }
         }
         Ok(())
     }
-}
-
-/// Fills `record`; `false` at the end of the member.
-fn read_record(records: &mut impl Read, record: &mut [u8]) -> io::Result<bool> {
-    let mut first = [0];
-    if records.read(&mut first)? == 0 {
-        return Ok(false);
-    }
-    record[0] = first[0];
-    records.read_exact(&mut record[1..])?;
-    Ok(true)
 }
 
 /// Planes to interleaved pixels.

@@ -57,31 +57,28 @@ pub fn open(variant: &Variant, path: &Path) -> Result<ParquetTables> {
         test_fraction: None,
         split_seed: None,
     };
-    let opened = huggingface_parquet::open(&section).map_err(naming_the_other_kind)?;
+    let opened = huggingface_parquet::open(&section).map_err(|error| match error {
+        // the keys that name columns belong to the other kind
+        IngestError::Images(error) => error.with_key(OTHER_COLUMNS).into(),
+        other => other,
+    })?;
     if let Some(described) = opened.described_classes() {
         check_names(folder, variant, described, &official)?;
     }
     Ok(opened)
 }
 
-/// The keys that name columns belong to `kind: huggingface_parquet`.
-fn naming_the_other_kind(error: IngestError) -> IngestError {
-    match error {
-        IngestError::Images(error) => error.with_key(OTHER_COLUMNS).into(),
-        other => other,
-    }
-}
-
 fn check_names(folder: &Path, variant: &Variant, found: &[String], official: &[String]) -> Result<()> {
     let title = variant.title;
-    let agree = |found: &str, official: &str| found == official || (found, official) == MISSPELLED;
+    let differ = |label: &usize| {
+        let (found, official) = (&found[*label], &official[*label]);
+        found != official && (found.as_str(), official.as_str()) != MISSPELLED
+    };
     let problem = if found.len() != official.len() {
         format!("its files name {} classes, expected the {} of {title}", found.len(), official.len())
-    } else if let Some(label) = (0..official.len()).find(|label| !agree(&found[*label], &official[*label])) {
-        format!(
-            "its files name class {label} `{}`, expected `{}` as in {title}",
-            found[label], official[label]
-        )
+    } else if let Some(label) = (0..official.len()).find(differ) {
+        let (found, official) = (&found[label], &official[label]);
+        format!("its files name class {label} `{found}`, expected `{official}` as in {title}")
     } else {
         return Ok(());
     };
