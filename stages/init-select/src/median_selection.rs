@@ -6,21 +6,6 @@ use delt_formats::scores::ScoreRow;
 use delt_pipeline::config::select::Strategy;
 use rand::RngExt;
 
-/// One training image as the ranker sees it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
-    /// The training image.
-    pub image_id: u64,
-    /// The ranker's softmax probability of the true class.
-    pub probability: f32,
-}
-
-/// The candidates of one class from the hardest to the easiest: by ascending probability, ties by image id.
-pub fn rank(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| a.probability.total_cmp(&b.probability).then(a.image_id.cmp(&b.image_id)));
-    candidates
-}
-
 /// Fills in [`ScoreRow::rank`]: the place of each image in its class, 0 for the hardest.
 pub fn write_ranks(rows: &mut [ScoreRow]) {
     let mut sorted: Vec<&mut ScoreRow> = rows.iter_mut().collect();
@@ -36,8 +21,7 @@ pub fn write_ranks(rows: &mut [ScoreRow]) {
 
 /// Picks `ipc` images of one class in slot order.
 ///
-/// `ranked` stands from the hardest to the easiest, as [`rank`] sorts it or as an external ranking has it. `class` and
-/// `label` name the class, the former in the error, the latter in the draws of `random`.
+/// `ranked` stands from the hardest to the easiest: by [`ScoreRow::rank`]. `class` names the class in the error.
 ///
 /// # Errors
 /// A class that has too few images: `medium` needs more images than `ipc` (the published code fails there too), the others as many.
@@ -47,11 +31,11 @@ pub fn write_ranks(rows: &mut [ScoreRow]) {
 /// and ipc = n − 1, which the published code does not reach), the other side goes on.
 pub fn select(
     strategy: Strategy,
-    ranked: &[Candidate],
+    ranked: &[ScoreRow],
     ipc: usize,
     draws: &Draws,
-    (label, class): (u32, &str),
-) -> Result<Vec<Candidate>> {
+    class: &str,
+) -> Result<Vec<ScoreRow>> {
     let (size, needed) = (ranked.len(), ipc + strategy.spare() as usize);
     ensure!(
         size >= needed,
@@ -61,7 +45,7 @@ pub fn select(
         if ipc > 1 { "lower select.ipc, " } else { "" }
     );
     Ok(match strategy {
-        Strategy::Medium => middle_outwards(size).take(ipc).map(|place| ranked[place]).collect(),
+        Strategy::Medium => middle_outwards(size).take(ipc).map(|place| ranked[place].clone()).collect(),
         Strategy::Min => ranked[..ipc].to_vec(),
         Strategy::Top => {
             let mut easiest = ranked.to_vec();
@@ -70,7 +54,7 @@ pub fn select(
             easiest.truncate(ipc);
             easiest
         }
-        Strategy::Random => draw(ranked, ipc, draws, label),
+        Strategy::Random => draw(ranked, ipc, draws),
     })
 }
 
@@ -82,10 +66,10 @@ fn middle_outwards(n: usize) -> impl Iterator<Item = usize> {
 }
 
 /// `ipc` different images, by image id independent of how they rank.
-fn draw(ranked: &[Candidate], ipc: usize, draws: &Draws, label: u32) -> Vec<Candidate> {
+fn draw(ranked: &[ScoreRow], ipc: usize, draws: &Draws) -> Vec<ScoreRow> {
     let mut images = ranked.to_vec();
-    images.sort_by_key(|candidate| candidate.image_id);
-    let mut rng = draws.stream("random-selection", u64::from(label), 0);
+    images.sort_by_key(|row| row.image_id);
+    let mut rng = draws.stream("random-selection", u64::from(images[0].label), 0);
     for slot in 0..ipc {
         let other = rng.random_range(slot as u64..images.len() as u64) as usize;
         images.swap(slot, other);
@@ -98,25 +82,30 @@ fn draw(ranked: &[Candidate], ipc: usize, draws: &Draws, label: u32) -> Vec<Cand
 mod tests {
     use super::*;
 
-    fn class(probabilities: &[f32]) -> Vec<Candidate> {
-        let candidates = (0..).zip(probabilities);
-        rank(
-            candidates
-                .map(|(image_id, probability)| Candidate { image_id, probability: *probability })
-                .collect(),
-        )
+    fn class(probabilities: &[f32]) -> Vec<ScoreRow> {
+        let row = |(image_id, probability): (u64, &f32)| ScoreRow {
+            image_id,
+            label: 3,
+            probability: *probability,
+            loss: 0.0,
+            rank: 0,
+        };
+        let mut rows: Vec<ScoreRow> = (0..).zip(probabilities).map(row).collect();
+        write_ranks(&mut rows);
+        rows.sort_by_key(|row| row.rank);
+        rows
     }
 
-    fn picked(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> Result<Vec<u64>> {
-        let picked = select(strategy, ranked, ipc, &Draws::new(7), (3, "wolf"))?;
-        Ok(picked.iter().map(|candidate| candidate.image_id).collect())
+    fn picked(strategy: Strategy, ranked: &[ScoreRow], ipc: usize) -> Result<Vec<u64>> {
+        let picked = select(strategy, ranked, ipc, &Draws::new(7), "wolf")?;
+        Ok(picked.iter().map(|row| row.image_id).collect())
     }
 
-    fn ids(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> Vec<u64> {
+    fn ids(strategy: Strategy, ranked: &[ScoreRow], ipc: usize) -> Vec<u64> {
         picked(strategy, ranked, ipc).expect("enough images")
     }
 
-    fn refusal(strategy: Strategy, ranked: &[Candidate], ipc: usize) -> String {
+    fn refusal(strategy: Strategy, ranked: &[ScoreRow], ipc: usize) -> String {
         picked(strategy, ranked, ipc).expect_err("refused").to_string()
     }
 
@@ -137,7 +126,7 @@ mod tests {
 
     #[test]
     fn random_gives_different_images_that_depend_on_seed_and_class_only() {
-        let ranked = class(&[0.9, 0.1, 0.5, 0.3, 0.7, 0.2]);
+        let mut ranked = class(&[0.9, 0.1, 0.5, 0.3, 0.7, 0.2]);
         let mut reversed = ranked.clone();
         reversed.reverse();
         let picked = ids(Strategy::Random, &ranked, 6);
@@ -145,9 +134,8 @@ mod tests {
         let mut sorted = picked.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, [0, 1, 2, 3, 4, 5]);
-        let other_class =
-            select(Strategy::Random, &ranked, 6, &Draws::new(7), (4, "worm")).expect("enough images");
-        assert_ne!(other_class.iter().map(|c| c.image_id).collect::<Vec<_>>(), picked);
+        ranked.iter_mut().for_each(|row| row.label = 4);
+        assert_ne!(ids(Strategy::Random, &ranked, 6), picked);
     }
 
     #[test]

@@ -126,23 +126,17 @@ impl Cutter<'_> {
         let (factor, size) = (self.patches.factor, self.ranker.size);
         let tiles: Vec<&Patch> = patches.iter().skip(slot as usize).step_by(self.ipc as usize).collect();
         let mut rgb = vec![0; 3 * (size * size) as usize];
-        let mut top = 0;
-        for tile_row in 0..factor {
-            let height = size / factor + u32::from(tile_row < size % factor);
-            let mut left = 0;
-            for tile_column in 0..factor {
-                let width = size / factor + u32::from(tile_column < size % factor);
-                let tile = &tiles[(tile_row * factor + tile_column) as usize].picture;
-                for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-                    // nearest, where the tile is a pixel larger than the crop
-                    let from =
-                        3 * ((y * tile.height / height) * tile.width + x * tile.width / width) as usize;
-                    let to = 3 * ((top + y) * size + left + x) as usize;
-                    rgb[to..to + 3].copy_from_slice(&tile.rgb[from..from + 3]);
-                }
-                left += width;
+        // the first tiles are a pixel larger where they do not divide the size
+        let edge = |tile: u32| size / factor * tile + tile.min(size % factor);
+        for (at, Patch { picture: tile, .. }) in (0..).zip(&tiles) {
+            let (top, left) = (edge(at / factor), edge(at % factor));
+            let (height, width) = (edge(at / factor + 1) - top, edge(at % factor + 1) - left);
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                // nearest, where the tile is a pixel larger than the crop
+                let from = 3 * ((y * tile.height / height) * tile.width + x * tile.width / width) as usize;
+                let to = 3 * ((top + y) * size + left + x) as usize;
+                rgb[to..to + 3].copy_from_slice(&tile.rgb[from..from + 3]);
             }
-            top += height;
         }
         let probability = tiles.iter().map(|tile| (-tile.loss).exp()).sum::<f32>() / tiles.len() as f32;
         let png = RgbImage { width: size, height: size, rgb }.encode_png()?;

@@ -24,7 +24,7 @@ use serde_json::to_value;
 
 use crate::external_scores;
 use crate::facility_location::{cover, unit_features};
-use crate::median_selection::{Candidate, select, write_ranks};
+use crate::median_selection::{select, write_ranks};
 use crate::patches::Cutter;
 use crate::scoring::{Ranker, UNFINISHED_FILE, images_of, passes, picture, rows_of};
 
@@ -161,7 +161,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// Mosaics of patches as initial images.
-    fn cut_initial(&self, patches: Patches, picked: &[Slot], work: &Work<'_>) -> Result<Made> {
+    fn cut_initial(&self, patches: Patches, picked: &[Vec<ScoreRow>], work: &Work<'_>) -> Result<Made> {
         let (pipeline, ranker) = (&self.branch.pipeline, self.open_ranker()?);
         ensure!(
             ranker.size == pipeline.teacher.size,
@@ -184,13 +184,14 @@ impl<'a> Inputs<'a> {
         write_table(INITIAL_FILE, &mosaics, |row| row.probability, summary, self.classes(), work)
     }
 
-    fn select_initial(&self, mut picked: Vec<Slot>, work: &Work<'_>) -> Result<Made> {
+    fn select_initial(&self, mut picked: Vec<Vec<ScoreRow>>, work: &Work<'_>) -> Result<Made> {
         let (pipeline, images) = (&self.branch.pipeline, self.images()?);
         if pipeline.select.facility_location.is_some() {
             picked = cover_classes(&self.open_ranker()?, &images, &picked, pipeline.select.ipc)?;
         }
         let mut pngs = pictures(&images, &picked, pipeline.teacher.size)?;
-        let rows = picked.into_iter().map(|Slot { label, slot, image: Candidate { image_id, probability } }| {
+        let rows = picked.iter().flat_map(|class| (0..).zip(class)).map(|(slot, row)| {
+            let ScoreRow { image_id, label, probability, .. } = *row;
             let png = pngs.remove(&image_id).with_context(|| {
                 format!(
                     "train.parquet has no image {image_id}, which the scores name; run init-select again (FORCE=1)"
@@ -230,47 +231,42 @@ fn write_table<R: Row>(
 }
 
 /// Of the candidates of each class, the `ipc` that cover them best.
-fn cover_classes(ranker: &Ranker, images: &DatasetReader, picked: &[Slot], ipc: u32) -> Result<Vec<Slot>> {
+fn cover_classes(
+    ranker: &Ranker,
+    images: &DatasetReader,
+    picked: &[Vec<ScoreRow>],
+    ipc: u32,
+) -> Result<Vec<Vec<ScoreRow>>> {
     let features = unit_features(ranker, images, &image_ids(picked))?;
     let mut covering = Vec::new();
-    for class in picked.chunk_by(|a, b| a.label == b.label) {
-        let of_class = class.iter().map(|slot| features.get(&slot.image.image_id).map(Vec::as_slice));
+    for class in picked {
+        let of_class = class.iter().map(|row| features.get(&row.image_id).map(Vec::as_slice));
         let of_class: Vec<&[f32]> = of_class
             .collect::<Option<_>>()
             .context("train.parquet lacks an image that the scores name; run init-select again (FORCE=1)")?;
         let places = cover(&of_class, ipc as usize);
-        covering.extend((0..).zip(places).map(|(slot, place)| Slot { slot, ..class[place] }));
+        covering.push(places.into_iter().map(|place| class[place].clone()).collect());
     }
     Ok(covering)
 }
 
-/// One selected image and its place.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Slot {
-    label: u32,
-    slot: u32,
-    image: Candidate,
+fn image_ids(picked: &[Vec<ScoreRow>]) -> BTreeSet<u64> {
+    picked.iter().flatten().map(|row| row.image_id).collect()
 }
 
-fn image_ids(picked: &[Slot]) -> BTreeSet<u64> {
-    picked.iter().map(|slot| slot.image.image_id).collect()
-}
-
-/// The selection of all classes, in class order. A class without training images (a subset that keeps the label space)
-/// has no initial images either.
-fn pick(config: &Select, mut rows: Vec<ScoreRow>, classes: &[String], draws: &Draws) -> Result<Vec<Slot>> {
+/// The selection of all classes, in class order, each in slot order. A class without training images (a subset that keeps
+/// the label space) has no initial images either.
+fn pick(
+    config: &Select,
+    mut rows: Vec<ScoreRow>,
+    classes: &[String],
+    draws: &Draws,
+) -> Result<Vec<Vec<ScoreRow>>> {
     rows.sort_by_key(|row| (row.label, row.rank));
     let mut picked = Vec::new();
-    for class in rows.chunk_by(|a, b| a.label == b.label) {
-        let label = class[0].label;
-        let ranked: Vec<Candidate> = class
-            .iter()
-            .map(|row| Candidate { image_id: row.image_id, probability: row.probability })
-            .collect();
-        let name = classes.get(label as usize).map_or("?", String::as_str);
-        let images =
-            select(config.strategy, &ranked, images_wanted(config, ranked.len()), draws, (label, name))?;
-        picked.extend((0..).zip(images).map(|(slot, image)| Slot { label, slot, image }));
+    for ranked in rows.chunk_by(|a, b| a.label == b.label) {
+        let name = classes.get(ranked[0].label as usize).map_or("?", String::as_str);
+        picked.push(select(config.strategy, ranked, images_wanted(config, ranked.len()), draws, name)?);
     }
     ensure!(!picked.is_empty(), "there are no training images to select from; check ingest.classes");
     Ok(picked)
@@ -289,7 +285,7 @@ fn images_wanted(config: &Select, of_class: usize) -> usize {
 }
 
 /// The selected images, brought to size and encoded, by image id.
-fn pictures(images: &DatasetReader, picked: &[Slot], size: u32) -> Result<BTreeMap<u64, Vec<u8>>> {
+fn pictures(images: &DatasetReader, picked: &[Vec<ScoreRow>], size: u32) -> Result<BTreeMap<u64, Vec<u8>>> {
     let mut pngs = BTreeMap::new();
     for row in rows_of(images, &image_ids(picked)) {
         let row = row?;

@@ -88,14 +88,14 @@ impl<'a> PartialFile<'a> {
             request = request.header(RANGE, format!("bytes={kept}-"));
         }
         let mut response = request.call().map_err(|error| Failure::BrokenOff(error.to_string()))?;
-        let range =
-            response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let is_resumed = range.is_some_and(|range| range.starts_with(&format!("bytes {kept}-")));
         match response.status().as_u16() {
             200 => {
                 self.clear()?;
                 kept = 0;
             }
-            206 if range.as_deref().is_some_and(|range| range.starts_with(&format!("bytes {kept}-"))) => {}
+            206 if is_resumed => {}
             206 | 416 => {
                 self.clear()?;
                 return Err(Failure::BrokenOff(format!("does not resume at byte {kept}")));

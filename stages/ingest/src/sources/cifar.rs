@@ -3,8 +3,6 @@
 pub mod binary;
 pub mod parquet;
 
-use std::path::{Path, PathBuf};
-
 use delt_pipeline::config::ingest::Cifar;
 
 use crate::download::Downloads;
@@ -91,18 +89,14 @@ pub fn open(variant: &'static Variant, section: &Cifar, downloads: &Downloads) -
     if parquet::is_at(variant, path)? {
         return Ok(Box::new(parquet::open(variant, path)?));
     }
-    let archive = BinaryArchive::open(variant, local_archive(variant, path)?)?;
-    archive.verify(section.sha256.as_deref())?;
-    Ok(Box::new(archive))
-}
-
-/// The file itself, or the folder in which it lies under its published name.
-fn local_archive(variant: &Variant, path: &Path) -> Result<PathBuf> {
-    let archive = if path.is_dir() { path.join(variant.archive) } else { path.to_path_buf() };
+    // the file itself, or the folder in which it lies under its published name
+    let file = if path.is_dir() { path.join(variant.archive) } else { path.clone() };
     let expected = format!(
         "the archive {}, the folder it lies in, or one with train-*.parquet and test-*.parquet",
         variant.archive
     );
-    expect_exists(&archive, expected)?;
-    Ok(archive)
+    expect_exists(&file, expected)?;
+    let archive = BinaryArchive::open(variant, file)?;
+    archive.verify(section.sha256.as_deref())?;
+    Ok(Box::new(archive))
 }

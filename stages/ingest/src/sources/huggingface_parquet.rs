@@ -128,11 +128,8 @@ impl Source for ParquetTables {
         for table in self.tables(split) {
             let name = table.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut each = |row: image_table::Row| {
-                let of_other_split = self
-                    .splits
-                    .as_ref()
-                    .is_some_and(|splits| splits.get((first + row.index) as usize) != Some(&split));
-                if of_other_split {
+                let of_row = self.splits.as_ref().map(|splits| splits.get((first + row.index) as usize));
+                if of_row.is_some_and(|of_row| of_row != Some(&split)) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let place = format!("{} row {}", table.path.display(), row.index);
