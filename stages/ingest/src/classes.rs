@@ -13,7 +13,8 @@ const NAMES_SHOWN: usize = 3;
 /// The dataset's class list and the way into it from the source's labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMap {
-    names: Vec<String>,
+    /// Class names of the dataset.
+    pub names: Vec<String>,
     label_of: Vec<Option<u32>>,
 }
 
@@ -48,11 +49,6 @@ impl LabelMap {
             }
         }
         Ok(Self { names, label_of })
-    }
-
-    /// Class names of the dataset.
-    pub fn names(&self) -> &[String] {
-        &self.names
     }
 
     /// The label in the dataset, or `None` where the class is left out. A label outside the class list is left out too:
@@ -92,7 +88,7 @@ mod tests {
         let source = names(&["apple", "bear", "bus", "cloud"]);
         let map =
             LabelMap::choose(&source, Some(&names(&["cloud", "bear"])), LabelSpace::Shrink).expect("known");
-        assert_eq!(map.names(), names(&["bear", "cloud"]));
+        assert_eq!(map.names, names(&["bear", "cloud"]));
         assert_eq!([0, 1, 2, 3, 9].map(|label| map.label(label)), [None, Some(0), None, Some(1), None]);
     }
 
@@ -100,7 +96,7 @@ mod tests {
     fn keeping_leaves_names_and_labels_alone() {
         let source = names(&["apple", "bear", "bus"]);
         let map = LabelMap::choose(&source, Some(&names(&["bus", "bear"])), LabelSpace::Keep).expect("known");
-        assert_eq!(map.names(), source);
+        assert_eq!(map.names, source);
         assert_eq!([0, 1, 2].map(|label| map.label(label)), [None, Some(1), Some(2)]);
         assert_eq!(map.used().collect::<Vec<_>>(), [1, 2]);
     }

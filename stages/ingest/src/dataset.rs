@@ -42,7 +42,7 @@ pub fn write(
     provenance: impl Fn(&[String]) -> Provenance,
 ) -> Result<Made> {
     let labels = choose_labels(section, source)?;
-    let provenance = provenance(labels.names());
+    let provenance = provenance(&labels.names);
     let split = |split: Split, limit| {
         let writer = DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), &provenance)?;
         write_split(source, split, writer, &labels, limit, section.skip_broken)
@@ -50,19 +50,17 @@ pub fn write(
     let train = split(Split::Train, section.max_train_per_class)?;
     let test = split(Split::Test, section.max_test_per_class)?;
     if let Some(empty) = labels.used().find(|label| train.per_class[*label as usize] == 0) {
-        return Err(IngestError::EmptyClass(labels.names()[empty as usize].clone()));
+        return Err(IngestError::EmptyClass(labels.names[empty as usize].clone()));
     }
     if test.images() == 0 {
         return Err(IngestError::NoTestImage);
     }
-    let normalization = match &section.normalization {
-        Some(given) => *given,
-        None => train.sums.normalization()?,
-    };
+    let normalization = section.normalization.map_or_else(|| train.sums.normalization(), Ok)?;
+    let (train_images, test_images) = (train.images(), test.images());
     let facts = DatasetFacts {
-        train_images: train.images(),
-        test_images: test.images(),
-        train_per_class: train.per_class.clone(),
+        train_images,
+        test_images,
+        train_per_class: train.per_class,
         mean: normalization.mean,
         std: normalization.std,
         source: source.description(),
@@ -73,12 +71,9 @@ pub fn write(
         (0, 0) => String::new(),
         (train, test) => format!(", {train} training and {test} test images broken and left out"),
     };
-    let summary = format!(
-        "{} training and {} test images of {} classes{broken}",
-        facts.train_images,
-        facts.test_images,
-        labels.used().count()
-    );
+    let classes = labels.used().count();
+    let summary =
+        format!("{train_images} training and {test_images} test images of {classes} classes{broken}");
     let facts = serde_json::to_value(&facts).map_err(std::io::Error::from)?;
     Ok(Made { provenance, facts, summary })
 }
@@ -132,7 +127,7 @@ fn write_split(
         writer,
         waiting: Vec::with_capacity(CHUNK),
         waiting_bytes: 0,
-        written: Written { per_class: vec![0; labels.names().len()], ..Written::default() },
+        written: Written { per_class: vec![0; labels.names.len()], ..Written::default() },
         progress: Progress::new(&format!("ingest {}", split.name()), source.len(split), "images"),
         passed: 0,
     };

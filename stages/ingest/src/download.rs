@@ -92,13 +92,8 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf> {
     if is_there(&target, archive)? {
         return Ok(target);
     }
-    eprintln!(
-        "ingest: {} from {} ({}): {}",
-        archive.file,
-        archive.homepage,
-        human_bytes(archive.bytes),
-        archive.license
-    );
+    let Archive { file, homepage, license, .. } = archive;
+    eprintln!("ingest: {file} from {homepage} ({}): {license}", human_bytes(archive.bytes));
     let mut failures = Vec::new();
     for mirror in &archive.mirrors {
         match partial.complete_from(mirror) {
@@ -106,13 +101,11 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf> {
                 partial.rename(&target)?;
                 return Ok(target);
             }
-            Err(Failure::BrokenOff(reason) | Failure::Refused(reason)) => {
-                failures.push(format!("{mirror}: {reason}"));
-            }
             Err(Failure::Fatal(error)) => return Err(error),
+            Err(failure) => failures.push(format!("{mirror}: {failure}")),
         }
     }
-    Err(IngestError::AllMirrors { file: archive.file.clone(), failures })
+    Err(IngestError::AllMirrors { file: file.clone(), failures })
 }
 
 fn is_there(target: &Path, archive: &Archive) -> Result<bool> {

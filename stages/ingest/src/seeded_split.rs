@@ -48,13 +48,10 @@ impl SeededSplit {
             return None;
         }
         let wanted = ((names.len() as f64 * self.fraction).round() as usize).clamp(1, names.len() - 1);
-        let mut ranked: Vec<([u8; 32], usize)> =
-            names.iter().enumerate().map(|(index, name)| (rank(self.seed, name.as_ref()), index)).collect();
-        ranked.sort_unstable();
+        let mut ranked: Vec<usize> = (0..names.len()).collect();
+        ranked.sort_by_cached_key(|index| rank(self.seed, names[*index].as_ref()));
         let mut splits = vec![Split::Train; names.len()];
-        for (_, index) in &ranked[..wanted] {
-            splits[*index] = Split::Test;
-        }
+        ranked[..wanted].iter().for_each(|index| splits[*index] = Split::Test);
         Some(splits)
     }
 
@@ -91,11 +88,7 @@ impl SeededSplit {
 }
 
 fn rank(seed: u64, name: &str) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"test split");
-    hasher.update(&seed.to_le_bytes());
-    hasher.update(name.as_bytes());
-    *hasher.finalize().as_bytes()
+    blake3::hash(&[b"test split", &seed.to_le_bytes()[..], name.as_bytes()].concat()).into()
 }
 
 #[cfg(test)]

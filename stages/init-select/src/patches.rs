@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use delt_augment::normalize::to_normalized;
 use delt_augment::{Draws, cut, random_square_crop, resize_pillow};
 use delt_formats::dataset::{DatasetReader, ImageRow};
@@ -146,19 +146,17 @@ impl Cutter<'_> {
 }
 
 fn best_of(logits: &[Vec<f32>], row: &ImageRow, crops: Vec<RgbImage>) -> Result<Patch> {
-    let mut best: Option<Patch> = None;
-    for (logits, picture) in logits.iter().zip(crops) {
-        let loss = true_class(logits, row.label as usize).1;
-        ensure!(
-            loss.is_finite(),
+    let losses: Vec<f32> = logits.iter().map(|logits| true_class(logits, row.label as usize).1).collect();
+    if let Some(loss) = losses.iter().find(|loss| !loss.is_finite()) {
+        bail!(
             "{}: the ranker's loss on a crop is {loss}; its weights are broken, make the network again",
             image_name(row)
         );
-        if best.as_ref().is_none_or(|best| loss < best.loss) {
-            best = Some(Patch { image_id: row.image_id, loss, picture });
-        }
     }
-    best.context("no crop of an image")
+    // of equal ones the first
+    let best = losses.into_iter().zip(crops).min_by(|(a, _), (b, _)| a.total_cmp(b));
+    let (loss, picture) = best.context("no crop of an image")?;
+    Ok(Patch { image_id: row.image_id, loss, picture })
 }
 
 #[cfg(test)]

@@ -64,6 +64,9 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     Ok(())
 }
 
+/// The selected images of each class, in slot order.
+type Picked = Vec<Vec<ScoreRow>>;
+
 /// What scores and initial images are made from.
 struct Inputs<'a> {
     session: &'a Session,
@@ -184,7 +187,7 @@ impl<'a> Inputs<'a> {
         write_table(INITIAL_FILE, &mosaics, |row| row.probability, summary, self.classes(), work)
     }
 
-    fn select_initial(&self, mut picked: Vec<Vec<ScoreRow>>, work: &Work<'_>) -> Result<Made> {
+    fn select_initial(&self, mut picked: Picked, work: &Work<'_>) -> Result<Made> {
         let (pipeline, images) = (&self.branch.pipeline, self.images()?);
         if pipeline.select.facility_location.is_some() {
             picked = cover_classes(&self.open_ranker()?, &images, &picked, pipeline.select.ipc)?;
@@ -236,7 +239,7 @@ fn cover_classes(
     images: &DatasetReader,
     picked: &[Vec<ScoreRow>],
     ipc: u32,
-) -> Result<Vec<Vec<ScoreRow>>> {
+) -> Result<Picked> {
     let features = unit_features(ranker, images, &image_ids(picked))?;
     let mut covering = Vec::new();
     for class in picked {
@@ -256,12 +259,7 @@ fn image_ids(picked: &[Vec<ScoreRow>]) -> BTreeSet<u64> {
 
 /// The selection of all classes, in class order, each in slot order. A class without training images (a subset that keeps
 /// the label space) has no initial images either.
-fn pick(
-    config: &Select,
-    mut rows: Vec<ScoreRow>,
-    classes: &[String],
-    draws: &Draws,
-) -> Result<Vec<Vec<ScoreRow>>> {
+fn pick(config: &Select, mut rows: Vec<ScoreRow>, classes: &[String], draws: &Draws) -> Result<Picked> {
     rows.sort_by_key(|row| (row.label, row.rank));
     let mut picked = Vec::new();
     for ranked in rows.chunk_by(|a, b| a.label == b.label) {

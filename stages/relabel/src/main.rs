@@ -6,14 +6,5 @@ use delt_harness::session;
 use delt_pipeline::plan;
 
 fn main() -> ExitCode {
-    session::main(plan::RELABEL, |session| {
-        session.each_branch(|branch| {
-            branch
-                .pipeline
-                .relabel
-                .label_seeds()
-                .iter()
-                .try_for_each(|seed| relabel::stage::run(session, branch, *seed))
-        })
-    })
+    session::main(plan::RELABEL, |session| session.each_branch(|branch| relabel::stage::run(session, branch)))
 }

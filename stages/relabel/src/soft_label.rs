@@ -86,8 +86,7 @@ impl Labeler {
             TeacherMode::Eval => network.forward(views),
             TeacherMode::Train => network.forward_by_batch_statistics(views),
         };
-        let votes = self.committee.iter().map(|member| vote(member, views.clone()));
-        let votes: Vec<Tensor<2>> = votes.collect();
+        let votes: Vec<Tensor<2>> = self.committee.iter().map(|member| vote(member, views.clone())).collect();
         let count = 1 + votes.len();
         let mut logits = vote(&self.teacher, views);
         if count > 1 {

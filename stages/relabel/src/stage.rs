@@ -8,9 +8,7 @@ use delt_augment::Draws;
 use delt_formats::labels::LABELS_FILE;
 use delt_formats::provenance::Provenance;
 use delt_formats::synthetic::SYNTHETIC_FILE;
-use delt_formats::{
-    FormatError, LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, SyntheticReader, ViewRow, sealed,
-};
+use delt_formats::{LabelPacking, LabelsFacts, LabelsReader, LabelsWriter, SyntheticReader, ViewRow, sealed};
 use delt_harness::parts::{InPieces, Pieces};
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
@@ -28,28 +26,26 @@ use serde_json::to_value;
 
 use crate::soft_label::Labeler;
 
-/// Makes or finds the labels of one student seed of one branch.
+/// Makes or finds the labels of every student seed of one branch.
 ///
 /// # Errors
 /// Missing inputs, artifacts that do not fit each other, an interrupt.
-pub fn run(session: &Session, branch: &Branch, seed: u64) -> Result<()> {
+pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     if let Some(line) = session.dag().batch_is_all(branch)? {
         session.say_once(line);
     }
-    let plan = session.dag().plan(branch, Node::Labels(seed))?;
-    let inputs = Inputs::open(session, branch, seed)?;
-    let pieces = InPieces {
-        units: &|| Ok(u64::from(branch.pipeline.relabel.stored_epochs())),
-        make: &|range, work| inputs.label(session, narrow(range), work),
-        is_piece: |name| name.starts_with("epoch-") && name.ends_with(".parquet"),
-        classes: inputs.teacher.classes(),
-    };
-    session.produce_in_pieces(&plan, &pieces, |parts, work| inputs.join(parts, work))
-}
-
-fn narrow(range: Range<u64>) -> Range<u32> {
-    // units are epochs, which are u32
-    range.start as u32..range.end as u32
+    for seed in branch.pipeline.relabel.label_seeds() {
+        let plan = session.dag().plan(branch, Node::Labels(*seed))?;
+        let inputs = Inputs::open(session, branch, *seed)?;
+        let pieces = InPieces {
+            units: &|| Ok(u64::from(branch.pipeline.relabel.stored_epochs())),
+            make: &|epochs, work| inputs.label(session, epochs, work),
+            is_piece: |name| name.starts_with("epoch-") && name.ends_with(".parquet"),
+            classes: inputs.teacher.classes(),
+        };
+        session.produce_in_pieces(&plan, &pieces, |parts, work| inputs.join(parts, work))?;
+    }
+    Ok(())
 }
 
 /// File of one labeled epoch.
@@ -97,7 +93,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// Labels epochs into the checkpoint folder, each in a file of its own with whole logits, so that they are packed once.
-    fn label(&self, session: &Session, epochs: Range<u32>, work: &Work<'_>) -> Result<()> {
+    fn label(&self, session: &Session, epochs: Range<u64>, work: &Work<'_>) -> Result<()> {
         let opened = delt_device::open(&session.args.device)?;
         session.use_device(&opened.name);
         let (pictures, _) = decoded_images(&self.synthetic()?)?;
@@ -113,21 +109,21 @@ impl<'a> Inputs<'a> {
             size: self.teacher.facts.size,
             device: opened.device.clone(),
         };
-        let views = u64::from(epochs.end - epochs.start) * pictures.len() as u64;
+        let views = (epochs.end - epochs.start) * pictures.len() as u64;
         let label = format!("relabel seed {}", self.seed);
         let progress = Progress::of_branch(&label, views, "views", self.branch);
         let provenance = work.provenance(self.teacher.classes());
         let piece = |epoch: u32| work.checkpoint_dir().join(epoch_file(epoch));
         let keep = |(epoch, rows): (u32, Vec<ViewRow>)| -> Result<()> {
             let beside = piece(epoch).with_extension("writing");
-            let mut writer = create(self.relabel, &beside, &provenance, LabelPacking::FULL)?;
+            let mut writer = self.create(&beside, &provenance, LabelPacking::FULL)?;
             writer.write_epoch(&rows)?;
             writer.finish()?;
             Ok(sealed::seal_unsynced(&beside, &piece(epoch))?)
         };
         behind(keep, |hand_over| {
             let (draws, spec, mut done) = (Draws::new(self.seed), self.relabel.view_spec(), 0);
-            for epoch in epochs {
+            for epoch in epochs.start as u32..epochs.end as u32 {
                 if is_kept(&piece(epoch)) {
                     done += pictures.len() as u64;
                     progress.resume_at(done);
@@ -146,13 +142,17 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
+    fn create(&self, path: &Path, provenance: &Provenance, packing: LabelPacking) -> Result<LabelsWriter> {
+        Ok(LabelsWriter::create(path, provenance, self.relabel.is_packed().then_some(packing))?)
+    }
+
     /// All epochs in one file.
     fn join(&self, pieces: &Pieces, work: &Work<'_>) -> Result<Made> {
         let (epochs, batch, seed) = (self.relabel.stored_epochs(), self.batch, self.seed);
         let images = self.synthetic()?.len() as u32;
         let provenance = work.provenance(self.teacher.classes());
         let path = work.out_dir().join(LABELS_FILE);
-        let mut writer = create(self.relabel, &path, &provenance, self.relabel.labels.packing())?;
+        let mut writer = self.create(&path, &provenance, self.relabel.labels.packing())?;
         for epoch in 0..epochs {
             let piece = pieces.file(u64::from(epoch), &epoch_file(epoch))?;
             writer.write_epoch(&LabelsReader::open(piece)?.epoch(epoch)?)?;
@@ -178,15 +178,6 @@ fn is_kept(path: &Path) -> bool {
         eprintln!("relabel: {error}; the epoch is labeled again");
     }
     matches!(kept, Some(Ok(_)))
-}
-
-fn create(
-    relabel: &Relabel,
-    path: &Path,
-    provenance: &Provenance,
-    packing: LabelPacking,
-) -> Result<LabelsWriter, FormatError> {
-    LabelsWriter::create(path, provenance, relabel.is_packed().then_some(packing))
 }
 
 /// Refuses logits that labels cannot hold; f16 ends at 65504.

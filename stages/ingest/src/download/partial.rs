@@ -18,19 +18,17 @@ const ATTEMPTS: u32 = 4;
 const SILENCE_SECONDS: u64 = 60;
 
 /// Why one attempt at one mirror ended.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// Worth another attempt, which goes on where this one ended.
+    #[error("{0}")]
     BrokenOff(String),
     /// This mirror will not do.
+    #[error("{0}")]
     Refused(String),
     /// No mirror would do.
-    Fatal(IngestError),
-}
-
-impl From<IngestError> for Failure {
-    fn from(error: IngestError) -> Self {
-        Self::Fatal(error)
-    }
+    #[error(transparent)]
+    Fatal(#[from] IngestError),
 }
 
 /// The file that is filled, and what should be in it.
