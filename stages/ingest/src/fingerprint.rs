@@ -75,19 +75,13 @@ fn of_whole(path: &Path, progress: &Progress) -> Result<Digest> {
 }
 
 fn of_sample(path: &Path, progress: &Progress) -> Result<Digest> {
-    let mut file = fs_err::File::open(path)?;
-    let bytes = file.metadata()?.len();
-    let mut piece = |start: u64, length: u64| -> Result<Vec<u8>> {
-        let mut piece = Vec::new();
-        file.seek(SeekFrom::Start(start)).map_err(IngestError::reading(path))?;
-        (&mut file).take(length).read_to_end(&mut piece).map_err(IngestError::reading(path))?;
-        Ok(piece)
-    };
-    let end = piece(bytes.saturating_sub(PARQUET_END_BYTES), PARQUET_END_BYTES)?;
+    let bytes = fs_err::metadata(path)?.len();
+    let end = piece(path, bytes.saturating_sub(PARQUET_END_BYTES), PARQUET_END_BYTES)?;
     let footer = end.first_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
     let footer_start = bytes.saturating_sub(PARQUET_END_BYTES + footer);
-    let footer = Digest::of_bytes(&piece(footer_start, bytes)?);
-    let block = |index| Ok(Digest::of_bytes(&piece(footer_start / SAMPLED_BLOCKS * index, SAMPLED_BYTES)?));
+    let footer = Digest::of_bytes(&piece(path, footer_start, bytes)?);
+    let block =
+        |index| Ok(Digest::of_bytes(&piece(path, footer_start / SAMPLED_BLOCKS * index, SAMPLED_BYTES)?));
     let blocks = (0..SAMPLED_BLOCKS).map(block).collect::<Result<Vec<_>>>()?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     progress.advance(1)?;
@@ -111,6 +105,7 @@ pub fn of_tree(files: &[&ImageFile]) -> Result<Digest> {
         listing.update(&file.bytes.to_le_bytes());
     }
     let samples = files.len().min(SAMPLED_FILES);
+    let head = |file: &ImageFile| Ok(Digest::of_bytes(&piece(&file.path, 0, SAMPLED_BYTES)?));
     let sample = (0..samples).map(|index| head(files[index * files.len() / samples]));
     let sample = sample.collect::<Result<Vec<_>>>()?;
     Ok(Digest::of_json(&json!({
@@ -120,11 +115,13 @@ pub fn of_tree(files: &[&ImageFile]) -> Result<Digest> {
     })))
 }
 
-fn head(file: &ImageFile) -> Result<Digest> {
-    let mut bytes = Vec::new();
-    let opened = fs_err::File::open(&file.path)?;
-    opened.take(SAMPLED_BYTES).read_to_end(&mut bytes).map_err(IngestError::reading(&file.path))?;
-    Ok(Digest::of_bytes(&bytes))
+/// The bytes from `start` on, at most `length`.
+fn piece(path: &Path, start: u64, length: u64) -> Result<Vec<u8>> {
+    let mut file = fs_err::File::open(path)?;
+    let mut piece = Vec::new();
+    let sought = file.seek(SeekFrom::Start(start));
+    sought.and_then(|_| file.take(length).read_to_end(&mut piece)).map_err(IngestError::reading(path))?;
+    Ok(piece)
 }
 
 #[cfg(test)]

@@ -13,22 +13,14 @@ pub const TEST: [&str; 3] = ["test", "validation", "valid"];
 const DATA: &str = "data";
 const ENDING: &str = ".parquet";
 
-/// The files of both splits, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SplitFiles {
-    /// Training images; never empty.
-    pub train: Vec<PathBuf>,
-    /// Test images; empty where the repository has none.
-    pub test: Vec<PathBuf>,
-}
-
-/// Finds the files at `path`: a single file is the training split; in a folder (or its `data/`) names tell, and files that
+/// The files at `path` in order: those of training images, never none, and those of test images, none where the repository
+/// has none. A single file is the training split; in a folder (or its `data/`) names tell, and files that
 /// no name tells apart are all training files, as for Hugging Face's own loader. File lists that are given count before
 /// either, relative to the folder.
 ///
 /// # Errors
 /// Nothing at the path, a file that is not Parquet, a folder without training files.
-pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) -> Result<SplitFiles> {
+pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) -> Result<[Vec<PathBuf>; 2]> {
     expect_exists(path, "a folder with train-*.parquet and test-*.parquet, or a .parquet file")?;
     let is_folder = path.is_dir();
     if !is_folder && !is_parquet(path) {
@@ -52,7 +44,7 @@ pub fn find(path: &Path, train: Option<&[PathBuf]>, test: Option<&[PathBuf]>) ->
         let problem = format!("holds no {}; name the files in `ingest.source.train`", patterns(&TRAIN));
         return Err(IngestError::layout(path, problem));
     }
-    Ok(SplitFiles { train, test })
+    Ok([train, test])
 }
 
 /// The Parquet files of a folder, or else of its `data/`, whose names begin with the first of `beginnings` that any has,

@@ -41,10 +41,9 @@ pub fn run(session: &Session) -> Result<()> {
             if session.args.dry_run {
                 println!("    source {fingerprint}");
             }
-        } else if !session.args.dry_run {
-            session.point(&plan.run, ArtifactKind::Dataset, &key)?;
         }
         if !session.args.dry_run {
+            session.point(&plan.run, ArtifactKind::Dataset, &key)?;
             session.point(&session.dag().dataset_pointer(branch)?, ArtifactKind::Dataset, &key)?;
         }
         Ok(())

@@ -2,11 +2,8 @@
 
 use std::process::ExitCode;
 
-use delt_harness::session;
-use delt_pipeline::plan;
-
 fn main() -> ExitCode {
-    session::main(plan::INIT_SELECT, |session| {
+    delt_harness::session::main(delt_pipeline::plan::INIT_SELECT, |session| {
         delt_device::check(&session.args.device)?;
         session.each_branch(|branch| init_select::stage::run(session, branch))
     })

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use delt_harness::session;
-use delt_pipeline::plan;
-
 fn main() -> ExitCode {
-    session::main(plan::RELABEL, |session| session.each_branch(|branch| relabel::stage::run(session, branch)))
+    delt_harness::session::main(delt_pipeline::plan::RELABEL, |session| {
+        session.each_branch(|branch| relabel::stage::run(session, branch))
+    })
 }

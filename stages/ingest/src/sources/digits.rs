@@ -22,8 +22,7 @@ const NAME: &str = "data/digits.parquet";
 #[derive(Debug)]
 pub struct Digits {
     classes: Vec<String>,
-    rows: Vec<Row>,
-    splits: Vec<Split>,
+    rows: Vec<(Split, Row)>,
 }
 
 /// Reads the embedded file and splits each class by the seed.
@@ -45,12 +44,12 @@ pub fn open(section: &EmbeddedDigits) -> Result<Digits> {
     let name = |row: usize| rows[row].path.clone().unwrap_or_default();
     let split = SeededSplit { fraction: section.test_fraction, seed: section.split_seed };
     let splits = split.of_rows(&labels, name, &classes, path)?;
-    Ok(Digits { classes, rows, splits })
+    Ok(Digits { classes, rows: splits.into_iter().zip(rows).collect() })
 }
 
 impl Digits {
     fn of(&self, split: Split) -> impl Iterator<Item = &Row> {
-        self.rows.iter().zip(&self.splits).filter(move |(_, of_row)| **of_row == split).map(|(row, _)| row)
+        self.rows.iter().filter(move |(of_row, _)| *of_row == split).map(|(_, row)| row)
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::error::{IngestError, Result};
 use crate::fingerprint;
-use crate::parquet_files::{self, SplitFiles};
+use crate::parquet_files;
 use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Source, SourceImage, Split, Visitor};
 
@@ -21,7 +21,8 @@ use crate::source::{Source, SourceImage, Split, Visitor};
 pub struct ParquetTables {
     columns: Columns,
     classes: Vec<String>,
-    described: Option<Vec<String>>,
+    /// Class names as the files' metadata has them.
+    pub described: Option<Vec<String>>,
     train: Vec<Table>,
     test: Vec<Table>,
     /// Where the training files hold both splits: that of each of their rows.
@@ -42,20 +43,18 @@ struct Table {
 /// # Errors
 /// No files, no test split and no settings for one, or both, unusable columns, no class names.
 pub fn open(section: &HuggingfaceParquet) -> Result<ParquetTables> {
-    let files = parquet_files::find(&section.path, section.train.as_deref(), section.test.as_deref())?;
-    let split = split_settings(section, &files)?;
+    let [train, test] =
+        parquet_files::find(&section.path, section.train.as_deref(), section.test.as_deref())?;
+    let split = split_settings(section, test.first())?;
     let columns = Columns { image: section.image_column.clone(), label: section.label_column.clone() };
     let mut described = None;
-    let mut tables = |files: Vec<PathBuf>| -> Result<Vec<Table>> {
-        let mut tables = Vec::new();
-        for path in files {
-            let footer = image_table::footer(open_file(&path)?, &path, &columns)?;
-            described = described.take().or(footer.class_names);
-            tables.push(Table { path, rows: footer.rows });
-        }
-        Ok(tables)
+    let mut table = |path: PathBuf| -> Result<Table> {
+        let footer = image_table::footer(open_file(&path)?, &path, &columns)?;
+        described = described.take().or(footer.class_names);
+        Ok(Table { path, rows: footer.rows })
     };
-    let (train, test) = (tables(files.train)?, tables(files.test)?);
+    let train = train.into_iter().map(&mut table).collect::<Result<Vec<_>>>()?;
+    let test = test.into_iter().map(table).collect::<Result<Vec<_>>>()?;
     let classes = section.class_names.clone().or_else(|| described.clone());
     let first = train.first().map_or(section.path.as_path(), |table| &table.path);
     let classes = classes.ok_or_else(|| IngestError::no_class_names(first, &columns.label))?;
@@ -70,11 +69,6 @@ pub fn open(section: &HuggingfaceParquet) -> Result<ParquetTables> {
 }
 
 impl ParquetTables {
-    /// Class names as the files' metadata has them.
-    pub fn described_classes(&self) -> Option<&[String]> {
-        self.described.as_deref()
-    }
-
     /// The labels of the training files, one after the other.
     fn train_labels(&self) -> Result<Vec<u32>> {
         let rows = self.train.iter().map(|table| table.rows).sum();
@@ -153,8 +147,8 @@ fn open_file(path: &Path) -> Result<std::fs::File> {
 }
 
 /// The split that is asked for; `None` where test files are there and need none.
-fn split_settings(section: &HuggingfaceParquet, files: &SplitFiles) -> Result<Option<SeededSplit>> {
-    if let Some(test) = files.test.first() {
+fn split_settings(section: &HuggingfaceParquet, test: Option<&PathBuf>) -> Result<Option<SeededSplit>> {
+    if let Some(test) = test {
         refuse_beside(test, section.test_fraction, section.split_seed)?;
         return Ok(None);
     }

@@ -1,6 +1,6 @@
 //! Tiny-ImageNet as distributed: `train/<id>/images/*`, `val/images/*` with `val_annotations.txt`, `words.txt`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use delt_formats::canonical::Digest;
@@ -76,10 +76,9 @@ fn class_names(ids: &[String], words: &str) -> Vec<String> {
     let term =
         |id: &str| known.get(id).and_then(|terms| terms.split(',').next()).map_or(id, str::trim).to_owned();
     let terms: Vec<String> = ids.iter().map(|id| term(id)).collect();
-    let mut seen = BTreeSet::new();
-    let shared: BTreeSet<&String> = terms.iter().filter(|term| !seen.insert(*term)).collect();
+    let is_shared = |term: &String| terms.iter().filter(|other| *other == term).count() > 1;
     let name = |(id, term): (&String, &String)| {
-        if shared.contains(term) { format!("{term} ({id})") } else { term.clone() }
+        if is_shared(term) { format!("{term} ({id})") } else { term.clone() }
     };
     ids.iter().zip(&terms).map(name).collect()
 }

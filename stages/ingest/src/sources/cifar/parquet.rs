@@ -62,7 +62,7 @@ pub fn open(variant: &Variant, path: &Path) -> Result<ParquetTables> {
         IngestError::Images(error) => error.with_key(OTHER_COLUMNS).into(),
         other => other,
     })?;
-    if let Some(described) = opened.described_classes() {
+    if let Some(described) = &opened.described {
         check_names(folder, variant, described, &official)?;
     }
     Ok(opened)
