@@ -98,7 +98,7 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf> {
     for mirror in &archive.mirrors {
         match partial.complete_from(mirror) {
             Ok(()) => {
-                partial.rename(&target)?;
+                fs_err::rename(&partial.path, &target).map_err(IngestError::writing(&partial.path))?;
                 return Ok(target);
             }
             Err(Failure::Fatal(error)) => return Err(error),

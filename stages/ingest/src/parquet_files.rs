@@ -14,9 +14,9 @@ const DATA: &str = "data";
 const ENDING: &str = ".parquet";
 
 /// The files at `path` in order: those of training images, never none, and those of test images, none where the repository
-/// has none. A single file is the training split; in a folder (or its `data/`) names tell, and files that
-/// no name tells apart are all training files, as for Hugging Face's own loader. File lists that are given count before
-/// either, relative to the folder.
+/// has none. A single file is the training split; in a folder (or its `data/`) names tell, and files that no name tells
+/// apart are all training files, as for Hugging Face's own loader. File lists that are given count before either, relative
+/// to the folder.
 ///
 /// # Errors
 /// Nothing at the path, a file that is not Parquet, a folder without training files.

@@ -35,8 +35,7 @@ pub fn run(session: &Session) -> Result<()> {
         let key = plan.key();
         if made.insert(key.clone()) || !session.args.force {
             session.produce(&plan, |work| {
-                dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))
-                    .map_err(Into::into)
+                Ok(dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))?)
             })?;
             if session.args.dry_run {
                 println!("    source {fingerprint}");

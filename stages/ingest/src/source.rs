@@ -77,8 +77,7 @@ pub trait Source: Debug {
 /// Refuses a path at which nothing lies.
 pub(crate) fn expect_exists(path: &Path, expected: impl Into<String>) -> Result<()> {
     if path.exists() {
-        Ok(())
-    } else {
-        Err(IngestError::SourceMissing { path: path.to_path_buf(), expected: expected.into() })
+        return Ok(());
     }
+    Err(IngestError::SourceMissing { path: path.to_path_buf(), expected: expected.into() })
 }

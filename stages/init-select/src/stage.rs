@@ -129,7 +129,7 @@ impl<'a> Inputs<'a> {
                 scores.len()
             );
             write_ranks(&mut scores);
-            write_scores(&scores, &self.ranker_name()?, classes, work)
+            write_scores(&scores, &self.trained_ranker()?.facts.architecture.to_string(), classes, work)
         })
     }
 
@@ -145,10 +145,6 @@ impl<'a> Inputs<'a> {
 
     fn trained_ranker(&self) -> Result<&Trained> {
         self.ranker.as_ref().context("this branch has no ranker")
-    }
-
-    fn ranker_name(&self) -> Result<String> {
-        Ok(self.trained_ranker()?.facts.architecture.to_string())
     }
 
     /// The network that scores, on a device.
@@ -182,7 +178,7 @@ impl<'a> Inputs<'a> {
         let summary = format!(
             "{} images assembled from patches that {} is most confident about",
             mosaics.len(),
-            self.ranker_name()?
+            self.trained_ranker()?.facts.architecture
         );
         write_table(INITIAL_FILE, &mosaics, |row| row.probability, summary, self.classes(), work)
     }

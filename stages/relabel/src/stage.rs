@@ -173,11 +173,9 @@ impl<'a> Inputs<'a> {
 
 /// Whether the piece of an epoch is there and whole. An epoch is labeled again sooner than anybody asks about it.
 fn is_kept(path: &Path) -> bool {
-    let kept = path.exists().then(|| sealed::verify(path).and_then(|()| LabelsReader::open(path)));
-    if let Some(Err(error)) = &kept {
-        eprintln!("relabel: {error}; the epoch is labeled again");
-    }
-    matches!(kept, Some(Ok(_)))
+    let read = || sealed::verify(path).and_then(|()| LabelsReader::open(path));
+    path.exists()
+        && read().inspect_err(|error| eprintln!("relabel: {error}; the epoch is labeled again")).is_ok()
 }
 
 /// Refuses logits that labels cannot hold; f16 ends at 65504.

@@ -1,6 +1,6 @@
 //! The file that a download fills, from one mirror after the other.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +36,8 @@ pub(super) struct PartialFile<'a> {
     archive: &'a Archive,
     agent: Agent,
     file: File,
-    path: PathBuf,
+    /// Where it lies.
+    pub(super) path: PathBuf,
 }
 
 impl<'a> PartialFile<'a> {
@@ -52,11 +53,6 @@ impl<'a> PartialFile<'a> {
             .build()
             .into();
         Ok(Self { archive, agent, file, path })
-    }
-
-    /// Gives the whole file its name.
-    pub(super) fn rename(&self, target: &Path) -> Result<()> {
-        fs_err::rename(&self.path, target).map_err(IngestError::writing(&self.path))
     }
 
     /// Asks one mirror until the file is whole and right.
@@ -78,7 +74,8 @@ impl<'a> PartialFile<'a> {
 
     /// Fills the file from byte `kept` on.
     fn receive(&mut self, mirror: &str, mut kept: u64) -> Result<(), Failure> {
-        if kept == self.archive.bytes {
+        let expected = self.archive.bytes;
+        if kept == expected {
             return Ok(());
         }
         let mut request = self.agent.get(mirror);
@@ -100,7 +97,7 @@ impl<'a> PartialFile<'a> {
             }
             status => return Err(Failure::Refused(format!("answered HTTP status {status}"))),
         }
-        let progress = Progress::new(&format!("download {}", self.archive.file), self.archive.bytes, "bytes");
+        let progress = Progress::new(&format!("download {}", self.archive.file), expected, "bytes");
         progress.resume_at(kept);
         let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
         let mut block = vec![0; BLOCK];
@@ -110,19 +107,16 @@ impl<'a> PartialFile<'a> {
                 break;
             }
             kept += read as u64;
-            if kept > self.archive.bytes {
+            if kept > expected {
                 self.clear()?;
-                return Err(Failure::Refused(format!(
-                    "sent more than the expected {} bytes",
-                    self.archive.bytes
-                )));
+                return Err(Failure::Refused(format!("sent more than the expected {expected} bytes")));
             }
             self.file.write_all(&block[..read]).map_err(IngestError::writing(&self.path))?;
             progress.advance(read as u64).map_err(|_| IngestError::DownloadInterrupted)?;
         }
         progress.finish();
-        if kept < self.archive.bytes {
-            return Err(Failure::BrokenOff(format!("sent {kept} of {} bytes", self.archive.bytes)));
+        if kept < expected {
+            return Err(Failure::BrokenOff(format!("sent {kept} of {expected} bytes")));
         }
         Ok(())
     }
@@ -155,8 +149,7 @@ fn open_part(
     archive: &Archive,
     try_lock: impl FnOnce(&File) -> Result<(), TryLockError>,
 ) -> Result<(File, PathBuf)> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true);
+    let options = File::options().read(true).append(true).clone();
     let shared = folder.join(format!("{}.part", archive.file));
     let part = options.clone().create(true).open(&shared).map_err(IngestError::writing(&shared))?;
     match try_lock(&part) {
