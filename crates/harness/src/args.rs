@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use delt_store::home::expand_home;
-use delt_store::{DEFAULT_CACHE, Location};
+use delt_store::{DEFAULT_CACHE, Location, expand_home};
 
 /// Where artifacts go unless the user says otherwise; the Makefile has the same.
 pub const DEFAULT_STORE: &str = "data/store";

@@ -45,11 +45,17 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync {
     /// All places of artifacts whose keys begin with these digits, by kind and key, and what lies there.
     fn artifacts(&self, digits: &str) -> Result<Vec<Artifact>>;
 
-    /// Whether something in the place of an artifact belongs to it; what does not, nobody will ask for.
-    fn is_part(&self, place: &Place, manifest: &Manifest, name: &str) -> bool;
+    /// Whether something in the place of an artifact belongs to it; what does not, nobody will ask for. A folder comes and
+    /// goes as a whole.
+    fn is_part(&self, _place: &Place, _manifest: &Manifest, _name: &str) -> bool {
+        true
+    }
 
-    /// What runs have left that stopped, apart from those whose claims are `busy`.
-    fn left_behind(&self, busy: &[&str]) -> Result<Vec<Piece>>;
+    /// What runs have left that stopped, apart from those whose claims are `busy`. In an object store nothing is made: it
+    /// lies in the folders of machines, and claims stay.
+    fn left_behind(&self, _busy: &[&str]) -> Result<Vec<Piece>> {
+        Ok(Vec::new())
+    }
 
     /// The name of the claim on an artifact.
     fn claim_name(&self, place: &Place) -> String;

@@ -23,7 +23,8 @@ use delt_formats::manifest::{MANIFEST_FILE, Manifest};
 use futures_util::TryStreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+    Error as ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use url::Url;
@@ -39,15 +40,10 @@ const VARIABLES: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 /// (`AWS_TIMEOUT`). The client's own 30 seconds for a whole request break off downloads of gigabytes.
 const PATIENCE: [(&str, &str); 2] = [("timeout", "1 day"), ("read_timeout", "30 seconds")];
 
-/// An object with what replaces it only if it is still the same.
-struct Seen {
-    bytes: Vec<u8>,
-    version: UpdateVersion,
-}
-
 /// A place in an object store.
 pub(crate) struct Bucket {
-    url: String,
+    /// Without a final `/`.
+    pub(crate) url: String,
     objects: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
     runtime: Runtime,
@@ -82,11 +78,6 @@ impl Bucket {
         Ok(Self { url, objects, prefix, runtime })
     }
 
-    /// The URL, without a final `/`.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     fn at(&self, name: &str) -> ObjectPath {
         name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), ObjectPath::join)
     }
@@ -96,16 +87,16 @@ impl Bucket {
         remote(format!("{}/{name}", self.url), tried, source)
     }
 
-    /// An object, if it is there.
-    fn get(&self, name: &str) -> Result<Option<Seen>> {
+    /// An object, if it is there, with what replaces it only if it is still the same.
+    fn get(&self, name: &str) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
         let found = self.runtime.block_on(async {
             let result = self.objects.get(&self.at(name)).await?;
             let version =
                 UpdateVersion { e_tag: result.meta.e_tag.clone(), version: result.meta.version.clone() };
-            Ok(Seen { bytes: result.bytes().await?.to_vec(), version })
+            Ok((result.bytes().await?.to_vec(), version))
         });
         match found {
-            Ok(seen) => Ok(Some(seen)),
+            Ok(found) => Ok(Some(found)),
             Err(ObjectError::NotFound { .. }) => Ok(None),
             Err(source) => Err(self.failed(name, "read", source)),
         }
@@ -129,17 +120,15 @@ impl Bucket {
     /// Names and sizes of all objects below a name, sorted.
     fn list(&self, below: &str) -> Result<Vec<(String, u64)>> {
         let listed = self.objects.list(Some(&self.at(below)));
-        let mut found: Vec<(String, u64)> = self
+        let listed: Vec<ObjectMeta> = self
             .runtime
-            .block_on(listed.try_collect::<Vec<_>>())
-            .map_err(|source| self.failed(below, "listed", source))?
-            .into_iter()
-            .filter_map(|meta| {
-                let parts: Vec<String> =
-                    meta.location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
-                Some((parts.join("/"), meta.size))
-            })
-            .collect();
+            .block_on(listed.try_collect())
+            .map_err(|source| self.failed(below, "listed", source))?;
+        let named = |meta: ObjectMeta| {
+            let name = meta.location.as_ref().strip_prefix(self.prefix.as_ref())?;
+            Some((name.trim_start_matches('/').to_owned(), meta.size))
+        };
+        let mut found: Vec<(String, u64)> = listed.into_iter().filter_map(named).collect();
         found.sort();
         Ok(found)
     }
@@ -147,10 +136,9 @@ impl Bucket {
     /// Judges the manifest of a place; with what replaces it only if it is still the same.
     fn judge(&self, place: &Place) -> Result<(Inspection, Option<UpdateVersion>)> {
         let name = manifest_name(place);
-        let Some(seen) = self.get(&name)? else { return Ok((Inspection::Absent, None)) };
+        let Some((text, version)) = self.get(&name)? else { return Ok((Inspection::Absent, None)) };
         let path = self.path(&name);
-        let read = Manifest::parse(&path, &seen.bytes);
-        Ok((Inspection::of(&path, read, place), Some(seen.version)))
+        Ok((Inspection::of(&path, Manifest::parse(&path, &text), place), Some(version)))
     }
 }
 
@@ -159,7 +147,8 @@ fn manifest_name(place: &Place) -> String {
 }
 
 /// The name of the folder of an artifact's files.
-pub(crate) fn content_name(place: &Place, manifest: &Manifest) -> String {
+pub(crate) fn content_name(manifest: &Manifest) -> String {
+    let place = Place::of(manifest.artifact, &manifest.key);
     format!("{}/{}", place.name(), manifest.digest.prefix(KEY_DIGITS))
 }
 

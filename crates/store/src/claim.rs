@@ -41,13 +41,11 @@ impl Watcher {
 
     /// For how long a claim has been seen exactly so.
     fn silent(&mut self, claim: &str, now: &Standing) -> Duration {
-        match self.seen.get(claim) {
-            Some((seen, since)) if seen == now => since.elapsed(),
-            _ => {
-                self.seen.insert(claim.to_owned(), (now.clone(), Instant::now()));
-                Duration::ZERO
-            }
+        let known = self.seen.entry(claim.to_owned()).or_insert_with(|| (now.clone(), Instant::now()));
+        if known.0 != *now {
+            *known = (now.clone(), Instant::now());
         }
+        known.1.elapsed()
     }
 
     /// Takes a claim, unless one that is alive is there.
@@ -106,7 +104,7 @@ impl Own {
     /// Who holds the claim that counts, if it is not this one: somebody unknown, if nobody does. Whoever did so at the look
     /// `before` has taken the work over.
     fn other(&self, seen: Option<&Standing>, before: Option<Holder>) -> Option<Holder> {
-        let now = seen.and_then(|seen| seen.holder.clone()).unwrap_or_else(Holder::unknown);
+        let now = seen.and_then(|seen| seen.holder.clone()).unwrap_or_default();
         if now.is_same_claim(&self.holder) {
             return None;
         }

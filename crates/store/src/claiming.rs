@@ -36,7 +36,7 @@ pub(crate) enum Purpose {
 }
 
 /// Called with the holder again and again while somebody else makes an artifact; may break the wait.
-type OnWait<'a> = &'a mut dyn FnMut(&Holder) -> ControlFlow<()>;
+pub(crate) type OnWait<'a> = &'a mut dyn FnMut(&Holder) -> ControlFlow<()>;
 
 /// An artifact that is asked for, and the claims on it that this process holds by now: first that among all machines.
 #[derive(Debug)]
@@ -71,12 +71,7 @@ impl Store {
     /// # Errors
     ///
     /// If the wait is broken, or the store cannot be read or written.
-    pub fn claim(
-        &self,
-        kind: ArtifactKind,
-        key: &Key,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Claim> {
+    pub fn claim(&self, kind: ArtifactKind, key: &Key, on_wait: OnWait<'_>) -> Result<Claim> {
         self.claim_for(Purpose::Find, kind, key, on_wait)
     }
 
@@ -86,12 +81,7 @@ impl Store {
     /// # Errors
     ///
     /// As [`Self::claim`].
-    pub fn claim_anew(
-        &self,
-        kind: ArtifactKind,
-        key: &Key,
-        on_wait: &mut dyn FnMut(&Holder) -> ControlFlow<()>,
-    ) -> Result<Claim> {
+    pub fn claim_anew(&self, kind: ArtifactKind, key: &Key, on_wait: OnWait<'_>) -> Result<Claim> {
         self.claim_for(Purpose::Replace, kind, key, on_wait)
     }
 
@@ -106,15 +96,13 @@ impl Store {
         };
         // It may have been published, or left a step before its end, since the look above.
         let place = claims.place();
-        let (here, damage) = match self.folder.settle_all(&place)? {
-            Inspection::Complete(manifest) if purpose == Purpose::Find => {
-                (Some(Entry::here(self.folder.dir(&place), manifest)), None)
-            }
-            Inspection::Complete(_) | Inspection::Absent => (None, None),
-            Inspection::Incomplete => (None, Some("it has no manifest".to_owned())),
-            Inspection::Damaged(error) => (None, Some(error.to_string())),
-            Inspection::Newer(error) => return Err(error),
+        let inspection = self.folder.settle_all(&place)?;
+        let damage = match &inspection {
+            Inspection::Incomplete => Some("it has no manifest".to_owned()),
+            Inspection::Damaged(error) => Some(error.to_string()),
+            _ => None,
         };
+        let here = inspection.artifact()?.filter(|_| purpose == Purpose::Find);
         if let Some(bucket) = &self.bucket {
             match self.take(bucket.clone(), &claims, on_wait)? {
                 ControlFlow::Break(entry) => return Ok(Claim::Hit(entry)),
@@ -126,10 +114,15 @@ impl Store {
             }
         }
         claims.held.push(local);
-        match here {
-            Some(entry) => self.share_late(entry, &claims).map(Claim::Hit),
-            None => Workspace::create(self.clone(), claims, damage).map(Claim::Work),
+        let Some(manifest) = here else {
+            return Workspace::create(self.clone(), claims, damage).map(Claim::Work);
+        };
+        let entry = Entry::here(self.folder.dir(&place), manifest);
+        if self.bucket.is_some() {
+            // An earlier run made it and could not upload it; what was made long ago may have been damaged since.
+            entry.verify_stated()?;
         }
+        self.share(entry, &claims).map(Claim::Hit)
     }
 
     /// The artifact, if it is there and not to be made again.
@@ -164,15 +157,6 @@ impl Store {
                 return Ok(ControlFlow::Break(entry));
             }
         }
-    }
-
-    /// Uploads what an earlier run made and could not upload.
-    fn share_late(&self, entry: Entry, claims: &Claims) -> Result<Entry> {
-        if self.bucket.is_some() {
-            // What was made long ago may have been damaged since.
-            entry.verify_stated()?;
-        }
-        self.share(entry, claims)
     }
 
     /// Makes an artifact of this machine visible to all who use the object store, if there is one.

@@ -11,6 +11,19 @@ use crate::bucket::Bucket;
 use crate::files::{children, if_there, name_of};
 use crate::{RUN_RECORD, Result, StoreError};
 
+/// What is wrong with a file that is not there.
+pub(crate) const ABSENT: &str = "absent, but its manifest names it";
+
+/// The remedy where the store notices by itself that an artifact is not whole.
+pub(crate) fn again(kind: ArtifactKind) -> String {
+    format!("re-run {}", kind.stage())
+}
+
+/// The remedy where a look-up would find the artifact whole.
+pub(crate) fn forced(kind: ArtifactKind) -> String {
+    format!("re-run {} with FORCE=1", kind.stage())
+}
+
 /// A published artifact.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -51,7 +64,7 @@ impl Entry {
         if let Some(bucket) = &self.bucket
             && !fs_err::metadata(&path).is_ok_and(|found| found.len() == stated.bytes)
         {
-            bucket.download(&self.manifest, name, stated, &path)?;
+            bucket.download(self, name)?;
         }
         Ok(path)
     }
@@ -66,9 +79,7 @@ impl Entry {
         let stated = self.stated(name)?;
         let path = self.file(name)?;
         match (verify_file(&path, stated, self.manifest.artifact), &self.bucket) {
-            (Err(StoreError::DigestMismatch { .. }), Some(bucket)) => {
-                bucket.download(&self.manifest, name, stated, &path)?;
-            }
+            (Err(StoreError::DigestMismatch { .. }), Some(bucket)) => bucket.download(self, name)?,
             (checked, _) => checked?,
         }
         Ok(path)
@@ -87,17 +98,19 @@ impl Entry {
     /// The first file whose bytes are not those the manifest states, or all which the manifest does not name.
     pub fn verify(&self) -> Result<()> {
         if let Some(bucket) = &self.bucket {
-            return bucket.verify(&self.manifest);
+            return bucket.verify(self);
         }
         self.verify_stated()?;
+        let is_known = |name: &str| {
+            [MANIFEST_FILE, RUN_RECORD].contains(&name) || self.manifest.files.contains_key(name)
+        };
         let mut found: Vec<String> = children(&self.dir)?.iter().map(|path| name_of(path)).collect();
-        found.retain(|name| {
-            name != MANIFEST_FILE && name != RUN_RECORD && !self.manifest.files.contains_key(name)
-        });
+        found.retain(|name| !is_known(name));
         if found.is_empty() {
             return Ok(());
         }
-        Err(StoreError::Unlisted { dir: self.dir.clone(), found })
+        let problem = format!("holds {}, which its manifest does not name", found.join(", "));
+        Err(StoreError::damaged(&self.dir, problem, "move them out of the store"))
     }
 
     /// Checks every byte of every file that the manifest names.
@@ -106,42 +119,40 @@ impl Entry {
         files.try_for_each(|(name, stated)| verify_file(&self.dir.join(name), stated, self.manifest.artifact))
     }
 
-    fn stated(&self, name: &str) -> Result<&FileEntry> {
-        self.manifest.files.get(name).ok_or_else(|| StoreError::NoSuchFile {
-            dir: self.dir.clone(),
-            name: name.to_owned(),
-            found: self.manifest.files.keys().cloned().collect(),
-            stage: self.manifest.artifact.stage(),
+    /// What the manifest says of a file.
+    pub(crate) fn stated(&self, name: &str) -> Result<&FileEntry> {
+        self.manifest.files.get(name).ok_or_else(|| {
+            let found: Vec<&str> = self.manifest.files.keys().map(String::as_str).collect();
+            let problem = format!("has no file `{name}`, it holds {}", found.join(", "));
+            StoreError::damaged(&self.dir, problem, again(self.manifest.artifact))
         })
     }
 }
 
 /// Checks that a file of an artifact is there and has the size that its manifest states.
 pub(crate) fn check_size(path: &Path, stated: &FileEntry, kind: ArtifactKind) -> Result<()> {
-    let (path, stage, expected) = (path.to_owned(), kind.stage(), stated.bytes);
-    match if_there(fs_err::metadata(&path))?.map(|found| found.len()) {
-        None => Err(StoreError::FileAbsent { path, stage }),
-        Some(found) if found != expected => Err(StoreError::SizeMismatch { path, found, expected, stage }),
-        Some(_) => Ok(()),
-    }
+    let expected = stated.bytes;
+    let problem = match if_there(fs_err::metadata(path))?.map(|found| found.len()) {
+        None => ABSENT.to_owned(),
+        Some(found) if found != expected => {
+            format!("has {found} bytes, expected {expected} by its manifest")
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(StoreError::damaged(path, problem, again(kind)))
 }
 
 /// Checks every byte of a file of an artifact.
 fn verify_file(path: &Path, stated: &FileEntry, kind: ArtifactKind) -> Result<()> {
     check_size(path, stated, kind)?;
-    stated_digest(path, Digest::of_file(path)?, stated, kind)
+    check_digest(path, Digest::of_file(path)?, stated, kind)
 }
 
 /// Compares the digest of a file, or of an object, with the one that the manifest states.
-pub(crate) fn stated_digest(
-    place: &Path,
-    found: Digest,
-    stated: &FileEntry,
-    kind: ArtifactKind,
-) -> Result<()> {
+pub(crate) fn check_digest(path: &Path, found: Digest, stated: &FileEntry, kind: ArtifactKind) -> Result<()> {
     if found == stated.blake3 {
         return Ok(());
     }
-    let (path, expected, stage) = (place.to_owned(), stated.blake3.clone(), kind.stage());
+    let (path, expected, stage) = (path.to_owned(), stated.blake3.clone(), kind.stage());
     Err(StoreError::DigestMismatch { path, found, expected, stage })
 }

@@ -42,35 +42,15 @@ pub enum StoreError {
         holder: Box<Holder>,
     },
 
-    /// A folder has no manifest.
-    #[error("{}: absent, so the artifact was never finished; re-run {stage}", .path.display())]
-    NoManifest {
-        /// Where the manifest should be.
+    /// An artifact, or a file of it, is not what its place and its manifest say.
+    #[error("{}: {problem}; {remedy}", .path.display())]
+    Damaged {
+        /// The file or folder, or the URL of an object.
         path: PathBuf,
-        /// The stage that makes the artifact.
-        stage: &'static str,
-    },
-
-    /// A file is missing.
-    #[error("{}: absent, but its manifest names it; re-run {stage}", .path.display())]
-    FileAbsent {
-        /// The file.
-        path: PathBuf,
-        /// The stage that makes the artifact.
-        stage: &'static str,
-    },
-
-    /// A file is longer or shorter than its manifest says.
-    #[error("{}: has {found} bytes, expected {expected} by its manifest; re-run {stage}", .path.display())]
-    SizeMismatch {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        found: u64,
-        /// The size in the manifest.
-        expected: u64,
-        /// The stage that makes the artifact.
-        stage: &'static str,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
     },
 
     /// A file has other bytes than its manifest says.
@@ -86,84 +66,22 @@ pub enum StoreError {
         stage: &'static str,
     },
 
-    /// Files lie beside those of an artifact.
-    #[error("{}: holds {}, which its manifest does not name; move them out of the store", .dir.display(), .found.join(", "))]
-    Unlisted {
-        /// The artifact's folder.
-        dir: PathBuf,
-        /// The files' names.
-        found: Vec<String>,
-    },
-
-    /// A manifest lies in the folder of another key or artifact.
-    #[error("{}: is the manifest of {found}, expected {expected}; move it back or re-run {stage}", .path.display())]
-    WrongPlace {
-        /// The manifest.
+    /// What was made is no flat folder of files.
+    #[error("{}: {problem}", .path.display())]
+    Unpublishable {
+        /// The folder of files to publish, or what lies in it.
         path: PathBuf,
-        /// Artifact and key it is of.
-        found: String,
-        /// Artifact and key of its folder.
-        expected: String,
-        /// The stage that makes the artifact.
-        stage: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
     },
 
-    /// The making that a manifest states is not the one that its key stands for.
-    #[error("{}: damaged: what it says of its making has key {found}, expected {expected}; re-run {stage} with FORCE=1", .path.display())]
-    OtherOrigin {
-        /// The manifest.
-        path: PathBuf,
-        /// The key of what it says.
-        found: Key,
-        /// The key it is kept under.
-        expected: Key,
-        /// The stage that makes the artifact.
-        stage: &'static str,
-    },
-
-    /// An artifact has no file of that name.
-    #[error("{}: has no file `{name}`, it holds {}; re-run {stage}", .dir.display(), .found.join(", "))]
-    NoSuchFile {
-        /// The artifact's folder.
-        dir: PathBuf,
-        /// The name asked for.
-        name: String,
-        /// The files there are.
-        found: Vec<String>,
-        /// The stage that makes the artifact.
-        stage: &'static str,
-    },
-
-    /// Nothing was made.
-    #[error("{}: empty, but an artifact needs a file; write them before publishing", .dir.display())]
-    NothingToPublish {
-        /// The folder of files to publish.
-        dir: PathBuf,
-    },
-
-    /// Something other than a plain file was made.
-    #[error("{}: not a plain file, or its name is reserved by the store; an artifact is a flat folder of files", .path.display())]
-    NotAPlainFile {
-        /// What lies there.
-        path: PathBuf,
-    },
-
-    /// A stage publishes something it did not claim.
-    #[error("claimed {expected}, but the provenance to publish is of {found}")]
-    OtherArtifact {
+    /// A stage publishes something other than what it claimed.
+    #[error("claimed {expected}, but the provenance to publish is {found}")]
+    NotClaimed {
         /// What the provenance says.
-        found: ArtifactKind,
+        found: String,
         /// What was claimed.
-        expected: ArtifactKind,
-    },
-
-    /// A stage publishes something that was made otherwise than what it claimed.
-    #[error("claimed key {expected}, but the provenance to publish is that of {found}")]
-    OtherKey {
-        /// The key of the provenance.
-        found: Key,
-        /// What was claimed.
-        expected: Key,
+        expected: String,
     },
 
     /// The name of a run cannot be a path below `runs/`.
@@ -213,15 +131,6 @@ pub enum StoreError {
         cause: Box<object_store::Error>,
     },
 
-    /// An object is missing.
-    #[error("{place}: absent, but its manifest names it; re-run {stage} with FORCE=1")]
-    ObjectAbsent {
-        /// URL of the object.
-        place: String,
-        /// The stage that makes the artifact.
-        stage: &'static str,
-    },
-
     /// Garbage is not collected while artifacts are being made.
     #[error("{holder} is working in {}; wait for it before `gc --delete`", .dir.display())]
     Busy {
@@ -233,6 +142,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Something that is not the artifact, or the file of one, that it should be.
+    pub(crate) fn damaged(
+        path: impl Into<PathBuf>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Damaged { path: path.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
     /// Whether the store may be read but not written.
     pub fn is_read_only(&self) -> bool {
         use std::io::ErrorKind;

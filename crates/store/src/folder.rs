@@ -8,7 +8,7 @@ mod publication;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use delt_formats::manifest::Manifest;
+use delt_formats::manifest::MANIFEST_FILE;
 use delt_formats::provenance::ArtifactKind;
 
 use crate::backend::{Artifact, Backend, Piece, Place, Standing};
@@ -20,7 +20,8 @@ use crate::holder::{Holder, unique};
 use crate::judgment::Inspection;
 use crate::{PENDING_MANIFEST, Result, StoreError, WORK_DIR};
 
-pub(crate) use publication::{complete, files_of, inspect_folder};
+use publication::inspect_as;
+pub(crate) use publication::{complete, files_of};
 
 /// How the names of folders begin in which files to publish are made.
 pub(crate) const OUT_PREFIX: &str = "out-";
@@ -34,7 +35,7 @@ const TRASH_PREFIX: &str = "trash-";
 /// A folder as a store.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 impl Folder {
@@ -48,11 +49,6 @@ impl Folder {
             Some(found) if !found.is_dir() => Err(StoreError::NotAFolder { path: root.to_owned() }),
             _ => Ok(Self { root: root.to_owned() }),
         }
-    }
-
-    /// The folder.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
     }
 
     /// The folder of an artifact.
@@ -124,7 +120,7 @@ impl Backend for Folder {
     }
 
     fn inspect(&self, place: &Place) -> Result<Inspection> {
-        inspect_folder(&self.dir(place), place)
+        inspect_as(MANIFEST_FILE, &self.dir(place), place)
     }
 
     fn settle(&self, place: &Place) -> Result<Inspection> {
@@ -136,7 +132,7 @@ impl Backend for Folder {
         for kind in ArtifactKind::ALL {
             for dir in children_named(digits, &self.path(kind.dir()))? {
                 let place = Place::named(kind, name_of(&dir));
-                let (found, parts) = (inspect_folder(&dir, &place)?, vec![(place.name(), None)]);
+                let (found, parts) = (self.inspect(&place)?, vec![(place.name(), None)]);
                 // An artifact that is recomputed is gone for a moment.
                 if !matches!(found, Inspection::Absent) {
                     artifacts.push(Artifact { place, found, parts });
@@ -144,11 +140,6 @@ impl Backend for Folder {
             }
         }
         Ok(artifacts)
-    }
-
-    /// A folder comes and goes as a whole.
-    fn is_part(&self, _place: &Place, _manifest: &Manifest, _name: &str) -> bool {
-        true
     }
 
     fn left_behind(&self, busy: &[&str]) -> Result<Vec<Piece>> {
@@ -204,11 +195,10 @@ fn is_trash(dir: &Path) -> bool {
 
 /// Whether a stopped run's folder holds work: checkpoints, or files that lack nothing but to be published.
 fn is_worth_keeping(work_dir: &Path) -> Result<bool> {
+    let mut saved = Vec::new();
     for checkpoints in children_named(CHECKPOINT_PREFIX, work_dir)? {
-        if !children(&checkpoints)?.is_empty() {
-            return Ok(true);
-        }
+        saved.extend(children(&checkpoints)?);
     }
     let out_dirs = children_named(OUT_PREFIX, work_dir)?;
-    Ok(out_dirs.iter().any(|out_dir| out_dir.join(PENDING_MANIFEST).exists()))
+    Ok(!saved.is_empty() || out_dirs.iter().any(|out_dir| out_dir.join(PENDING_MANIFEST).exists()))
 }

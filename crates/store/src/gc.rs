@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backend::{Artifact, Backend, Piece, Place};
+use crate::backend::{Artifact, Backend, Part, Piece, Place};
 use crate::claim::{Attempt, HeldClaim, Watcher};
 use crate::files::bytes_below;
 use crate::holder::Holder;
@@ -111,11 +111,7 @@ impl Store {
     ///
     /// If the store cannot be read, a pointer among it, holds what a newer build wrote, no run has a name of the scope, or
     /// garbage is to be deleted while something is being made: its inputs may not be pointed to yet.
-    pub fn gc(
-        &self,
-        collection: &Collection,
-        on_wait: &mut dyn FnMut(&Holder, &Path, Duration),
-    ) -> Result<GcReport> {
+    pub fn gc(&self, collection: &Collection, on_wait: OnWait<'_>) -> Result<GcReport> {
         let backend = self.backend();
         let mut watcher = Watcher::new(backend.clone(), self.timing);
         let busy = self.busy(&mut watcher, on_wait)?;
@@ -141,7 +137,7 @@ impl Store {
         }
         let [garbage, spared] =
             [pieces, spared].map(|pieces| pieces.into_iter().map(|piece| piece.garbage).collect());
-        let forgotten = runs.forgotten;
+        let forgotten = runs.leaving.into_iter().map(|pointer| pointer.run).collect();
         Ok(GcReport { garbage, spared, forgotten, kept, deleted: collection.delete })
     }
 
@@ -241,10 +237,9 @@ fn garbage_of(backend: &dyn Backend, artifact: &Artifact, reason: GarbageReason)
     if parts.is_empty() || matches!(found, Inspection::Newer(_)) {
         return Ok(None);
     }
-    let mut garbage = Garbage { path: backend.path(&place.name()), bytes: 0, reason };
-    for (name, bytes) in &parts {
-        garbage.bytes += bytes.map_or_else(|| bytes_below(&backend.path(name)), Ok)?;
-    }
+    let size = |(name, bytes): &Part| bytes.map_or_else(|| bytes_below(&backend.path(name)), Ok);
+    let bytes = parts.iter().map(size).sum::<std::io::Result<u64>>()?;
+    let garbage = Garbage { path: backend.path(&place.name()), bytes, reason };
     let claim = Some(backend.claim_name(place));
     Ok(Some(Piece { place: Some(place.clone()), claim, parts, garbage }))
 }

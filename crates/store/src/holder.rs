@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Hex digits of a name made up for this process.
 const UNIQUE_DIGITS: usize = 16;
 
-/// Who makes an artifact.
+/// Who makes an artifact; the default is somebody of whom nothing is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The counter, of constant width so that a claim never changes its length.
@@ -36,11 +36,6 @@ impl Holder {
             pid: std::process::id(),
             token: unique(),
         }
-    }
-
-    /// Somebody of whom nothing is known.
-    pub(crate) fn unknown() -> Self {
-        Self::default()
     }
 
     /// The holder that a claim names; none where it is half written, or given back.

@@ -6,6 +6,7 @@ use delt_formats::FormatError;
 use delt_formats::manifest::Manifest;
 
 use crate::backend::Place;
+use crate::entry::forced;
 use crate::{Result, StoreError};
 
 /// What the place of an artifact turns out to hold.
@@ -25,25 +26,31 @@ pub(crate) enum Inspection {
 impl Inspection {
     /// Judges a manifest by what it says, before its files are looked at; `path` is where it was read.
     pub(crate) fn of(path: &Path, read: Result<Manifest, FormatError>, place: &Place) -> Self {
-        let (path, kind, stage) = (path.to_owned(), place.kind, place.kind.stage());
+        let kind = place.kind;
         let manifest = match read {
             Ok(manifest) => manifest,
             Err(error @ FormatError::NewerManifest { .. }) => return Self::Newer(error.into()),
             Err(error) => return Self::Damaged(error.into()),
         };
         if !place.is_of(&manifest) {
-            let (found, expected) = (format!("{} {}", manifest.artifact, manifest.key), place.to_string());
-            return Self::Damaged(StoreError::WrongPlace { path, found, expected, stage });
+            let problem =
+                format!("is the manifest of {} {}, expected {place}", manifest.artifact, manifest.key);
+            let remedy = format!("move it back or re-run {}", kind.stage());
+            return Self::Damaged(StoreError::damaged(path, problem, remedy));
         }
         let (found, expected) = (manifest.provenance.schema_version, kind.schema_version());
         if found != expected {
             let judgment = if found > expected { Self::Newer } else { Self::Damaged };
-            return judgment(FormatError::WrongVersion { path, kind, found, expected }.into());
+            return judgment(
+                FormatError::WrongVersion { path: path.to_owned(), kind, found, expected }.into(),
+            );
         }
         // The content digest covers what was made, the key what it was made by and from.
         let found = manifest.provenance.key();
         if found != manifest.key {
-            return Self::Damaged(StoreError::OtherOrigin { path, found, expected: manifest.key, stage });
+            let expected = manifest.key;
+            let problem = format!("damaged: what it says of its making has key {found}, expected {expected}");
+            return Self::Damaged(StoreError::damaged(path, problem, forced(kind)));
         }
         Self::Complete(manifest)
     }

@@ -30,7 +30,6 @@ mod files;
 mod folder;
 mod gc;
 mod holder;
-pub mod home;
 mod judgment;
 mod location;
 mod pointer;
@@ -46,7 +45,7 @@ pub use error::StoreError;
 pub use files::write_atomic;
 pub use gc::{Collection, Garbage, GarbageReason, GcReport, Scope};
 pub use holder::Holder;
-pub use location::{Location, LocationError};
+pub use location::{Location, LocationError, expand_home};
 pub use pointer::{Forgotten, Pointer};
 pub use store::{Store, Verification};
 pub use workspace::Workspace;
@@ -80,16 +79,13 @@ pub struct ClaimTiming {
     pub stale: Duration,
 }
 
-/// Seconds between two steps of a claim's counter.
-pub const HEARTBEAT_SECONDS: u64 = 5;
-
 /// Seconds after which a claim whose counter stands still is stale: above the minute for which NFS may show old content.
 pub const STALE_SECONDS: u64 = 90;
 
 impl ClaimTiming {
     /// The timing of every run outside tests.
     pub const STANDARD: Self = Self {
-        heartbeat: Duration::from_secs(HEARTBEAT_SECONDS),
+        heartbeat: Duration::from_secs(5),
         poll: Duration::from_secs(1),
         stale: Duration::from_secs(STALE_SECONDS),
     };

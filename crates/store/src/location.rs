@@ -2,11 +2,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use url::Url;
-
-use crate::home::{NoHome, expand_home};
 
 /// What the URL of an object store may begin with.
 const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
@@ -23,9 +21,9 @@ pub enum Location {
 /// A text that names no store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// `~` cannot be told.
-    #[error(transparent)]
-    Home(#[from] NoHome),
+    /// `~` cannot be told without `HOME`.
+    #[error("`~` stands for the home folder, but HOME is not set; write the whole path")]
+    NoHome,
     /// A URL that names no store.
     #[error(
         "`{found}`: {problem}; expected a folder, file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
@@ -51,29 +49,35 @@ impl Location {
         let refused =
             |problem: &str| LocationError::Url { found: found.clone(), problem: problem.to_owned() };
         let url = Url::parse(&found).map_err(|error| refused(&error.to_string()))?;
-        if url.scheme() == "file" {
-            return url
-                .to_file_path()
-                .map(Self::Folder)
-                .map_err(|()| refused("names no folder of this machine"));
-        }
-        if !BUCKETS.contains(&url.scheme()) {
-            return Err(refused("no such kind of store"));
-        }
-        if !url.username().is_empty()
-            || url.password().is_some()
-            || url.query().is_some()
-            || url.fragment().is_some()
-        {
-            return Err(refused(
-                "contains more than a location; credentials are read from the environment alone",
-            ));
-        }
-        if url.host_str().is_none_or(str::is_empty) {
-            return Err(refused("does not name a bucket"));
-        }
-        Ok(Self::Bucket(url))
+        let has_more =
+            !url.username().is_empty() || url.password().or(url.query()).or(url.fragment()).is_some();
+        Err(refused(match url.scheme() {
+            "file" => match url.to_file_path() {
+                Ok(folder) => return Ok(Self::Folder(folder)),
+                Err(()) => "names no folder of this machine",
+            },
+            scheme if !BUCKETS.contains(&scheme) => "no such kind of store",
+            _ if has_more => "contains more than a location; credentials are read from the environment alone",
+            _ if url.host_str().is_none_or(str::is_empty) => "does not name a bucket",
+            _ => return Ok(Self::Bucket(url)),
+        }))
     }
+}
+
+/// A path from the command line, with a leading `~/` (or `~` alone) replaced by `HOME`: a shell leaves the tilde alone inside
+/// quotes, as make's knobs are quoted.
+///
+/// # Errors
+///
+/// [`LocationError::NoHome`] where it is needed and not set.
+pub fn expand_home(path: OsString) -> Result<PathBuf, LocationError> {
+    expand_to(std::env::var_os("HOME"), path.into())
+}
+
+fn expand_to(home: Option<OsString>, path: PathBuf) -> Result<PathBuf, LocationError> {
+    let Ok(below) = path.strip_prefix("~") else { return Ok(path) };
+    let home = home.filter(|home| !home.is_empty()).ok_or(LocationError::NoHome)?;
+    Ok(Path::new(&home).join(below))
 }
 
 impl fmt::Display for Location {
@@ -87,8 +91,6 @@ impl fmt::Display for Location {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn parse(text: &str) -> Result<Location, LocationError> {
@@ -126,6 +128,20 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(url).expect_err("refused").to_string(), format!("`{url}`: {problem}; {rest}"));
+        }
+    }
+
+    #[test]
+    fn a_leading_tilde_is_the_home_folder_and_any_other_is_a_character() {
+        let expanded = |path: &str| expand_to(Some("/home/me".into()), path.into()).unwrap();
+        assert_eq!(expanded("~/st"), Path::new("/home/me/st"));
+        assert_eq!(expanded("~"), Path::new("/home/me"));
+        for path in ["data/store", "/a/~/b", "~other/st", "a~", "./~/st"] {
+            assert_eq!(expanded(path), Path::new(path));
+        }
+        for home in [None, Some(OsString::new())] {
+            assert_eq!(expand_to(home.clone(), "~/st".into()), Err(LocationError::NoHome));
+            assert_eq!(expand_to(home, "st".into()).unwrap(), Path::new("st"));
         }
     }
 }

@@ -9,6 +9,7 @@ use delt_formats::provenance::ArtifactKind;
 
 use crate::backend::{Artifact, Backend, Place};
 use crate::bucket::{Bucket, content_name};
+use crate::entry::again;
 use crate::folder::Folder;
 use crate::judgment::Inspection;
 use crate::{ClaimTiming, Entry, KEY_DIGITS, Key, Location, Result, StoreError};
@@ -58,8 +59,8 @@ impl Store {
 
     pub(crate) fn before(bucket: Bucket, cache: &Path) -> Result<Self> {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' };
-        let digits = Digest::of_bytes(bucket.url().as_bytes());
-        let name: String = bucket.url().replace("://", "-").chars().map(plain).collect();
+        let digits = Digest::of_bytes(bucket.url.as_bytes());
+        let name: String = bucket.url.replace("://", "-").chars().map(plain).collect();
         let folder = Self::open(&cache.join(format!("{name}-{}", digits.prefix(8))))?;
         Ok(Self { bucket: Some(Arc::new(bucket)), ..folder })
     }
@@ -72,7 +73,7 @@ impl Store {
 
     /// The store's folder; of an object store, the one before it.
     pub fn root(&self) -> &Path {
-        self.folder.root()
+        &self.folder.root
     }
 
     /// The folder of an artifact, whether it is there or not.
@@ -118,11 +119,10 @@ impl Store {
 
     /// The entry of a published manifest: with the files that were made here, if they are those.
     pub(crate) fn entry(&self, manifest: Manifest, here: Option<Entry>) -> Entry {
-        let place = Place::of(manifest.artifact, &manifest.key);
         let dir = match here {
-            _ if self.bucket.is_none() => self.folder.dir(&place),
+            _ if self.bucket.is_none() => self.entry_dir(manifest.artifact, &manifest.key),
             Some(entry) if entry.manifest.digest == manifest.digest => entry.dir,
-            _ => self.root().join(DOWNLOADED_DIR).join(content_name(&place, &manifest)),
+            _ => self.root().join(DOWNLOADED_DIR).join(content_name(&manifest)),
         };
         Entry { dir, manifest, bucket: self.bucket.clone() }
     }
@@ -167,7 +167,8 @@ impl Store {
                 }
                 Inspection::Damaged(error) | Inspection::Newer(error) => Err(error),
                 Inspection::Incomplete => {
-                    Err(StoreError::NoManifest { path: dir.join(MANIFEST_FILE), stage: place.kind.stage() })
+                    let problem = "absent, so the artifact was never finished";
+                    Err(StoreError::damaged(dir.join(MANIFEST_FILE), problem, again(place.kind)))
                 }
             };
             Some(Verification { dir, result })

@@ -97,11 +97,13 @@ impl Workspace {
     fn make_visible(&mut self, provenance: Provenance, facts: Value) -> Result<Entry> {
         let (kind, key) = (self.claims.kind, &self.claims.key);
         if provenance.artifact != kind {
-            return Err(StoreError::OtherArtifact { found: provenance.artifact, expected: kind });
+            let (found, expected) = (format!("of {}", provenance.artifact), kind.to_string());
+            return Err(StoreError::NotClaimed { found, expected });
         }
         let found = provenance.key();
         if found != *key {
-            return Err(StoreError::OtherKey { found, expected: key.clone() });
+            let (found, expected) = (format!("that of {found}"), format!("key {key}"));
+            return Err(StoreError::NotClaimed { found, expected });
         }
         let files = files_of(&self.out_dir)?;
         let manifest = Manifest::new(key.clone(), provenance, facts, files);
@@ -154,20 +156,19 @@ impl Drop for Workspace {
 /// to them any more. They are numbered. The highest number is of the claim before; a lower one was written by such a process
 /// since.
 fn take_checkpoints(folder: &Folder, work_dir: &Path) -> Result<PathBuf> {
-    let number = |path: &Path| -> Option<u64> {
+    let number = |path: &PathBuf| -> Option<u64> {
         name_of(path).strip_prefix(CHECKPOINT_PREFIX)?.split('-').nth(1)?.parse().ok()
     };
-    let mut there: Vec<(Option<u64>, PathBuf)> =
-        children_named(CHECKPOINT_PREFIX, work_dir)?.into_iter().map(|path| (number(&path), path)).collect();
-    there.sort();
+    let mut there = children_named(CHECKPOINT_PREFIX, work_dir)?;
+    there.sort_by_key(number);
     let last = there.pop();
-    for (_, stray) in there {
+    for stray in there {
         folder.clear_away(&stray)?;
     }
-    let next = last.as_ref().and_then(|(number, _)| *number).unwrap_or(0) + 1;
+    let next = last.as_ref().and_then(number).unwrap_or(0) + 1;
     let dir = work_dir.join(format!("{CHECKPOINT_PREFIX}-{next}-{}", unique()));
     match last {
-        Some((_, path)) => fs_err::rename(path, &dir)?,
+        Some(path) => fs_err::rename(path, &dir)?,
         None => fs_err::create_dir_all(&dir)?,
     }
     Ok(dir)

@@ -12,9 +12,9 @@ use anyhow::{Context, Result, bail};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use delt_formats::provenance::ArtifactKind;
-use delt_store::home::expand_home;
 use delt_store::{
-    Collection, DEFAULT_CACHE, Entry, Forgotten, Garbage, Holder, KEY_DIGITS, Location, Pointer, Scope, Store,
+    Collection, DEFAULT_CACHE, Entry, Forgotten, Garbage, Holder, KEY_DIGITS, Location, Pointer, Scope,
+    Store, expand_home,
 };
 
 /// `println!` that ends the command where it panics: at a reader that has seen enough, as in `delt-store ls | head`.
@@ -143,22 +143,17 @@ fn list(store: &Store) -> Result<bool> {
 }
 
 fn verify(store: &Store, key: &str) -> Result<bool> {
-    let mut good = 0;
-    let mut bad = 0;
-    for checked in store.verify_matching(key)? {
-        match checked.result {
-            Ok(_) => {
-                good += 1;
-                tell!("whole    {}", checked.dir.display());
-            }
-            Err(error) => {
-                bad += 1;
-                tell!("damaged  {:#}", anyhow::Error::new(error));
-            }
-        }
-    }
-    if !key.is_empty() && good + bad == 0 {
+    let checked = store.verify_matching(key)?;
+    if !key.is_empty() && checked.is_empty() {
         bail!("no artifact has a key that begins with `{key}`; see `delt-store ls`");
+    }
+    let good = checked.iter().filter(|artifact| artifact.result.is_ok()).count();
+    let bad = checked.len() - good;
+    for artifact in checked {
+        match artifact.result {
+            Ok(_) => tell!("whole    {}", artifact.dir.display()),
+            Err(error) => tell!("damaged  {:#}", anyhow::Error::new(error)),
+        }
     }
     eprintln!("{good} whole, {bad} damaged");
     Ok(bad == 0)
@@ -233,11 +228,9 @@ fn print_path(store: &Store, kind_or_run: &str, key: Option<&str>) -> Result<boo
 fn by_key(store: &Store, kind: ArtifactKind, key: &str) -> Result<Entry> {
     let mut found = store.list()?;
     found.retain(|entry| entry.manifest.artifact == kind && entry.manifest.key.as_str().starts_with(key));
-    match (found.pop(), found.len()) {
-        (Some(entry), 0) => Ok(entry),
-        (Some(_), more) => {
-            bail!("{} {kind} artifacts have a key that begins with `{key}`: add digits", more + 1)
-        }
-        (None, _) => bail!("no {kind} artifact has a key that begins with `{key}`; see `delt-store ls`"),
+    match found.len() {
+        0 => bail!("no {kind} artifact has a key that begins with `{key}`; see `delt-store ls`"),
+        1 => Ok(found.remove(0)),
+        many => bail!("{many} {kind} artifacts have a key that begins with `{key}`: add digits"),
     }
 }

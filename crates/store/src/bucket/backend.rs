@@ -7,8 +7,8 @@ use delt_formats::manifest::Manifest;
 use delt_formats::provenance::ArtifactKind;
 use object_store::{Error as ObjectError, ObjectStoreExt, PutMode};
 
-use super::{Bucket, Seen, content_name, manifest_name};
-use crate::backend::{Artifact, Backend, Part, Piece, Place, Standing};
+use super::{Bucket, content_name, manifest_name};
+use crate::backend::{Artifact, Backend, Part, Place, Standing};
 use crate::holder::Holder;
 use crate::judgment::Inspection;
 use crate::{Result, WORK_DIR};
@@ -22,7 +22,7 @@ impl Backend for Bucket {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.get(name)?.map(|seen| seen.bytes))
+        Ok(self.get(name)?.map(|(bytes, _)| bytes))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -71,12 +71,7 @@ impl Backend for Bucket {
 
     fn is_part(&self, place: &Place, manifest: &Manifest, name: &str) -> bool {
         let is_file = |rest: &str| rest.starts_with('/');
-        name == manifest_name(place) || name.strip_prefix(&content_name(place, manifest)).is_some_and(is_file)
-    }
-
-    /// Nothing is made here: what stopped runs leave lies in the folders of machines, and claims stay.
-    fn left_behind(&self, _busy: &[&str]) -> Result<Vec<Piece>> {
-        Ok(Vec::new())
+        name == manifest_name(place) || name.strip_prefix(&content_name(manifest)).is_some_and(is_file)
     }
 
     fn claim_name(&self, place: &Place) -> String {
@@ -88,9 +83,7 @@ impl Backend for Bucket {
     }
 
     fn look_at_claim(&self, claim: &str) -> Result<Option<Standing>> {
-        let Some(Seen { bytes: content, version }) = self.get(claim)? else {
-            return Ok(Some(Standing::default()));
-        };
+        let Some((content, version)) = self.get(claim)? else { return Ok(Some(Standing::default())) };
         let holder = Holder::parse(&content);
         Ok(Some(Standing { content, holder, version: Some(version), ..Standing::default() }))
     }

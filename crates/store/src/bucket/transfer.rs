@@ -4,14 +4,14 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use delt_formats::canonical::Digest;
-use delt_formats::manifest::{FileEntry, Manifest};
+use delt_formats::manifest::Manifest;
 use futures_util::StreamExt;
 use object_store::{Error as ObjectError, ObjectStoreExt, PutMode, WriteMultipart};
 
 use super::{Bucket, content_name, manifest_name};
-use crate::backend::{Backend, Place};
+use crate::backend::Backend;
 use crate::claiming::{Claims, Purpose};
-use crate::entry::{Entry, stated_digest};
+use crate::entry::{ABSENT, Entry, check_digest, forced};
 use crate::files::write_atomic;
 use crate::{RUN_RECORD, Result, StoreError};
 
@@ -35,12 +35,12 @@ impl Bucket {
     /// faster and nothing is to be replaced, its manifest is given instead.
     pub(crate) fn publish(&self, entry: &Entry, claims: &Claims) -> Result<Manifest> {
         let (manifest, place) = (&entry.manifest, claims.place());
-        for (name, stated) in &manifest.files {
-            self.upload(&entry.dir.join(name), &file_name(manifest, name), stated.bytes)?;
+        for name in manifest.files.keys() {
+            self.upload(&entry.dir.join(name), &file_name(manifest, name))?;
         }
         let record = entry.dir.join(RUN_RECORD);
-        if let Ok(metadata) = fs_err::metadata(&record) {
-            self.upload(&record, &file_name(manifest, RUN_RECORD), metadata.len())?;
+        if record.exists() {
+            self.upload(&record, &file_name(manifest, RUN_RECORD))?;
         }
         claims.ensure_held()?;
         let mut mode = match claims.purpose {
@@ -58,13 +58,12 @@ impl Bucket {
         Ok(manifest.clone())
     }
 
-    fn upload(&self, from: &Path, name: &str, bytes: u64) -> Result<()> {
-        let mut file = fs_err::File::open(from)?;
+    fn upload(&self, from: &Path, name: &str) -> Result<()> {
+        let bytes = fs_err::metadata(from)?.len();
         if bytes < PART_BYTES {
-            let mut content = Vec::new();
-            file.read_to_end(&mut content)?;
-            return self.put(name, content, PutMode::Overwrite).map(drop);
+            return self.put(name, fs_err::read(from)?, PutMode::Overwrite).map(drop);
         }
+        let mut file = fs_err::File::open(from)?;
         let part = usize::try_from(PART_BYTES.max(bytes.div_ceil(MOST_PARTS))).unwrap_or(usize::MAX);
         self.runtime.block_on(async {
             let failed = |source| self.failed(name, "written", source);
@@ -90,18 +89,12 @@ impl Bucket {
         })
     }
 
-    /// Downloads a file of an artifact to `to`, where nothing but its bytes as the manifest states them ever appears.
-    pub(crate) fn download(
-        &self,
-        manifest: &Manifest,
-        file: &str,
-        stated: &FileEntry,
-        to: &Path,
-    ) -> Result<()> {
+    /// Downloads a file to the folder of its artifact, where nothing but its bytes as the manifest states them ever appears.
+    pub(crate) fn download(&self, entry: &Entry, file: &str) -> Result<()> {
         let mut attempt = 1;
         loop {
-            let arrived = write_atomic(to, |beside| {
-                self.stream(manifest, file, stated, |piece| Ok(beside.write_all(piece)?))
+            let arrived = write_atomic(&entry.dir.join(file), |beside| {
+                self.stream(entry, file, |piece| Ok(beside.write_all(piece)?))
             });
             match arrived {
                 Err(StoreError::DigestMismatch { .. }) if attempt < DOWNLOADS => attempt += 1,
@@ -111,24 +104,16 @@ impl Bucket {
     }
 
     /// Checks every byte of an artifact without keeping any.
-    pub(crate) fn verify(&self, manifest: &Manifest) -> Result<()> {
-        manifest.files.iter().try_for_each(|(file, stated)| self.stream(manifest, file, stated, |_| Ok(())))
+    pub(crate) fn verify(&self, entry: &Entry) -> Result<()> {
+        entry.manifest.files.keys().try_for_each(|file| self.stream(entry, file, |_| Ok(())))
     }
 
     /// Gives the bytes of an artifact's file to `take`, one piece after the other; refuses in the end if they are not those
     /// that the manifest states.
-    fn stream(
-        &self,
-        manifest: &Manifest,
-        file: &str,
-        stated: &FileEntry,
-        mut take: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let (name, kind) = (file_name(manifest, file), manifest.artifact);
+    fn stream(&self, entry: &Entry, file: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (name, kind) = (file_name(&entry.manifest, file), entry.manifest.artifact);
         let failed = |source| match source {
-            ObjectError::NotFound { .. } => {
-                StoreError::ObjectAbsent { place: format!("{}/{name}", self.url), stage: kind.stage() }
-            }
+            ObjectError::NotFound { .. } => StoreError::damaged(self.path(&name), ABSENT, forced(kind)),
             source => self.failed(&name, "read", source),
         };
         let mut hasher = blake3::Hasher::new();
@@ -141,7 +126,7 @@ impl Bucket {
             }
             Ok::<(), StoreError>(())
         })?;
-        stated_digest(&self.path(&name), Digest::of_hasher(&hasher), stated, kind)
+        check_digest(&self.path(&name), Digest::of_hasher(&hasher), entry.stated(file)?, kind)
     }
 
     /// What a run recorded of itself beside an artifact.
@@ -151,5 +136,5 @@ impl Bucket {
 }
 
 fn file_name(manifest: &Manifest, file: &str) -> String {
-    format!("{}/{file}", content_name(&Place::of(manifest.artifact, &manifest.key), manifest))
+    format!("{}/{file}", content_name(manifest))
 }

@@ -20,7 +20,7 @@ pub(super) fn look(work_dir: &Path) -> Result<Option<Standing>> {
     let (mut content, mut holder) = (Vec::new(), None);
     if let Some(highest) = numbers.last() {
         let Some(found) = read_if_there(&file_of(work_dir, *highest))? else { return Ok(None) };
-        holder = Some(Holder::parse(&found).unwrap_or_else(Holder::unknown));
+        holder = Some(Holder::parse(&found).unwrap_or_default());
         content = found;
     }
     Ok(Some(Standing { content, holder, numbers, version: None }))

@@ -8,48 +8,37 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use delt_formats::FormatError;
 use delt_formats::canonical::Digest;
 use delt_formats::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 
 use super::{Folder, OUT_PREFIX};
 use crate::backend::Place;
 use crate::entry::{Entry, check_size};
-use crate::files::{children, children_named, sync_dir};
+use crate::files::{children, children_named, read_if_there, sync_dir};
 use crate::judgment::Inspection;
 use crate::{PENDING_MANIFEST, RUN_RECORD, Result, StoreError};
 
-/// Judges a folder by its manifest and the sizes of its files.
-pub(crate) fn inspect_folder(dir: &Path, place: &Place) -> Result<Inspection> {
-    inspect_as(MANIFEST_FILE, dir, place)
-}
-
-fn inspect_as(manifest_file: &str, dir: &Path, place: &Place) -> Result<Inspection> {
+/// Judges a folder by its manifest, which has this name, and the sizes of its files.
+pub(super) fn inspect_as(manifest_file: &str, dir: &Path, place: &Place) -> Result<Inspection> {
     let path = dir.join(manifest_file);
-    let read = match Manifest::read(&path) {
-        Err(FormatError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(if dir.exists() { Inspection::Incomplete } else { Inspection::Absent });
-        }
-        Err(FormatError::Io(error)) => return Err(error.into()),
-        read => read,
+    let Some(text) = read_if_there(&path)? else {
+        return Ok(if dir.exists() { Inspection::Incomplete } else { Inspection::Absent });
     };
-    let judged = Inspection::of(&path, read, place);
+    let judged = Inspection::of(&path, Manifest::parse(&path, &text), place);
     let Inspection::Complete(manifest) = &judged else { return Ok(judged) };
     for (name, stated) in &manifest.files {
         match check_size(&dir.join(name), stated, place.kind) {
-            Err(error @ (StoreError::SizeMismatch { .. } | StoreError::FileAbsent { .. })) => {
-                return Ok(Inspection::Damaged(error));
-            }
+            Err(error @ StoreError::Damaged { .. }) => return Ok(Inspection::Damaged(error)),
             checked => checked?,
         }
     }
     Ok(judged)
 }
 
-/// As [`inspect_folder`], but ends a publication that was cut off after the folder was renamed and before its manifest was:
+/// As [`inspect_as`], but ends a publication that was cut off after the folder was renamed and before its manifest was:
 /// if every byte is there, only the manifest's name is missing.
 pub(super) fn settle(dir: &Path, place: &Place) -> Result<Inspection> {
-    let inspection = inspect_folder(dir, place)?;
+    let inspection = inspect_as(MANIFEST_FILE, dir, place)?;
     if !matches!(inspection, Inspection::Incomplete) {
         return Ok(inspection);
     }
@@ -65,10 +54,8 @@ pub(super) fn settle(dir: &Path, place: &Place) -> Result<Inspection> {
 
 /// Judges a folder that was to be published: complete if its manifest lacks nothing but its name, and every byte is there.
 fn inspect_pending(dir: &Path, place: &Place) -> Result<Inspection> {
-    let manifest = match inspect_as(PENDING_MANIFEST, dir, place)? {
-        Inspection::Complete(manifest) => manifest,
-        other => return Ok(other),
-    };
+    let judged = inspect_as(PENDING_MANIFEST, dir, place)?;
+    let Inspection::Complete(manifest) = judged else { return Ok(judged) };
     let entry = Entry::here(dir.to_owned(), manifest);
     Ok(entry.verify_stated().map_or_else(Inspection::Damaged, |()| Inspection::Complete(entry.manifest)))
 }
@@ -104,7 +91,7 @@ impl Folder {
     /// be taken.
     pub(crate) fn take_place(&self, out_dir: &Path, place: &Place) -> Result<Option<PathBuf>> {
         let dir = self.dir(place);
-        fs_err::create_dir_all(dir.parent().unwrap_or(self.root()))?;
+        fs_err::create_dir_all(dir.parent().unwrap_or(&self.root))?;
         let old = self.set_aside(&dir)?;
         match fs_err::rename(out_dir, &dir) {
             Ok(()) => Ok(old),
@@ -138,7 +125,8 @@ pub(crate) fn files_of(dir: &Path) -> Result<BTreeMap<String, FileEntry>> {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
         let is_reserved = name.is_empty() || name == MANIFEST_FILE || name == PENDING_MANIFEST;
         if is_reserved || !fs_err::symlink_metadata(&path)?.is_file() {
-            return Err(StoreError::NotAPlainFile { path });
+            let problem = "not a plain file, or its name is reserved by the store; an artifact is a flat folder of files";
+            return Err(StoreError::Unpublishable { path, problem });
         }
         fs_err::File::open(&path)?.sync_all()?;
         if name != RUN_RECORD {
@@ -147,7 +135,8 @@ pub(crate) fn files_of(dir: &Path) -> Result<BTreeMap<String, FileEntry>> {
         }
     }
     if files.is_empty() {
-        return Err(StoreError::NothingToPublish { dir: dir.to_owned() });
+        let problem = "empty, but an artifact needs a file; write them before publishing";
+        return Err(StoreError::Unpublishable { path: dir.to_owned(), problem });
     }
     Ok(files)
 }

@@ -13,29 +13,34 @@ use crate::{KEY_DIGITS, Pointer, Result, Store, StoreError};
 /// The runs of a store, as a scope sees them.
 pub(super) struct Runs {
     counting: Vec<Pointer>,
-    leaving: Vec<Pointer>,
-    /// The names of those that are forgotten.
-    pub(super) forgotten: Vec<String>,
+    /// Those that are forgotten.
+    pub(super) leaving: Vec<Pointer>,
     /// Whether only what the forgotten ones led to may go.
     pub(super) is_clean: bool,
 }
 
 impl Runs {
     pub(super) fn of(store: &Store, scope: &Scope) -> Result<Self> {
-        let runs = store.pointers()?.into_iter().filter(|pointer| !pointer.is_source());
-        let (leaving, counting): (Vec<_>, Vec<_>) = runs.partition(|pointer| forgets(scope, &pointer.run));
-        for name in names(scope) {
-            if !leaving.iter().chain(&counting).any(|pointer| is_below(&pointer.run, name)) {
-                return Err(StoreError::NoRun { run: name.clone() });
-            }
+        let runs: Vec<Pointer> = store.pointers()?.into_iter().filter(|run| !run.is_source()).collect();
+        let names: &[String] = match scope {
+            Scope::All => &[],
+            Scope::Keep(names) | Scope::Clean(names) => names,
+        };
+        if let Some(name) = names.iter().find(|name| !runs.iter().any(|run| is_below(&run.run, name))) {
+            return Err(StoreError::NoRun { run: name.clone() });
         }
-        let forgotten = leaving.iter().map(|pointer| pointer.run.clone()).collect();
-        Ok(Self { counting, leaving, forgotten, is_clean: matches!(scope, Scope::Clean(_)) })
+        let is_named = |run: &Pointer| names.iter().any(|name| is_below(&run.run, name));
+        let (leaving, counting) = runs.into_iter().partition(|run| match scope {
+            Scope::All => false,
+            Scope::Keep(_) => !is_named(run),
+            Scope::Clean(_) => is_named(run),
+        });
+        Ok(Self { counting, leaving, is_clean: matches!(scope, Scope::Clean(_)) })
     }
 
     /// Removes the pointers of those that are forgotten.
     pub(super) fn forget(&self, store: &Store) -> Result<()> {
-        self.forgotten.iter().try_for_each(|run| store.forget(run).map(drop))
+        self.leaving.iter().try_for_each(|pointer| store.forget(&pointer.run).map(drop))
     }
 
     /// Which of all artifacts stay.
@@ -46,23 +51,6 @@ impl Runs {
         }
         let goes = reached(all, &self.leaving);
         stays.into_iter().zip(goes).map(|(stays, goes)| stays || !goes).collect()
-    }
-}
-
-/// Whether a run is to be forgotten.
-fn forgets(scope: &Scope, run: &str) -> bool {
-    let is_named = names(scope).iter().any(|name| is_below(run, name));
-    match scope {
-        Scope::All => false,
-        Scope::Keep(_) => !is_named,
-        Scope::Clean(_) => is_named,
-    }
-}
-
-fn names(scope: &Scope) -> &[String] {
-    match scope {
-        Scope::All => &[],
-        Scope::Keep(names) | Scope::Clean(names) => names,
     }
 }
 
