@@ -14,8 +14,8 @@
 //! | [`evaluation`], [`history`] | students trained on them: `history.parquet`, `summary.json` |
 //!
 //! Below them lie [`canonical`] (stable JSON and digests), [`provenance`] (the metadata key `delt`, and keys), [`rgb_image`]
-//! (8-bit RGB), [`tensors`] (safetensors), [`sealed`] (checkpoints that are known again by a digest) and [`table`] (what all
-//! Parquet files share). [`manifest`] says what an artifact holds. `delt-store` keeps artifacts by key, `delt-guard` reads files of
+//! (8-bit RGB), [`tensors`] (safetensors), [`files`] (that may not be there), [`sealed`] (checkpoints that are known again by a
+//! digest) and [`table`] (what all Parquet files share). [`manifest`] says what an artifact holds. `delt-store` keeps artifacts by key, `delt-guard` reads files of
 //! others.
 
 pub mod canonical;
@@ -23,6 +23,7 @@ pub mod columns;
 pub mod dataset;
 pub mod error;
 pub mod evaluation;
+pub mod files;
 pub mod history;
 pub mod initial;
 pub mod label_packing;

@@ -10,11 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::canonical::{Digest, canonical_json};
 use crate::error::{FormatError, Result};
+use crate::files::{if_there, read_if_there};
 
 /// Lists the digests of a folder that is sealed as a whole.
 const FOLDER_FILE: &str = "digests.json";
@@ -85,10 +86,7 @@ fn expect_any(path: &Path, expected: &[Digest]) -> Result<()> {
 /// If one of them cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     for path in [path.to_owned(), with_ending(path, ".blake3")] {
-        match fs_err::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        if_there(fs_err::remove_file(path))?;
     }
     Ok(())
 }
@@ -101,14 +99,6 @@ fn digests(path: &Path) -> Result<Vec<Digest>> {
     let found: Vec<Digest> = text.lines().filter_map(|line| line.parse().ok()).collect();
     // a list that was cut to nothing is not a list that was never there
     Ok(if found.is_empty() { vec![Digest::of_bytes(text.as_bytes())] } else { found })
-}
-
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs_err::read(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

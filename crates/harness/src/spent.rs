@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
+use delt_formats::files::if_there;
 use serde::{Deserialize, Serialize};
 
 use crate::usage::cpu_seconds;
@@ -46,10 +47,7 @@ impl Meter {
             ..Spent::default()
         });
         // whoever is killed leaves no file, and what it spent is then not known
-        match fs_err::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        if_there(fs_err::remove_file(&file))?;
         Ok(Self { file, before, started: Instant::now(), cpu_at_start: cpu_seconds() })
     }
 

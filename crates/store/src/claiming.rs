@@ -26,22 +26,14 @@ pub enum Claim {
     Work(Workspace),
 }
 
-/// What an artifact is claimed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To have it.
-    Find,
-    /// To make it again.
-    Replace,
-}
-
 /// Called with the holder again and again while somebody else makes an artifact; may break the wait.
 pub(crate) type OnWait<'a> = &'a mut dyn FnMut(&Holder) -> ControlFlow<()>;
 
 /// An artifact that is asked for, and the claims on it that this process holds by now: first that among all machines.
 #[derive(Debug)]
 pub(crate) struct Claims {
-    pub(crate) purpose: Purpose,
+    /// Whether it is to be made even if it is there.
+    pub(crate) is_anew: bool,
     pub(crate) kind: ArtifactKind,
     pub(crate) key: Key,
     held: Vec<HeldClaim>,
@@ -72,7 +64,7 @@ impl Store {
     ///
     /// If the wait is broken, or the store cannot be read or written.
     pub fn claim(&self, kind: ArtifactKind, key: &Key, on_wait: OnWait<'_>) -> Result<Claim> {
-        self.claim_for(Purpose::Find, kind, key, on_wait)
+        self.claim_for(false, kind, key, on_wait)
     }
 
     /// Claims the making of an artifact whether or not it is there; one that is there stays until the new one takes its
@@ -82,11 +74,11 @@ impl Store {
     ///
     /// As [`Self::claim`].
     pub fn claim_anew(&self, kind: ArtifactKind, key: &Key, on_wait: OnWait<'_>) -> Result<Claim> {
-        self.claim_for(Purpose::Replace, kind, key, on_wait)
+        self.claim_for(true, kind, key, on_wait)
     }
 
-    fn claim_for(&self, purpose: Purpose, kind: ArtifactKind, key: &Key, on_wait: OnWait) -> Result<Claim> {
-        let mut claims = Claims { purpose, kind, key: key.clone(), held: Vec::new() };
+    fn claim_for(&self, is_anew: bool, kind: ArtifactKind, key: &Key, on_wait: OnWait) -> Result<Claim> {
+        let mut claims = Claims { is_anew, kind, key: key.clone(), held: Vec::new() };
         if let Some(entry) = self.found(&claims)? {
             return Ok(Claim::Hit(entry));
         }
@@ -102,7 +94,7 @@ impl Store {
             Inspection::Damaged(error) => Some(error.to_string()),
             _ => None,
         };
-        let here = inspection.artifact()?.filter(|_| purpose == Purpose::Find);
+        let here = inspection.artifact()?.filter(|_| !is_anew);
         if let Some(bucket) = &self.bucket {
             match self.take(bucket.clone(), &claims, on_wait)? {
                 ControlFlow::Break(entry) => return Ok(Claim::Hit(entry)),
@@ -127,10 +119,7 @@ impl Store {
 
     /// The artifact, if it is there and not to be made again.
     fn found(&self, wanted: &Claims) -> Result<Option<Entry>> {
-        match wanted.purpose {
-            Purpose::Find => self.published(&wanted.place()),
-            Purpose::Replace => Ok(None),
-        }
+        if wanted.is_anew { Ok(None) } else { self.published(&wanted.place()) }
     }
 
     /// Takes a claim, waiting for whoever holds it; breaks off where the artifact is there after a wait.

@@ -4,25 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use delt_formats::canonical::Digest;
+use delt_formats::files::if_there;
 use delt_formats::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 use delt_formats::provenance::ArtifactKind;
 
 use crate::bucket::Bucket;
-use crate::files::{children, if_there, name_of};
+use crate::files::{children, name_of};
 use crate::{RUN_RECORD, Result, StoreError};
-
-/// What is wrong with a file that is not there.
-pub(crate) const ABSENT: &str = "absent, but its manifest names it";
-
-/// The remedy where the store notices by itself that an artifact is not whole.
-pub(crate) fn again(kind: ArtifactKind) -> String {
-    format!("re-run {}", kind.stage())
-}
-
-/// The remedy where a look-up would find the artifact whole.
-pub(crate) fn forced(kind: ArtifactKind) -> String {
-    format!("re-run {} with FORCE=1", kind.stage())
-}
 
 /// A published artifact.
 #[derive(Clone, Debug)]
@@ -109,8 +97,9 @@ impl Entry {
         if found.is_empty() {
             return Ok(());
         }
-        let problem = format!("holds {}, which its manifest does not name", found.join(", "));
-        Err(StoreError::damaged(&self.dir, problem, "move them out of the store"))
+        let found = found.join(", ");
+        let problem = format!("holds {found}, which its manifest does not name; move them out of the store");
+        Err(StoreError::unfit(&self.dir, problem))
     }
 
     /// Checks every byte of every file that the manifest names.
@@ -123,23 +112,23 @@ impl Entry {
     pub(crate) fn stated(&self, name: &str) -> Result<&FileEntry> {
         self.manifest.files.get(name).ok_or_else(|| {
             let found: Vec<&str> = self.manifest.files.keys().map(String::as_str).collect();
-            let problem = format!("has no file `{name}`, it holds {}", found.join(", "));
-            StoreError::damaged(&self.dir, problem, again(self.manifest.artifact))
+            let (found, stage) = (found.join(", "), self.manifest.artifact.stage());
+            StoreError::unfit(&self.dir, format!("has no file `{name}`, it holds {found}; re-run {stage}"))
         })
     }
 }
 
 /// Checks that a file of an artifact is there and has the size that its manifest states.
 pub(crate) fn check_size(path: &Path, stated: &FileEntry, kind: ArtifactKind) -> Result<()> {
-    let expected = stated.bytes;
+    let (expected, stage) = (stated.bytes, kind.stage());
     let problem = match if_there(fs_err::metadata(path))?.map(|found| found.len()) {
-        None => ABSENT.to_owned(),
+        None => format!("absent, but its manifest names it; re-run {stage}"),
         Some(found) if found != expected => {
-            format!("has {found} bytes, expected {expected} by its manifest")
+            format!("has {found} bytes, expected {expected} by its manifest; re-run {stage}")
         }
         Some(_) => return Ok(()),
     };
-    Err(StoreError::damaged(path, problem, again(kind)))
+    Err(StoreError::unfit(path, problem))
 }
 
 /// Checks every byte of a file of an artifact.

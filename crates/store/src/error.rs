@@ -42,15 +42,13 @@ pub enum StoreError {
         holder: Box<Holder>,
     },
 
-    /// An artifact, or a file of it, is not what its place and its manifest say.
-    #[error("{}: {problem}; {remedy}", .path.display())]
-    Damaged {
+    /// Something in the store is not what it should be, in a way that no caller tells from another: worded where it is found.
+    #[error("{}: {problem}", .path.display())]
+    Unfit {
         /// The file or folder, or the URL of an object.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Found, expected, and what to do.
         problem: String,
-        /// What to do about it.
-        remedy: String,
     },
 
     /// A file has other bytes than its manifest says.
@@ -64,15 +62,6 @@ pub enum StoreError {
         expected: Digest,
         /// The stage that makes the artifact.
         stage: &'static str,
-    },
-
-    /// What was made is no flat folder of files.
-    #[error("{}: {problem}", .path.display())]
-    Unpublishable {
-        /// The folder of files to publish, or what lies in it.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: &'static str,
     },
 
     /// A stage publishes something other than what it claimed.
@@ -111,13 +100,6 @@ pub enum StoreError {
         source: serde_json::Error,
     },
 
-    /// The folder meant as a store is something else.
-    #[error("{}: is a file, expected the folder of a store", .path.display())]
-    NotAFolder {
-        /// What was given.
-        path: PathBuf,
-    },
-
     /// An object store refused, or could not be reached.
     #[error(
         "{place}: cannot be {tried}: {cause}; check the URL, the network and the credentials in the environment"
@@ -142,13 +124,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Something that is not the artifact, or the file of one, that it should be.
-    pub(crate) fn damaged(
-        path: impl Into<PathBuf>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self::Damaged { path: path.into(), problem: problem.into(), remedy: remedy.into() }
+    pub(crate) fn unfit(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::Unfit { path: path.into(), problem: problem.into() }
     }
 
     /// Whether the store may be read but not written.

@@ -1,7 +1,9 @@
 //! Files and folders of this machine.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use delt_formats::files::if_there;
 
 use crate::holder::unique;
 
@@ -43,20 +45,6 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The content of a file, if it is there.
-pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    if_there(fs_err::read(path))
-}
-
-/// What was found, or nothing where nothing is there.
-pub(crate) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// What lies in a folder, sorted by name; nothing if there is no such folder.
 pub(crate) fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let Some(entries) = if_there(fs_err::read_dir(dir))? else { return Ok(Vec::new()) };
@@ -88,6 +76,8 @@ pub(crate) fn bytes_below(path: &Path) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     #[test]

@@ -8,13 +8,12 @@ mod publication;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use delt_formats::files::{if_there, read_if_there};
 use delt_formats::manifest::MANIFEST_FILE;
 use delt_formats::provenance::ArtifactKind;
 
 use crate::backend::{Artifact, Backend, Piece, Place, Standing};
-use crate::files::{
-    bytes_below, children, children_named, if_there, name_of, read_if_there, write_text_atomic,
-};
+use crate::files::{bytes_below, children, children_named, name_of, write_text_atomic};
 use crate::gc::{Garbage, GarbageReason};
 use crate::holder::{Holder, unique};
 use crate::judgment::Inspection;
@@ -46,7 +45,9 @@ impl Folder {
     /// If something else is there, or it cannot be looked at.
     pub(crate) fn open(root: &Path) -> Result<Self> {
         match if_there(fs_err::metadata(root))? {
-            Some(found) if !found.is_dir() => Err(StoreError::NotAFolder { path: root.to_owned() }),
+            Some(found) if !found.is_dir() => {
+                Err(StoreError::unfit(root, "is a file, expected the folder of a store"))
+            }
             _ => Ok(Self { root: root.to_owned() }),
         }
     }

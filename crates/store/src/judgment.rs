@@ -6,7 +6,6 @@ use delt_formats::FormatError;
 use delt_formats::manifest::Manifest;
 
 use crate::backend::Place;
-use crate::entry::forced;
 use crate::{Result, StoreError};
 
 /// What the place of an artifact turns out to hold.
@@ -26,17 +25,18 @@ pub(crate) enum Inspection {
 impl Inspection {
     /// Judges a manifest by what it says, before its files are looked at; `path` is where it was read.
     pub(crate) fn of(path: &Path, read: Result<Manifest, FormatError>, place: &Place) -> Self {
-        let kind = place.kind;
+        let (kind, stage) = (place.kind, place.kind.stage());
         let manifest = match read {
             Ok(manifest) => manifest,
             Err(error @ FormatError::NewerManifest { .. }) => return Self::Newer(error.into()),
             Err(error) => return Self::Damaged(error.into()),
         };
         if !place.is_of(&manifest) {
-            let problem =
-                format!("is the manifest of {} {}, expected {place}", manifest.artifact, manifest.key);
-            let remedy = format!("move it back or re-run {}", kind.stage());
-            return Self::Damaged(StoreError::damaged(path, problem, remedy));
+            let (found, key) = (manifest.artifact, &manifest.key);
+            return Self::Damaged(StoreError::unfit(
+                path,
+                format!("is the manifest of {found} {key}, expected {place}; move it back or re-run {stage}"),
+            ));
         }
         let (found, expected) = (manifest.provenance.schema_version, kind.schema_version());
         if found != expected {
@@ -49,8 +49,12 @@ impl Inspection {
         let found = manifest.provenance.key();
         if found != manifest.key {
             let expected = manifest.key;
-            let problem = format!("damaged: what it says of its making has key {found}, expected {expected}");
-            return Self::Damaged(StoreError::damaged(path, problem, forced(kind)));
+            return Self::Damaged(StoreError::unfit(
+                path,
+                format!(
+                    "damaged: what it says of its making has key {found}, expected {expected}; re-run {stage} with FORCE=1"
+                ),
+            ));
         }
         Self::Complete(manifest)
     }

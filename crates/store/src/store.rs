@@ -9,7 +9,6 @@ use delt_formats::provenance::ArtifactKind;
 
 use crate::backend::{Artifact, Backend, Place};
 use crate::bucket::{Bucket, content_name};
-use crate::entry::again;
 use crate::folder::Folder;
 use crate::judgment::Inspection;
 use crate::{ClaimTiming, Entry, KEY_DIGITS, Key, Location, Result, StoreError};
@@ -127,7 +126,7 @@ impl Store {
         Entry { dir, manifest, bucket: self.bucket.clone() }
     }
 
-    /// All artifacts, by kind and key. Unfinished and damaged ones are left out; see [`Self::verify_all`].
+    /// All artifacts, by kind and key. Unfinished and damaged ones are left out; see [`Self::verify`].
     ///
     /// # Errors
     ///
@@ -140,21 +139,12 @@ impl Store {
         Ok(self.backend().artifacts("")?.into_iter().filter_map(entry).collect())
     }
 
-    /// Checks every byte of every artifact, by kind and key.
+    /// Checks every byte of the artifacts whose key begins with the given digits, by kind and key; of all, where none are given.
     ///
     /// # Errors
     ///
     /// If the store cannot be read; what is wrong with an artifact is in its [`Verification`].
-    pub fn verify_all(&self) -> Result<Vec<Verification>> {
-        self.verify_matching("")
-    }
-
-    /// Checks every byte of the artifacts whose key begins with the given digits.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::verify_all`].
-    pub fn verify_matching(&self, key_digits: &str) -> Result<Vec<Verification>> {
+    pub fn verify(&self, key_digits: &str) -> Result<Vec<Verification>> {
         let digits: String = key_digits.chars().take(KEY_DIGITS).collect();
         let backend = self.backend();
         let verified = |Artifact { place, found, .. }: Artifact| {
@@ -167,8 +157,9 @@ impl Store {
                 }
                 Inspection::Damaged(error) | Inspection::Newer(error) => Err(error),
                 Inspection::Incomplete => {
-                    let problem = "absent, so the artifact was never finished";
-                    Err(StoreError::damaged(dir.join(MANIFEST_FILE), problem, again(place.kind)))
+                    let stage = place.kind.stage();
+                    let problem = format!("absent, so the artifact was never finished; re-run {stage}");
+                    Err(StoreError::unfit(dir.join(MANIFEST_FILE), problem))
                 }
             };
             Some(Verification { dir, result })

@@ -8,7 +8,7 @@ use fs_err::remove_dir_all;
 use serde_json::Value;
 
 use crate::backend::Backend;
-use crate::claiming::{Claims, Purpose};
+use crate::claiming::Claims;
 use crate::entry::Entry;
 use crate::files::{children_named, name_of, write_text_atomic};
 use crate::folder::{CHECKPOINT_PREFIX, Folder, OUT_PREFIX, complete, files_of};
@@ -124,7 +124,7 @@ impl Workspace {
         let mut attempt = 1;
         let old = loop {
             match folder.settle(&place)? {
-                Inspection::Complete(manifest) if self.claims.purpose == Purpose::Find => {
+                Inspection::Complete(manifest) if !self.claims.is_anew => {
                     return Ok(Entry::here(dir, manifest));
                 }
                 Inspection::Newer(error) => return Err(error),

@@ -143,7 +143,7 @@ fn list(store: &Store) -> Result<bool> {
 }
 
 fn verify(store: &Store, key: &str) -> Result<bool> {
-    let checked = store.verify_matching(key)?;
+    let checked = store.verify(key)?;
     if !key.is_empty() && checked.is_empty() {
         bail!("no artifact has a key that begins with `{key}`; see `delt-store ls`");
     }

@@ -119,7 +119,7 @@ fn what_one_machine_made_another_has_without_making_it() {
     assert_eq!(found.run_record().unwrap(), b"{\"host\":\"a\"}");
     assert_eq!(content(&found), b"x");
     assert_eq!(other.list().unwrap().len(), 1);
-    assert!(other.verify_all().unwrap().iter().all(|checked| checked.result.is_ok()));
+    assert!(other.verify("").unwrap().iter().all(|checked| checked.result.is_ok()));
     // its own files are not downloaded again
     let own = team.machine("a").lookup(KIND, &key("x")).unwrap().unwrap();
     assert_eq!(own.dir, made.dir);
@@ -265,7 +265,7 @@ fn bytes_that_are_not_those_of_the_manifest_are_never_used() {
         format!("s3://team/delt/{name}: absent, but its manifest names it; re-run relabel with FORCE=1")
     );
     assert!(fs_err::read_dir(&other.dir).unwrap().next().is_none(), "half a download is left");
-    assert!(team.machine("c").verify_all().unwrap().iter().all(|checked| checked.result.is_err()));
+    assert!(team.machine("c").verify("").unwrap().iter().all(|checked| checked.result.is_err()));
 }
 
 #[test]

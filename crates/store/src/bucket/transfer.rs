@@ -10,8 +10,8 @@ use object_store::{Error as ObjectError, ObjectStoreExt, PutMode, WriteMultipart
 
 use super::{Bucket, content_name, manifest_name};
 use crate::backend::Backend;
-use crate::claiming::{Claims, Purpose};
-use crate::entry::{ABSENT, Entry, check_digest, forced};
+use crate::claiming::Claims;
+use crate::entry::{Entry, check_digest};
 use crate::files::write_atomic;
 use crate::{RUN_RECORD, Result, StoreError};
 
@@ -43,10 +43,7 @@ impl Bucket {
             self.upload(&record, &file_name(manifest, RUN_RECORD))?;
         }
         claims.ensure_held()?;
-        let mut mode = match claims.purpose {
-            Purpose::Find => PutMode::Create,
-            Purpose::Replace => PutMode::Overwrite,
-        };
+        let mut mode = if claims.is_anew { PutMode::Overwrite } else { PutMode::Create };
         while !self.put(&manifest_name(&place), manifest.to_json(), mode)? {
             // another machine's, which counts, or one that nobody can believe, which goes
             let (found, version) = self.judge(&place)?;
@@ -113,7 +110,11 @@ impl Bucket {
     fn stream(&self, entry: &Entry, file: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let (name, kind) = (file_name(&entry.manifest, file), entry.manifest.artifact);
         let failed = |source| match source {
-            ObjectError::NotFound { .. } => StoreError::damaged(self.path(&name), ABSENT, forced(kind)),
+            ObjectError::NotFound { .. } => {
+                let stage = kind.stage();
+                let problem = format!("absent, but its manifest names it; re-run {stage} with FORCE=1");
+                StoreError::unfit(self.path(&name), problem)
+            }
             source => self.failed(&name, "read", source),
         };
         let mut hasher = blake3::Hasher::new();

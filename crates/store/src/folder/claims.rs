@@ -7,9 +7,11 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use delt_formats::files::read_if_there;
+
 use crate::Result;
 use crate::backend::Standing;
-use crate::files::{children, read_if_there};
+use crate::files::children;
 use crate::holder::Holder;
 
 const CLAIM_PREFIX: &str = "claim.";

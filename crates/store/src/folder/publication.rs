@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use delt_formats::canonical::Digest;
+use delt_formats::files::read_if_there;
 use delt_formats::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 
 use super::{Folder, OUT_PREFIX};
 use crate::backend::Place;
 use crate::entry::{Entry, check_size};
-use crate::files::{children, children_named, read_if_there, sync_dir};
+use crate::files::{children, children_named, sync_dir};
 use crate::judgment::Inspection;
 use crate::{PENDING_MANIFEST, RUN_RECORD, Result, StoreError};
 
@@ -28,7 +29,7 @@ pub(super) fn inspect_as(manifest_file: &str, dir: &Path, place: &Place) -> Resu
     let Inspection::Complete(manifest) = &judged else { return Ok(judged) };
     for (name, stated) in &manifest.files {
         match check_size(&dir.join(name), stated, place.kind) {
-            Err(error @ StoreError::Damaged { .. }) => return Ok(Inspection::Damaged(error)),
+            Err(error @ StoreError::Unfit { .. }) => return Ok(Inspection::Damaged(error)),
             checked => checked?,
         }
     }
@@ -126,7 +127,7 @@ pub(crate) fn files_of(dir: &Path) -> Result<BTreeMap<String, FileEntry>> {
         let is_reserved = name.is_empty() || name == MANIFEST_FILE || name == PENDING_MANIFEST;
         if is_reserved || !fs_err::symlink_metadata(&path)?.is_file() {
             let problem = "not a plain file, or its name is reserved by the store; an artifact is a flat folder of files";
-            return Err(StoreError::Unpublishable { path, problem });
+            return Err(StoreError::unfit(path, problem));
         }
         fs_err::File::open(&path)?.sync_all()?;
         if name != RUN_RECORD {
@@ -136,7 +137,7 @@ pub(crate) fn files_of(dir: &Path) -> Result<BTreeMap<String, FileEntry>> {
     }
     if files.is_empty() {
         let problem = "empty, but an artifact needs a file; write them before publishing";
-        return Err(StoreError::Unpublishable { path: dir.to_owned(), problem });
+        return Err(StoreError::unfit(dir, problem));
     }
     Ok(files)
 }

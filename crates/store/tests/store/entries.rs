@@ -103,7 +103,7 @@ fn a_file_of_another_size_is_a_miss_that_says_why_and_is_replaced() {
     fs_err::write(&path, "longer").unwrap();
     assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
     let message = format!("{}: has 6 bytes, expected 1 by its manifest; re-run relabel", path.display());
-    assert_eq!(store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(), message);
+    assert_eq!(store.verify("").unwrap()[0].result.as_ref().unwrap_err().to_string(), message);
     let workspace = work(store.claim(KIND, &key("a"), &mut no_wait).unwrap());
     assert_eq!(workspace.damage(), Some(message.as_str()));
     fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
@@ -125,7 +125,7 @@ fn wrong_bytes_of_the_right_size_are_found_by_verifying() {
     );
     assert_eq!(entry.verify().unwrap_err().to_string(), expected);
     assert_eq!(entry.verified_file("a.bin").unwrap_err().to_string(), expected);
-    assert_eq!(store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
+    assert_eq!(store.verify("").unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_missing_file_and_a_manifest_in_the_wrong_place_are_misses() {
     fs_err::remove_file(entry.dir.join("a.bin")).unwrap();
     assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
     let mut messages: Vec<String> =
-        store.verify_all().unwrap().into_iter().map(|v| v.result.unwrap_err().to_string()).collect();
+        store.verify("").unwrap().into_iter().map(|v| v.result.unwrap_err().to_string()).collect();
     messages.sort();
     let mut expected = [
         format!("{}: absent, but its manifest names it; re-run relabel", entry.dir.join("a.bin").display()),
@@ -169,7 +169,7 @@ fn an_artifact_of_an_older_schema_version_is_a_miss_and_one_of_a_newer_is_refuse
             "{}: labels of schema version {schema_version}, expected version 1; re-run relabel with this build",
             entry.dir.join("manifest.json").display()
         );
-        assert_eq!(store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
+        assert_eq!(store.verify("").unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
         expected
     };
     let newer = refusal(9);
@@ -202,7 +202,7 @@ fn what_a_newer_build_wrote_is_refused_and_never_discarded() {
             .gc(&Collection { delete: true, checkpoints: true, ..Collection::default() }, &mut |_, _, _| ())
             .unwrap_err(),
     );
-    refused(store.verify_all().unwrap().remove(0).result.unwrap_err());
+    refused(store.verify("").unwrap().remove(0).result.unwrap_err());
     assert_eq!(fs_err::read_to_string(&path).unwrap(), newer);
     assert!(entry.dir.join("a.bin").exists());
 }
@@ -215,7 +215,7 @@ fn a_manifest_that_was_changed_is_a_miss() {
     let text = fs_err::read_to_string(&path).unwrap();
     fs_err::write(&path, text.replace("\"made\": \"a\"", "\"made\": \"b\"")).unwrap();
     assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
-    let message = store.verify_all().unwrap().remove(0).result.unwrap_err().to_string();
+    let message = store.verify("").unwrap().remove(0).result.unwrap_err().to_string();
     assert!(
         message.starts_with(&format!("{}: damaged: its content has digest ", path.display())),
         "{message}"
@@ -231,7 +231,7 @@ fn files_that_no_manifest_names_are_found_by_verifying() {
     for name in ["notes.txt", "a.bin.orig"] {
         fs_err::write(entry.dir.join(name), "").unwrap();
     }
-    let message = store.verify_all().unwrap().remove(0).result.unwrap_err().to_string();
+    let message = store.verify("").unwrap().remove(0).result.unwrap_err().to_string();
     assert_eq!(
         message,
         format!(
@@ -322,7 +322,7 @@ fn a_manifest_whose_account_of_the_making_was_changed_is_a_miss() {
             path.display(),
             key("a")
         );
-        assert_eq!(store.verify_all().unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
+        assert_eq!(store.verify("").unwrap()[0].result.as_ref().unwrap_err().to_string(), expected);
         assert!(store.lookup(KIND, &key("a")).unwrap().is_none());
     }
 }
