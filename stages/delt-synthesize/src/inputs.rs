@@ -36,7 +36,7 @@ impl<'a> Inputs<'a> {
         let entry = dag.entry(branch, Node::Initial)?;
         let (_, initial) = read_initial(&entry)?;
         entry.manifest.provenance.expect_classes(&entry.dir, teacher.classes())?;
-        let needs_images = pipeline.synthesize.needs_real_images();
+        let needs_images = pipeline.synthesize.needs().real_images;
         let by_committee = pipeline.recovers_by_committee();
         Ok(Self {
             branch,

@@ -29,7 +29,22 @@ pub struct TraceName {
     pub long: &'static str,
 }
 
+/// What a synthesis reads beside its initial images; plan and key name these as inputs. A method that brings another kind (expert
+/// trajectories, whitening, a pool of networks, learned labels) adds a field here and its input in the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The teacher's weights.
+    pub teacher: bool,
+    /// Real training images, and not only what the teacher has learned from them.
+    pub real_images: bool,
+}
+
 impl ObjectiveKind {
+    /// What the objective reads.
+    pub fn needs(self) -> Needs {
+        Needs { teacher: true, real_images: self != Self::Labels }
+    }
+
     /// What the columns `ce` and `bn` of the trace hold.
     pub fn trace_names(self) -> [TraceName; 2] {
         let name = |short, long| TraceName { short, long };
@@ -61,8 +76,8 @@ impl Synthesize {
         }
     }
 
-    /// Whether the synthesis reads real training images, and not only what the teacher has learned from them.
-    pub fn needs_real_images(&self) -> bool {
-        self.objective() != ObjectiveKind::Labels
+    /// What the synthesis reads beside its initial images.
+    pub fn needs(&self) -> Needs {
+        self.method.needs(self.objective())
     }
 }

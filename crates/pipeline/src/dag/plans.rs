@@ -82,8 +82,10 @@ impl<L: Lookup> Dag<L> {
         if synthesize.max_iterations == 0 {
             return self.plan_of(branch, node, json!({ "max_iterations": 0 }), &[Node::Initial]);
         }
-        let mut inputs = vec![Node::Initial, TEACHER];
-        inputs.extend(synthesize.needs_real_images().then_some(Node::Dataset));
+        let needs = synthesize.needs();
+        let mut inputs = vec![Node::Initial];
+        inputs.extend(needs.teacher.then_some(TEACHER));
+        inputs.extend(needs.real_images.then_some(Node::Dataset));
         let mut plan = self.plan_of(branch, node, serde_json::to_value(synthesize)?, &inputs)?;
         if branch.pipeline.recovers_by_committee() {
             self.add_committee(branch, &mut plan)?;
