@@ -85,8 +85,8 @@ impl<'a> Inputs<'a> {
     fn synthetic(&self) -> Result<SyntheticReader> {
         let reader = SyntheticReader::open(&self.synthetic.verified_file(SYNTHETIC_FILE)?)?;
         reader.expect_classes(self.teacher.classes())?;
-        // images that were only copied know no teacher
-        if self.branch.pipeline.synthesize.max_iterations > 0 {
+        // images that were only copied, or made by a method without one, know no teacher
+        if reader.provenance().inputs.contains_key("teacher") {
             reader.expect_input("teacher", &self.teacher.entry.manifest.digest)?;
         }
         Ok(reader)
