@@ -239,7 +239,7 @@ impl Work {
         let rgb: Vec<u8> = bytes.into_iter().map(|u| ((u + 1.0) * 127.5) as u8).collect();
         let pictures = vec![RgbImage { width: side, height: side, rgb }; batch];
         let ids = (0..batch as u64).collect();
-        let images = ImageSet { size: side, pictures, labels: self.labels(), ids };
+        let images = ImageSet { size: side, images: pictures, labels: self.labels(), ids };
         let indices: Vec<usize> = (0..batch).collect();
         let device = device.clone();
         Ok(Box::new(move || {

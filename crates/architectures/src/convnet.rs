@@ -17,8 +17,8 @@ pub(crate) struct ConvNet {
 }
 
 impl Family for ConvNet {
-    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize) {
-        let mut x = picture;
+    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
+        let mut x = image;
         for block in 0..self.depth {
             let convolution = Convolution { has_bias: true, ..Convolution::same(3, 1) };
             x = layers.convolution(&format!("layers.conv.{block}"), x, self.width as usize, convolution);

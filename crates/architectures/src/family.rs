@@ -7,7 +7,7 @@ use crate::start::Rules;
 /// Networks of one structure; the fields are those of the table's row and the numbers in which its networks differ.
 pub(crate) trait Family {
     /// Goes through the network as an image does and lists its layers on the way.
-    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize);
+    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize);
 
     /// As [`crate::Architecture::published_lr`].
     fn published_lr(&self) -> f64;

@@ -21,8 +21,8 @@ const LAST_CHANNELS: usize = 1280;
 pub(crate) struct MobileNetV2;
 
 impl Family for MobileNetV2 {
-    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize) {
-        let mut x = layers.conv_norm("features.0", picture, STEM_CHANNELS, Convolution::same(3, 2));
+    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
+        let mut x = layers.conv_norm("features.0", image, STEM_CHANNELS, Convolution::same(3, 2));
         let mut feature = 1;
         for (expansion, channels, blocks, stride) in GROUPS {
             for block in 0..blocks {

@@ -27,12 +27,12 @@ pub(crate) struct ResNet {
 }
 
 impl Family for ResNet {
-    fn pass(&self, layers: &mut LayerList, picture: FeatureMap, classes: usize) {
+    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
         let stem = match self.stem {
             Stem::Small => Convolution::same(3, 1),
             Stem::Standard => Convolution::same(7, 2),
         };
-        let mut x = layers.convolution("conv1", picture, CHANNELS[0], stem);
+        let mut x = layers.convolution("conv1", image, CHANNELS[0], stem);
         x = layers.batch_norm("bn1", x);
         if self.stem == Stem::Standard {
             x = layers.pool("maxpool", x, Operation::MaxPool, Window::same(3, 2));

@@ -22,13 +22,13 @@ pub(crate) fn rotation(width: u32, height: u32, degrees: f64) -> Matrix {
 }
 
 /// Transforms an image; its size stays, and what lies outside the source becomes [`FILL`].
-pub(crate) fn transform(picture: &RgbImage, matrix: &Matrix, interpolation: Interpolation) -> RgbImage {
-    Arch::new().dispatch(Transformation { picture, matrix, interpolation })
+pub(crate) fn transform(image: &RgbImage, matrix: &Matrix, interpolation: Interpolation) -> RgbImage {
+    Arch::new().dispatch(Transformation { image, matrix, interpolation })
 }
 
 /// A transformation, for [`Arch::dispatch`] to run with the widest vectors of the machine.
 struct Transformation<'a> {
-    picture: &'a RgbImage,
+    image: &'a RgbImage,
     matrix: &'a Matrix,
     interpolation: Interpolation,
 }
@@ -38,14 +38,14 @@ impl WithSimd for Transformation<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> RgbImage {
-        let Self { picture, matrix, interpolation } = self;
-        let source = Source::new(picture);
-        let (right, bottom) = (f64::from(picture.width), f64::from(picture.height));
-        let mut rgb = vec![0; picture.rgb.len()];
-        for (y, row) in (0..picture.height).zip(rgb.chunks_exact_mut(picture.width as usize * CHANNELS)) {
+        let Self { image, matrix, interpolation } = self;
+        let source = Source::new(image);
+        let (right, bottom) = (f64::from(image.width), f64::from(image.height));
+        let mut rgb = vec![0; image.rgb.len()];
+        for (y, row) in (0..image.height).zip(rgb.chunks_exact_mut(image.width as usize * CHANNELS)) {
             let from_y = f64::from(y) + 0.5;
             let (along_x, along_y) = (matrix[1] * from_y, matrix[4] * from_y);
-            for (x, pixel) in (0..picture.width).zip(row.chunks_exact_mut(CHANNELS)) {
+            for (x, pixel) in (0..image.width).zip(row.chunks_exact_mut(CHANNELS)) {
                 let from_x = f64::from(x) + 0.5;
                 let source_x = matrix[0] * from_x + along_x + matrix[2];
                 let source_y = matrix[3] * from_x + along_y + matrix[5];
@@ -65,7 +65,7 @@ impl WithSimd for Transformation<'_> {
                 }
             }
         }
-        RgbImage { width: picture.width, height: picture.height, rgb }
+        RgbImage { width: image.width, height: image.height, rgb }
     }
 }
 
@@ -92,13 +92,13 @@ struct Source {
 }
 
 impl Source {
-    fn new(picture: &RgbImage) -> Self {
-        let (width, height) = (picture.width as usize, picture.height as usize);
+    fn new(image: &RgbImage) -> Self {
+        let (width, height) = (image.width as usize, image.height as usize);
         let line = width + 2 * BORDER;
         let mut pixels = Vec::with_capacity(line * (height + 2 * BORDER));
         for y in 0..height + 2 * BORDER {
             let row = y.saturating_sub(BORDER).min(height - 1) * width * CHANNELS;
-            let row = &picture.rgb[row..row + width * CHANNELS];
+            let row = &image.rgb[row..row + width * CHANNELS];
             let wide = |rgb: &[u8]| [rgb[0], rgb[1], rgb[2], 0];
             let (first, last) = (wide(&row[..CHANNELS]), wide(&row[row.len() - CHANNELS..]));
             pixels.extend([first; BORDER]);
@@ -166,10 +166,10 @@ mod tests {
 
     #[test]
     fn no_movement_changes_nothing() {
-        let picture = RgbImage { width: 5, height: 3, rgb: (0..45).map(|i| i * 5).collect() };
+        let image = RgbImage { width: 5, height: 3, rgb: (0..45).map(|i| i * 5).collect() };
         for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
-            let same = transform(&picture, &rotation(5, 3, 0.0), interpolation);
-            assert_eq!(same.rgb, picture.rgb);
+            let same = transform(&image, &rotation(5, 3, 0.0), interpolation);
+            assert_eq!(same.rgb, image.rgb);
         }
     }
 
@@ -177,8 +177,8 @@ mod tests {
     fn a_positive_angle_turns_counter_clockwise() {
         let mut rgb = vec![0; 27];
         rgb[3 * 5..3 * 6].fill(200); // middle of the right side
-        let picture = RgbImage { width: 3, height: 3, rgb };
-        let turned = transform(&picture, &rotation(3, 3, 90.0), Interpolation::Bilinear);
+        let image = RgbImage { width: 3, height: 3, rgb };
+        let turned = transform(&image, &rotation(3, 3, 90.0), Interpolation::Bilinear);
         assert_eq!(turned.rgb[3], 200, "middle of the upper side");
     }
 }

@@ -89,39 +89,39 @@ pub fn argument(op: Op, magnitude: f64, negate: bool) -> f32 {
 ///
 /// # Panics
 /// If the image does not hold `width * height * 3` values.
-pub fn apply(picture: &RgbImage, operations: &[AugmentOp]) -> RgbImage {
-    let mut picture = picture.clone();
+pub fn apply(image: &RgbImage, operations: &[AugmentOp]) -> RgbImage {
+    let mut image = image.clone();
     for operation in operations {
-        apply_one(&mut picture, operation);
+        apply_one(&mut image, operation);
     }
-    picture
+    image
 }
 
-fn apply_one(picture: &mut RgbImage, &AugmentOp { op, argument: factor, interpolation }: &AugmentOp) {
+fn apply_one(image: &mut RgbImage, &AugmentOp { op, argument: factor, interpolation }: &AugmentOp) {
     let exact = decimal(factor);
-    let (width, height) = (picture.width, picture.height);
-    let affine = |picture: &mut RgbImage, matrix| *picture = transform(picture, &matrix, interpolation);
+    let (width, height) = (image.width, image.height);
+    let affine = |image: &mut RgbImage, matrix| *image = transform(image, &matrix, interpolation);
     match op {
-        Op::AutoContrast => tone::autocontrast(picture),
-        Op::Equalize => tone::equalize(picture),
-        Op::Invert => tone::map(picture, |value| 255 - value),
-        Op::Posterize => tone::map(picture, |value| value & kept_bits(factor)),
+        Op::AutoContrast => tone::autocontrast(image),
+        Op::Equalize => tone::equalize(image),
+        Op::Invert => tone::map(image, |value| 255 - value),
+        Op::Posterize => tone::map(image, |value| value & kept_bits(factor)),
         Op::Solarize => {
             let below = |value| f32::from(value) < factor;
-            tone::map(picture, |value| if below(value) { value } else { 255 - value });
+            tone::map(image, |value| if below(value) { value } else { 255 - value });
         }
-        Op::SolarizeAdd => tone::map(picture, |value| {
+        Op::SolarizeAdd => tone::map(image, |value| {
             if value < SOLARIZE_ADD_BELOW { value.saturating_add(factor as u8) } else { value }
         }),
-        Op::Color => tone::color(picture, factor),
-        Op::Contrast => tone::contrast(picture, factor),
-        Op::Brightness => tone::brightness(picture, factor),
-        Op::Sharpness => tone::sharpness(picture, factor),
-        Op::Rotate => affine(picture, rotation(width, height, exact)),
-        Op::ShearX => affine(picture, [1.0, exact, 0.0, 0.0, 1.0, 0.0]),
-        Op::ShearY => affine(picture, [1.0, 0.0, 0.0, exact, 1.0, 0.0]),
-        Op::TranslateXRel => affine(picture, [1.0, 0.0, exact * f64::from(width), 0.0, 1.0, 0.0]),
-        Op::TranslateYRel => affine(picture, [1.0, 0.0, 0.0, 0.0, 1.0, exact * f64::from(height)]),
+        Op::Color => tone::color(image, factor),
+        Op::Contrast => tone::contrast(image, factor),
+        Op::Brightness => tone::brightness(image, factor),
+        Op::Sharpness => tone::sharpness(image, factor),
+        Op::Rotate => affine(image, rotation(width, height, exact)),
+        Op::ShearX => affine(image, [1.0, exact, 0.0, 0.0, 1.0, 0.0]),
+        Op::ShearY => affine(image, [1.0, 0.0, 0.0, exact, 1.0, 0.0]),
+        Op::TranslateXRel => affine(image, [1.0, 0.0, exact * f64::from(width), 0.0, 1.0, 0.0]),
+        Op::TranslateYRel => affine(image, [1.0, 0.0, 0.0, 0.0, 1.0, exact * f64::from(height)]),
     }
 }
 
@@ -180,13 +180,13 @@ mod tests {
 
     #[test]
     fn a_solarize_threshold_of_256_changes_nothing() {
-        let picture = RgbImage { width: 4, height: 4, rgb: (0..48).map(|i| i * 5).collect() };
+        let image = RgbImage { width: 4, height: 4, rgb: (0..48).map(|i| i * 5).collect() };
         let solarize = AugmentOp {
             op: Op::Solarize,
             argument: argument(Op::Solarize, 10.0, false),
             interpolation: Interpolation::Bilinear,
         };
-        assert_eq!(apply(&picture, &[solarize]).rgb, picture.rgb);
+        assert_eq!(apply(&image, &[solarize]).rgb, image.rgb);
     }
 
     #[test]

@@ -9,45 +9,45 @@ use crate::resample::{Taps, triangle_taps};
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// Resizes an image as Pillow does: width first, then height, each rounded to 8 bits.
-pub fn resize_pillow(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
-    let narrowed = if width == picture.width { picture.clone() } else { resize_width(picture, width) };
-    if height == picture.height { narrowed } else { resize_height(&narrowed, height) }
+pub fn resize_pillow(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let narrowed = if width == image.width { image.clone() } else { resize_width(image, width) };
+    if height == image.height { narrowed } else { resize_height(&narrowed, height) }
 }
 
 /// Brings an image to `size` x `size`: short side to `size / 7 * 8` (integer division), then the center.
 ///
 /// Differs from the reference where `size / 7 * 8` is below `size` (20, for instance): it pads with black, we keep the short
 /// side at `size`. All published sizes are unaffected.
-pub fn fit(picture: &RgbImage, size: u32) -> RgbImage {
+pub fn fit(image: &RgbImage, size: u32) -> RgbImage {
     let short = (size / 7 * 8).max(size);
     let longer = |long: u32, of: u32| (u64::from(short) * u64::from(long) / u64::from(of.max(1))) as u32;
-    let (width, height) = if picture.width <= picture.height {
-        (short, longer(picture.height, picture.width))
+    let (width, height) = if image.width <= image.height {
+        (short, longer(image.height, image.width))
     } else {
-        (longer(picture.width, picture.height), short)
+        (longer(image.width, image.height), short)
     };
-    center_crop(&resize_pillow(picture, width, height), size)
+    center_crop(&resize_pillow(image, width, height), size)
 }
 
 /// Cuts the central `size` x `size` out of an image that is at least as large; torchvision rounds half to even.
-fn center_crop(picture: &RgbImage, size: u32) -> RgbImage {
+fn center_crop(image: &RgbImage, size: u32) -> RgbImage {
     let margin = |side: u32| (f64::from(side - size) / 2.0).round_ties_even() as u32;
-    let (top, left) = (margin(picture.height), margin(picture.width));
-    cut(picture, CropBox { top, left, height: size, width: size })
+    let (top, left) = (margin(image.height), margin(image.width));
+    cut(image, CropBox { top, left, height: size, width: size })
 }
 
 /// Cuts out a box that lies within the image.
-pub fn cut(picture: &RgbImage, crop: CropBox) -> RgbImage {
-    let (line, left) = (picture.width as usize * CHANNELS, crop.left as usize * CHANNELS);
-    let rows = picture.rgb.chunks_exact(line).skip(crop.top as usize).take(crop.height as usize);
+pub fn cut(image: &RgbImage, crop: CropBox) -> RgbImage {
+    let (line, left) = (image.width as usize * CHANNELS, crop.left as usize * CHANNELS);
+    let rows = image.rgb.chunks_exact(line).skip(crop.top as usize).take(crop.height as usize);
     let rgb = rows.flat_map(|row| &row[left..left + crop.width as usize * CHANNELS]).copied().collect();
     RgbImage { width: crop.width, height: crop.height, rgb }
 }
 
-fn resize_width(picture: &RgbImage, width: u32) -> RgbImage {
-    let taps = fixed_point(triangle_taps(picture.width as usize, width as usize));
-    let mut rgb = Vec::with_capacity(width as usize * picture.height as usize * CHANNELS);
-    for row in picture.rgb.chunks_exact(picture.width as usize * CHANNELS) {
+fn resize_width(image: &RgbImage, width: u32) -> RgbImage {
+    let taps = fixed_point(triangle_taps(image.width as usize, width as usize));
+    let mut rgb = Vec::with_capacity(width as usize * image.height as usize * CHANNELS);
+    for row in image.rgb.chunks_exact(image.width as usize * CHANNELS) {
         for (first, weights) in taps.iter() {
             let mut sums = [0; CHANNELS];
             for (pixel, weight) in row[first * CHANNELS..].chunks_exact(CHANNELS).zip(weights) {
@@ -58,24 +58,24 @@ fn resize_width(picture: &RgbImage, width: u32) -> RgbImage {
             rgb.extend(sums.map(round_to_byte));
         }
     }
-    RgbImage { width, height: picture.height, rgb }
+    RgbImage { width, height: image.height, rgb }
 }
 
-fn resize_height(picture: &RgbImage, height: u32) -> RgbImage {
-    let taps = fixed_point(triangle_taps(picture.height as usize, height as usize));
-    let line = picture.width as usize * CHANNELS;
+fn resize_height(image: &RgbImage, height: u32) -> RgbImage {
+    let taps = fixed_point(triangle_taps(image.height as usize, height as usize));
+    let line = image.width as usize * CHANNELS;
     let mut rgb = Vec::with_capacity(line * height as usize);
     let mut sums = vec![0; line];
     for (first, weights) in taps.iter() {
         sums.fill(0);
-        for (row, weight) in picture.rgb[first * line..].chunks_exact(line).zip(weights) {
+        for (row, weight) in image.rgb[first * line..].chunks_exact(line).zip(weights) {
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += i32::from(*value) * weight;
             }
         }
         rgb.extend(sums.iter().map(|sum| round_to_byte(*sum)));
     }
-    RgbImage { width: picture.width, height, rgb }
+    RgbImage { width: image.width, height, rgb }
 }
 
 /// Weights sum to one but for rounding, so that sums of 8-bit values times weights stay below 2^31.
@@ -92,20 +92,20 @@ fn round_to_byte(sum: i32) -> u8 {
 mod tests {
     use super::*;
 
-    fn picture(width: u32, height: u32) -> RgbImage {
+    fn image(width: u32, height: u32) -> RgbImage {
         RgbImage { width, height, rgb: (0..width * height * 3).map(|i| (i * 31 % 251) as u8).collect() }
     }
 
     #[test]
     fn a_picture_of_the_right_size_is_not_touched() {
-        assert_eq!(fit(&picture(32, 32), 32).rgb, picture(32, 32).rgb);
+        assert_eq!(fit(&image(32, 32), 32).rgb, image(32, 32).rgb);
     }
 
     #[test]
     fn any_picture_becomes_a_square_of_the_size_asked_for() {
         for (width, height) in [(75, 101), (101, 75), (8, 9), (1, 300), (300, 1)] {
             for size in [4, 20, 32, 64] {
-                let fitted = fit(&picture(width, height), size);
+                let fitted = fit(&image(width, height), size);
                 assert_eq!((fitted.width, fitted.height), (size, size));
                 assert_eq!(fitted.rgb.len(), (size * size * 3) as usize);
             }

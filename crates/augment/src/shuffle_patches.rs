@@ -17,22 +17,22 @@ pub(crate) fn draw_patch_order(rng: &mut impl Rng, side: u32) -> Vec<u8> {
 /// The image whose place `p`, row by row, shows patch `order[p]` of `image`.
 ///
 /// `order` names each of a square number of patches once, and their number on a side divides both sides of the image.
-pub fn shuffle_patches(picture: &RgbImage, order: &[u8]) -> RgbImage {
+pub fn shuffle_patches(image: &RgbImage, order: &[u8]) -> RgbImage {
     let patches = order.len().isqrt();
-    let (width, height) = (picture.width as usize, picture.height as usize);
+    let (width, height) = (image.width as usize, image.height as usize);
     let (patch_width, patch_height) = (width / patches, height / patches);
     let row_bytes = CHANNELS * patch_width;
-    let mut rgb = Vec::with_capacity(picture.rgb.len());
+    let mut rgb = Vec::with_capacity(image.rgb.len());
     for y in 0..height {
         for x in 0..patches {
             let patch = usize::from(order[y / patch_height * patches + x]);
             let (from_x, from_y) =
                 (patch % patches * patch_width, patch / patches * patch_height + y % patch_height);
             let start = CHANNELS * (from_y * width + from_x);
-            rgb.extend_from_slice(&picture.rgb[start..start + row_bytes]);
+            rgb.extend_from_slice(&image.rgb[start..start + row_bytes]);
         }
     }
-    RgbImage { rgb, ..*picture }
+    RgbImage { rgb, ..*image }
 }
 
 #[cfg(test)]
@@ -43,14 +43,14 @@ mod tests {
     #[test]
     fn each_place_shows_the_patch_that_the_order_names() {
         // 4 x 2 px, one value each, in 2 x 2 patches of 2 x 1 px
-        let picture = |values: [u8; 8]| RgbImage {
+        let image = |values: [u8; 8]| RgbImage {
             width: 4,
             height: 2,
             rgb: values.iter().flat_map(|value| [*value; 3]).collect(),
         };
-        let shuffled = shuffle_patches(&picture([0, 1, 2, 3, 4, 5, 6, 7]), &[3, 0, 1, 2]);
-        assert_eq!(shuffled, picture([6, 7, 0, 1, 2, 3, 4, 5]));
-        assert_eq!(shuffle_patches(&shuffled, &[1, 2, 3, 0]), picture([0, 1, 2, 3, 4, 5, 6, 7]));
+        let shuffled = shuffle_patches(&image([0, 1, 2, 3, 4, 5, 6, 7]), &[3, 0, 1, 2]);
+        assert_eq!(shuffled, image([6, 7, 0, 1, 2, 3, 4, 5]));
+        assert_eq!(shuffle_patches(&shuffled, &[1, 2, 3, 0]), image([0, 1, 2, 3, 4, 5, 6, 7]));
     }
 
     #[test]

@@ -7,14 +7,14 @@ use crate::CHANNELS;
 type Table = [u8; 256];
 
 /// Replaces every value by its entry in one table.
-pub(crate) fn map(picture: &mut RgbImage, table: impl Fn(u8) -> u8) {
+pub(crate) fn map(image: &mut RgbImage, table: impl Fn(u8) -> u8) {
     let table: Table = std::array::from_fn(|value| table(value as u8));
-    picture.rgb.iter_mut().for_each(|value| *value = table[*value as usize]);
+    image.rgb.iter_mut().for_each(|value| *value = table[*value as usize]);
 }
 
 /// Stretches each channel to the full range.
-pub(crate) fn autocontrast(picture: &mut RgbImage) {
-    map_channels(picture, |histogram| {
+pub(crate) fn autocontrast(image: &mut RgbImage) {
+    map_channels(image, |histogram| {
         let low = histogram.iter().position(|count| *count > 0)?;
         let high = histogram.iter().rposition(|count| *count > 0)?;
         if high <= low {
@@ -27,8 +27,8 @@ pub(crate) fn autocontrast(picture: &mut RgbImage) {
 }
 
 /// Equalizes each channel's histogram.
-pub(crate) fn equalize(picture: &mut RgbImage) {
-    map_channels(picture, |histogram| {
+pub(crate) fn equalize(image: &mut RgbImage) {
+    map_channels(image, |histogram| {
         let last = histogram.iter().rev().find(|count| **count > 0)?;
         let step = (histogram.iter().sum::<u64>() - last) / 255;
         if step == 0 {
@@ -44,36 +44,36 @@ pub(crate) fn equalize(picture: &mut RgbImage) {
 }
 
 /// Blends with the gray image.
-pub(crate) fn color(picture: &mut RgbImage, factor: f32) {
-    for pixel in picture.rgb.chunks_exact_mut(CHANNELS) {
+pub(crate) fn color(image: &mut RgbImage, factor: f32) {
+    for pixel in image.rgb.chunks_exact_mut(CHANNELS) {
         let gray = luma(pixel);
         pixel.iter_mut().for_each(|value| *value = blend(gray, *value, factor));
     }
 }
 
 /// Blends with the mean gray.
-pub(crate) fn contrast(picture: &mut RgbImage, factor: f32) {
-    let sum: u64 = picture.rgb.chunks_exact(CHANNELS).map(|pixel| u64::from(luma(pixel))).sum();
-    let pixels = (picture.rgb.len() / CHANNELS).max(1);
+pub(crate) fn contrast(image: &mut RgbImage, factor: f32) {
+    let sum: u64 = image.rgb.chunks_exact(CHANNELS).map(|pixel| u64::from(luma(pixel))).sum();
+    let pixels = (image.rgb.len() / CHANNELS).max(1);
     let mean = (sum as f64 / pixels as f64 + 0.5) as u8;
-    map(picture, |value| blend(mean, value, factor));
+    map(image, |value| blend(mean, value, factor));
 }
 
 /// Blends with black.
-pub(crate) fn brightness(picture: &mut RgbImage, factor: f32) {
-    map(picture, |value| blend(0, value, factor));
+pub(crate) fn brightness(image: &mut RgbImage, factor: f32) {
+    map(image, |value| blend(0, value, factor));
 }
 
 /// Blends with the smoothed image: a 3x3 mean whose center counts five times; border pixels are not smoothed.
-pub(crate) fn sharpness(picture: &mut RgbImage, factor: f32) {
+pub(crate) fn sharpness(image: &mut RgbImage, factor: f32) {
     const WEIGHTS: u16 = 13;
-    if picture.width < 3 || picture.height < 3 {
+    if image.width < 3 || image.height < 3 {
         return;
     }
-    let line = picture.width as usize * CHANNELS;
+    let line = image.width as usize * CHANNELS;
     let inner = line - 2 * CHANNELS;
-    let source = picture.rgb.clone();
-    let inside = picture.rgb.chunks_exact_mut(line).skip(1);
+    let source = image.rgb.clone();
+    let inside = image.rgb.chunks_exact_mut(line).skip(1);
     for (row, three) in inside.zip(source.windows(3 * line).step_by(line)) {
         // the nine neighbors of a value lie a pixel and a line apart
         let neighbor = |place: usize| &three[(place / 3) * line + (place % 3) * CHANNELS..][..inner];
@@ -100,16 +100,16 @@ fn luma(pixel: &[u8]) -> u8 {
 }
 
 /// Maps each channel by the table that follows from its histogram; `None` leaves the channel.
-fn map_channels(picture: &mut RgbImage, table: impl Fn(&[u64; 256]) -> Option<Table>) {
+fn map_channels(image: &mut RgbImage, table: impl Fn(&[u64; 256]) -> Option<Table>) {
     let mut histograms = [[0_u64; 256]; CHANNELS];
-    for pixel in picture.rgb.chunks_exact(CHANNELS) {
+    for pixel in image.rgb.chunks_exact(CHANNELS) {
         for (histogram, value) in histograms.iter_mut().zip(pixel) {
             histogram[*value as usize] += 1;
         }
     }
     let tables =
         histograms.map(|histogram| table(&histogram).unwrap_or(std::array::from_fn(|value| value as u8)));
-    for pixel in picture.rgb.chunks_exact_mut(CHANNELS) {
+    for pixel in image.rgb.chunks_exact_mut(CHANNELS) {
         for (value, table) in pixel.iter_mut().zip(&tables) {
             *value = table[*value as usize];
         }
@@ -126,10 +126,10 @@ mod tests {
 
     #[test]
     fn a_picture_of_one_tone_has_nothing_to_stretch_or_equalize_or_sharpen() {
-        for operation in [autocontrast, equalize, |picture: &mut RgbImage| sharpness(picture, 1.9)] {
-            let mut picture = uniform(77);
-            operation(&mut picture);
-            assert_eq!(picture.rgb, uniform(77).rgb);
+        for operation in [autocontrast, equalize, |image: &mut RgbImage| sharpness(image, 1.9)] {
+            let mut image = uniform(77);
+            operation(&mut image);
+            assert_eq!(image.rgb, uniform(77).rgb);
         }
     }
 
@@ -137,9 +137,9 @@ mod tests {
     fn tiny_pictures_have_no_inside_to_sharpen() {
         for (width, height) in [(1, 1), (2, 2), (1, 5), (5, 1)] {
             let rgb: Vec<u8> = (0..width * height * 3).map(|i| (i * 9) as u8).collect();
-            let mut picture = RgbImage { width, height, rgb: rgb.clone() };
-            sharpness(&mut picture, 0.1);
-            assert_eq!(picture.rgb, rgb);
+            let mut image = RgbImage { width, height, rgb: rgb.clone() };
+            sharpness(&mut image, 0.1);
+            assert_eq!(image.rgb, rgb);
         }
     }
 
@@ -147,9 +147,9 @@ mod tests {
     fn a_factor_of_one_leaves_the_picture() {
         let rgb: Vec<u8> = (0..48).map(|i| i * 5).collect();
         for enhance in [color, contrast, brightness, sharpness] {
-            let mut picture = RgbImage { width: 4, height: 4, rgb: rgb.clone() };
-            enhance(&mut picture, 1.0);
-            assert_eq!(picture.rgb, rgb);
+            let mut image = RgbImage { width: 4, height: 4, rgb: rgb.clone() };
+            enhance(&mut image, 1.0);
+            assert_eq!(image.rgb, rgb);
         }
     }
 }

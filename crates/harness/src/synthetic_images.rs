@@ -9,12 +9,12 @@ use delt_formats::{RgbImage, SyntheticReader};
 /// # Errors
 /// The first row that cannot be read or decoded.
 pub fn decoded_images(reader: &SyntheticReader) -> Result<(Vec<RgbImage>, Vec<u32>)> {
-    let (mut pictures, mut labels) = (Vec::new(), Vec::new());
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
     for row in reader.rows() {
         let row = row?;
-        let picture = RgbImage::decode(&row.png);
-        pictures.push(picture.with_context(|| format!("{SYNTHETIC_FILE}, row {}", pictures.len()))?);
+        let image = RgbImage::decode(&row.png);
+        images.push(image.with_context(|| format!("{SYNTHETIC_FILE}, row {}", images.len()))?);
         labels.push(row.label);
     }
-    Ok((pictures, labels))
+    Ok((images, labels))
 }

@@ -20,9 +20,9 @@ pub struct ChannelSums {
 
 impl ChannelSums {
     /// The sums of one image.
-    pub fn of(picture: &RgbImage) -> Self {
+    pub fn of(image: &RgbImage) -> Self {
         let mut sums = Self::default();
-        for pixel in picture.rgb.chunks_exact(3) {
+        for pixel in image.rgb.chunks_exact(3) {
             sums.pixels += 1;
             for (channel, value) in pixel.iter().enumerate() {
                 let value = u64::from(*value);

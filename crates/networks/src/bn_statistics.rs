@@ -18,37 +18,36 @@ pub struct LayerStatistics {
 /// LeVeque's pairwise update, in 64 bits).
 #[derive(Clone, Debug, Default)]
 pub struct JoinedStatistics {
-    pictures: f64,
+    images: f64,
     /// By layer and channel: mean, and sum of squared distances from it divided by the positions of an image.
     layers: Vec<Vec<(f64, f64)>>,
 }
 
 impl JoinedStatistics {
     /// Takes in a batch of so many images; all batches are of the same layers.
-    pub fn add(&mut self, pictures: usize, batch: &[LayerStatistics]) {
+    pub fn add(&mut self, images: usize, batch: &[LayerStatistics]) {
         if self.layers.is_empty() {
             self.layers = batch.iter().map(|layer| vec![(0.0, 0.0); layer.mean.len()]).collect();
         }
-        let added = pictures as f64;
-        let joined = self.pictures + added;
+        let added = images as f64;
+        let joined = self.images + added;
         for (channels, batch) in self.layers.iter_mut().zip(batch) {
             for ((mean, squares), (new, variance)) in
                 channels.iter_mut().zip(batch.mean.iter().zip(&batch.variance))
             {
                 let distance = f64::from(*new) - *mean;
                 *mean += distance * added / joined;
-                *squares +=
-                    f64::from(*variance) * added + distance * distance * self.pictures * added / joined;
+                *squares += f64::from(*variance) * added + distance * distance * self.images * added / joined;
             }
         }
-        self.pictures = joined;
+        self.images = joined;
     }
 
     /// The statistics of all images, by layer.
     pub fn layers(&self) -> Vec<LayerStatistics> {
         let of = |channels: &Vec<(f64, f64)>| LayerStatistics {
             mean: channels.iter().map(|(mean, _)| *mean as f32).collect(),
-            variance: channels.iter().map(|(_, squares)| (squares / self.pictures.max(1.0)) as f32).collect(),
+            variance: channels.iter().map(|(_, squares)| (squares / self.images.max(1.0)) as f32).collect(),
         };
         self.layers.iter().map(of).collect()
     }

@@ -29,7 +29,7 @@ fn device() -> Device {
     delt_device::open("flex").expect("the CPU").device
 }
 
-fn pictures(size: usize, device: &Device) -> Tensor<4> {
+fn images(size: usize, device: &Device) -> Tensor<4> {
     let shape = [IMAGES, 3, size, size];
     let values = formula_uniform("fused/", "x", shape.iter().product());
     Tensor::from_data(TensorData::new(values.into_iter().map(|u| 2.0 * u as f32).collect(), shape), device)
@@ -68,13 +68,13 @@ fn frozen_networks_agree_with_their_layers() {
     let device = device();
     for (architecture, size) in networks() {
         let run = |network: &FrozenNetwork| {
-            let leaf = pictures(size, &device).autodiff().require_grad();
+            let leaf = images(size, &device).autodiff().require_grad();
             let (logits, terms) = network.forward_with_bn_terms(leaf.clone());
             let found: Vec<f32> = terms.iter().flat_map(|term| host(term.clone().inner())).collect();
             let loss =
                 terms.into_iter().fold(loss_of(logits.clone()), |sum, term| sum + term.mul_scalar(0.3));
             let gradient = leaf.grad(&loss.backward()).expect("a gradient");
-            (host(logits.inner()), found, host(gradient), host(network.features(pictures(size, &device))))
+            (host(logits.inner()), found, host(gradient), host(network.features(images(size, &device))))
         };
         let fused = FrozenNetwork::new(build(&architecture, size, &device), &device);
         let ours = run(&fused);
@@ -91,7 +91,7 @@ fn statistics_of_a_whole_are_those_of_its_joined_batches_and_make_the_distance_n
     let device = device();
     for (architecture, size) in networks() {
         let fused = FrozenNetwork::new(build(&architecture, size, &device), &device);
-        let all = pictures(size, &device);
+        let all = images(size, &device);
         let (features, whole) = fused.features_with_statistics(all.clone()).expect("measured");
         assert_close(
             &format!("{architecture:?} features"),
@@ -144,7 +144,7 @@ fn training_steps_agree_with_their_layers() {
     for (architecture, size) in networks() {
         let run = |forward: fn(&Network, Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>)| {
             let network = build(&architecture, size, &device);
-            let (logits, statistics) = forward(&network, pictures(size, &device));
+            let (logits, statistics) = forward(&network, images(size, &device));
             let gradients = loss_of(logits.clone()).backward();
             let mut collect = Collect { gradients: &gradients, values: Vec::new() };
             network.visit(&mut collect);
@@ -171,7 +171,7 @@ fn logits_by_batch_statistics_depend_on_the_batch_and_change_nothing() {
     let device = device();
     for (architecture, size) in networks() {
         let network = FrozenNetwork::new(build(&architecture, size, &device), &device);
-        let all = pictures(size, &device);
+        let all = images(size, &device);
         let before = host(network.forward(all.clone()));
         let whole = host(network.forward_by_batch_statistics(all.clone()));
         let (plain, _) = build(&architecture, size, &device).forward_train_plain(all.clone().autodiff());

@@ -18,7 +18,7 @@ pub struct ImageSet {
     /// Side in pixels.
     pub size: u32,
     /// The images, `size` px square.
-    pub pictures: Vec<RgbImage>,
+    pub images: Vec<RgbImage>,
     /// Class of each.
     pub labels: Vec<u32>,
     /// `image_id` of each.
@@ -48,18 +48,18 @@ impl ImageSet {
     ) -> Result<Self, TrainingError> {
         let reader = DatasetReader::open(path)?;
         reader.expect_classes(classes)?;
-        let mut set = Self { size, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
+        let mut set = Self { size, images: Vec::new(), labels: Vec::new(), ids: Vec::new() };
         let mut rows = reader.rows().filter(|row| row.as_ref().map_or(true, &mut is_chosen));
         loop {
             let chunk = rows.by_ref().take(DECODE_ROWS).collect::<Result<Vec<ImageRow>, _>>()?;
             if chunk.is_empty() {
                 return Ok(set);
             }
-            let decode = |row: &ImageRow| RgbImage::decode(&row.bytes).map(|picture| fit(&picture, size));
+            let decode = |row: &ImageRow| RgbImage::decode(&row.bytes).map(|image| fit(&image, size));
             let decoded: Vec<_> = chunk.par_iter().map(decode).collect();
-            for (ImageRow { image_id, label, .. }, picture) in chunk.into_iter().zip(decoded) {
+            for (ImageRow { image_id, label, .. }, image) in chunk.into_iter().zip(decoded) {
                 let refused = |source| TrainingError::RgbImage { path: path.to_owned(), image_id, source };
-                set.pictures.push(picture.map_err(refused)?);
+                set.images.push(image.map_err(refused)?);
                 set.labels.push(label);
                 set.ids.push(image_id);
             }
@@ -68,12 +68,12 @@ impl ImageSet {
 
     /// How many images there are.
     pub fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.pictures.is_empty()
+        self.images.is_empty()
     }
 
     /// The images at `indices`, normalized, as `[n, 3, size, size]` row by row.
@@ -81,7 +81,7 @@ impl ImageSet {
         let values = 3 * self.size as usize * self.size as usize;
         let mut pixels = vec![0.0; indices.len() * values];
         pixels.par_chunks_mut(values).zip(indices).for_each(|(out, index)| {
-            to_normalized(&self.pictures[*index], normalization, out);
+            to_normalized(&self.images[*index], normalization, out);
         });
         pixels
     }

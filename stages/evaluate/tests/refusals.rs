@@ -77,7 +77,7 @@ fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
     let image_labels = [0, 1, 0, 1];
     let test = ImageSet {
         size: SIZE,
-        pictures: pictures.clone(),
+        images: pictures.clone(),
         labels: image_labels.to_vec(),
         ids: (0..u64::from(IMAGES)).collect(),
     };

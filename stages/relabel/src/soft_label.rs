@@ -38,14 +38,14 @@ impl Labeler {
     /// [`delt_pipeline::watch::Interrupted`]: this epoch is then lost.
     pub fn epoch(
         &self,
-        pictures: &[RgbImage],
+        images: &[RgbImage],
         draws: &Draws,
         epoch: u32,
         batch: usize,
         spec: &ViewSpec,
         progress: &Progress,
     ) -> Result<Vec<ViewRow>> {
-        let mut rows = draw_views(draws, epoch, pictures.len(), batch, spec, self.size)?;
+        let mut rows = draw_views(draws, epoch, images.len(), batch, spec, self.size)?;
         // whole batches, because images of a batch are mixed
         let together = match self.mode {
             TeacherMode::Eval => TEACHER_BATCH.div_ceil(batch) * batch,
@@ -54,7 +54,7 @@ impl Labeler {
         let (size, normalization) = (self.size, self.normalization);
         let views = rows.chunks(together).map(|rows| {
             let batches = rows.chunk_by(|a, b| a.batch == b.batch);
-            let views = batches.map(|rows| build_views(pictures, rows, size, &normalization));
+            let views = batches.map(|rows| build_views(images, rows, size, &normalization));
             Ok::<_, AugmentError>(views.collect::<Result<Vec<_>, _>>()?.concat())
         });
         let logits = ahead(views, |views| {

@@ -87,7 +87,7 @@ mod tests {
             |at: usize| RgbImage { width: 4, height: 4, rgb: (0..48).map(|i| (i * 5 + at) as u8).collect() };
         ImageSet {
             size: 4,
-            pictures: (0..count).map(picture).collect(),
+            images: (0..count).map(picture).collect(),
             labels: vec![0; count],
             ids: (0..count as u64).collect(),
         }

@@ -72,7 +72,7 @@ impl Shared {
     fn test_images(&self, count: usize) -> ImageSet {
         let file = fs_err::File::open(&self.images).expect("opens").into_parts().0;
         let reader = SerializedFileReader::new(file).expect("is Parquet");
-        let mut set = ImageSet { size: SIZE, pictures: Vec::new(), labels: Vec::new(), ids: Vec::new() };
+        let mut set = ImageSet { size: SIZE, images: Vec::new(), labels: Vec::new(), ids: Vec::new() };
         for (row, id) in reader.get_row_iter(None).expect("rows").take(count).zip(0..) {
             let row = row.expect("a row");
             let column = |name: &str| {
@@ -80,7 +80,7 @@ impl Shared {
             };
             let image = row.get_group(column("img")).expect("a struct");
             let bytes = image.get_bytes(0).expect("the encoded image");
-            set.pictures.push(RgbImage::decode(bytes.data()).expect("an image"));
+            set.images.push(RgbImage::decode(bytes.data()).expect("an image"));
             set.labels.push(row.get_long(column("fine_label")).expect("a label") as u32);
             set.ids.push(id);
         }

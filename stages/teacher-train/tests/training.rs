@@ -42,7 +42,7 @@ fn stripes(count: usize) -> ImageSet {
     };
     ImageSet {
         size: 8,
-        pictures: (0..count).map(picture).collect(),
+        images: (0..count).map(picture).collect(),
         labels: (0..count).map(|index| (index % 3) as u32).collect(),
         ids: (0..count as u64).collect(),
     }
@@ -123,7 +123,7 @@ fn replicas_are_another_network_and_the_number_of_devices_is_not() {
 }
 
 #[test]
-fn training_that_was_killed_goes_on_to_the_same_bytes() {
+fn training_that_was_killed_resumes_to_the_same_bytes() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let whole = train(&recipe(4, 0.05), folder.path()).expect("trained");
 

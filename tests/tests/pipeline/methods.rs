@@ -180,7 +180,7 @@ fn convolution_statistics_of_the_real_images_are_matched_by_the_whole_committee(
 }
 
 #[test]
-fn killed_stages_go_on_with_residual_committee_and_average_and_give_the_same_bytes() {
+fn killed_stages_resume_with_residual_committee_and_average_and_give_the_same_bytes() {
     let all = settings(&[
         COMMITTEE,
         "synthesize.max_iterations=600",

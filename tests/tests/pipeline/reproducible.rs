@@ -115,7 +115,7 @@ fn with_stops(stop: impl Fn(Child, &str)) -> Run {
 }
 
 #[test]
-fn killed_and_interrupted_stages_go_on_and_give_the_same_bytes() {
+fn killed_and_interrupted_stages_resume_and_give_the_same_bytes() {
     let whole = Run::new();
     whole.up_to("evaluate", &LONGER);
     let whole = published(&whole.store(), &KINDS);
@@ -144,7 +144,7 @@ const SLOW_RANKER: &str = "select.ranker={size: 8, network: {name: convnet, dept
     schedule: {name: cosine}, label_smoothing: 0, pad: 0, flip: false, bn_momentum: 0.1}}";
 
 #[test]
-fn an_interrupted_scoring_goes_on_where_it_stopped_and_gives_the_same_bytes() {
+fn an_interrupted_scoring_resumes_where_it_stopped_and_gives_the_same_bytes() {
     let settings = ["--branch", "delt", "--set", SLOW_RANKER, "--set", "ingest.max_train_per_class=null"];
     let run = Run::new();
     run.up_to("teacher-train", &settings);

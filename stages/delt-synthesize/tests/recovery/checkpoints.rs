@@ -54,7 +54,7 @@ pub(crate) fn outcome(
 }
 
 #[test]
-fn a_restored_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
+fn a_restored_recovery_resumes_to_the_same_bytes_from_every_iteration() {
     for optimizer_state in [OptimizerState::PerBatch, OptimizerState::PerImage] {
         let config = Synthesize { optimizer_state, ..settings() };
         let batch = &batches(&config)[0];

@@ -57,7 +57,7 @@ fn adam_forgets_at_the_end_of_a_block_where_it_is_told_to() {
 }
 
 #[test]
-fn a_blended_recovery_goes_on_to_the_same_bytes_from_every_iteration() {
+fn a_blended_recovery_resumes_to_the_same_bytes_from_every_iteration() {
     for (restart_adam, optimizer_state) in [
         (true, OptimizerState::PerBatch),
         (true, OptimizerState::PerImage),
