@@ -1,6 +1,7 @@
 //! Opening a device and making sure that it answers.
 
 use std::any::Any;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
@@ -53,9 +54,9 @@ pub fn open(choice: &str) -> Result<Opened, DeviceError> {
     let choices = choices(choice)?;
     if choices.len() > 1 {
         SAY_IDLE.call_once(|| {
-            eprintln!(
+            say(&format!(
                 "devices {choice}: this stage uses only the first; SHARDS=N gives each a part of the work"
-            );
+            ));
         });
     }
     open_one(choices[0])
@@ -70,6 +71,11 @@ pub fn open_all(choice: &str) -> Result<Vec<Opened>, DeviceError> {
     choices(choice)?.into_iter().map(open_one).collect()
 }
 
+/// A line on stderr, where that is open.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn open_one(choice: Choice) -> Result<Opened, DeviceError> {
     match choice {
         Choice::Flex => Ok(flex()),
@@ -79,7 +85,7 @@ fn open_one(choice: Choice) -> Result<Opened, DeviceError> {
                 first_that_answers(Backend::compiled(), |backend| open_gpu(backend, None));
             SAY_SKIPPED.call_once(|| {
                 for error in &skipped {
-                    eprintln!("{}", passed_over(error, &opened.name));
+                    say(&passed_over(error, &opened.name));
                 }
             });
             Ok(opened)

@@ -17,7 +17,7 @@ mod backend;
 mod transfer;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use delt_formats::manifest::{MANIFEST_FILE, Manifest};
 use futures_util::TryStreamExt;
@@ -47,6 +47,8 @@ pub(crate) struct Bucket {
     objects: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
     runtime: Runtime,
+    /// Set once the server is known to heed conditions.
+    is_conditional: OnceLock<()>,
 }
 
 impl fmt::Debug for Bucket {
@@ -60,6 +62,9 @@ impl Bucket {
     pub(crate) fn connect(url: &Url) -> Result<Self> {
         // several versions of the TLS library's cryptography could be compiled in: this one is meant
         let _ = rustls::crypto::ring::default_provider().install_default();
+        if let Some(profile) = unread_profile(url, |name| std::env::var(name).ok()) {
+            return Err(StoreError::Profile { url: url.as_str().to_owned(), profile });
+        }
         let variables =
             std::env::vars().filter(|(name, _)| VARIABLES.iter().any(|start| name.starts_with(start)));
         let patience = PATIENCE.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -75,7 +80,7 @@ impl Bucket {
             .thread_name("object store")
             .enable_all()
             .build()?;
-        Ok(Self { url, objects, prefix, runtime })
+        Ok(Self { url, objects, prefix, runtime, is_conditional: OnceLock::new() })
     }
 
     fn at(&self, name: &str) -> ObjectPath {
@@ -140,6 +145,23 @@ impl Bucket {
         let path = self.path(&name);
         Ok((Inspection::of(&path, Manifest::parse(&path, &text), place), Some(version)))
     }
+}
+
+/// What says where credentials come from, so that a profile has no part in it.
+const OTHER_CREDENTIALS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+];
+
+/// The profile that the environment names for S3, where it names no credentials: the client would pass it over.
+fn unread_profile(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
+    let has_others = OTHER_CREDENTIALS.iter().any(|name| set(name).is_some());
+    let profile = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].iter().find_map(set)?;
+    (url.scheme() == "s3" && !has_others).then_some(profile)
 }
 
 fn manifest_name(place: &Place) -> String {

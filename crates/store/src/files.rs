@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use delt_formats::files::if_there;
+use delt_formats::files::{if_there, look_again};
 
 use crate::holder::unique;
 
@@ -47,8 +47,8 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// What lies in a folder, sorted by name; nothing if there is no such folder.
 pub(crate) fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let Some(entries) = if_there(fs_err::read_dir(dir))? else { return Ok(Vec::new()) };
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let listed = || fs_err::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut paths = look_again(listed)?.unwrap_or_default();
     paths.sort();
     Ok(paths)
 }

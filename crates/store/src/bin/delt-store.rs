@@ -19,7 +19,12 @@ use delt_store::{
 
 /// `println!` that ends the command where it panics: at a reader that has seen enough, as in `delt-store ls | head`.
 macro_rules! tell {
-    ($($line:tt)*) => { writeln!(std::io::stdout(), $($line)*)? };
+    ($($line:tt)*) => { writeln!(std::io::stdout(), $($line)*).context("stdout cannot be written")? };
+}
+
+/// As the standard library's, but a stderr that is closed ends nothing.
+macro_rules! eprintln {
+    ($($line:tt)*) => { let _ = writeln!(std::io::stderr(), $($line)*); };
 }
 
 /// Looks after a store of artifacts.

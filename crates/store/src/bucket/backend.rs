@@ -11,7 +11,7 @@ use super::{Bucket, content_name, manifest_name};
 use crate::backend::{Artifact, Backend, Part, Place, Standing};
 use crate::holder::Holder;
 use crate::judgment::Inspection;
-use crate::{Result, WORK_DIR};
+use crate::{Result, StoreError, WORK_DIR};
 
 /// A claim that nobody holds.
 const GIVEN_BACK: &str = "null";
@@ -89,7 +89,11 @@ impl Backend for Bucket {
     }
 
     fn take_claim(&self, claim: &str, seen: &Standing, holder: &Holder) -> Result<bool> {
-        self.replace(claim, seen, holder.to_json())
+        let is_taken = self.replace(claim, seen, holder.to_json())?;
+        if is_taken && self.is_conditional.get().is_none() {
+            self.ensure_conditional(claim, holder)?;
+        }
+        Ok(is_taken)
     }
 
     fn renew_claim(&self, claim: &str, seen: &Standing, holder: &Holder) -> Result<()> {
@@ -106,6 +110,17 @@ impl Backend for Bucket {
 }
 
 impl Bucket {
+    /// Refuses a server that takes the same claim once more, though it is there: on it nothing is exclusive. Asked once in a
+    /// process.
+    fn ensure_conditional(&self, claim: &str, holder: &Holder) -> Result<()> {
+        if self.put(claim, holder.to_json(), PutMode::Create)? {
+            self.remove(claim)?;
+            return Err(StoreError::Unconditional { url: self.url.clone() });
+        }
+        let _ = self.is_conditional.set(());
+        Ok(())
+    }
+
     /// Replaces a claim, if it still stands as it was seen.
     fn replace(&self, claim: &str, seen: &Standing, text: String) -> Result<bool> {
         self.put(claim, text, seen.version.clone().map_or(PutMode::Create, PutMode::Update))

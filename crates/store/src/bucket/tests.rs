@@ -317,3 +317,18 @@ fn garbage_is_what_no_run_leads_to() {
     assert!(team.machine("e").list().unwrap().is_empty());
     assert!(team.objects().iter().all(|name| name.starts_with("work/")), "{:?}", team.objects());
 }
+
+#[test]
+fn a_profile_that_would_be_passed_over_is_seen() {
+    let s3 = url::Url::parse("s3://team/delt").unwrap();
+    let profile = |url: &url::Url, set: &[(&str, &str)]| {
+        let variable =
+            |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        super::unread_profile(url, variable)
+    };
+    assert_eq!(profile(&s3, &[("AWS_PROFILE", "team")]).as_deref(), Some("team"));
+    assert_eq!(profile(&s3, &[("AWS_PROFILE", ""), ("AWS_DEFAULT_PROFILE", "d")]).as_deref(), Some("d"));
+    assert_eq!(profile(&s3, &[("AWS_PROFILE", "team"), ("AWS_ACCESS_KEY_ID", "k")]), None);
+    assert_eq!(profile(&s3, &[]), None);
+    assert_eq!(profile(&url::Url::parse("gs://team").unwrap(), &[("AWS_PROFILE", "team")]), None);
+}

@@ -7,7 +7,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use delt_formats::files::read_if_there;
+use delt_formats::files::{is_gone, read_if_there};
 
 use crate::Result;
 use crate::backend::Standing;
@@ -36,9 +36,7 @@ pub(super) fn take(work_dir: &Path, seen: &Standing, holder: &Holder) -> Result<
     match create_new(&file, holder) {
         Ok(()) => {}
         // Another waiter was faster, or the last holder just cleared the folder.
-        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
-            return Ok(false);
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists || is_gone(&error) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
     let is_ours = counts(work_dir, number, seen);
