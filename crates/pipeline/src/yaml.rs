@@ -58,6 +58,35 @@ pub fn load(path: &Path) -> Result<Mapping, YamlError> {
     load_within(path, None, &mut Vec::new())
 }
 
+/// What to say of a key that stands twice in one map. The parser names only where the map begins.
+fn twice(text: &str, error: &serde_yaml::Error) -> Option<String> {
+    let said = error.to_string();
+    let key = said.split_once("duplicate entry with key \"")?.1.split('"').next()?;
+    let begin = error.location()?;
+    let indent = begin.column() - 1;
+    let is_key = |line: &str| {
+        let rest = line.trim_start_matches(['"', '\'']).strip_prefix(key)?.trim_start_matches(['"', '\'']);
+        rest.trim_start().starts_with(':').then_some(())
+    };
+    // a map in braces begins behind something, and its keys stand where they like
+    let is_block = text.lines().nth(begin.line() - 1)?.chars().take(indent).all(char::is_whitespace);
+    let own = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let lines: Vec<String> = (begin.line()..)
+        .zip(text.lines().skip(begin.line() - 1))
+        .filter(|(_, line)| own(line))
+        .take_while(|(_, line)| line.len() - line.trim_start().len() >= indent)
+        .filter(|(_, line)| {
+            line.len() - line.trim_start().len() == indent && is_key(line.trim_start()).is_some()
+        })
+        .map(|(number, _)| number.to_string())
+        .collect();
+    let places = match (is_block, lines.as_slice()) {
+        (true, [.., _, _]) => format!("in lines {}", lines.join(" and ")),
+        _ => format!("in the section that begins in line {}", begin.line()),
+    };
+    Some(format!("`{key}` is written twice, {places}; keep one, with the values of both that are meant"))
+}
+
 /// `child` is the file that extends this one.
 fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Result<Mapping, YamlError> {
     let refused = |problem: &str| YamlError::new(path.display(), problem);
@@ -76,8 +105,10 @@ fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Re
     if open.contains(&real) {
         return Err(refused("`extends` is circular; remove one of the links"));
     }
-    let value = serde_yaml::from_str(&text)
-        .map_err(|source| refused("is not valid YAML; correct the line named below").because(source))?;
+    let value = serde_yaml::from_str(&text).map_err(|source| match twice(&text, &source) {
+        Some(problem) => refused(&problem),
+        None => refused("is not valid YAML; correct the line named below").because(source),
+    })?;
     let Value::Mapping(mut own) = value else {
         let found = in_a_word(&value);
         let expected = "expected a map of sections, e.g. `select: {ipc: 10}`";
@@ -284,6 +315,35 @@ mod tests {
         let error = load(&path).expect_err("refused");
         let cause = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(cause.contains(" at line 3 column 1"), "{cause}");
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_named_with_both_of_its_lines() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("p.yaml");
+        let cases = [
+            (
+                "# one\nseed: 0\nselect: {ipc: 3}\n\nbranches: {}\n'select': {ipc: 4}\n",
+                "`select`",
+                "in lines 3 and 6",
+            ),
+            (
+                "seed: 0\nselect:\n  ipc: 3\n  # two\n  ipc: 4\nrelabel:\n  ipc: 5\n",
+                "`ipc`",
+                "in lines 3 and 5",
+            ),
+            ("seed: 0\nselect: {ipc: 3, ipc: 4}\n", "`ipc`", "in the section that begins in line 2"),
+        ];
+        for (text, key, lines) in cases {
+            std::fs::write(&path, text).expect("write");
+            let place = path.display();
+            assert_eq!(
+                load(&path).expect_err("refused").to_string(),
+                format!(
+                    "{place}: {key} is written twice, {lines}; keep one, with the values of both that are meant"
+                )
+            );
+        }
     }
 
     #[test]
