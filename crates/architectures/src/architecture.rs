@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::description::{Description, FeatureMap};
 use crate::family::{Bound, Family};
 use crate::layer_list::LayerList;
+use crate::layout::Layout;
 use crate::resnet::Stem;
 use crate::{convnet, mobilenet_v2, resnet};
 
@@ -82,6 +83,11 @@ impl Architecture {
     /// PyTorch's name of the last linear layer.
     pub fn classifier(&self) -> String {
         self.description(self.least_size(), 1).layers.pop().map_or(String::new(), |layer| layer.name)
+    }
+
+    /// How its tensors are called: by our own names, then by those of other published code.
+    pub fn layouts(&self) -> Vec<Layout> {
+        [&[Layout::OWN], self.family().other_layouts()].concat()
     }
 
     /// Side of the smallest image of which something is left after the last pooling, px.

@@ -4,6 +4,7 @@
 use crate::description::{Convolution, FeatureMap, Operation, Window};
 use crate::family::{Bound, Family};
 use crate::layer_list::LayerList;
+use crate::layout::{FEATURES, Layout};
 
 /// The most channels that can be meant.
 const MOST_WIDTH: u32 = 8192;
@@ -34,6 +35,10 @@ impl Family for ConvNet {
 
     fn least_size(&self) -> usize {
         1_usize.checked_shl(self.depth).unwrap_or(usize::MAX)
+    }
+
+    fn other_layouts(&self) -> &'static [Layout] {
+        &[FEATURES]
     }
 
     fn bounds(&self) -> Vec<Bound> {

@@ -2,6 +2,7 @@
 
 use crate::description::FeatureMap;
 use crate::layer_list::LayerList;
+use crate::layout::Layout;
 use crate::start::Rules;
 
 /// Networks of one structure; the fields are those of the table's row and the numbers in which its networks differ.
@@ -20,6 +21,11 @@ pub(crate) trait Family {
     /// As [`crate::Architecture::least_size`].
     fn least_size(&self) -> usize {
         1
+    }
+
+    /// How published code calls the tensors, apart from our own names.
+    fn other_layouts(&self) -> &'static [Layout] {
+        &[]
     }
 
     /// As [`crate::Architecture::bounds`].

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::description::{Convolution, FeatureMap, Operation, Window};
 use crate::family::Family;
 use crate::layer_list::LayerList;
+use crate::layout::{Layout, RESIDUAL_FUNCTION, SHORTCUT_CLASSIFIER, SHORTCUT_LINEAR};
 use crate::start::{Rule, Rules};
 
 /// Channels of the four groups; the first are those of the stem too.
@@ -51,6 +52,10 @@ impl Family for ResNet {
 
     fn rules(&self) -> Rules {
         Rules { convolution: Rule::KaimingNormalFanOut, ..Rules::default() }
+    }
+
+    fn other_layouts(&self) -> &'static [Layout] {
+        &[SHORTCUT_LINEAR, SHORTCUT_CLASSIFIER, RESIDUAL_FUNCTION]
     }
 
     fn suffix(&self) -> String {

@@ -1,6 +1,6 @@
 //! What a checkpoint of PyTorch claims, compared with its size: a hostile file of a few kilobytes can claim anything.
 
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use delt_formats::error::FormatError;
@@ -16,6 +16,22 @@ const MOST_USES: u64 = 4;
 const MOST_DIMENSIONS: usize = 16;
 /// Where a tar archive says that it is one, as the checkpoints of PyTorch before 0.1.10 (2017) were.
 const TAR_MARK: (usize, &[u8]) = (257, b"ustar");
+
+/// Where the names of an archive stand: so far from its end, a few thousand files fit.
+const NAMES_BYTES: u64 = 1 << 18;
+/// Archives of PyTorch that are programs: a name that only they have, what they are, and how to come to the weights.
+const PROGRAMS: [(&str, &str, &str); 2] = [
+    (
+        "/code/__torch__",
+        "a TorchScript program (torch.jit.save)",
+        "torch.save(torch.jit.load(file).state_dict(), …)",
+    ),
+    (
+        "/archive_format",
+        "an exported program (torch.export.save)",
+        "torch.save(torch.export.load(file).state_dict, …)",
+    ),
+];
 
 /// Looks through the zip archive or the pickles of a file for what would take more memory than its size allows; gives its
 /// size.
@@ -36,6 +52,7 @@ pub(crate) fn check_claims(path: &Path) -> Result<u64, WeightsError> {
         return asked.map_or(Ok(bytes), |asked| Err(asks_much(asked)));
     }
     let unreadable = |source| WeightsError::Zip { path: path.to_owned(), source };
+    refuse_program(path)?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(unreadable)?;
     let (mut unpacked, mut pickles) = (0_u64, Vec::new());
     for index in 0..archive.len() {
@@ -59,6 +76,22 @@ pub(crate) fn check_claims(path: &Path) -> Result<u64, WeightsError> {
         }
     }
     Ok(bytes)
+}
+
+/// Refuses archives of programs. They are told by the names at the archive's end, which the reader of archives may refuse itself.
+fn refuse_program(path: &Path) -> Result<(), WeightsError> {
+    let mut file = fs_err::File::open(path).map_err(FormatError::from)?;
+    let end = file.metadata().map_err(FormatError::from)?.len();
+    let mut names = Vec::new();
+    file.seek(SeekFrom::Start(end.saturating_sub(NAMES_BYTES))).map_err(FormatError::from)?;
+    file.read_to_end(&mut names).map_err(FormatError::from)?;
+    let has = |name: &str| names.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+    for (name, program, load) in PROGRAMS {
+        if has(name) {
+            return Err(WeightsError::Program { path: path.to_owned(), program, load });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses tensors that are together larger than the file allows: one number, repeated, can be a tensor of any size.

@@ -15,10 +15,8 @@ use zip::result::ZipError;
 use crate::claims::{check_claims, check_tensors};
 use crate::foreign::guarded;
 
-/// Keys under which training scripts put the weights, in the order they are tried.
-const WEIGHT_KEYS: [&str; 5] = ["state_dict", "model_state_dict", "model", "network", "net"];
-/// What `torch.nn.DataParallel` puts before every name.
-const DATA_PARALLEL: &str = "module.";
+/// Keys that a refusal lists.
+const KEYS_SHOWN: usize = 5;
 
 /// What is wrong with external weights.
 #[derive(Debug, Error)]
@@ -68,13 +66,21 @@ pub enum WeightsError {
         #[source]
         source: std::io::Error,
     },
-    /// It holds no tensors where they were looked for.
-    #[error("{}: no tensors {place}; its top-level keys are {}: name the one that holds the weights", path.display(), keys.join(", "))]
+    /// It holds a program and not the weights alone.
+    #[error("{}: is {program}, which is code with weights; load it in Python and save the weights alone: {load}", path.display())]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        program: &'static str,
+        /// How to come to the weights.
+        load: &'static str,
+    },
+    /// It holds no tensors.
+    #[error("{}: no tensors in it, its keys are {}; save the weights with torch.save(model.state_dict(), …)", path.display(), first_keys(keys))]
     NoTensors {
         /// The file.
         path: PathBuf,
-        /// Where was looked.
-        place: String,
         /// Keys that the file has.
         keys: Vec<String>,
     },
@@ -83,58 +89,30 @@ pub enum WeightsError {
     Format(#[from] FormatError),
 }
 
-/// Reads all tensors of a checkpoint, sorted by name.
+/// Reads all tensors of a file, sorted by name; those of nested dictionaries are called by all keys with dots between.
 ///
-/// A file ending in `.safetensors` is read as such, any other as PyTorch's. Without `top_level_key` the weights are found
-/// under the usual keys (`state_dict`, `model`, …) or at the top; a leading `module.` is removed.
+/// A file ending in `.safetensors` is read as such, any other as PyTorch's.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read, or holds no tensors under the key.
-pub fn read_weights(path: &Path, top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, WeightsError> {
+/// Where the file cannot be read, or holds no tensors.
+pub fn read_weights(path: &Path) -> Result<Vec<NamedTensor>, WeightsError> {
     let is_safetensors = path.extension().is_some_and(|extension| extension == "safetensors");
     let mut tensors = if is_safetensors { read_safetensors(path)?.0 } else { read_pytorch(path)? };
-    let keys = top_level_keys(&tensors);
-    if let Some(key) = top_level_key {
-        keep_under(&mut tensors, key);
-    } else {
-        // checkpoints may nest them: state_dict → model
-        while let Some(key) =
-            WEIGHT_KEYS.iter().find(|key| tensors.iter().any(|tensor| is_under(&tensor.name, key)))
-        {
-            keep_under(&mut tensors, key);
-        }
-    }
     if tensors.is_empty() {
-        let place = top_level_key.map_or_else(|| "in it".to_owned(), |key| format!("under `{key}`"));
-        return Err(WeightsError::NoTensors { path: path.to_owned(), place, keys });
-    }
-    if tensors.iter().all(|tensor| tensor.name.starts_with(DATA_PARALLEL)) {
-        for tensor in &mut tensors {
-            tensor.name.drain(..DATA_PARALLEL.len());
-        }
+        return Err(WeightsError::NoTensors { path: path.to_owned(), keys: Vec::new() });
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
 }
 
-fn is_under(name: &str, key: &str) -> bool {
-    name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'))
-}
-
-fn keep_under(tensors: &mut Vec<NamedTensor>, key: &str) {
-    tensors.retain(|tensor| is_under(&tensor.name, key));
-    for tensor in tensors {
-        tensor.name.drain(..=key.len());
+/// At most five keys, and how many more there are.
+fn first_keys(keys: &[String]) -> String {
+    match (keys, keys.len().saturating_sub(KEYS_SHOWN)) {
+        ([], _) => "none".to_owned(),
+        (keys, 0) => keys.join(", "),
+        (keys, more) => format!("{} and {more} more", keys[..KEYS_SHOWN].join(", ")),
     }
-}
-
-fn top_level_keys(tensors: &[NamedTensor]) -> Vec<String> {
-    let mut keys: Vec<String> =
-        tensors.iter().map(|tensor| tensor.name.split('.').next().unwrap_or_default().to_owned()).collect();
-    keys.sort();
-    keys.dedup();
-    keys
 }
 
 fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, WeightsError> {
@@ -147,7 +125,7 @@ fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, WeightsError> {
     {
         let mut keys: Vec<String> = entries.into_keys().collect();
         keys.sort();
-        return Err(WeightsError::NoTensors { path: path.to_owned(), place: "in it".to_owned(), keys });
+        return Err(WeightsError::NoTensors { path: path.to_owned(), keys });
     }
     check_tensors(path, bytes, reader.tensors().values())?;
     reader

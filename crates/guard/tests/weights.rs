@@ -4,7 +4,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use delt_formats::{NamedTensor, TensorValues, write_safetensors};
 use delt_guard::{WeightsError, read_weights};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -20,7 +19,7 @@ fn said(name: &str, bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    let message = read_weights(&path, None).expect_err("refused").to_string();
+    let message = read_weights(&path).expect_err("refused").to_string();
     message.strip_prefix(&format!("{}: ", path.display())).expect("the file is named").to_owned()
 }
 
@@ -108,32 +107,42 @@ fn a_checkpoint_that_is_whole_is_read_and_one_cut_anywhere_is_refused() {
         [(std::fs::read(legacy()).unwrap(), 9), (saved(&repeated(b"K\x01\x85", b"K\x01\x85")), 1)]
     {
         std::fs::write(&path, &whole).unwrap();
-        assert_eq!(read_weights(&path, None).unwrap().len(), tensors);
+        assert_eq!(read_weights(&path).unwrap().len(), tensors);
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            let message = read_weights(&path, None).expect_err("refused").to_string();
+            let message = read_weights(&path).expect_err("refused").to_string();
             assert!(message.starts_with(&format!("{}: ", path.display())), "{length}: {message}");
         }
     }
 }
 
 #[test]
-fn a_file_without_tensors_at_the_key_is_answered_with_its_keys() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("two-models.safetensors");
-    let tensor = |name: &str| NamedTensor {
-        name: name.to_owned(),
-        shape: vec![1],
-        values: TensorValues::F32(vec![1.0]),
+fn a_program_is_refused_by_name_with_the_way_to_its_weights() {
+    let archive = |names: &[&str]| {
+        let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for name in names {
+            archive.start_file(*name, SimpleFileOptions::default()).unwrap();
+            archive.write_all(b"2").unwrap();
+        }
+        archive.finish().unwrap().into_inner()
     };
-    write_safetensors(&path, &[tensor("student.fc.bias"), tensor("ema.fc.bias")], None).unwrap();
-    for (path, key, keys) in [(path, "teacher", "ema, student"), (legacy(), "model", "state_dict")] {
-        assert_eq!(
-            read_weights(&path, Some(key)).expect_err("refused").to_string(),
-            format!(
-                "{}: no tensors under `{key}`; its top-level keys are {keys}: name the one that holds the weights",
-                path.display()
-            )
-        );
-    }
+    let script = archive(&["net/data.pkl", "net/code/__torch__.py", "net/constants.pkl"]);
+    assert_eq!(
+        said("net.pt", &script),
+        "is a TorchScript program (torch.jit.save), which is code with weights; load it in Python and save the weights alone: \
+         torch.save(torch.jit.load(file).state_dict(), …)"
+    );
+    let exported = archive(&["net/archive_format", "net/models/model.json"]);
+    assert_eq!(
+        said("net.pt2", &exported),
+        "is an exported program (torch.export.save), which is code with weights; load it in Python and save the weights alone: \
+         torch.save(torch.export.load(file).state_dict, …)"
+    );
+}
+
+#[test]
+fn all_tensors_are_read_under_their_whole_names() {
+    let names: Vec<String> = read_weights(&legacy()).unwrap().into_iter().map(|tensor| tensor.name).collect();
+    assert_eq!(names.len(), 9);
+    assert!(names.iter().all(|name| name.starts_with("state_dict.module.")), "{names:?}");
 }

@@ -3,12 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use delt_formats::dataset::DatasetReader;
 use delt_formats::error::FormatError;
 use delt_formats::scores::{ScoreRow, read_csv, read_text};
 
 /// First line of a ranking without probabilities.
 const RANKS_HEADER: &str = "image_id,rank";
+
+/// Reads the ranking that `select.scores` names, for the training images of a data set.
+///
+/// # Errors
+/// As [`read`], or images that cannot be read.
+pub fn read_for(file: &Path, images: &DatasetReader, classes: &[String]) -> Result<Vec<ScoreRow>> {
+    let labels = images.rows().map(|row| Ok(row?.label)).collect::<Result<Vec<_>>>()?;
+    read(file, &labels, classes).context("select.scores")
+}
 
 /// Reads a ranking for training images with the given labels; the result is in the order of image ids.
 ///

@@ -4,10 +4,20 @@
 //! branches of the pipeline, asks the DAG for the [`delt_pipeline::plan::Plan`] of each artifact it makes and hands the work to
 //! [`session::Session::produce`], which answers from the store where it can. No tensor library is known here.
 
+/// As the standard library's, but a stderr that is closed or full ends nothing: what is told gets lost, the work does not.
+#[macro_export]
+macro_rules! eprintln {
+    ($($line:tt)*) => {{
+        use ::std::io::Write as _;
+        let _ = ::std::writeln!(::std::io::stderr(), $($line)*);
+    }};
+}
+
 mod advice;
 pub mod args;
 pub mod differences;
 mod explain;
+pub mod external_scores;
 pub mod interrupt;
 mod panic;
 pub mod parts;

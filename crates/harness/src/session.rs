@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{CommandFactory, FromArgMatches};
 use delt_formats::canonical::Digest;
-use delt_store::Store;
+use delt_store::{Store, StoreError};
 
 use crate::advice::make_target;
 use crate::args::Args;
 use crate::interrupt;
-use crate::panic;
+use crate::panic::{self, Ended};
 use crate::parts::check_shards;
 use delt_pipeline::config::{self, Branch, Invalid};
 use delt_pipeline::cost::{self, Sizes};
@@ -56,13 +56,27 @@ pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
     let matches = Args::command().name(stage.name).about(stage.about).get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     interrupt::listen();
-    panic::say_in_one_line(stage.name);
-    let run = || Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached()));
+    ended(stage.name, || {
+        Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached()))
+    })
+}
+
+/// Runs a program of this workspace: prints the error chain and picks the exit code. A reader of stdout that has seen enough
+/// ends it quietly.
+pub fn ended(program: &'static str, run: impl FnOnce() -> Result<()>) -> ExitCode {
+    panic::say_in_one_line(program);
     match panic::caught(run) {
-        Some(Ok(())) => ExitCode::SUCCESS,
-        None => ExitCode::from(FAILED),
-        Some(Err(error)) => {
-            eprintln!("{}: {error:#}", stage.name);
+        Ok(Ok(())) | Err(Ended::Unread) => ExitCode::SUCCESS,
+        Err(Ended::Panicked) => ExitCode::from(FAILED),
+        Err(Ended::Unwritable(why)) => {
+            eprintln!(
+                "{program}: stdout cannot be written: {why}; what was made is in the store: make room and run the same again, or \
+                 send the output elsewhere"
+            );
+            ExitCode::from(FAILED)
+        }
+        Ok(Err(error)) => {
+            eprintln!("{program}: {error:#}");
             ExitCode::from(exit_code(&error))
         }
     }
@@ -110,8 +124,12 @@ impl Session {
         if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
             check_files(stage, &args, &branches)?;
         }
-        let store = Store::open_at(&args.store, &args.cache).with_context(|| {
-            format!("store {}: cannot be used; choose another with STORE= (--store)", args.store)
+        let store = Store::open_at(&args.store, &args.cache).map_err(|error| match error {
+            StoreError::Profile { .. } => error.into(),
+            other => anyhow::Error::from(other).context(format!(
+                "store {}: cannot be used; choose another with STORE= (--store)",
+                args.store
+            )),
         })?;
         let (name, knobs) = (config::pipeline_name(&args.pipeline), args.clone());
         let dag = Dag::new(name, branches, Lookups::new(store), move |target| make_target(target, &knobs));
@@ -193,6 +211,21 @@ impl Session {
         let costs = cost::of_run(self.branches(), &sizes);
         let speed = flops_per_second(sizes.classes)?;
         eprintln!("{}", cost::forecast(self.pipeline_name(), self.stage.name, &costs, speed, smaller));
+        Ok(())
+    }
+
+    /// Calls `check` for each branch before any of them works, so that no hour is lost to a branch before the one that cannot
+    /// work. What waits for an input is said where it works.
+    ///
+    /// # Errors
+    /// The first error of `check`.
+    pub fn check_branches(&self, mut check: impl FnMut(&Branch) -> Result<()>) -> Result<()> {
+        for branch in self.branches() {
+            match check(branch) {
+                Err(error) if error.is::<Missing>() => {}
+                other => other.with_context(|| format!("{}/{}", self.pipeline_name(), branch.name))?,
+            }
+        }
         Ok(())
     }
 

@@ -38,8 +38,24 @@ pub enum NetworkError {
     Mismatch {
         /// The network.
         architecture: String,
-        /// All tensors that are missing, unused or of another shape.
+        /// Tensors that are missing, unused or of another shape: the first of each.
         differences: String,
+    },
+    /// A file of others has no tensors where they were looked for.
+    #[error("no tensors under `{key}`; its top-level keys are {keys}: name the one that holds the weights")]
+    NoTensors {
+        /// Where was looked.
+        key: String,
+        /// Keys that the file has, the first of them.
+        keys: String,
+    },
+    /// A file of others holds the network more than once.
+    #[error(
+        "holds several copies of the network with other values, under {keys}; name one by import.top_level_key"
+    )]
+    SeveralCopies {
+        /// What stands before the names of each.
+        keys: String,
     },
     /// An artifact could not be read.
     #[error(transparent)]

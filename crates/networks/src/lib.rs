@@ -7,6 +7,7 @@
 //! - [`convnet`], [`resnet`], [`mobilenet_v2`]: the architectures, fields named as in PyTorch's `state_dict`;
 //! - [`initialize`]: where new weights come from;
 //! - [`named`]: tensors by name, to and from files;
+//! - [`checkpoint`]: the network among the tensors of a file of others;
 //! - [`FrozenNetwork`]: a network that does not change any more, built or read from a teacher artifact, prepared for speed;
 //! - [`bn_statistics`]: the statistics-matching loss of recovery.
 //!
@@ -15,6 +16,7 @@
 
 pub mod bn_statistics;
 mod builder;
+pub mod checkpoint;
 pub mod convnet;
 pub mod diversity;
 mod error;

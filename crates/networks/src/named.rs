@@ -14,6 +14,9 @@ use crate::network::{BnLayer, Network};
 /// is unset: written as 0, not read.
 const BATCH_COUNT: &str = "num_batches_tracked";
 
+/// Names that a refusal lists.
+const NAMES_SHOWN: usize = 5;
+
 impl Network {
     /// All tensors under the names of PyTorch's `state_dict`, in forward order.
     ///
@@ -56,11 +59,50 @@ impl Network {
         rows(self).array_windows().filter_map(layer).collect()
     }
 
+    /// Refuses tensors that are not those of a network, before anything is built.
+    ///
+    /// # Errors
+    ///
+    /// Where tensors are missing, unused or of another shape: the first of each are listed.
+    pub fn check_named(
+        architecture: &Architecture,
+        classes: usize,
+        size: usize,
+        tensors: &[NamedTensor],
+    ) -> Result<(), NetworkError> {
+        let mut unused: BTreeMap<&str, &NamedTensor> =
+            tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let (mut missing, mut wrong_shape) = (Vec::new(), Vec::new());
+        for StateTensor { name, shape, .. } in architecture.description(size, classes).tensors() {
+            match unused.remove(name.as_str()) {
+                None => missing.push(name.clone()),
+                Some(found) if found.shape != *shape => {
+                    wrong_shape.push(format!("{name}: {:?}, expected {shape:?}", found.shape));
+                }
+                Some(_) => {}
+            }
+        }
+        let unused =
+            unused.into_keys().filter(|name| !name.ends_with(BATCH_COUNT)).map(str::to_owned).collect();
+        // e.g. `missing fc.bias, fc.weight; unused head.bias`
+        let differences: Vec<String> =
+            [("missing", missing), ("unused", unused), ("wrong shape", wrong_shape)]
+                .into_iter()
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(what, names)| format!("{what} {}", first_of(&names)))
+                .collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let (architecture, differences) = (architecture.to_string(), differences.join("; "));
+        Err(NetworkError::Mismatch { architecture, differences })
+    }
+
     /// Builds a network from tensors under PyTorch's names.
     ///
     /// # Errors
     ///
-    /// Where tensors are missing, unused or of another shape: all of them are listed.
+    /// As [`Self::check_named`].
     pub fn from_named(
         architecture: &Architecture,
         classes: usize,
@@ -68,40 +110,27 @@ impl Network {
         tensors: Vec<NamedTensor>,
         device: &Device,
     ) -> Result<Self, NetworkError> {
-        let mut unused: BTreeMap<String, NamedTensor> =
-            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-        let mut missing = Vec::new();
-        let mut wrong_shape = Vec::new();
-        let network = Self::build(architecture, classes, size, device, &mut |described| {
-            let StateTensor { name, shape, .. } = described;
-            match unused.remove(name) {
-                Some(tensor) if tensor.shape == *shape => {
-                    return Ok(match tensor.values {
-                        TensorValues::F32(values) => values,
-                        TensorValues::I64(values) => values.into_iter().map(|value| value as f32).collect(),
-                    });
-                }
-                Some(tensor) => {
-                    wrong_shape.push(format!("{name}: {:?}, expected {shape:?}", tensor.shape));
-                }
-                None => missing.push(name.clone()),
-            }
-            Ok(vec![0.0; described.count()])
-        })?;
-        let unused = unused.into_keys().filter(|name| !name.ends_with(BATCH_COUNT)).collect();
-        // e.g. `missing fc.bias, fc.weight; unused head.bias`
-        let differences: Vec<String> =
-            [("missing", missing), ("unused", unused), ("wrong shape", wrong_shape)]
-                .into_iter()
-                .filter(|(_, names)| !names.is_empty())
-                .map(|(what, names)| format!("{what} {}", names.join(", ")))
-                .collect();
-        if differences.is_empty() {
-            return Ok(network);
+        if size >= architecture.least_size() {
+            Self::check_named(architecture, classes, size, &tensors)?;
         }
-        let (architecture, differences) = (architecture.to_string(), differences.join("; "));
-        Err(NetworkError::Mismatch { architecture, differences })
+        let mut values: BTreeMap<String, TensorValues> =
+            tensors.into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
+        Self::build(architecture, classes, size, device, &mut |described| {
+            Ok(match values.remove(&described.name) {
+                Some(TensorValues::F32(values)) => values,
+                Some(TensorValues::I64(values)) => values.into_iter().map(|value| value as f32).collect(),
+                None => Vec::new(),
+            })
+        })
     }
+}
+
+/// The first names of a list, and how many more there are.
+pub(crate) fn first_of(names: &[String]) -> String {
+    let shown = names.len().min(NAMES_SHOWN);
+    let more = names.len() - shown;
+    let listed = names[..shown].join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
 
 /// A tensor of a network, as one row outside any graph.

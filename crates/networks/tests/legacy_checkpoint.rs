@@ -28,11 +28,15 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use delt_formats::{Architecture, NamedTensor, TensorValues};
-use delt_guard::{WeightsError, read_weights};
-use delt_networks::Network;
+use delt_guard::read_weights;
+use delt_networks::{Network, NetworkError, checkpoint};
 
-fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, WeightsError> {
-    read_weights(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../guard/tests/legacy.pth"), top_level_key)
+const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 1, width: 2 };
+
+fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, NetworkError> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guard/tests/legacy.pth");
+    let tensors = read_weights(&path).expect("readable");
+    Ok(checkpoint::find(&ARCHITECTURE, &tensors, top_level_key)?.tensors)
 }
 
 fn ramp(count: u8, first: f32) -> Vec<f32> {
@@ -73,10 +77,9 @@ fn a_legacy_checkpoint_is_read_under_its_key_without_the_prefix() {
 
 #[test]
 fn a_network_is_built_from_a_legacy_checkpoint() {
-    let architecture = Architecture::ConvNet { depth: 1, width: 2 };
     let tensors = read(None).expect("readable");
     let network =
-        Network::from_named(&architecture, 2, 4, tensors, &Device::flex()).expect("the weights fit");
+        Network::from_named(&ARCHITECTURE, 2, 4, tensors, &Device::flex()).expect("the weights fit");
     let mut back = network.named_tensors().expect("readable");
     back.sort_by(|a, b| a.name.cmp(&b.name));
     let counter = |tensor: &NamedTensor| tensor.name.ends_with("num_batches_tracked"); // which nothing here counts
@@ -86,5 +89,5 @@ fn a_network_is_built_from_a_legacy_checkpoint() {
 #[test]
 fn a_wrong_key_of_a_legacy_checkpoint_is_answered_with_its_keys() {
     let error = read(Some("model")).expect_err("there is no such key");
-    assert!(matches!(&error, WeightsError::NoTensors { keys, .. } if keys == &["state_dict"]), "{error}");
+    assert!(matches!(&error, NetworkError::NoTensors { keys, .. } if keys == "state_dict"), "{error}");
 }

@@ -30,6 +30,9 @@
 //!
 //! [`import`] takes the images of another project instead.
 
+#[macro_use(eprintln)]
+extern crate delt_harness;
+
 pub mod adam;
 pub mod augmentation;
 pub mod checkpoint;

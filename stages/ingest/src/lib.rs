@@ -14,6 +14,9 @@
 //! | a folder per class | [`sources::image_folder`] over [`labeled_files`] |
 //! | Tiny-ImageNet | [`sources::tiny_imagenet`] over [`labeled_files`] |
 
+#[macro_use(eprintln)]
+extern crate delt_harness;
+
 pub mod classes;
 pub mod dataset;
 pub mod download;

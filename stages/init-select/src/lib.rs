@@ -4,12 +4,14 @@
 //! Takes the dataset and the ranker (the teacher, unless `select.ranker` names another), makes `scores.parquet` with
 //! `scores.csv`, then `initial.parquet`. Run it with `make digits/init-select`.
 //!
-//! [`median_selection`] is the choice, a pure function of the scores; [`scoring`] asks the ranker; [`external_scores`]
+//! [`median_selection`] is the choice, a pure function of the scores; [`scoring`] asks the ranker; [`delt_harness::external_scores`]
 //! takes an external ranking in its place; [`facility_location`] chooses for coverage among more images, and [`patches`] cuts
 //! mosaics out of the images chosen, where they are wanted;
 //! [`stage`] reads and writes the artifacts.
 
-pub mod external_scores;
+#[macro_use(eprintln)]
+extern crate delt_harness;
+
 pub mod facility_location;
 pub mod median_selection;
 pub mod patches;

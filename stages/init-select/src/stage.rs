@@ -10,6 +10,7 @@ use delt_formats::dataset::{DatasetReader, TRAIN_FILE};
 use delt_formats::initial::{INITIAL_FILE, InitialRow};
 use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresFacts, ScoresReader, read_csv, write_csv};
 use delt_formats::table::{Row, TableWriter};
+use delt_harness::external_scores;
 use delt_harness::parts::InPieces;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
@@ -22,7 +23,6 @@ use delt_pipeline::roles::Role;
 use delt_store::Entry;
 use serde_json::to_value;
 
-use crate::external_scores;
 use crate::facility_location::{cover, unit_features};
 use crate::median_selection::{select, write_ranks};
 use crate::patches::Cutter;
@@ -103,9 +103,7 @@ impl<'a> Inputs<'a> {
         if let Some(file) = &self.branch.pipeline.select.scores {
             if !session.makes_one_part() {
                 session.produce(&plan, |work| {
-                    let labels =
-                        self.images()?.rows().map(|row| Ok(row?.label)).collect::<Result<Vec<_>>>()?;
-                    let scores = external_scores::read(file, &labels, classes).context("select.scores")?;
+                    let scores = external_scores::read_for(file, &self.images()?, classes)?;
                     write_scores(&scores, &file.display().to_string(), classes, work)
                 })?;
             }

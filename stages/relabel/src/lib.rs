@@ -6,5 +6,8 @@
 //! The published code labels inside the student's training loop, so its labels cannot be inspected, cached or
 //! compressed; here the stage owns the whole view and `evaluate` only replays it.
 
+#[macro_use(eprintln)]
+extern crate delt_harness;
+
 pub mod soft_label;
 pub mod stage;

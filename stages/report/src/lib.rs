@@ -4,6 +4,9 @@
 //! and loss curves, initial beside synthetic images, soft-label bytes, seconds. Run it with `make digits/report`. The program
 //! `compare` ([`compare`]) puts the methods of several pipelines side by side.
 
+#[macro_use(eprintln)]
+extern crate delt_harness;
+
 pub mod chart;
 pub mod compare;
 pub mod curves;

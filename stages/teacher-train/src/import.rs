@@ -8,8 +8,10 @@ use delt_formats::canonical::Digest;
 use delt_formats::dataset::ImageRow;
 use delt_formats::error::FormatError;
 use delt_formats::teacher::Architecture;
+use delt_formats::tensors::NamedTensor;
 use delt_guard::weights::read_weights;
 use delt_networks::Network;
+use delt_networks::checkpoint::{self, Found};
 use delt_pipeline::config::teacher::Import;
 use delt_training::ImageSet;
 use serde_json::json;
@@ -29,27 +31,46 @@ pub const EXPECTED_TOP1_TOLERANCE: f64 = 1.0;
 /// network in 400 is refused by chance.
 pub const EXPECTED_TOP1_STANDARD_ERRORS: f64 = 3.0;
 
-/// What identifies an import: the bytes of the file and the order of its classes.
+/// What identifies an import: the bytes of the file, the order of its classes and, where the file holds several copies, the one
+/// that was preferred ([`Found::preferred`]).
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn digest(path: &Path, order: &[String]) -> Result<Digest, FormatError> {
-    Ok(Digest::of_json(&json!({ "weights": Digest::of_file(path)?, "classes": order })))
+pub fn digest(path: &Path, order: &[String], preferred: Option<&str>) -> Result<Digest, FormatError> {
+    let mut parts = json!({ "weights": Digest::of_file(path)?, "classes": order });
+    if let Some(copy) = preferred {
+        parts["copy"] = json!(copy);
+    }
+    Ok(Digest::of_json(&parts))
 }
 
-/// Reads the weights and sorts the classifier's rows from `order` to `dataset`.
+/// Finds the network in the file, and refuses one that does not fit.
 ///
 /// # Errors
-/// A file that cannot be read; tensors that are missing, unused or of another shape, all of them listed; a weight that is NaN or
-/// infinite.
-pub fn read_network(
+/// A file that cannot be read; several copies of which none is preferred; tensors that are missing, unused or of another shape.
+pub fn find(import: &Import, architecture: &Architecture, size: u32, classes: usize) -> Result<Found> {
+    let tensors = read_weights(&import.path)?;
+    let path = import.path.display();
+    let found = checkpoint::find(architecture, &tensors, import.top_level_key.as_deref())
+        .with_context(|| path.to_string())?;
+    Network::check_named(architecture, classes, size as usize, &found.tensors).with_context(|| {
+        found.said.as_ref().map_or_else(|| path.to_string(), |said| format!("{path}: {said}"))
+    })?;
+    Ok(found)
+}
+
+/// Builds the network, the classifier's rows sorted from `order` to `dataset`.
+///
+/// # Errors
+/// Tensors that do not fit; a weight that is NaN or infinite.
+pub fn build(
     import: &Import,
     architecture: &Architecture,
     size: u32,
+    mut tensors: Vec<NamedTensor>,
     (order, dataset): (&[String], &[String]),
     device: &Device,
 ) -> Result<Network> {
-    let mut tensors = read_weights(&import.path, import.top_level_key.as_deref())?;
     permute_classifier(&mut tensors, architecture, order, dataset);
     let path = import.path.display();
     let network = Network::from_named(architecture, dataset.len(), size as usize, tensors, device)

@@ -7,6 +7,9 @@
 //! [`train`] is the training loop, [`batches`] what it is fed; [`import`] takes external weights in its place, their
 //! outputs brought to the dataset's [`class_order`]; [`stage`] reads and writes the artifacts.
 
+#[macro_use(eprintln)]
+extern crate delt_harness;
+
 pub mod batches;
 pub mod class_order;
 pub mod import;

@@ -3,11 +3,12 @@
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use delt_device::Opened;
-use delt_formats::dataset::{DatasetFacts, TEST_FILE, TRAIN_FILE};
+use delt_formats::dataset::{DatasetFacts, DatasetReader, TEST_FILE, TRAIN_FILE};
 use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
-use delt_formats::tensors::write_safetensors;
+use delt_formats::tensors::{NamedTensor, write_safetensors};
+use delt_harness::external_scores;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::Network;
@@ -23,17 +24,42 @@ use crate::class_order;
 use crate::import::{self, GATE_IMAGES, Tested};
 use crate::train::{TEST_BATCH, Trained, Training};
 
+/// Refuses what later work on a branch would refuse, as far as the data set and the files of weights tell it.
+///
+/// # Errors
+/// Settings that do not fit the classes, weights that do not fit the network; missing inputs.
+pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
+    session.dag().check(branch)?;
+    let dataset = session.dag().entry(branch, Node::Dataset)?;
+    let classes = &dataset.manifest.provenance.classes;
+    if let Some(file) = &branch.pipeline.select.scores {
+        let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
+        external_scores::read_for(file, &images, classes)?;
+    }
+    for teacher in roles(branch).filter_map(|role| branch.pipeline.network_of(role)) {
+        let Some(source) = teacher.import.as_ref().filter(|_| !checked.contains(&teacher)) else { continue };
+        class_order::resolve(&source.classes, classes)?;
+        import::find(source, &teacher.network, teacher.size, classes.len())?;
+        checked.push(teacher);
+    }
+    Ok(())
+}
+
+/// The networks of a branch, in the order in which they are made.
+fn roles(branch: &Branch) -> impl Iterator<Item = Role> {
+    let ranker = branch.pipeline.select.ranker.as_ref().map(|_| Role::Ranker);
+    let roles = [Some(Role::Teacher), ranker, Some(Role::FullData)].into_iter().flatten();
+    roles.chain(branch.pipeline.committee_roles())
+}
+
 /// Makes or finds every network of one branch.
 ///
 /// # Errors
 /// Missing inputs, weights that do not fit, and what training reports.
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
-    session.dag().check_ipc(branch)?;
     let dataset = session.dag().entry(branch, Node::Dataset)?;
     let facts = dataset.manifest.facts_as()?;
-    let ranker = branch.pipeline.select.ranker.as_ref().map(|_| Role::Ranker);
-    let roles = [Some(Role::Teacher), ranker, Some(Role::FullData)].into_iter().flatten();
-    for role in roles.chain(branch.pipeline.committee_roles()) {
+    for role in roles(branch) {
         let Some(teacher) = branch.pipeline.network_of(role) else { continue };
         let inputs = Inputs { session, branch, dataset: &dataset, facts: &facts, teacher: &teacher };
         match (&teacher.import, &teacher.train) {
@@ -117,9 +143,16 @@ impl Inputs<'_> {
     fn import(&self, role: Role, source: &Import) -> Result<()> {
         let Self { session, branch, dataset, facts, teacher } = self;
         let order = class_order::resolve(&source.classes, self.classes())?;
-        let digest = import::digest(&source.path, &order).context("import.path")?;
+        let found = import::find(source, &teacher.network, teacher.size, self.classes().len())?;
+        let digest =
+            import::digest(&source.path, &order, found.preferred.as_deref()).context("import.path")?;
         let plan = session.dag().network_plan(branch, role, Some(&digest))?;
-        let entry = session.produce(&plan, |work| self.import_network(source, &order, work))?;
+        let entry = session.produce(&plan, |work| {
+            if let Some(said) = &found.said {
+                session.say_once(format!("teacher-train: {}: {said}", source.path.display()));
+            }
+            self.import_network(source, found.tensors, &order, work)
+        })?;
         // what the makers state is no part of the key: a network found in the store may have been held to less
         if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {
             let found: TeacherFacts = entry.manifest.facts_as()?;
@@ -133,7 +166,13 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    fn import_network(&self, source: &Import, order: &[String], work: &Work<'_>) -> Result<Made> {
+    fn import_network(
+        &self,
+        source: &Import,
+        tensors: Vec<NamedTensor>,
+        order: &[String],
+        work: &Work<'_>,
+    ) -> Result<Made> {
         let Self { session, branch, dataset, facts, teacher } = self;
         let normalization =
             source.normalization.unwrap_or(Normalization { mean: facts.mean, std: facts.std });
@@ -141,7 +180,8 @@ impl Inputs<'_> {
         session.use_device(&opened.name);
         self.forecast(&opened)?;
         let (device, classes) = (&opened.device, self.classes());
-        let network = import::read_network(source, &teacher.network, teacher.size, (order, classes), device)?;
+        let orders = (order, classes);
+        let network = import::build(source, &teacher.network, teacher.size, tensors, orders, device)?;
         let known = dataset.verified_file(TRAIN_FILE)?;
         let known = import::gate_images(&known, classes, &facts.train_per_class, teacher.size, GATE_IMAGES)?;
         let label = format!("teacher-train {}", teacher.network);

@@ -98,7 +98,8 @@ impl Shared {
             normalization: None,
         };
         let orders = (order_of_outputs.as_slice(), dataset);
-        import::read_network(&source, &ARCHITECTURE, SIZE, orders, &Device::flex()).expect("the weights fit")
+        let found = import::find(&source, &ARCHITECTURE, SIZE, dataset.len()).expect("the weights fit");
+        import::build(&source, &ARCHITECTURE, SIZE, found.tensors, orders, &Device::flex()).expect("builds")
     }
 
     fn order_file(&self) -> ClassOrder {

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use delt_formats::{Architecture, Normalization, Stem};
 use delt_formula::{by_formula, formula_uniform};
 use delt_guard::read_weights;
-use delt_networks::{FrozenNetwork, Network};
+use delt_networks::{FrozenNetwork, Network, checkpoint};
 use delt_synthesize::recover::RecoveryTeacher;
 use delt_tests::{assert_close, device, file, integers, json, number, prefix, tensors, values};
 
@@ -103,7 +103,8 @@ fn mobilenet_v2_agrees_with_pytorch() {
 
 fn check_import(weights: &str, top_level_key: Option<&str>) {
     let Some(path) = file(weights) else { return };
-    let read = read_weights(&path, top_level_key).unwrap();
+    let all = read_weights(&path).unwrap();
+    let read = checkpoint::find(&conv3_w16(), &all, top_level_key).unwrap().tensors;
     check_recovery("conv3_w16", "conv3.x", |classes, size, device| {
         Network::from_named(&conv3_w16(), classes, size, read.clone(), device).unwrap()
     });
@@ -123,7 +124,7 @@ fn pth_weights_agree_with_pytorch_with_the_key_given_or_found() {
 #[test]
 fn names_read_back_are_those_of_the_file() {
     let Some(path) = file("conv3_w16.weights.safetensors") else { return };
-    let read = read_weights(&path, None).unwrap();
+    let read = read_weights(&path).unwrap();
     let network = Network::from_named(&conv3_w16(), 10, 32, read.clone(), &device()).unwrap();
     let mut back = network.named_tensors().unwrap();
     back.sort_by(|a, b| a.name.cmp(&b.name));

@@ -136,7 +136,7 @@ fn plan(session: &Session, branch: &Branch, node: Node) -> Plan {
         if let Some(import) = &teacher.import {
             let dataset = session.dag().entry(branch, Node::Dataset).unwrap();
             let order = class_order::resolve(&import.classes, &dataset.manifest.provenance.classes).unwrap();
-            let digest = import::digest(&import.path, &order).unwrap();
+            let digest = import::digest(&import.path, &order, None).unwrap();
             return session.dag().network_plan(branch, role, Some(&digest)).unwrap();
         }
     }

@@ -14,6 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::{Dag, Lookup, Node};
 use crate::config::Branch;
 use crate::config::relabel::TeacherMode;
+use crate::config::teacher::Teacher;
 use crate::plan::{self, Plan};
 use crate::roles::Role;
 
@@ -103,12 +104,7 @@ impl<L: Lookup> Dag<L> {
         if packing != LabelPacking::FULL {
             plan.config["packing"] = json!(packing);
         }
-        if let Keep::TopK(k) = packing.keep {
-            ensure!(
-                (k as usize) < classes,
-                "`relabel.labels.keep.top_k`: found {k} of {classes} classes, which is all of them; use keep: full"
-            );
-        }
+        check_packing(packing, classes)?;
         if relabel.teacher_mode != TeacherMode::default() {
             plan.config["teacher_mode"] = json!(relabel.teacher_mode);
         }
@@ -131,6 +127,27 @@ impl<L: Lookup> Dag<L> {
         let mut plan = self.plan_of(branch, Node::Evaluation, config, &inputs)?;
         plan.config["lr"] = json!(branch.pipeline.student_lr(self.classes(branch)?));
         Ok(plan)
+    }
+
+    /// Refuses what the plans of a branch would refuse once its networks are made, as far as its data set tells it.
+    ///
+    /// # Errors
+    /// The setting, what it is and what fits; [`super::Missing`].
+    pub fn check(&self, branch: &Branch) -> Result<()> {
+        self.check_ipc(branch)?;
+        let facts = self.dataset_facts(branch)?;
+        let classes = facts.train_per_class.len();
+        let pipeline = &branch.pipeline;
+        pipeline.student_batch(classes)?;
+        check_packing(pipeline.relabel.labels.packing(), classes)?;
+        let own = Normalization { mean: facts.mean, std: facts.std };
+        let of = |network: &Teacher| network.import.as_ref().and_then(|it| it.normalization).unwrap_or(own);
+        if pipeline.recovers_by_committee() || pipeline.labels_by_committee() {
+            for (index, member) in pipeline.committee.iter().enumerate() {
+                check_normalization(index, &of(member), &of(&pipeline.teacher))?;
+            }
+        }
+        Ok(())
     }
 
     /// How many classes the teacher tells apart.
@@ -182,6 +199,17 @@ impl<L: Lookup> Dag<L> {
 
 /// Digits of a key in a message.
 const PLACE_DIGITS: usize = 12;
+
+/// A label of which all classes are kept is stored otherwise.
+fn check_packing(packing: LabelPacking, classes: usize) -> Result<()> {
+    if let Keep::TopK(k) = packing.keep {
+        ensure!(
+            (k as usize) < classes,
+            "`relabel.labels.keep.top_k`: found {k} of {classes} classes, which is all of them; use keep: full"
+        );
+    }
+    Ok(())
+}
 
 /// The images are optimized and labeled in the teacher's normalized space.
 fn check_normalization(index: usize, found: &Normalization, expected: &Normalization) -> Result<()> {

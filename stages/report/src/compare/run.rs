@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use delt_harness::args::{Args, DEFAULT_STORE};
-use delt_harness::session::Session;
+use delt_harness::session::{self, Session};
 use delt_pipeline::plan;
 use delt_store::{DEFAULT_CACHE, Location};
 
@@ -50,13 +50,8 @@ struct Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    match run(Command::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compare: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let command = Command::parse();
+    session::ended("compare", || run(command))
 }
 
 #[expect(clippy::print_stdout, reason = "the table is the result")]

@@ -1,0 +1,105 @@
+//! How published code calls the tensors of a network: its own names for ours.
+
+/// The names of one published code.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Whose they are.
+    pub origin: &'static str,
+    /// Its name of a tensor of ours.
+    pub name: fn(&str) -> String,
+}
+
+impl Layout {
+    /// Our own names: those of torchvision, and of RDED and DELT for ConvNets.
+    pub const OWN: Self = Self { origin: "torchvision's or RDED's", name: str::to_owned };
+}
+
+/// ConvNets of DC, DM, MTT and what builds on them: one `Sequential` of convolution, normalization, ReLU and pooling.
+pub(crate) const FEATURES: Layout = Layout {
+    origin: "DC's and MTT's (features.N)",
+    name: |ours| {
+        let place = |rest: &str, after: usize| {
+            let (block, leaf) = rest.split_once('.')?;
+            Some(format!("features.{}.{leaf}", block.parse::<usize>().ok()? * FEATURES_OF_A_BLOCK + after))
+        };
+        let convolution = ours.strip_prefix("layers.conv.").and_then(|rest| place(rest, 0));
+        let norm = || ours.strip_prefix("layers.norm.").and_then(|rest| place(rest, 1));
+        convolution.or_else(norm).unwrap_or_else(|| ours.to_owned())
+    },
+};
+
+/// Convolution, normalization, ReLU and pooling.
+const FEATURES_OF_A_BLOCK: usize = 4;
+
+/// ResNets of kuangliu/pytorch-cifar and its many copies.
+pub(crate) const SHORTCUT_LINEAR: Layout = Layout {
+    origin: "pytorch-cifar's (shortcut, linear)",
+    name: |ours| renamed(ours, &[(".downsample.", ".shortcut."), ("fc.", "linear.")]),
+};
+
+/// ResNets of DC and MTT, which are those of pytorch-cifar with another classifier.
+pub(crate) const SHORTCUT_CLASSIFIER: Layout = Layout {
+    origin: "DC's and MTT's (shortcut, classifier)",
+    name: |ours| renamed(ours, &[(".downsample.", ".shortcut."), ("fc.", "classifier.")]),
+};
+
+/// ResNets of weiaicunzai/pytorch-cifar100.
+pub(crate) const RESIDUAL_FUNCTION: Layout = Layout {
+    origin: "pytorch-cifar100's (convN_x, residual_function)",
+    name: |ours| {
+        let group = ours.strip_prefix("layer").and_then(|rest| {
+            let (group, rest) = rest.split_once('.')?;
+            Some(format!("conv{}_x.{rest}", group.parse::<usize>().ok()? + 1))
+        });
+        match group {
+            None => renamed(ours, &[("conv1.", "conv1.0."), ("bn1.", "conv1.1.")]),
+            Some(inside) => {
+                let parts = [
+                    (".conv1.", ".residual_function.0."),
+                    (".bn1.", ".residual_function.1."),
+                    (".conv2.", ".residual_function.3."),
+                    (".bn2.", ".residual_function.4."),
+                    (".downsample.", ".shortcut."),
+                ];
+                renamed(&inside, &parts)
+            }
+        }
+    },
+};
+
+/// A name with the first of these parts that it has replaced; a part that does not begin with a dot only at its beginning.
+fn renamed(name: &str, parts: &[(&str, &str)]) -> String {
+    let one = parts.iter().find_map(|(ours, theirs)| match name.strip_prefix(ours) {
+        Some(rest) => Some(format!("{theirs}{rest}")),
+        None if ours.starts_with('.') && name.contains(ours) => Some(name.replacen(ours, theirs, 1)),
+        None => None,
+    });
+    one.unwrap_or_else(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_published_code() {
+        let cases = [
+            (FEATURES, "layers.conv.2.bias", "features.8.bias"),
+            (FEATURES, "layers.norm.2.running_var", "features.9.running_var"),
+            (FEATURES, "classifier.weight", "classifier.weight"),
+            (SHORTCUT_LINEAR, "layer2.0.downsample.1.running_mean", "layer2.0.shortcut.1.running_mean"),
+            (SHORTCUT_LINEAR, "layer2.0.conv1.weight", "layer2.0.conv1.weight"),
+            (SHORTCUT_LINEAR, "fc.bias", "linear.bias"),
+            (SHORTCUT_CLASSIFIER, "fc.bias", "classifier.bias"),
+            (RESIDUAL_FUNCTION, "conv1.weight", "conv1.0.weight"),
+            (RESIDUAL_FUNCTION, "bn1.running_var", "conv1.1.running_var"),
+            (RESIDUAL_FUNCTION, "layer1.1.conv2.weight", "conv2_x.1.residual_function.3.weight"),
+            (RESIDUAL_FUNCTION, "layer4.0.bn2.bias", "conv5_x.0.residual_function.4.bias"),
+            (RESIDUAL_FUNCTION, "layer3.0.downsample.0.weight", "conv4_x.0.shortcut.0.weight"),
+            (RESIDUAL_FUNCTION, "fc.weight", "fc.weight"),
+        ];
+        for (layout, ours, theirs) in cases {
+            assert_eq!((layout.name)(ours), theirs, "{}", layout.origin);
+        }
+    }
+}
