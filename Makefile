@@ -32,6 +32,9 @@ unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS S
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
 
+# one word of a shell, whatever stands in it
+quoted = '$(subst ','\'',$(1))'
+
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 BIN       = $(TARGET)/debug
 GPU       = $(filter-out flex,$(BACKEND))
@@ -42,8 +45,9 @@ forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $*,$(MAKECMDGOALS)))
 dry_run = $(filter-out 0,$(DRY_RUN))
 # what a target P/STAGE or P/STAGE/shard-I runs
 words   = $(subst /, ,$@)
-command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --store '$(STORE)' --device '$(DEVICE)' \
-	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)') $(foreach name,$(BRANCH),--branch $(name)) \
+command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
+	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
+	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(name)) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
 	$(if $(forced),--force) $(if $(dry_run),--dry-run)
 stage   = @$(if $(slurm),$(submit),$(command))
@@ -57,9 +61,46 @@ last   := $(if $(shards),$(shell echo $$(($(shards) - 1))))
 slurm  := $(and $(filter-out 0,$(SLURM)),$(if $(dry_run),,yes))
 parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(last)))))
 before  = $(filter-out build,$^)
-submit  = slurm/submit '$@' '$(SLURM_LOGS)' '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
+submit  = slurm/submit '$@' $(call quoted,$(SLURM_LOGS)) '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
 	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate)),&& echo '$(follow)')
 follow  = squeue --me shows the jobs; scancel stops one, and the same make command resumes from what is done
+
+# ---- what is on the command line must be known: a knob or a target that nobody reads would be passed over in silence ------
+THIS := $(firstword $(MAKEFILE_LIST))
+
+# the name that is nearest to one of these by letters inserted, left out, replaced or swapped; none where all are far. make
+# joins the lines into one
+define NEAREST
+function least(a, b) { return a < b ? a : b }
+function distance(a, b,    i, j, d) {
+	for (i = 0; i <= length(a); i++) for (j = 0; j <= length(b); j++) {
+		if (!i || !j) d[i, j] = i + j;
+		else d[i, j] = least(least(d[i-1, j], d[i, j-1]) + 1, d[i-1, j-1] + (substr(a, i, 1) != substr(b, j, 1)));
+		if (i > 1 && j > 1 && substr(a, i-1, 2) == substr(b, j, 1) substr(b, j-1, 1)) d[i, j] = least(d[i, j], d[i-2, j-2] + 1);
+	}
+	return d[length(a), length(b)];
+}
+BEGIN { best = 1 + (length(found) > 8 ? int(length(found) / 3) : 2) }
+{ far = distance(tolower(found), tolower($$0)); if (far < best) { best = far; name = $$0 } }
+END { print name }
+endef
+nearest = $(shell printf '%s\n' $(2) | awk -v found=$(call quoted,$(1)) $(call quoted,$(NEAREST)))
+unknown = $(error unknown $(1) `$(2)`$(foreach near,$(call nearest,$(2),$(3)),; did you mean `$(near)`?); make help lists what there is)
+
+# variables that the environment has for other programs
+OTHERS = AWS_% AZURE_% CARGO_% CC CUDA_% CXX DELT_% DOCS_RS GOOGLE_% HOME LD_% MAKE% MIMALLOC_% PATH PYTHON% RAYON_% RUST% SHELL SLURM_% TMPDIR VK_%
+given  := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ifneq ($(given),)
+KNOBS  := $(sort $(shell grep -oE '^[A-Z][A-Z_]+ *[?:]?=|[$$].[A-Z][A-Z_]+' '$(THIS)' | tr -cd 'A-Z_\n'))
+$(foreach name,$(filter-out $(KNOBS) $(OTHERS),$(given)),$(call unknown,knob,$(name),$(KNOBS)))
+endif
+
+STAGE_NAMES := $(shell sed -n 's,^$$(PIPELINES:=/\([a-z-]*\)).*,\1,p' '$(THIS)')
+KNOWN := $(PIPELINES) $(foreach name,$(STAGE_NAMES),$(PIPELINES:=/$(name))) $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' '$(THIS)') \
+	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
+strangers := $(filter-out $(KNOWN) $(TARGET)/%,$(MAKECMDGOALS))
+$(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N))))
+$(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -81,7 +122,7 @@ $(PIPELINES:=/init-select):     %/init-select:     %/teacher-train   ; $(stage)
 $(PIPELINES:=/delt-synthesize): %/delt-synthesize: %/init-select     ; $(stage)
 $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
-$(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage) $(if $(OUTPUT),--output '$(OUTPUT)')
+$(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))
 $(PIPELINES):                   %:                 %/evaluate
 demo: demo/report
 
@@ -92,7 +133,7 @@ $(PIPELINES:=/explain): %/explain: build
 $(PIPELINES:=/clean): %/clean: build
 	@$(DELT_STORE_BIN) clean $* $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
-DELT_STORE_BIN = $(BIN)/delt-store --store '$(STORE)' $(if $(CACHE),--cache '$(CACHE)')
+DELT_STORE_BIN = $(BIN)/delt-store --store $(call quoted,$(STORE)) $(if $(CACHE),--cache $(call quoted,$(CACHE)))
 
 store-gc: build ## what no run refers to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
 	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(name)) $(if $(filter-out 0,$(DELETE)),--delete)
@@ -106,13 +147,14 @@ $(foreach part,$(parts),$(eval $(call in_part,init-select,teacher-train,$(part))
 $(foreach part,$(parts),$(eval $(call in_part,delt-synthesize,init-select,$(part))))
 $(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part))))
 
-COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store '$(STORE)' --device '$(DEVICE)' \
-	$(if $(CACHE),--cache '$(CACHE)') $(if $(DATA),--data '$(DATA)') $(foreach value,$(SET),--set '$(value)')
+COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
+	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
+	$(foreach value,$(SET),--set $(call quoted,$(value)))
 
 compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
 		$(MAKE) --no-print-directory $$pipeline/evaluate || exit; done
-	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE) $(if $(OUTPUT),--output '$(OUTPUT)'))
+	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))))
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -197,7 +239,7 @@ $(TARGET)/azurite/made:
 	touch '$@'
 
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)
-	DELT_STORE='$(STORE)' DELT_DEVICE='$(DEVICE)' \
+	DELT_STORE=$(call quoted,$(STORE)) DELT_DEVICE='$(DEVICE)' \
 		cargo test --workspace $(FEATURES) --test peer -- --ignored --nocapture
 
 COUNT ?= 200

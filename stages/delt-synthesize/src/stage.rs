@@ -24,6 +24,19 @@ use crate::inputs::{Inputs, read_initial};
 use crate::method::{self, Method, Place};
 use crate::{import, outer_loop};
 
+/// Refuses images of another project that do not fit, before another branch recovers its own for hours.
+///
+/// # Errors
+/// As [`import::images`]; missing inputs.
+pub fn check(session: &Session, branch: &Branch) -> Result<()> {
+    let Some(path) = &branch.pipeline.synthesize.import else { return Ok(()) };
+    let network = session.network(branch, Role::Teacher)?;
+    if session.dag().if_made(branch, Node::Synthetic)?.is_none() {
+        import::images(path, network.classes(), branch.pipeline.teacher.size, branch.pipeline.select.ipc)?;
+    }
+    Ok(())
+}
+
 /// Makes or finds the synthetic images of one branch.
 ///
 /// # Errors

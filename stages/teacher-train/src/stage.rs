@@ -12,6 +12,7 @@ use delt_harness::external_scores;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
 use delt_networks::Network;
+use delt_networks::checkpoint::Found;
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::teacher::{Import, Teacher, TrainRecipe};
 use delt_pipeline::dag::Node;
@@ -39,6 +40,9 @@ pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> 
     for teacher in roles(branch).filter_map(|role| branch.pipeline.network_of(role)) {
         let Some(source) = teacher.import.as_ref().filter(|_| !checked.contains(&teacher)) else { continue };
         class_order::resolve(&source.classes, classes)?;
+        if session.args.dry_run {
+            continue;
+        }
         import::find(source, &teacher.network, teacher.size, classes.len())?;
         checked.push(teacher);
     }
@@ -143,7 +147,11 @@ impl Inputs<'_> {
     fn import(&self, role: Role, source: &Import) -> Result<()> {
         let Self { session, branch, dataset, facts, teacher } = self;
         let order = class_order::resolve(&source.classes, self.classes())?;
-        let found = import::find(source, &teacher.network, teacher.size, self.classes().len())?;
+        let found = match import::find(source, &teacher.network, teacher.size, self.classes().len()) {
+            // nothing is read then: the key is that of weights that fit
+            Err(_) if session.args.dry_run => Found { tensors: Vec::new(), preferred: None, said: None },
+            found => found?,
+        };
         let digest =
             import::digest(&source.path, &order, found.preferred.as_deref()).context("import.path")?;
         let plan = session.dag().network_plan(branch, role, Some(&digest))?;

@@ -10,6 +10,7 @@ mod mistakes;
 mod normalization;
 mod object_store;
 mod options;
+mod output;
 mod partial;
 mod python;
 #[cfg(unix)]

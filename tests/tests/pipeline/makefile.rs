@@ -199,3 +199,42 @@ fn a_dry_run_submits_nothing() {
     let Some(found) = commands(&["digits", "SLURM=1", "DRY_RUN=1"]) else { return };
     assert_eq!(found, STAGES.map(|stage| command(stage, "--dry-run")));
 }
+
+#[test]
+fn an_apostrophe_in_a_knob_reaches_the_binary() {
+    let knobs = ["STORE=a'b c", "DATA=it's (mine), all", "SET=a.b='x'"];
+    let Some(found) = commands(&[&["digits/ingest"][..], &knobs].concat()) else { return };
+    let expected = command("ingest", r"--data 'it'\''s (mine), all' --set 'a.b='\''x'\'''");
+    assert_eq!(found, [expected.replace("data/store", r"a'\''b c")]);
+}
+
+#[test]
+fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
+    let help = "make help lists what there is.";
+    let cases = [
+        (&["digits", "STROE=x"][..], format!("unknown knob `STROE`; did you mean `STORE`?; {help}")),
+        (&["digits", "data=x"], format!("unknown knob `data`; did you mean `DATA`?; {help}")),
+        (&["digits", "BATCHES=7"], format!("unknown knob `BATCHES`; {help}")),
+        (&["digist"], format!("unknown target `digist`; did you mean `digits`?; {help}")),
+        (
+            &["digits/relable"],
+            format!("unknown target `digits/relable`; did you mean `digits/relabel`?; {help}"),
+        ),
+        // a folder of this name is there
+        (&["tests"], format!("unknown target `tests`; did you mean `test`?; {help}")),
+        (
+            &["digits/relabel/shard-0"],
+            "`digits/relabel/shard-0` is a part of a stage, which needs SHARDS=N.".to_owned(),
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let Some(mut make) = make(&[&["-n"][..], arguments].concat()) else { return };
+        let output = make.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("*** {expected}  Stop.")), "{said}");
+    }
+    // what the environment has for other programs may be given too
+    let passed = commands(&["digits/ingest", "CUDA_VISIBLE_DEVICES=0", "DELT_GOLDEN=x"]);
+    assert_eq!(passed.unwrap(), [command("ingest", "")]);
+}

@@ -49,9 +49,24 @@ impl Runs {
         if !self.is_clean {
             return stays;
         }
-        let goes = reached(all, &self.leaving);
+        let goes: Vec<bool> =
+            reached(all, &self.leaving).into_iter().zip(&stays).map(|(goes, stays)| goes && !stays).collect();
+        let gone: Vec<&&Manifest> =
+            all.iter().zip(&goes).filter(|(_, goes)| **goes).map(|(it, _)| it).collect();
+        // pointers to the parts of what shards made went when it was whole
+        let is_left_over = |part: &Manifest| gone.iter().any(|whole| is_part_of(part, whole));
+        let goes = all.iter().zip(goes).map(|(it, goes)| goes || is_left_over(it));
         stays.into_iter().zip(goes).map(|(stays, goes)| stays || !goes).collect()
     }
+}
+
+/// Whether an artifact is a part that shards made of a whole one.
+fn is_part_of(part: &Manifest, whole: &Manifest) -> bool {
+    let (part, whole) = (&part.provenance, &whole.provenance);
+    part.artifact == whole.artifact.part()
+        && part.artifact != whole.artifact
+        && part.config.get("of") == Some(&whole.config)
+        && (part.seed, &part.inputs) == (whole.seed, &whole.inputs)
 }
 
 /// Which artifacts pointers lead to, directly or through inputs. An input names its artifact by content: every artifact of

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use delt_formats::provenance::ArtifactKind;
+use delt_formats::provenance::{ArtifactKind, Provenance};
 use delt_store::StoreError;
 use delt_store::{Collection, GarbageReason, Scope};
 use serde_json::json;
@@ -226,4 +226,27 @@ fn only_named_runs_may_be_kept_and_only_what_a_run_alone_leads_to_is_cleaned() {
     let kept = store.gc(&scope(Scope::Keep(vec!["c".to_owned()])), &mut silent).unwrap();
     assert_eq!((kept.kept, kept.forgotten.as_slice()), (1, &["b/delt/labels".to_owned()][..]));
     assert_eq!(store.pointers().unwrap().len(), 1);
+}
+
+#[test]
+fn cleaning_a_run_takes_the_parts_that_its_shards_left() {
+    let (_dir, store) = fresh();
+    let part_of = |name: &str, from: u64| {
+        let config = json!({ "of": provenance(KIND, name, &[]).config, "from": from, "to": from + 1 });
+        let provenance = Provenance { config, ..provenance(KIND.part(), "", &[]) };
+        let workspace = work(store.claim(KIND.part(), &provenance.key(), &mut no_wait).unwrap());
+        fs_err::write(workspace.out_dir().join("a.bin"), "a").unwrap();
+        workspace.publish(provenance, json!({})).unwrap().dir
+    };
+    let mut made: Vec<PathBuf> = [0, 1].map(|from| part_of("a", from)).to_vec();
+    let others = part_of("b", 0);
+    for name in ["a", "b"] {
+        let labels = make(&store, KIND, name, &[]);
+        store.point(&format!("{name}/delt/labels"), KIND, &labels.manifest.key).unwrap();
+        made.extend((name == "a").then_some(labels.dir));
+    }
+    made.sort();
+    let clean = Collection { scope: Scope::Clean(vec!["a".to_owned()]), ..DELETE };
+    assert_eq!(paths(&store.gc(&clean, &mut silent).unwrap().garbage), made);
+    assert!(others.exists());
 }
