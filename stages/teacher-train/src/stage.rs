@@ -16,6 +16,7 @@ use delt_networks::checkpoint::Found;
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::teacher::{Import, Teacher, TrainRecipe};
 use delt_pipeline::dag::Node;
+use delt_pipeline::plan::Plan;
 use delt_pipeline::roles::Role;
 use delt_store::Entry;
 use delt_training::speed::flops_per_second;
@@ -32,18 +33,24 @@ use crate::train::{TEST_BATCH, Trained, Training};
 pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
     session.dag().check(branch)?;
     let dataset = session.dag().entry(branch, Node::Dataset)?;
-    let classes = &dataset.manifest.provenance.classes;
-    if let Some(file) = &branch.pipeline.select.scores {
+    let facts = dataset.manifest.facts_as()?;
+    if let Some(file) = branch.pipeline.select.scores.as_ref().filter(|_| !session.args.dry_run) {
         let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
-        external_scores::read_for(file, &images, classes)?;
+        external_scores::read_for(file, &images, &dataset.manifest.provenance.classes)?;
     }
-    for teacher in roles(branch).filter_map(|role| branch.pipeline.network_of(role)) {
-        let Some(source) = teacher.import.as_ref().filter(|_| !checked.contains(&teacher)) else { continue };
-        class_order::resolve(&source.classes, classes)?;
-        if session.args.dry_run {
+    for role in roles(branch) {
+        let Some(teacher) = branch.pipeline.network_of(role).filter(|teacher| !checked.contains(teacher))
+        else {
             continue;
+        };
+        let inputs = Inputs { session, branch, dataset: &dataset, facts: &facts, teacher: &teacher };
+        if let Some(source) = &teacher.import {
+            let import = inputs.planned(role, source)?;
+            let is_made = session.dag().found(import.plan.kind, &import.plan.key())?.is_some();
+            if !is_made && !session.args.dry_run {
+                import.found?;
+            }
         }
-        import::find(source, &teacher.network, teacher.size, classes.len())?;
         checked.push(teacher);
     }
     Ok(())
@@ -75,6 +82,15 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An imported network before it is made.
+struct Planned {
+    /// The class of each output.
+    order: Vec<String>,
+    /// The network in the file, where it can be read.
+    found: Result<Found>,
+    plan: Plan,
 }
 
 /// What every network is made from.
@@ -144,18 +160,22 @@ impl Inputs<'_> {
         Ok(())
     }
 
-    fn import(&self, role: Role, source: &Import) -> Result<()> {
-        let Self { session, branch, dataset, facts, teacher } = self;
+    /// What an import comes to. Weights that cannot be read are no error as long as the store has their network.
+    fn planned(&self, role: Role, source: &Import) -> Result<Planned> {
+        let Self { session, branch, teacher, .. } = self;
         let order = class_order::resolve(&source.classes, self.classes())?;
-        let found = match import::find(source, &teacher.network, teacher.size, self.classes().len()) {
-            // nothing is read then: the key is that of weights that fit
-            Err(_) if session.args.dry_run => Found { tensors: Vec::new(), preferred: None, said: None },
-            found => found?,
-        };
-        let digest =
-            import::digest(&source.path, &order, found.preferred.as_deref()).context("import.path")?;
+        let found = import::find(source, &teacher.network, teacher.size, self.classes().len());
+        let preferred = found.as_ref().ok().and_then(|found| found.preferred.as_deref());
+        let digest = import::digest(&source.path, &order, preferred).context("import.path")?;
         let plan = session.dag().network_plan(branch, role, Some(&digest))?;
+        Ok(Planned { order, found, plan })
+    }
+
+    fn import(&self, role: Role, source: &Import) -> Result<()> {
+        let Self { session, dataset, facts, teacher, .. } = self;
+        let Planned { order, found, plan } = self.planned(role, source)?;
         let entry = session.produce(&plan, |work| {
+            let found = found?;
             if let Some(said) = &found.said {
                 session.say_once(format!("teacher-train: {}: {said}", source.path.display()));
             }

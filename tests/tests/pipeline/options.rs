@@ -140,8 +140,8 @@ fn shuffled_patches_are_stored_with_the_views() {
 fn more_logits_than_classes_are_refused() {
     let run = Run::new();
     let settings = ["--branch", "random", "--set", "relabel.labels={keep: {top_k: 10}, bits: 16}"];
-    run.up_to("delt-synthesize", &settings);
-    let output = run.output("relabel", &settings);
+    run.up_to("ingest", &settings);
+    let output = run.output("teacher-train", &settings);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let expected =
