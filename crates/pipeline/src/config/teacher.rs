@@ -31,7 +31,8 @@ pub struct Import {
     pub path: SourcePath,
     /// Which class each output of the classifier stands for.
     pub classes: ClassOrder,
-    /// Where the weights lie inside a `.pth`; `model` and `state_dict` are found by themselves.
+    /// What stands before the names of the weights in the file (`state_dict`, `teacher`), where it holds several copies. Without
+    /// it an average over training is preferred to the last weights.
     #[serde(default)]
     pub top_level_key: Option<String>,
     /// Top-1 on the whole test set as its makers state it, percent. More than one point away is an error; where ingest

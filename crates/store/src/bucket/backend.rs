@@ -112,7 +112,7 @@ impl Backend for Bucket {
 impl Bucket {
     /// Refuses a server that takes the same claim once more, though it is there: on it nothing is exclusive. Asked once in a
     /// process.
-    fn ensure_conditional(&self, claim: &str, holder: &Holder) -> Result<()> {
+    pub(super) fn ensure_conditional(&self, claim: &str, holder: &Holder) -> Result<()> {
         if self.put(claim, holder.to_json(), PutMode::Create)? {
             self.remove(claim)?;
             return Err(StoreError::Unconditional { url: self.url.clone() });

@@ -332,3 +332,17 @@ fn a_profile_that_would_be_passed_over_is_seen() {
     assert_eq!(profile(&s3, &[]), None);
     assert_eq!(profile(&url::Url::parse("gs://team").unwrap(), &[("AWS_PROFILE", "team")]), None);
 }
+
+#[test]
+fn a_server_that_takes_the_same_claim_twice_is_refused() {
+    let (team, holder) = (Team::new(), Holder::here());
+    let claim = team.bucket().claim_name(&place("k"));
+    let (heeds, ignores) = (team.bucket(), team.bucket());
+    assert!(heeds.take_claim(&claim, &heeds.look_at_claim(&claim).unwrap().unwrap(), &holder).unwrap());
+    assert!(heeds.is_conditional.get().is_some());
+    // where nothing is in the way, as where a server does not look at what is
+    ignores.remove(&claim).unwrap();
+    let refused = ignores.ensure_conditional(&claim, &holder).unwrap_err();
+    assert!(matches!(&refused, StoreError::Unconditional { url } if url == "s3://team/delt"), "{refused}");
+    assert!(ignores.is_conditional.get().is_none() && team.objects().is_empty(), "a claim is left behind");
+}
