@@ -134,7 +134,6 @@ pub enum StoreError {
         profile: String,
     },
 
-
     /// Garbage is not collected while artifacts are being made.
     #[error("{holder} is working in {}; wait for it before `gc --delete`", .dir.display())]
     Busy {
