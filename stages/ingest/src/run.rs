@@ -35,7 +35,10 @@ pub fn run(session: &Session) -> Result<()> {
         let key = plan.key();
         if made.insert(key.clone()) || !session.args.force {
             session.produce(&plan, |work| {
-                Ok(dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))?)
+                let made =
+                    dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))?;
+                source.notes().into_iter().for_each(|note| work.note(note));
+                Ok(made)
             })?;
             if session.args.dry_run {
                 println!("    source {fingerprint}");

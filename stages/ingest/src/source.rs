@@ -67,6 +67,12 @@ pub trait Source: Debug {
         None
     }
 
+    /// What the user must know of how it was read, one line each: what was passed over and why, what was chosen where there was
+    /// a choice. Asked for after the visits.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Hands over the images of a split, always in the same order, until the visitor breaks.
     ///
     /// # Errors

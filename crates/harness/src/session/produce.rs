@@ -1,5 +1,6 @@
 //! An artifact of a plan: found in the store, or made there and published.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -22,6 +23,7 @@ use delt_pipeline::plan::Plan;
 pub struct Work<'a> {
     workspace: &'a Workspace,
     plan: &'a Plan,
+    notes: RefCell<Vec<String>>,
 }
 
 impl Work<'_> {
@@ -41,6 +43,14 @@ impl Work<'_> {
     /// Names who makes the artifact now.
     pub fn ensure_held(&self) -> Result<()> {
         Ok(self.workspace.ensure_held()?)
+    }
+
+    /// Says in one line what the reader of the result must know: input that was passed over, what a figure does not cover. The
+    /// line stands in the output at once, and in `run.json` for tables and pages.
+    pub fn note(&self, note: impl Into<String>) {
+        let note = note.into();
+        eprintln!("{}: {}: note: {note}", self.plan.stage.name, self.plan.run);
+        self.notes.borrow_mut().push(note);
     }
 
     /// What each file of the artifact says about its origin.
@@ -145,7 +155,8 @@ impl Session {
         }
         self.say_once(format!("{}: configuration {}", self.stage.name, plan.config));
         let meter = Meter::start(checkpoints)?;
-        let made = make(&Work { workspace: &workspace, plan }).or_else(|error| {
+        let work = Work { workspace: &workspace, plan, notes: RefCell::default() };
+        let made = make(&work).or_else(|error| {
             // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
             workspace.ensure_held()?;
             // a disk that is full is told of by the error itself
@@ -153,7 +164,7 @@ impl Session {
             Err(error)
         })?;
         let spent = meter.spent();
-        self.write_run_record(workspace.out_dir(), &spent)?;
+        self.write_run_record(workspace.out_dir(), &spent, &work.notes.into_inner())?;
         let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
         self.published.borrow_mut().insert(plan.key());
         let (name, summary, took) = (self.stage.name, made.summary, human_seconds(spent.seconds));
@@ -207,7 +218,7 @@ impl Session {
     }
 
     /// Seconds, host, device: true of this run only, so no digest covers the file.
-    fn write_run_record(&self, dir: &Path, spent: &Spent) -> Result<()> {
+    fn write_run_record(&self, dir: &Path, spent: &Spent, notes: &[String]) -> Result<()> {
         let unix_seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
         let record = json!({
             "stage": self.stage.name,
@@ -220,6 +231,7 @@ impl Session {
             "peak_memory_bytes": usage::peak_bytes(),
             "threads": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             "version": env!("CARGO_PKG_VERSION"),
+            "notes": notes,
         });
         Ok(fs_err::write(dir.join(RUN_RECORD), serde_json::to_string_pretty(&record)?)?)
     }
