@@ -1,8 +1,8 @@
 //! An artifact of a plan: found in the store, or made there and published.
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use delt_formats::canonical::Digest;
@@ -23,7 +23,7 @@ use delt_pipeline::plan::Plan;
 pub struct Work<'a> {
     workspace: &'a Workspace,
     plan: &'a Plan,
-    notes: RefCell<Vec<String>>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Work<'_> {
@@ -50,7 +50,11 @@ impl Work<'_> {
     pub fn note(&self, note: impl Into<String>) {
         let note = note.into();
         eprintln!("{}: {}: note: {note}", self.plan.stage.name, self.plan.run);
-        self.notes.borrow_mut().push(note);
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What each file of the artifact says about its origin.
@@ -155,7 +159,7 @@ impl Session {
         }
         self.say_once(format!("{}: configuration {}", self.stage.name, plan.config));
         let meter = Meter::start(checkpoints)?;
-        let work = Work { workspace: &workspace, plan, notes: RefCell::default() };
+        let work = Work { workspace: &workspace, plan, notes: Mutex::default() };
         let made = make(&work).or_else(|error| {
             // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
             workspace.ensure_held()?;
@@ -164,7 +168,7 @@ impl Session {
             Err(error)
         })?;
         let spent = meter.spent();
-        self.write_run_record(workspace.out_dir(), &spent, &work.notes.into_inner())?;
+        self.write_run_record(workspace.out_dir(), &spent, &work.notes())?;
         let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
         self.published.borrow_mut().insert(plan.key());
         let (name, summary, took) = (self.stage.name, made.summary, human_seconds(spent.seconds));
