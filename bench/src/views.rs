@@ -1,7 +1,7 @@
 //! Views per second of the published augmentation, as `relabel` and the students build them.
 
 use anyhow::Result;
-use delt_augment::{Draws, MixSpec, RandAugment, ViewSpec, build_views, draw_views};
+use delt_augment::{Draws, MixSpec, Order, RandAugment, ViewSpec, build_views, draw_views};
 use delt_formats::RgbImage;
 use delt_formula::formula_uniform;
 
@@ -22,6 +22,7 @@ const SPEC: ViewSpec = ViewSpec {
     min_crop_scale: 0.25,
     flip: true,
     mix: MixSpec::Cutmix { alpha: 1.0 },
+    order: Order::Drawn,
 };
 
 /// Prints views per second.

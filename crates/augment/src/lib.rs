@@ -34,6 +34,7 @@ pub mod resample;
 pub mod resize;
 pub mod shuffle_patches;
 mod tone;
+mod torch_order;
 pub mod view;
 
 pub use crop::{easy_to_hard, random_resized_crop, random_square_crop};
@@ -44,4 +45,5 @@ pub use normalize::{pixel_range, to_normalized, to_rgb_image};
 pub use randaugment::{RandAugment, apply, argument};
 pub use resample::{Pixel, bilinear_matrix, resized_crop};
 pub use resize::{cut, fit, resize_pillow};
-pub use view::{MixSpec, ViewSpec, build_views, draw_views};
+pub use torch_order::torch_order;
+pub use view::{MixSpec, Order, ViewSpec, build_views, draw_views};

@@ -15,7 +15,7 @@ use crate::mix::lambdas;
 use crate::shuffle_patches::{draw_patch_order, shuffle_patches};
 use crate::{
     AugmentError, CHANNELS, Draws, Pixel, RandAugment, apply, apply_mix, draw_cutmix, draw_mixup,
-    random_resized_crop, resized_crop,
+    random_resized_crop, resized_crop, torch_order,
 };
 
 /// Patches a side, at most: more show nothing any more.
@@ -40,6 +40,27 @@ pub struct ViewSpec {
     pub flip: bool,
     /// How a batch is mixed.
     pub mix: MixSpec,
+    /// In which order an epoch shows the images.
+    #[serde(default, skip_serializing_if = "Order::is_drawn")]
+    pub order: Order,
+}
+
+/// In which order an epoch shows the images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// A new one for each seed and epoch.
+    #[default]
+    Drawn,
+    /// That of [`torch_order`], which PyTorch loaders repeat; the same for all seeds.
+    Torch,
+}
+
+impl Order {
+    /// Whether it is the default, which no key names.
+    pub fn is_drawn(&self) -> bool {
+        *self == Self::Drawn
+    }
 }
 
 /// How a batch is mixed.
@@ -100,8 +121,14 @@ pub fn draw_views(
 ) -> Result<Vec<ViewRow>, AugmentError> {
     spec.validate()?;
     AugmentError::check_setting("batch", 0.0, batch > 0, "1 or more")?;
-    let mut order: Vec<u32> = (0..images as u32).collect();
-    order.shuffle(&mut draws.stream("order", u64::from(epoch), 0));
+    let order = match spec.order {
+        Order::Drawn => {
+            let mut order: Vec<u32> = (0..images as u32).collect();
+            order.shuffle(&mut draws.stream("order", u64::from(epoch), 0));
+            order
+        }
+        Order::Torch => torch_order(epoch, images),
+    };
     let mut rows = Vec::with_capacity(images);
     for (index, members) in order.chunks(batch).enumerate() {
         let mut rng = draws.stream("mix", u64::from(epoch), index as u64);

@@ -1,6 +1,6 @@
 //! How the images of a branch were made and its students trained, in one line: a score means little without it.
 
-use delt_augment::view::MixSpec;
+use delt_augment::view::{MixSpec, Order};
 use delt_formats::Keep;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
@@ -65,6 +65,7 @@ fn views(relabel: &Relabel) -> Vec<String> {
     };
     let mut parts = vec![randaugment, crop, flip.to_owned(), mix];
     parts.extend(relabel.shuffle_patches.map(|side| format!("{side} x {side} patches shuffled")));
+    parts.extend((relabel.order == Order::Torch).then(|| "torch's order of batches".to_owned()));
     parts
 }
 
@@ -158,13 +159,13 @@ mod tests {
             "relabel.randaugment=null",
             "relabel.min_crop_scale=1",
             "relabel.mix={kind: mixup, alpha: 0.8}",
-            "relabel.shuffle_patches=2",
+            "relabel.order=torch",
             "relabel.labels={keep: {top_k: 5}, bits: 8, epochs: 30}",
         ];
         assert_eq!(
             said(&plain),
             "teacher resnet18 (small stem); ipc 10, medium, as they are; resnet18 (small stem), hard labels, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
-             bn_momentum 0.1, no RandAugment, no crop, flip, MixUp alpha 0.8, 2 x 2 patches shuffled, labels: the 5 largest logits, 8 bits a logit, 30 epochs stored"
+             bn_momentum 0.1, no RandAugment, no crop, flip, MixUp alpha 0.8, torch's order of batches, labels: the 5 largest logits, 8 bits a logit, 30 epochs stored"
         );
     }
 }

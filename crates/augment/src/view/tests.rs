@@ -9,6 +9,7 @@ const SPEC: ViewSpec = ViewSpec {
     min_crop_scale: 0.25,
     flip: true,
     mix: MixSpec::Cutmix { alpha: 1.0 },
+    order: Order::Drawn,
 };
 const PLAIN: Normalization = Normalization { mean: [0.5; 3], std: [0.25; 3] };
 
@@ -47,6 +48,20 @@ fn switching_one_part_off_leaves_the_others() {
 }
 
 #[test]
+fn the_order_of_torch_is_the_same_for_all_seeds_and_leaves_what_is_drawn_of_an_image() {
+    let torch = ViewSpec { order: Order::Torch, ..SPEC };
+    let draw = |seed, spec| draw_views(&Draws::new(seed), 1, 10, 4, &spec, 32).unwrap();
+    let shown = |rows: &[ViewRow]| rows.iter().map(|row| row.image_id).collect::<Vec<_>>();
+    assert_eq!(shown(&draw(1, torch)), torch_order(1, 10));
+    assert_eq!(shown(&draw(2, torch)), torch_order(1, 10));
+    let by_image = |mut rows: Vec<ViewRow>| {
+        rows.sort_by_key(|row| row.image_id);
+        rows.into_iter().map(|row| (row.crop, row.flip, row.randaugment)).collect::<Vec<_>>()
+    };
+    assert_eq!(by_image(draw(1, torch)), by_image(draw(1, SPEC)));
+}
+
+#[test]
 fn shuffled_patches_leave_the_other_draws_as_they_were_and_need_whole_patches() {
     let spec = ViewSpec { shuffle_patches: Some(3), ..SPEC };
     let draw = |spec, size| draw_views(&Draws::new(1), 0, 10, 4, &spec, size).unwrap();
@@ -64,6 +79,7 @@ fn shuffled_patches_leave_the_other_draws_as_they_were_and_need_whole_patches() 
         flip: false,
         mix: MixSpec::None {},
         shuffle_patches: Some(2),
+        order: Order::Drawn,
     };
     let rows = draw(plain, 8);
     let pictures = pictures(10, 8);
@@ -84,6 +100,7 @@ fn nothing_drawn_is_the_normalized_picture() {
         min_crop_scale: 1.0,
         flip: false,
         mix: MixSpec::None {},
+        order: Order::Drawn,
     };
     let pictures = pictures(3, 8);
     let rows = draw_views(&Draws::new(1), 0, 3, 3, &spec, 8).unwrap();

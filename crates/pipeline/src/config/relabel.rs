@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use delt_augment::randaugment::RandAugment;
-use delt_augment::view::{MixSpec, ViewSpec};
+use delt_augment::view::{MixSpec, Order, ViewSpec};
 use delt_formats::{Keep, LabelPacking};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct Relabel {
     /// ShufflePatches (RDED): every view takes its image as a mosaic of so many patches a side, which change places.
     #[serde(default)]
     pub shuffle_patches: Option<u32>,
+    /// `torch`: batches in the order of PyTorch's loaders, so that `export` can write the labels for them (SRe2L's FKD layout).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub order: Order,
     /// What is stored of the soft labels.
     pub labels: Labels,
 }
@@ -96,6 +99,7 @@ impl Relabel {
             flip: self.flip,
             mix: self.mix,
             shuffle_patches: self.shuffle_patches,
+            order: self.order,
         }
     }
 
@@ -129,6 +133,21 @@ impl Relabel {
         if self.share_labels { &self.seeds[..1] } else { &self.seeds }
     }
 
+    /// Refuses views that nobody could replay in that order.
+    fn check_order(&self) -> Result<(), Invalid> {
+        let beyond = [
+            (self.randaugment.is_some(), "RandAugment; set relabel.randaugment=null"),
+            (self.shuffle_patches.is_some(), "shuffled patches; set relabel.shuffle_patches=null"),
+        ];
+        let Some((_, part)) = beyond.iter().find(|(is_set, _)| *is_set && self.order == Order::Torch) else {
+            return Ok(());
+        };
+        let problem = format!(
+            "`torch` is the order of loaders that replay crops, flips and one mix a batch, but not {part}, or leave relabel.order out"
+        );
+        Err(Invalid::new("relabel.order", problem))
+    }
+
     pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
         self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
         self.batch_for(ipc, 2)?;
@@ -136,6 +155,7 @@ impl Relabel {
             let problem = format!("{patches} x {patches} patches do not divide {size} px (teacher.size)");
             range::ensure(size.is_multiple_of(patches), "relabel.shuffle_patches", problem)?;
         }
+        self.check_order()?;
         range::require(self.epochs > 0, "relabel.epochs", 0, "at least 1")?;
         range::at_most("relabel.epochs", self.epochs, range::MOST_EPOCHS)?;
         if let Some(batch) = self.batch {
