@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 8] = [
     &["delt-augment", "delt-guard", "delt-store"],
     &["delt-images", "delt-networks", "delt-pipeline"],
     &["delt-harness", "delt-training"],
-    &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report"],
+    &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report", "export"],
     &["delt-formula"],
     &["delt-bench", "delt-crash", "delt-tests"],
 ];
