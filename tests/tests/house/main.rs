@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The layers from the ground up: a crate depends on crates of lower layers only, and stages never on each other.
 const LAYERS: [&[&str]; 8] = [
-    &["delt-architectures", "delt-conv-norm", "delt-device"],
+    &["delt-architectures", "delt-conv-norm", "delt-device", "delt-interchange"],
     &["delt-formats"],
     &["delt-augment", "delt-guard", "delt-store"],
     &["delt-images", "delt-networks", "delt-pipeline"],
