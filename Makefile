@@ -19,6 +19,7 @@ SLURM   :=
 SBATCH  ?=
 SLURM_LOGS ?= data/slurm
 OUTPUT  ?=
+FORMAT  ?=
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
 CACHE   ?=
@@ -27,7 +28,7 @@ KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
 # may have a variable of this name
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT CACHE KEEP DELETE
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT CACHE KEEP DELETE
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -49,7 +50,9 @@ command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --sto
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(name)) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
-	$(if $(forced),--force) $(if $(dry_run),--dry-run)
+	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) \
+	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
+	$(if $(filter export,$(words)),$(if $(FORMAT),--format $(call quoted,$(FORMAT))))
 stage   = @$(if $(slurm),$(submit),$(command))
 
 # SHARDS=N: parts 0 to N-1 of each of these stages are targets of their own, before the one that merges them
@@ -60,7 +63,7 @@ last   := $(if $(shards),$(shell echo $$(($(shards) - 1))))
 # SLURM=1: each command becomes a job that waits for those of the targets before; the parts of a stage are one job array
 slurm  := $(and $(filter-out 0,$(SLURM)),$(if $(dry_run),,yes))
 parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(last)))))
-before  = $(filter-out build,$^)
+before  = $(filter-out build %/check,$^)
 submit  = slurm/submit '$@' $(call quoted,$(SLURM_LOGS)) '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
 	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate)),&& echo '$(follow)')
 follow  = squeue --me shows the jobs; scancel stops one, and the same make command resumes from what is done
@@ -105,7 +108,7 @@ $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report export export/check explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -122,8 +125,15 @@ $(PIPELINES:=/init-select):     %/init-select:     %/teacher-train   ; $(stage)
 $(PIPELINES:=/delt-synthesize): %/delt-synthesize: %/init-select     ; $(stage)
 $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
-$(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))
+$(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage)
 $(PIPELINES):                   %:                 %/evaluate
+
+# a format comes after the stage that it needs; whether it and its folder will do is asked before anything is computed
+#: P/export           make what a format needs and write it to OUTPUT=folder for other tools: FORMAT=..., without it they are listed
+AFTER = delt-synthesize
+$(PIPELINES:=/export):          %/export:          %/export/check %/$(or $(AFTER_$(FORMAT)),$(AFTER)) ; $(stage)
+$(PIPELINES:=/export/check):    %/export/check:    build             ; @$(command)
+
 demo: demo/report
 
 #: P/explain          stage by stage: cached or not, and what changed since the last run; computes nothing
@@ -186,7 +196,8 @@ help: ## list every target
 	@echo "  SBATCH='--partition=gpu ...'   more arguments for sbatch"
 	@echo "  SLURM_LOGS=folder              where jobs write what they say (data/slurm)"
 	@echo "  BIN=folder                     run the binaries of this folder and build nothing"
-	@echo "  OUTPUT=page.html               where P/report and compare write"
+	@echo "  OUTPUT=page.html               where P/report, P/export and compare write"
+	@echo "  FORMAT=imagefolder             what P/export writes"
 	@echo "  SECONDS=600                    how long fuzz tries each target"
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"

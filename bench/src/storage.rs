@@ -152,6 +152,7 @@ fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
         shards: None,
         shard: None,
         output: None,
+        format: None,
     };
     ingest::run(&Session::open(INGEST, args)?)
 }

@@ -59,9 +59,13 @@ pub struct Args {
     #[arg(long, value_name = "I", requires = "shards")]
     pub shard: Option<u32>,
 
-    /// Where a stage that writes a page for people puts it (report)
-    #[arg(long, value_name = "FILE", value_parser = path())]
+    /// Where a stage that writes for people or for other tools puts it: a page (report), a folder (export)
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub output: Option<PathBuf>,
+
+    /// As what results are written for other tools (export); without it they are listed
+    #[arg(long, value_name = "NAME")]
+    pub format: Option<String>,
 }
 
 /// Takes a path; a leading `~/`, which no shell expands inside the quotes of `STORE='~/store'`, is the home folder.

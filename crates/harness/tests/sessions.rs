@@ -30,6 +30,7 @@ fn args(store: &Path) -> Args {
         shards: None,
         shard: None,
         output: None,
+        format: None,
     }
 }
 

@@ -37,6 +37,9 @@ pub const EVALUATE: Stage = stage("evaluate", 2, "Trains students on the stored 
 /// Writes the page for people.
 pub const REPORT: Stage = stage("report", 1, "Writes one HTML page about a run");
 
+/// Writes results for other tools.
+pub const EXPORT: Stage = stage("export", 1, "Writes results to a folder as other tools read them");
+
 /// One artifact to make or to find.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {

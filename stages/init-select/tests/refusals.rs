@@ -41,6 +41,7 @@ fn session(store: &Path, scores: &Path) -> Session {
         shards: None,
         shard: None,
         output: None,
+        format: None,
     };
     Session::open(plan::INIT_SELECT, args).expect("opens")
 }

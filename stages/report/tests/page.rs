@@ -46,6 +46,7 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         shards: None,
         shard: None,
         output,
+        format: None,
     };
     Session::open(plan::REPORT, args).expect("session")
 }

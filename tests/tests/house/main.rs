@@ -10,12 +10,12 @@ use serde_json::Value;
 
 /// The layers from the ground up: a crate depends on crates of lower layers only, and stages never on each other.
 const LAYERS: [&[&str]; 8] = [
-    &["delt-architectures", "delt-conv-norm", "delt-device"],
+    &["delt-architectures", "delt-conv-norm", "delt-device", "delt-interchange"],
     &["delt-formats"],
     &["delt-augment", "delt-guard", "delt-store"],
     &["delt-images", "delt-networks", "delt-pipeline"],
     &["delt-harness", "delt-training"],
-    &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report"],
+    &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report", "export"],
     &["delt-formula"],
     &["delt-bench", "delt-crash", "delt-tests"],
 ];

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 mod compare;
+mod export;
 mod lookups;
 mod makefile;
 mod methods;

@@ -32,6 +32,7 @@ fn make(arguments: &[&str]) -> Option<Command> {
         "SBATCH",
         "SLURM_LOGS",
         "OUTPUT",
+        "FORMAT",
     ];
     for name in knobs.into_iter().chain(["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"]) {
         make.env_remove(name);
@@ -75,6 +76,15 @@ fn a_pipeline_runs_its_stages_in_order_and_a_stage_those_before_it() {
     let report = commands(&["digits/report", "OUTPUT=a page.html"]).unwrap();
     assert_eq!(report[..6], all);
     assert_eq!(report[6..], [command("report", "--output 'a page.html'")]);
+}
+
+#[test]
+fn an_export_asks_whether_it_can_be_before_the_stages_that_it_needs() {
+    let Some(found) = commands(&["digits/export", "FORMAT=imagefolder", "OUTPUT=my set"]) else { return };
+    let knobs = "--output 'my set' --format 'imagefolder'";
+    assert_eq!(found[0], command("export", &format!("--dry-run {knobs}")));
+    assert_eq!(found[1..5], STAGES[..4].iter().map(|stage| command(stage, "")).collect::<Vec<_>>());
+    assert_eq!(found[5..], [command("export", knobs)]);
 }
 
 #[test]

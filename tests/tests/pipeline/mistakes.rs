@@ -45,7 +45,7 @@ fn said(folder: &Path, command: &str) -> String {
     let (name, arguments) = words.split_first().expect("a program");
     let mut run = program(name);
     run.args(arguments).env_remove("DATA").env_remove("DELT_STORE").env_remove("DEVICE");
-    let is_stage = STAGES.contains(&name.as_str()) || name == "report";
+    let is_stage = STAGES.contains(&name.as_str()) || ["report", "export"].contains(&name.as_str());
     let is_given = |option: &str| arguments.iter().any(|argument| argument == option);
     if is_stage && !is_given("--pipeline") {
         run.args(["--pipeline", "tests/pipelines/tiny.yaml"]);

@@ -29,7 +29,7 @@ for split, path, rows in (("train", train, 400), ("test", test, 100), ("syntheti
 "#;
 
 /// A Python with `datasets`, or why there is none.
-fn python() -> Result<PathBuf, String> {
+pub(crate) fn python() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv-datasets");
     let python = folder.join("bin/python");
     let run = |program: &Path, arguments: &[&str]| {
@@ -172,7 +172,7 @@ fn documented() -> String {
 }
 
 /// A Python with PyTorch, Pillow and pyarrow, or why there is none.
-fn torch_python() -> Result<PathBuf, String> {
+pub(crate) fn torch_python() -> Result<PathBuf, String> {
     let made = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("torch-venv").join("bin/python");
     let python = std::env::var_os("DELT_TORCH_PYTHON").map_or_else(made, PathBuf::from);
     let output = Command::new(&python)

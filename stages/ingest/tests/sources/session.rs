@@ -34,6 +34,7 @@ fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Se
         shards: None,
         shard: None,
         output: None,
+        format: None,
     };
     change(&mut args);
     Session::open(INGEST, args).unwrap()

@@ -77,6 +77,7 @@ fn run(command: Command) -> Result<()> {
             shards: None,
             shard: None,
             output: None,
+            format: None,
         };
         let session = Session::open(plan::REPORT, args)?;
         methods.extend(methods_of(&session, &device)?);

@@ -1,0 +1,73 @@
+//! The formats: a module each, and the table of them. A new one is a module and a row.
+
+mod image_folder;
+
+use std::path::Path;
+
+use anyhow::Result;
+use delt_pipeline::config::Invalid;
+use delt_pipeline::near::near_names;
+use serde_json::{Map, Value};
+
+use crate::results::Results;
+
+/// A format in which results leave.
+#[derive(Debug)]
+pub struct Format {
+    /// What `FORMAT=` calls it.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Writes the results of a branch to a folder, which is empty.
+    pub write: fn(&Results<'_>, &Path) -> Result<Written>,
+}
+
+/// All formats.
+pub const FORMATS: [Format; 2] = [
+    Format {
+        name: "imagefolder",
+        about: "lossless PNG as torchvision's ImageFolder reads it, folders by class number",
+        write: image_folder::by_number,
+    },
+    Format {
+        name: "imagefolder-names",
+        about: "the same, folders by class name",
+        write: image_folder::by_name,
+    },
+];
+
+/// What a format has written.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// For the user, after the name of the branch.
+    pub summary: String,
+    /// What `delt-export.json` says beside what it says of every format.
+    pub facts: Map<String, Value>,
+    /// What whoever opens it must know, one line each.
+    pub notes: Vec<String>,
+}
+
+/// The format of a name.
+///
+/// # Errors
+/// [`Invalid`] with the names that are near, or all of them.
+pub fn named(name: Option<&str>) -> Result<&'static Format, Invalid> {
+    let list = || {
+        let lines = FORMATS.iter().map(|format| format!("\n  {:18} {}", format.name, format.about));
+        lines.collect::<String>()
+    };
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        let problem = format!("expected one of these: FORMAT=name (--format name){}", list());
+        return Err(Invalid::new("FORMAT", problem));
+    };
+    FORMATS.iter().find(|format| format.name == name).ok_or_else(|| {
+        let names = FORMATS.iter().map(|format| format.name);
+        let near = near_names(name, names.clone()).join("` or `");
+        let advice = if near.is_empty() {
+            format!("there are: {}", names.collect::<Vec<_>>().join(", "))
+        } else {
+            format!("did you mean `{near}`?")
+        };
+        Invalid::new("FORMAT", format!("no format `{name}`; {advice}"))
+    })
+}

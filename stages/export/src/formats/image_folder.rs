@@ -1,0 +1,111 @@
+//! `imagefolder`: a folder of PNG files for each class, as torchvision's `ImageFolder` reads it.
+//!
+//! `ImageFolder` numbers the folders in the order of their names. `00000`, `00001` and so on keep the order of our classes; class
+//! names have an order of their own, which the record states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::Result;
+use delt_pipeline::amounts::human_bytes;
+use serde_json::{Map, json};
+
+use super::Written;
+use crate::results::Results;
+
+/// Folders `00000`, `00001` and so on.
+pub(super) fn by_number(results: &Results<'_>, folder: &Path) -> Result<Written> {
+    let classes = results.classes()?;
+    let folders = (0..classes.len()).map(|class| format!("{class:05}")).collect();
+    write(results, folder, folders)
+}
+
+/// Folders that are called as the classes are.
+pub(super) fn by_name(results: &Results<'_>, folder: &Path) -> Result<Written> {
+    let classes = results.classes()?;
+    let folders = folder_names(&classes);
+    let labels = labels_by_name(&folders);
+    let is_moved = labels.iter().enumerate().any(|(class, label)| class != *label);
+    let mut written = write(results, folder, folders)?;
+    if is_moved {
+        written.notes.push(
+            "ImageFolder numbers classes by the order of their folders' names, not in our order; imagefolder_labels of \
+             delt-export.json has its label of each of our classes"
+                .to_owned(),
+        );
+    }
+    Ok(written)
+}
+
+/// Writes the images as they are in the store, bytes unchanged.
+fn write(results: &Results<'_>, folder: &Path, folders: Vec<String>) -> Result<Written> {
+    for name in &folders {
+        fs_err::create_dir(folder.join(name))?;
+    }
+    let (mut images, mut bytes, mut empty) = (Map::new(), 0, vec![true; folders.len()]);
+    for row in results.images()? {
+        let row = row?;
+        let class = row.label as usize;
+        let file = format!("{}/{:05}.png", folders[class], row.slot);
+        fs_err::write(folder.join(&file), &row.png)?;
+        bytes += row.png.len() as u64;
+        empty[class] = false;
+        images.insert(file, row.label.into());
+    }
+    let mut written = Written {
+        summary: format!("{} images of {} classes, {}", images.len(), folders.len(), human_bytes(bytes)),
+        ..Written::default()
+    };
+    let without = empty.iter().filter(|is_empty| **is_empty).count();
+    if without > 0 {
+        written.notes.push(format!(
+            "{without} classes have no image; their folders are there, so that labels stay: ImageFolder takes them with \
+             allow_empty=True"
+        ));
+    }
+    written.facts.insert("imagefolder_labels".to_owned(), json!(labels_by_name(&folders)));
+    written.facts.insert("folders".to_owned(), json!(folders));
+    written.facts.insert("image_classes".to_owned(), images.into());
+    Ok(written)
+}
+
+/// The label that `ImageFolder` gives each folder: its place among the sorted names.
+fn labels_by_name(folders: &[String]) -> Vec<usize> {
+    let sorted: BTreeSet<&String> = folders.iter().collect();
+    let places: BTreeMap<&String, usize> = sorted.into_iter().zip(0..).collect();
+    folders.iter().map(|name| places[name]).collect()
+}
+
+/// Class names as folders may be called: what separates folders or is forbidden somewhere becomes `_`; a name that another class
+/// has already, where case does not count, gets its number.
+fn folder_names(classes: &[String]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut names = Vec::new();
+    for (class, name) in classes.iter().enumerate() {
+        let is_forbidden = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
+        let mut own: String = name.chars().map(|c| if is_forbidden(c) { '_' } else { c }).collect();
+        if own.starts_with('.') || own.is_empty() {
+            own.insert(0, '_');
+        }
+        if !taken.insert(own.to_lowercase()) {
+            own = format!("{own}-{class:05}");
+            taken.insert(own.to_lowercase());
+        }
+        names.push(own);
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_names_become_distinct_folders_and_say_which_label_they_get() {
+        let classes = ["zebra", "n/a", "Cat", "cat", "..", ""].map(str::to_owned);
+        let folders = folder_names(&classes);
+        assert_eq!(folders, ["zebra", "n_a", "Cat", "cat-00003", "_..", "_"]);
+        // by code points, as Python sorts: upper case, then `_`, then lower case
+        assert_eq!(labels_by_name(&folders), [5, 4, 0, 3, 2, 1]);
+    }
+}

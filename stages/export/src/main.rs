@@ -1,0 +1,7 @@
+//! `export --pipeline pipelines/digits.yaml --format imagefolder --output folder`: results in a format of other tools.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::EXPORT, export::stage::run)
+}
