@@ -19,6 +19,7 @@ mod page_header;
 pub mod pages;
 mod pickle_scan;
 mod thrift;
+mod unpacking;
 pub mod weights;
 
 pub use decode::decode_image;

@@ -1,6 +1,8 @@
 //! The headers of Parquet's pages: what a page claims of its own sizes.
 
-use crate::thrift::{Compact, I32, STRUCT};
+use std::ops::Range;
+
+use crate::thrift::{Compact, FALSE, I32, STRUCT, TRUE};
 
 /// Bytes that a page may have once it is unpacked, or [`MOST_UNPACKING`] times its bytes where that is more. Writers end pages at about
 /// a megabyte, but some look at their size every thousand values only, which of images is a whole row group.
@@ -17,6 +19,9 @@ pub(crate) struct PageHeader {
     packed: i64,
     /// Values that the page claims to hold.
     pub(crate) values: u64,
+    /// Bytes at the page's beginning that no codec packs: levels, in data pages of version 2.
+    levels: [u64; 2],
+    is_plain: bool,
 }
 
 impl PageHeader {
@@ -29,13 +34,24 @@ impl PageHeader {
                 (2, I32) => header.unpacked = thrift.number()?,
                 (3, I32) => header.packed = thrift.number()?,
                 // of data pages, dictionary pages and data pages of version 2: the first field is the number of values
-                (5 | 7 | 8, STRUCT) => thrift.each_field(depth + 1, &mut |thrift, field, kind, depth| {
-                    if (field, kind) == (1, I32) {
-                        header.values = u64::from(u32::try_from(thrift.number()?).ok()?);
-                        return Some(());
+                (page @ (5 | 7 | 8), STRUCT) => {
+                    let is_v2 = page == 8;
+                    if is_v2 {
+                        (header.levels, header.is_plain) = ([0; 2], false);
                     }
-                    thrift.skip(kind, depth)
-                })?,
+                    thrift.each_field(depth + 1, &mut |thrift, field, kind, depth| {
+                        match (field, kind) {
+                            (1, I32) => header.values = u64::from(u32::try_from(thrift.number()?).ok()?),
+                            (5 | 6, I32) if is_v2 => {
+                                header.levels[field as usize - 5] =
+                                    u64::from(u32::try_from(thrift.number()?).ok()?);
+                            }
+                            (7, TRUE | FALSE) if is_v2 => header.is_plain = kind == FALSE,
+                            _ => return thrift.skip(kind, depth),
+                        }
+                        Some(())
+                    })?;
+                }
                 _ => thrift.skip(kind, depth)?,
             }
             Some(())
@@ -57,6 +73,14 @@ impl PageHeader {
             ));
         }
         Ok(())
+    }
+
+    /// Where a codec has packed the bytes of the page that begins at `start`, and how many it may unpack them to.
+    pub(crate) fn packed(&self, start: u64) -> Option<(Range<u64>, u64)> {
+        let (data, levels) = (start + self.length as u64, self.levels.iter().sum());
+        let packed = data.checked_add(levels)?..data.checked_add(u64::try_from(self.packed).ok()?)?;
+        let unpacked = u64::try_from(self.unpacked).ok()?.checked_sub(levels)?;
+        (!self.is_plain && !packed.is_empty()).then_some((packed, unpacked))
     }
 }
 

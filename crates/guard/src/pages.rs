@@ -4,6 +4,7 @@
 //! no read goes past the end, and a header is seen through before the library sees it.
 
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,12 +12,15 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
 use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::footer;
 use crate::foreign::guarded;
 use crate::page_header::PageHeader;
+use crate::unpacking;
 
 /// Values that a file may claim for each of its bytes: a column of equal values takes next to none, but not all columns do.
 const MOST_VALUES_PER_BYTE: u64 = 64;
@@ -33,6 +37,8 @@ struct Source<R> {
     bytes: u64,
     /// Values that the headers read so far claim.
     values: AtomicU64,
+    /// Where columns lie that the library unpacks without a limit, and their codec.
+    unlimited: Vec<(Range<u64>, Compression)>,
 }
 
 /// Opens a file: what its footer says of row groups and columns is checked now, each page as it is read.
@@ -43,8 +49,20 @@ struct Source<R> {
 pub fn open<R: ChunkReader + 'static>(input: R) -> Result<ParquetRecordBatchReaderBuilder<CheckedPages<R>>> {
     let (bytes, found) = (input.len(), footer::read(&input)?);
     footer::check(found.metadata(), bytes)?;
-    let pages = CheckedPages(Arc::new(Source { inner: input, bytes, values: AtomicU64::new(0) }));
+    let (values, unlimited) = (AtomicU64::new(0), unlimited(found.metadata()));
+    let pages = CheckedPages(Arc::new(Source { inner: input, bytes, values, unlimited }));
     Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(pages, found))
+}
+
+fn unlimited(footer: &ParquetMetaData) -> Vec<(Range<u64>, Compression)> {
+    let columns = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    let columns = columns.filter(|column| unpacking::is_unlimited(column.compression()));
+    columns
+        .map(|column| {
+            let (start, length) = column.byte_range();
+            (start..start.saturating_add(length), column.compression())
+        })
+        .collect()
 }
 
 impl<R: ChunkReader> Length for CheckedPages<R> {
@@ -100,6 +118,7 @@ impl<R: ChunkReader> Source<R> {
                         self.bytes
                     ));
                 }
+                self.check_unpacking(start, &header)?;
                 return Ok(bytes.slice(..header.length));
             }
             if bytes.len() < guess || guess >= most {
@@ -107,6 +126,17 @@ impl<R: ChunkReader> Source<R> {
             }
             guess *= 16;
         }
+    }
+
+    /// Columns that lie over each other are unpacked in every way that the library might.
+    fn check_unpacking(&self, start: u64, header: &PageHeader) -> Result<(), String> {
+        let Some((packed, most)) = header.packed(start) else { return Ok(()) };
+        for (_, codec) in self.unlimited.iter().filter(|(column, _)| column.contains(&start)) {
+            let bytes = self.get_bytes(packed.start, (packed.end - packed.start) as usize)?;
+            unpacking::check(*codec, &bytes, most)
+                .map_err(|problem| format!("the page at byte {start} {problem}"))?;
+        }
+        Ok(())
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, String> {
@@ -175,7 +205,7 @@ mod tests {
         bytes.extend([0x18, 3, b'a', b'b', b'c', 0x19, 0x23, 1, 2, 0, 0]);
         bytes.extend(vec![7; behind]);
         let (inner, values) = (Bytes::from(bytes), AtomicU64::new(0));
-        CheckedPages(Arc::new(Source { bytes: inner.len() as u64, inner, values }))
+        CheckedPages(Arc::new(Source { bytes: inner.len() as u64, inner, values, unlimited: Vec::new() }))
     }
 
     fn header(pages: &CheckedPages<Bytes>) -> std::io::Result<Vec<u8>> {

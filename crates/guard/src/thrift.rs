@@ -1,5 +1,9 @@
 //! Thrift's compact protocol, in which Parquet writes its footers and the headers of its pages.
 
+/// Types of truth values: the type is the value.
+pub(crate) const TRUE: u8 = 1;
+/// The other.
+pub(crate) const FALSE: u8 = 2;
 /// Type of a whole number.
 pub(crate) const I32: u8 = 5;
 /// Type of a structure.
