@@ -1,4 +1,4 @@
-//! Images as 8-bit RGB, decoded from JPEG or PNG and stored as PNG.
+//! Images as 8-bit RGB, decoded from JPEG or PNG (of others also from WebP, BMP and GIF) and stored as PNG.
 
 use std::io::Cursor;
 
@@ -25,7 +25,7 @@ pub struct RgbImage {
 }
 
 impl RgbImage {
-    /// Decodes a JPEG or PNG. Gray values are repeated, palettes looked up, 16-bit values rounded to 8 bits, alpha is
+    /// Decodes a JPEG, PNG, WebP, BMP or GIF, of animated ones the first frame. Gray values are repeated, palettes looked up, 16-bit values rounded to 8 bits, alpha is
     /// dropped (as Pillow's `convert("RGB")` does), and the EXIF orientation is obeyed. Bytes of
     /// others go through `delt_guard::decode_image`.
     ///

@@ -1,13 +1,16 @@
-//! The image files of a folder tree, in an order that every machine agrees on.
+//! The image files of a folder tree, in an order that every machine agrees on, and what else lies there.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{ImagesError, Result};
+use crate::passed_over::{PassedOver, Reason};
+use crate::stored_image;
 
-/// Endings of image files. Those that are neither JPEG nor PNG are listed too, so that they are refused by name
-/// and not passed over in silence; other files (notes, checksums) are.
+/// Endings of image files. Those of formats that are not read are listed too, so that they are refused by name
+/// and not passed over; a file with another ending, or none, is an image if its first bytes say so.
 const PICTURE_ENDINGS: [&str; 14] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff", "heic", "avif", "ppm", "pgm"];
 
@@ -22,30 +25,95 @@ pub struct ImageFile {
     pub bytes: u64,
 }
 
-/// Lists the image files anywhere below `folder`, sorted by their path relative to `root`. Links are followed; hidden
-/// files and folders are passed over. `may_go_on` is asked before each entry.
+/// The image files of a tree, and how much else there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The images, sorted by their path relative to the root.
+    pub files: Vec<ImageFile>,
+    /// All other files, and what is hidden.
+    pub passed_over: PassedOver,
+}
+
+/// The files of [`look_through`] alone.
 ///
 /// # Errors
-/// A folder that cannot be listed, or a name that is not UTF-8.
+/// As [`look_through`].
 pub fn below<E: From<ImagesError>>(
     folder: &Path,
     root: &Path,
-    mut may_go_on: impl FnMut() -> Result<(), E>,
+    may_go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<ImageFile>, E> {
-    let mut files = Vec::new();
-    let walk = WalkDir::new(folder).follow_links(true).min_depth(1).into_iter();
-    for entry in walk.filter_entry(|entry| !is_hidden(entry)) {
+    look_through(folder, root, may_go_on).map(|listing| listing.files)
+}
+
+/// Lists the image files anywhere below `folder`, sorted by their path relative to `root`, and counts all other files. Links are
+/// followed; hidden files and folders are passed over. `may_go_on` is asked before each entry.
+///
+/// # Errors
+/// A folder that cannot be listed, a link named as an image that leads nowhere, or a name that is not UTF-8.
+pub fn look_through<E: From<ImagesError>>(
+    folder: &Path,
+    root: &Path,
+    mut may_go_on: impl FnMut() -> Result<(), E>,
+) -> Result<Listing, E> {
+    let mut listing = Listing::default();
+    let mut walk = WalkDir::new(folder).follow_links(true).min_depth(1).into_iter();
+    while let Some(entry) = walk.next() {
         may_go_on()?;
-        let entry = entry.map_err(std::io::Error::from).map_err(ImagesError::reading(folder))?;
-        if entry.file_type().is_file() && is_picture(entry.path()) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().unwrap_or(folder).to_path_buf();
+                let error = ImagesError::reading(folder)(error.into());
+                listing.passed_over.add(reason_of_link(&path, error)?, shown(&path, root));
+                continue;
+            }
+        };
+        if is_hidden(&entry) {
+            listing.passed_over.add(Reason::Hidden, shown(entry.path(), root));
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+        } else if entry.file_type().is_file() {
             let metadata =
                 entry.metadata().map_err(std::io::Error::from).map_err(ImagesError::reading(entry.path()))?;
-            let relative = relative(entry.path(), root)?;
-            files.push(ImageFile { relative, path: entry.into_path(), bytes: metadata.len() });
+            match reason_against(entry.path(), metadata.len()) {
+                Some(reason) => listing.passed_over.add(reason, shown(entry.path(), root)),
+                None => {
+                    let relative = relative(entry.path(), root)?;
+                    listing.files.push(ImageFile {
+                        relative,
+                        path: entry.into_path(),
+                        bytes: metadata.len(),
+                    });
+                }
+            }
         }
     }
-    files.sort_by(|a, b| a.relative.cmp(&b.relative));
-    Ok(files)
+    listing.files.sort_by(|a, b| a.relative.cmp(&b.relative));
+    Ok(listing)
+}
+
+/// Counts the files that lie directly in `folder`, beside the folders of the classes.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn beside_folders(folder: &Path, root: &Path) -> Result<PassedOver> {
+    let mut passed_over = PassedOver::default();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = shown(&path, root);
+        let reason = if path.file_name().and_then(|name| name.to_str()).is_some_and(is_hidden_name) {
+            Reason::Hidden
+        } else if path.is_dir() {
+            continue;
+        } else {
+            let bytes = fs_err::metadata(&path).map(|metadata| metadata.len());
+            bytes.map_or(Reason::BrokenLink, |bytes| reason_against(&path, bytes).unwrap_or(Reason::NoClass))
+        };
+        passed_over.add(reason, name);
+    }
+    Ok(passed_over)
 }
 
 /// Lists the folders directly in `folder` by name, sorted as Python sorts text (by code point); hidden ones are passed
@@ -68,18 +136,57 @@ pub fn folders_in(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Why a file is no image; `None` for one.
+fn reason_against(path: &Path, bytes: u64) -> Option<Reason> {
+    if is_named_as_image(path) {
+        return None;
+    }
+    if bytes == 0 {
+        return Some(Reason::Empty);
+    }
+    let mut first = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(stored_image::FIRST_BYTES).read_to_end(&mut first));
+    match read {
+        Err(_) => Some(Reason::Unreadable),
+        Ok(_) => (!stored_image::begins_as_image(&first)).then_some(Reason::NoImage),
+    }
+}
+
+/// Why an entry that cannot be looked at is passed over.
+fn reason_of_link(path: &Path, error: ImagesError) -> Result<Reason> {
+    if !(path.is_symlink()
+        && std::fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound))
+    {
+        return Err(error);
+    }
+    if path.file_name().and_then(|name| name.to_str()).is_some_and(is_hidden_name) {
+        return Ok(Reason::Hidden);
+    }
+    if is_named_as_image(path) {
+        let problem = "is a link to a file that is not there; fetch it (`git annex get`, `dvc pull`) or delete the link";
+        return Err(ImagesError::layout(path, problem));
+    }
+    Ok(Reason::BrokenLink)
+}
+
+fn is_named_as_image(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     ending.is_some_and(|ending| PICTURE_ENDINGS.contains(&ending.as_str()))
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {
-    entry.depth() > 0 && entry.file_name().to_str().is_some_and(is_hidden_name)
+    entry.file_name().to_str().is_some_and(is_hidden_name)
 }
 
 /// Dot files, and what macOS leaves in archives.
 fn is_hidden_name(name: &str) -> bool {
     name.starts_with('.') || name == "__MACOSX"
+}
+
+/// A path for people.
+fn shown(path: &Path, root: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 fn relative(path: &Path, root: &Path) -> Result<String> {

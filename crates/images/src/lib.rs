@@ -3,8 +3,10 @@
 //! | module | content |
 //! |---|---|
 //! | [`image_files`] | the image files of a folder tree |
+//! | [`passed_over`] | what else lies there, by reason |
 //! | [`image_table`] | Parquet in the Hugging Face layout |
-//! | [`stored_image`] | JPEG and PNG: what keeps its bytes, what becomes RGB PNG, what is broken |
+//! | [`mistaken`] | what lies under the name of an image and is none |
+//! | [`stored_image`] | image formats: what keeps its bytes, what becomes RGB PNG, what is broken |
 //! | [`channel_statistics`] | mean and standard deviation per channel |
 //!
 //! Run its tests: `cargo test -p delt-images`.
@@ -13,6 +15,9 @@ pub mod channel_statistics;
 pub mod error;
 pub mod image_files;
 pub mod image_table;
+mod jpeg_markers;
+pub mod mistaken;
+pub mod passed_over;
 pub mod stored_image;
 
 pub use error::ImagesError;

@@ -8,9 +8,12 @@ use delt_formats::rgb_image::RgbImage;
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
 
 use crate::channel_statistics::ChannelSums;
+use crate::jpeg_markers::{JPEG_SIGNATURE, jpeg};
+use crate::mistaken;
 
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-const JPEG_SIGNATURE: &[u8] = b"\xff\xd8";
+/// How much of a file tells whether it is an image.
+pub(crate) const FIRST_BYTES: u64 = 32;
 /// Where the IHDR chunk, always first, holds bit depth and color type; 8 and 2 are plain RGB.
 const PNG_DEPTH_AND_COLOR: std::ops::Range<usize> = 24..26;
 const PLAIN_PNG: [u8; 2] = [8, 2];
@@ -18,9 +21,9 @@ const PLAIN_PNG: [u8; 2] = [8, 2];
 /// An image in the form that costs least before it is known to be wanted.
 #[derive(Debug)]
 pub enum Content {
-    /// The bytes of a JPEG or PNG.
+    /// The bytes of an image file.
     Encoded(Vec<u8>),
-    /// A JPEG or PNG not read yet.
+    /// An image file not read yet.
     File {
         /// Where it lies.
         path: PathBuf,
@@ -45,11 +48,13 @@ impl Content {
 /// What is wrong with an image.
 #[derive(Debug, thiserror::Error)]
 pub enum StoredImageError {
-    /// A whole image perhaps, but of a format that is not read.
-    #[error("found {found}, expected JPEG or PNG")]
+    /// An image perhaps, but of a format that is not read, or something else that is known by its first bytes.
+    #[error("found {found}, expected JPEG, PNG, WebP, BMP or GIF; {cure}")]
     OtherFormat {
-        /// The format's name.
-        found: &'static str,
+        /// What it is.
+        found: String,
+        /// What to do about it.
+        cure: &'static str,
     },
     /// Not an image at all, or damaged.
     #[error(transparent)]
@@ -82,7 +87,8 @@ pub struct StoredImage {
 ///
 /// 8-bit RGB JPEG and PNG are kept byte by byte, those turned by an EXIF entry too: every stage reads them by
 /// [`RgbImage::decode`], which obeys it, and a photograph as PNG would take five times the space. Gray, palette, alpha,
-/// 16-bit and CMYK ones are stored as RGB PNG, so that no later stage has to know about them.
+/// 16-bit and CMYK ones are stored as RGB PNG, so that no later stage has to know about them; so are WebP, BMP and GIF, of
+/// animated ones the first frame.
 ///
 /// # Errors
 /// [`StoredImageError`].
@@ -90,15 +96,16 @@ pub fn prepare(content: Content) -> Result<StoredImage, StoredImageError> {
     let bytes = match content {
         Content::Pixels(picture) => return encoded(&picture),
         Content::Encoded(bytes) => bytes,
+        Content::File { bytes: 0, .. } => {
+            let found = "an empty file".to_owned();
+            return Err(StoredImageError::OtherFormat { found, cure: "copy, download or unpack it again" });
+        }
         Content::File { path, .. } => fs_err::read(path).map_err(StoredImageError::Read)?,
     };
-    if bytes.starts_with(JPEG_SIGNATURE) && !jpeg(&bytes).has_end {
-        return Err(StoredImageError::CutOff);
+    if let Some(error) = refusal(&bytes) {
+        return Err(error);
     }
-    if let Some(found) = other_format(&bytes) {
-        return Err(StoredImageError::OtherFormat { found });
-    }
-    let picture = delt_guard::decode_image(&bytes).map_err(StoredImageError::Decode)?;
+    let picture = delt_guard::decode_image(&bytes).map_err(|error| undecoded(&bytes, error))?;
     if is_plain_rgb(&bytes) {
         let sums = ChannelSums::of(&picture);
         return Ok(StoredImage { bytes, sums });
@@ -111,19 +118,58 @@ fn encoded(picture: &RgbImage) -> Result<StoredImage, StoredImageError> {
     Ok(StoredImage { bytes, sums: ChannelSums::of(picture) })
 }
 
-/// The name of an image format other than JPEG and PNG, going by the first bytes.
+/// Whether a file of another name begins as an image that is read. Two letters are all that tells BMP: its header must fit too.
+pub(crate) fn begins_as_image(first: &[u8]) -> bool {
+    match image::guess_format(first) {
+        Ok(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP) => true,
+        // reserved: two numbers of 0; the size of the second header
+        Ok(ImageFormat::Bmp) => {
+            first.get(6..10) == Some(&[0; 4]) && matches!(first.get(14..18), Some(&[12..=124, 0, 0, 0]))
+        }
+        _ => false,
+    }
+}
+
+/// Why bytes are not decoded at all.
+fn refusal(bytes: &[u8]) -> Option<StoredImageError> {
+    let other = |found: String, cure| Some(StoredImageError::OtherFormat { found, cure });
+    if let Some((found, cure)) = mistaken::content(bytes) {
+        return other(found.to_owned(), cure);
+    }
+    if bytes.starts_with(JPEG_SIGNATURE) {
+        let markers = jpeg(bytes);
+        if !markers.has_end {
+            return Some(StoredImageError::CutOff);
+        }
+        return if markers.sampling.is_decoded_wrongly() { Some(odd_jpeg(bytes)) } else { None };
+    }
+    other(other_format(bytes)?.to_owned(), "convert it")
+}
+
+/// Why bytes could not be decoded.
+fn undecoded(bytes: &[u8], error: FormatError) -> StoredImageError {
+    let is_odd = bytes.starts_with(JPEG_SIGNATURE) && !jpeg(bytes).sampling.is_usual();
+    if is_odd { odd_jpeg(bytes) } else { StoredImageError::Decode(error) }
+}
+
+/// A JPEG whose components are sampled as its decoder does not expect.
+fn odd_jpeg(bytes: &[u8]) -> StoredImageError {
+    let found = format!("a JPEG sampled {}, which its decoder here gets wrong", jpeg(bytes).sampling);
+    StoredImageError::OtherFormat { found, cure: "convert it to PNG" }
+}
+
+/// The name of an image format that is not read, going by the first bytes.
 fn other_format(bytes: &[u8]) -> Option<&'static str> {
     // ISO media files: the size of the first box, `ftyp`, the brand
     if let Some(b"ftypheic" | b"ftypheix" | b"ftypmif1") = bytes.get(4..12) {
         return Some("HEIC");
     }
     match image::guess_format(bytes).ok()? {
-        ImageFormat::Jpeg | ImageFormat::Png => None,
-        ImageFormat::Gif => Some("GIF"),
-        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP | ImageFormat::Bmp => {
+            None
+        }
         ImageFormat::Pnm => Some("PNM"),
         ImageFormat::Tiff => Some("TIFF"),
-        ImageFormat::Bmp => Some("BMP"),
         ImageFormat::Avif => Some("AVIF"),
         _ => Some("another image format"),
     }
@@ -134,7 +180,7 @@ fn is_plain_rgb(bytes: &[u8]) -> bool {
     let is_plain_format = if bytes.starts_with(PNG_SIGNATURE) {
         bytes.get(PNG_DEPTH_AND_COLOR) == Some(&PLAIN_PNG[..])
     } else {
-        jpeg(bytes).components == 3
+        bytes.starts_with(JPEG_SIGNATURE) && jpeg(bytes).components == 3
     };
     is_plain_format && is_rgb8(bytes).unwrap_or(false)
 }
@@ -143,42 +189,6 @@ fn is_plain_rgb(bytes: &[u8]) -> bool {
 fn is_rgb8(bytes: &[u8]) -> image::ImageResult<bool> {
     let decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
     Ok(decoder.color_type() == ColorType::Rgb8)
-}
-
-/// What the markers of a JPEG tell.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct JpegMarkers {
-    /// Color components of the frame: 1 gray, 3 color, 4 CMYK.
-    components: u8,
-    /// Whether the image's data end with the end marker.
-    has_end: bool,
-}
-
-/// Walks the marker segments up to the image's data; a thumbnail lies inside a segment and is skipped with it.
-fn jpeg(bytes: &[u8]) -> JpegMarkers {
-    const END: u8 = 0xd9;
-    const START_OF_SCAN: u8 = 0xda;
-    let mut markers = JpegMarkers::default();
-    let mut at = JPEG_SIGNATURE.len();
-    while let Some(&[0xff, marker]) = bytes.get(at..at + 2) {
-        let is_padding = marker == 0xff;
-        if is_padding {
-            at += 1;
-            continue;
-        }
-        let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { break };
-        // Start of frame is C0..CF without the tables C4, C8, CC: length (2), depth (1), height (2), width (2), components.
-        if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
-            markers.components = bytes.get(at + 9).copied().unwrap_or(0);
-        }
-        if marker == START_OF_SCAN {
-            // Inside the data a byte FF is always followed by 00 or a restart marker, so FF D9 can only be the end.
-            markers.has_end = bytes[at..].windows(2).any(|pair| pair == [0xff, END]);
-            break;
-        }
-        at += 2 + usize::from(u16::from_be_bytes([high, low]));
-    }
-    markers
 }
 
 #[cfg(test)]
@@ -217,19 +227,34 @@ mod tests {
 
     #[test]
     fn other_picture_formats_are_named_by_their_first_bytes() {
-        let begun: [(&[u8], &str); 8] = [
-            (b"RIFF\x24\0\0\0WEBPVP8 ", "WebP"),
-            (b"GIF89a\x01\0", "GIF"),
-            (b"BM\x3a\0\0\0", "BMP"),
-            (b"II*\0\x08\0\0\0", "TIFF"),
-            (b"P6 2 1 255\n", "PNM"),
-            (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF"),
-            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-            (b"\0\0\x01\0\x01\0", "another image format"),
+        let begun: [(&[u8], &str, &str); 10] = [
+            (b"II*\0\x08\0\0\0", "TIFF", "convert it"),
+            (b"P6 2 1 255\n", "PNM", "convert it"),
+            (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF", "convert it"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC", "convert it"),
+            (b"\0\0\x01\0\x01\0", "another image format", "convert it"),
+            (b"\x1f\x8b\x08\0", "gzip", "unpack it"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid ..",
+                "a Git LFS pointer",
+                "run `git lfs pull` in its clone",
+            ),
+            (
+                b"/annex/objects/SHA256E-s1--0.png\n",
+                "a git-annex pointer",
+                "run `git annex get` in its clone",
+            ),
+            (
+                b"\n<!DOCTYPE html><html>404</html>",
+                "a web page (HTML)",
+                "a server answered with it in place of the file: download that again",
+            ),
+            (b"<?xml version='1.0'?>\n<svg width='1'/>", "SVG", "convert it"),
         ];
-        for (bytes, found) in begun {
+        for (bytes, found, cure) in begun {
             let error = prepare(Content::Encoded(bytes.to_vec())).expect_err("not read");
-            assert_eq!(error.to_string(), format!("found {found}, expected JPEG or PNG"));
+            let expected = format!("found {found}, expected JPEG, PNG, WebP, BMP or GIF; {cure}");
+            assert_eq!(error.to_string(), expected);
             assert!(error.is_broken());
         }
         assert!(matches!(prepare(Content::Encoded(b"no image".to_vec())), Err(StoredImageError::Decode(_))));

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use delt_images::ImagesError;
-use delt_images::image_files::{below, folders_in};
+use delt_images::image_files::{below, folders_in, look_through};
 
 fn put(root: &Path, relative: &str) {
     let path = root.join(relative);
@@ -28,6 +28,32 @@ fn pictures_are_listed_by_code_point_and_what_is_hidden_or_none_is_passed_over()
     assert_eq!(folders_in(dir.path()).unwrap(), ["Z", "b"]);
     let file = below(&dir.path().join("b"), dir.path(), || Ok::<_, ImagesError>(())).unwrap().remove(0);
     assert_eq!((file.path, file.bytes), (dir.path().join("b/10.PNG"), 8));
+}
+
+#[test]
+fn a_file_of_another_name_is_an_image_if_it_begins_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let bmp = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0";
+    let begun: [(&str, &[u8]); 8] = [
+        ("0", b"\x89PNG\r\n\x1a\n"),
+        ("1.jpg_large", b"\xff\xd8\xff\xe0"),
+        ("2.2021", b"GIF89a"),
+        ("3.x", b"RIFF\x24\0\0\0WEBPVP8 "),
+        ("4", bmp),
+        ("notes", b"BMW and other cars, of which there are many"),
+        ("raw.nef", b"II*\0\x08\0\0\0"),
+        ("void", b""),
+    ];
+    for (name, bytes) in begun {
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let listing = look_through(dir.path(), dir.path(), || Ok::<_, ImagesError>(())).unwrap();
+    let names: Vec<&str> = listing.files.iter().map(|file| file.relative.as_str()).collect();
+    assert_eq!(names, ["0", "1.jpg_large", "2.2021", "3.x", "4"]);
+    assert_eq!(
+        listing.passed_over.to_string(),
+        "2 files that are no images (notes, raw.nef), 1 empty file (void)"
+    );
 }
 
 #[cfg(target_os = "linux")]

@@ -6,9 +6,12 @@ use std::io::Write as _;
 
 use delt_formats::rgb_image::RgbImage;
 use delt_images::stored_image::{Content, prepare};
+use image::codecs::bmp::BmpEncoder;
+use image::codecs::gif::GifEncoder;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType as Color, ImageEncoder as _};
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType as Color, Frame, ImageEncoder as _, RgbaImage};
 
 /// Color type of palette PNGs.
 const PALETTE: u8 = 3;
@@ -184,4 +187,47 @@ fn a_jpeg_turned_by_exif_keeps_its_bytes_and_is_read_upright() {
 fn a_jpeg_named_png_is_known_by_its_content() {
     let given = jpeg(&picture(1, 24, 16).rgb, 24, 16, Color::Rgb8);
     assert_eq!(stored("x.png", &given).0, given);
+}
+
+#[test]
+fn webp_and_bmp_and_the_first_frame_of_a_gif_become_png() {
+    let given = picture(3, 7, 5);
+    let (mut webp, mut bmp, mut gif) = (Vec::new(), Vec::new(), Vec::new());
+    WebPEncoder::new_lossless(&mut webp).write_image(&given.rgb, 7, 5, Color::Rgb8).unwrap();
+    BmpEncoder::new(&mut bmp).write_image(&given.rgb, 7, 5, Color::Rgb8).unwrap();
+    let frame = |rgb: &[u8]| {
+        let rgba = rgb.chunks(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 255]).collect();
+        Frame::new(RgbaImage::from_raw(7, 5, rgba).unwrap())
+    };
+    let mut encoder = GifEncoder::new(&mut gif);
+    encoder.encode_frames([frame(&given.rgb), frame(&[9; 105])]).unwrap();
+    drop(encoder);
+    for (name, bytes) in [("x.webp", webp), ("x.bmp", bmp), ("x.gif", gif)] {
+        let (png, stored) = stored(name, &bytes);
+        assert_plain_png(&png);
+        assert_eq!(stored, given, "{name}");
+    }
+}
+
+#[test]
+fn a_jpeg_with_color_sampled_finer_than_brightness_is_refused_with_its_sampling() {
+    let mut bytes = jpeg(&picture(1, 24, 16).rgb, 24, 16, Color::Rgb8);
+    let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    for (index, both) in [0x11, 0x22, 0x11].into_iter().enumerate() {
+        bytes[frame + 11 + 3 * index] = both;
+    }
+    let error = prepare(Content::Encoded(bytes.clone())).unwrap_err();
+    assert!(error.is_broken());
+    assert_eq!(
+        error.to_string(),
+        "found a JPEG sampled 1x1,2x2,1x1, which its decoder here gets wrong, expected JPEG, PNG, WebP, BMP or GIF; convert it to PNG"
+    );
+    // three times as many samples of brightness: the decoder knows that it cannot
+    bytes[frame + 11] = 0x31;
+    assert!(
+        prepare(Content::Encoded(bytes))
+            .unwrap_err()
+            .to_string()
+            .starts_with("found a JPEG sampled 3x1,2x2,1x1")
+    );
 }

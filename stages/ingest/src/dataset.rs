@@ -197,8 +197,8 @@ impl SplitWriter<'_> {
                         eprintln!("ingest: left out {place}: {error}");
                     }
                 }
-                Err(StoredImageError::OtherFormat { found }) => {
-                    return Err(IngestError::OtherFormat { place, found });
+                Err(problem @ StoredImageError::OtherFormat { .. }) => {
+                    return Err(IngestError::OtherFormat { place, problem });
                 }
                 Err(source) => return Err(IngestError::RgbImage { place, source }),
             }

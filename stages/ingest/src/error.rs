@@ -33,16 +33,13 @@ pub enum IngestError {
     #[error("{0} is not downloaded yet")]
     NotDownloaded(String),
 
-    /// An image is of a format that is not read.
-    #[error(
-        "{place}: found {found}, expected JPEG or PNG; convert it, or set `ingest.skip_broken: true` to count and leave out \
-         such images"
-    )]
+    /// An image is of a format that is not read, or no image.
+    #[error("{place}: {problem}, or set `ingest.skip_broken: true` to count and leave out such images")]
     OtherFormat {
         /// File, or file and row.
         place: String,
-        /// The format's name.
-        found: &'static str,
+        /// Found, expected, and what to do.
+        problem: StoredImageError,
     },
 
     /// An image cannot be decoded.

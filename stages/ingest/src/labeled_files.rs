@@ -4,7 +4,7 @@ use std::path::Path;
 
 use delt_formats::canonical::Digest;
 use delt_harness::interrupt;
-use delt_images::image_files::{self, ImageFile};
+use delt_images::image_files::{self, ImageFile, Listing};
 use delt_images::stored_image::Content;
 use serde_json::json;
 
@@ -34,6 +34,8 @@ pub struct LabeledFiles {
     pub files: Vec<LabeledFile>,
     /// Digest of the texts that classes were read from, where they are not the names of folders.
     pub texts: Option<Digest>,
+    /// What the user must know of how they were found, one line each.
+    pub notes: Vec<String>,
 }
 
 impl LabeledFiles {
@@ -71,6 +73,10 @@ impl Source for LabeledFiles {
         Some(per_class)
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+
     fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
         for LabeledFile { file, label, .. } in self.of(split) {
             let content = Content::File { path: file.path.clone(), bytes: file.bytes };
@@ -83,10 +89,10 @@ impl Source for LabeledFiles {
     }
 }
 
-/// The image files anywhere below a folder, until the user asks to stop: [`image_files::below`].
+/// What lies anywhere below a folder, until the user asks to stop: [`image_files::look_through`].
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub(crate) fn below(folder: &Path, root: &Path) -> Result<Vec<ImageFile>> {
-    image_files::below(folder, root, || Ok(interrupt::check()?))
+pub(crate) fn below(folder: &Path, root: &Path) -> Result<Listing> {
+    image_files::look_through(folder, root, || Ok(interrupt::check()?))
 }

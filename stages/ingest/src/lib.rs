@@ -28,6 +28,7 @@ mod run;
 pub mod seeded_split;
 pub mod source;
 pub mod sources;
+pub mod split_names;
 mod tar_archive;
 
 pub use error::IngestError;

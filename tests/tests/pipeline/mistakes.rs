@@ -132,7 +132,8 @@ fn pictures(folder: &Path) {
     put(folder, "nested/photos/train/cat/a.png", &gray);
     for (tree, file, bytes) in [
         ("text", "c.png", b"no image".to_vec()),
-        ("webp", "c.png", b"RIFF\x24\0\0\0WEBPVP8 ".to_vec()),
+        ("tiff", "c.png", b"II*\0\x08\0\0\0".to_vec()),
+        ("pointer", "c.png", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n".to_vec()),
         ("cut", "c.png", gray[..gray.len() - 20].to_vec()),
         ("long", "c.png", png(600, 2, 0)),
         ("bomb", "c.png", claiming(60_000, 60_000)),
@@ -148,6 +149,11 @@ fn pictures(folder: &Path) {
     put(folder, "strangers/train/cat/a.png", &gray);
     put(folder, "strangers/train/dog/a.png", &gray);
     put(folder, "strangers/val/horse/a.png", &gray);
+    for split in ["fold1", "fold2"] {
+        put(folder, &format!("folds/{split}/cat/a.png"), &gray);
+        put(folder, &format!("folds/{split}/dog/a.png"), &gray);
+        put(folder, &format!("tests/val/{split}/a.png"), &gray);
+    }
     put(folder, "few/cat/a.png", &gray);
     put(folder, "few/dog/a.png", &gray);
     put(folder, "few/dog/b.png", &gray);

@@ -1,23 +1,22 @@
 //! A folder per class: `train/<class>/*` beside `val/<class>/*`, or `<class>/*` with a seeded split.
 
+mod class_folders;
+mod layout;
+
 use std::path::Path;
 
 use delt_images::image_files;
+use delt_images::passed_over::PassedOver;
 use delt_pipeline::config::ingest::ImageFolder;
 
 use crate::error::{IngestError, Result};
 use crate::labeled_files::{LabeledFile, LabeledFiles, below};
 use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Split, expect_exists};
-
-/// Name of the training folder.
-const TRAIN: &str = "train";
-/// Names of the folder of test images, the first that is there; `test` comes last because published test folders often
-/// have no labels.
-const TEST: [&str; 4] = ["val", "valid", "validation", "test"];
+use layout::Layout;
 
 /// Lists the tree. Classes are the folder names, sorted by code point as torchvision sorts them; images may lie deeper in a
-/// class's folder.
+/// class's folder. Splits are known by their names ([`crate::split_names`]).
 ///
 /// # Errors
 /// A layout that is none of the two, a split without the settings it needs, or such settings beside a folder of test images.
@@ -28,50 +27,57 @@ pub fn open(section: &ImageFolder) -> Result<LabeledFiles> {
         let problem = "is a file, expected a folder with one folder per class; unpack it and give the folder";
         return Err(IngestError::layout(root, problem));
     }
-    let train = root.join(TRAIN);
-    let has_train = train.is_dir();
-    let tree = if has_train { &train } else { root.as_path() };
-    let test = TEST.into_iter().map(|name| root.join(name)).find(|path| has_train && path.is_dir());
+    let Layout { train, test, mut passed_over } = Layout::of(root)?;
     if let Some(test) = &test {
         refuse_beside(test, *test_fraction, *split_seed)?;
     }
-    let classes = class_names(tree)?;
+    let classes = class_folders::class_names(&train, root)?;
+    let mut notes = Vec::new();
     let files = match test {
-        Some(test) => with_both(root, tree, &test, &classes)?,
-        None => with_split(root, tree, &classes, SeededSplit::of(*test_fraction, *split_seed))?,
+        Some(test) => {
+            let mut files = Vec::new();
+            let train_labels = classes.iter().zip(0..).map(|(class, label)| (label, class.clone())).collect();
+            let test_labels = test_labels(root, &train, &test, &classes, &mut notes)?;
+            for (tree, split, labels) in
+                [(&train, Split::Train, train_labels), (&test, Split::Test, test_labels)]
+            {
+                for (label, name) in labels {
+                    let found = below(&tree.join(name), root)?;
+                    passed_over.extend(found.passed_over);
+                    files.extend(found.files.into_iter().map(|file| LabeledFile { file, label, split }));
+                }
+            }
+            files
+        }
+        None => with_split(
+            root,
+            &train,
+            &classes,
+            SeededSplit::of(*test_fraction, *split_seed),
+            &mut passed_over,
+        )?,
     };
-    Ok(LabeledFiles { description: "image folder", classes, files, texts: None })
+    notes.extend(passed_over.note(files.len()));
+    Ok(LabeledFiles { description: "image folder", classes, files, texts: None, notes })
 }
 
-fn with_both(root: &Path, train: &Path, test: &Path, classes: &[String]) -> Result<Vec<LabeledFile>> {
-    let test_folders = image_files::folders_in(test)?;
-    if test_folders.is_empty() {
+fn test_labels(
+    root: &Path,
+    train: &Path,
+    test: &Path,
+    classes: &[String],
+    notes: &mut Vec<String>,
+) -> Result<Vec<(u32, String)>> {
+    if image_files::folders_in(test)?.is_empty() {
         let problem = format!(
             "holds {} images and no folders, expected <class>/* as {} has (ImageNet-1K is distributed flat); move each \
              image into the folder of its class",
-            below(test, root)?.len(),
+            below(test, root)?.files.len(),
             train.display()
         );
         return Err(IngestError::layout(test, problem));
     }
-    let strangers: Vec<String> =
-        test_folders.into_iter().filter(|name| classes.binary_search(name).is_err()).collect();
-    if !strangers.is_empty() {
-        let problem =
-            format!("has classes that {} lacks: {}; make them agree", train.display(), strangers.join(", "));
-        return Err(IngestError::layout(test, problem));
-    }
-    let mut files = Vec::new();
-    for (tree, split) in [(train, Split::Train), (test, Split::Test)] {
-        for (class, label) in classes.iter().zip(0..) {
-            let folder = tree.join(class);
-            if folder.is_dir() {
-                let found = below(&folder, root)?;
-                files.extend(found.into_iter().map(|file| LabeledFile { file, label, split }));
-            }
-        }
-    }
-    Ok(files)
+    class_folders::test_labels(train, test, classes, notes)
 }
 
 fn with_split(
@@ -79,6 +85,7 @@ fn with_split(
     tree: &Path,
     classes: &[String],
     split: Option<SeededSplit>,
+    passed_over: &mut PassedOver,
 ) -> Result<Vec<LabeledFile>> {
     let Some(split) = split else {
         let problem = "has no val/ or test/ beside train/; for a split of its own give `ingest.source.test_fraction` and \
@@ -89,34 +96,14 @@ fn with_split(
     for (class, label) in classes.iter().zip(0..) {
         let folder = tree.join(class);
         let found = below(&folder, root)?;
-        let names: Vec<&str> = found.iter().map(|file| file.relative.as_str()).collect();
+        passed_over.extend(found.passed_over);
+        let names: Vec<&str> = found.files.iter().map(|file| file.relative.as_str()).collect();
         let Some(splits) = split.of_class(&names) else {
-            let problem = format!("has {} JPEG or PNG files, expected at least 2 to split them", found.len());
+            let problem = format!("has {} image files, expected at least 2 to split them", names.len());
             return Err(IngestError::layout(&folder, problem));
         };
-        let found = found.into_iter().zip(splits);
+        let found = found.files.into_iter().zip(splits);
         files.extend(found.map(|(file, split)| LabeledFile { file, label, split }));
     }
     Ok(files)
-}
-
-/// The folders of a tree, at least two.
-fn class_names(tree: &Path) -> Result<Vec<String>> {
-    let names = image_files::folders_in(tree)?;
-    let problem = match &names[..] {
-        [] => format!(
-            "holds {} images and no folders, expected one folder per class; sort them into such folders, correct \
-             `ingest.source.path` or give DATA=path",
-            below(tree, tree)?.len()
-        ),
-        [only] if tree.join(only).join(TRAIN).is_dir() => {
-            let inner = tree.join(only);
-            format!("holds only the folder {only}, and that holds train/; give DATA={}", inner.display())
-        }
-        [only] => format!(
-            "holds a single class `{only}`, expected at least two; correct `ingest.source.path` or give DATA=path"
-        ),
-        _ => return Ok(names),
-    };
-    Err(IngestError::layout(tree, problem))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use delt_formats::canonical::Digest;
 use delt_images::image_files;
+use delt_images::passed_over::PassedOver;
 use delt_pipeline::config::ingest::TinyImagenet;
 use serde_json::json;
 
@@ -38,13 +39,16 @@ pub fn open(section: &TinyImagenet) -> Result<LabeledFiles> {
     let words = if words_path.is_file() { fs_err::read_to_string(words_path)? } else { String::new() };
     let label_of: BTreeMap<&str, u32> = ids.iter().map(String::as_str).zip(0..).collect();
 
-    let mut files = Vec::new();
+    let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
     for (id, label) in &label_of {
         let (found, label) = (below(&train_folder.join(id), root)?, *label);
-        files.extend(found.into_iter().map(|file| LabeledFile { file, label, split: Split::Train }));
+        passed_over.extend(found.passed_over);
+        files.extend(found.files.into_iter().map(|file| LabeledFile { file, label, split: Split::Train }));
     }
     let id_of = annotated(root, &annotations)?;
-    for file in below(&root.join("val"), root)? {
+    let found = below(&root.join("val"), root)?;
+    passed_over.extend(found.passed_over);
+    for file in found.files {
         let name = file.relative.rsplit('/').next().unwrap_or(&file.relative);
         let Some(label) = id_of.get(name).and_then(|id| label_of.get(id)).copied() else {
             let problem = format!("gives `{name}` no class of train/; unpack the archive again");
@@ -53,7 +57,8 @@ pub fn open(section: &TinyImagenet) -> Result<LabeledFiles> {
         files.push(LabeledFile { file, label, split: Split::Test });
     }
     let texts = Some(Digest::of_json(&json!([annotations, words])));
-    Ok(LabeledFiles { description: "Tiny-ImageNet", classes: class_names(&ids, &words), files, texts })
+    let notes = passed_over.note(files.len()).into_iter().collect();
+    Ok(LabeledFiles { description: "Tiny-ImageNet", classes: class_names(&ids, &words), files, texts, notes })
 }
 
 /// WordNet id by file name. A line is file, id and box, separated by tabs.

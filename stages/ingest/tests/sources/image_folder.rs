@@ -159,11 +159,11 @@ fn a_broken_picture_is_named_or_counted() {
 fn a_picture_of_another_format_is_named_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     tree(dir.path());
-    put(dir.path(), "train/Ape/b.webp", b"RIFF\x24\0\0\0WEBPVP8 ");
+    put(dir.path(), "train/Ape/b.tif", b"II*\0\x08\0\0\0");
     assert_eq!(
         refusal(&section(dir.path(), "")),
-        "train/Ape/b.webp: found WebP, expected JPEG or PNG; convert it, or set `ingest.skip_broken: true` to count and \
-         leave out such images"
+        "train/Ape/b.tif: found TIFF, expected JPEG, PNG, WebP, BMP or GIF; convert it, or set `ingest.skip_broken: true` to \
+         count and leave out such images"
     );
 }
 
@@ -221,7 +221,7 @@ fn refusals_say_what_to_do() {
     );
     assert_eq!(
         refusal(&section(&inner, ", test_fraction: 0.5, split_seed: 0")),
-        format!("{root}/trashnet/train/glass: has 1 JPEG or PNG files, expected at least 2 to split them")
+        format!("{root}/trashnet/train/glass: has 1 image files, expected at least 2 to split them")
     );
     put(&inner, "val/glas/1.png", &png(3, 2, 2));
     assert_eq!(

@@ -72,3 +72,9 @@ pub(crate) fn ingest(section: &str) -> Result<Dataset, IngestError> {
 pub(crate) fn refusal(section: &str) -> String {
     format!("{:#}", anyhow::Error::from(ingest(section).unwrap_err()))
 }
+
+/// What the source of a section says of how it was read.
+pub(crate) fn notes(section: &str) -> Vec<String> {
+    let section: config::Ingest = serde_yaml::from_str(section).unwrap();
+    open(&section.source).unwrap().notes()
+}

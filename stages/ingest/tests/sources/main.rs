@@ -5,6 +5,7 @@
 mod cifar;
 mod digits;
 mod download;
+mod folder_layouts;
 mod huggingface;
 mod image_folder;
 mod made_up;
