@@ -10,6 +10,7 @@ use delt_pipeline::plan;
 fn main() -> ExitCode {
     session::main(plan::EVALUATE, |session| {
         session.each_branch(|branch| evaluate::stage::run(session, branch))?;
+        session.say_artifacts();
         if !session.args.dry_run {
             let (table, recipes) = (table::collect(session)?, recipes::lines(session)?);
             print!("{}\n{recipes}\n{}", table.to_text(), differences::lines(session, &table)?);

@@ -43,6 +43,7 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        verbose: false,
         shards: None,
         shard: None,
         output,
