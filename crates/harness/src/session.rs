@@ -162,6 +162,11 @@ impl Session {
         &self.dag.pipeline_name
     }
 
+    /// The command that makes a target again, with the knobs that are in force.
+    pub fn make_command(&self, target: &str) -> String {
+        make_target(target, &self.args)
+    }
+
     /// The store.
     pub fn store(&self) -> &Store {
         self.dag.lookup.store()

@@ -87,7 +87,7 @@ fn run(command: Command) -> Result<()> {
         findings.push(Findings::collect(&session)?);
         reports = session.store().root().join(REPORTS);
     }
-    print!("{}", page::text(&methods));
+    print!("{}{}", page::text(&methods), page::verdict(&findings));
     let name = command.sweep.file_stem().unwrap_or_default().to_string_lossy();
     let path = command.output.unwrap_or_else(|| reports.join(format!("compare-{name}.html")));
     write(&path, &name, &sweep, &methods, &findings)
