@@ -19,7 +19,11 @@ SLURM   :=
 SBATCH  ?=
 SLURM_LOGS ?= data/slurm
 OUTPUT  ?=
+<<<<<<< HEAD
 FORMAT  ?=
+=======
+V       ?=
+>>>>>>> d2
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
 CACHE   ?=
@@ -28,7 +32,11 @@ KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
 # may have a variable of this name
+<<<<<<< HEAD
 unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT CACHE KEEP DELETE
+=======
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT V CACHE KEEP DELETE
+>>>>>>> d2
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -44,15 +52,21 @@ FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter
 # FORCE=1 reaches the stage that was named (P/STAGE) with its parts, or every stage of a pipeline that was named (P)
 forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $*,$(MAKECMDGOALS)))
 dry_run = $(filter-out 0,$(DRY_RUN))
+verbose = $(if $(filter-out 0,$(V)),--verbose)
 # what a target P/STAGE or P/STAGE/shard-I runs
 words   = $(subst /, ,$@)
 command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
-	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(name)) \
+	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
-	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) \
+<<<<<<< HEAD
+	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
 	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
 	$(if $(filter export,$(words)),$(if $(FORMAT),--format $(call quoted,$(FORMAT))))
+=======
+	$(if $(forced),--force) $(if $(dry_run),--dry-run) $(verbose) \
+	$(if $(filter report,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT))))
+>>>>>>> d2
 stage   = @$(if $(slurm),$(submit),$(command))
 
 # SHARDS=N: parts 0 to N-1 of each of these stages are targets of their own, before the one that merges them
@@ -94,7 +108,7 @@ unknown = $(error unknown $(1) `$(2)`$(foreach near,$(call nearest,$(2),$(3)),; 
 OTHERS = AWS_% AZURE_% CARGO_% CC CUDA_% CXX DELT_% DOCS_RS GOOGLE_% HOME LD_% MAKE% MIMALLOC_% PATH PYTHON% RAYON_% RUST% SHELL SLURM_% TMPDIR VK_%
 given  := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 ifneq ($(given),)
-KNOBS  := $(sort $(shell grep -oE '^[A-Z][A-Z_]+ *[?:]?=|[$$].[A-Z][A-Z_]+' '$(THIS)' | tr -cd 'A-Z_\n'))
+KNOBS  := $(sort $(shell grep -oE '^[A-Z][A-Z_]* *[?:]?=|[$$].[A-Z][A-Z_]*' '$(THIS)' | tr -cd 'A-Z_\n'))
 $(foreach name,$(filter-out $(KNOBS) $(OTHERS),$(given)),$(call unknown,knob,$(name),$(KNOBS)))
 endif
 
@@ -146,7 +160,7 @@ $(PIPELINES:=/clean): %/clean: build
 DELT_STORE_BIN = $(BIN)/delt-store --store $(call quoted,$(STORE)) $(if $(CACHE),--cache $(call quoted,$(CACHE)))
 
 store-gc: build ## what no run refers to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
-	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(name)) $(if $(filter-out 0,$(DELETE)),--delete)
+	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(call quoted,$(name))) $(if $(filter-out 0,$(DELETE)),--delete)
 
 # $(call in_part,STAGE,STAGE BEFORE,PART): the part comes after the stage before, the stage after the part
 define in_part
@@ -159,7 +173,7 @@ $(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part))))
 
 COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
-	$(foreach value,$(SET),--set $(call quoted,$(value)))
+	$(foreach value,$(SET),--set $(call quoted,$(value))) $(verbose)
 
 compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
@@ -190,6 +204,7 @@ help: ## list every target
 	@echo "  BRANCH=delt                    only these branches of the pipeline"
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
+	@echo "  V=1                            tell all: configurations, devices, each artifact"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
 	@echo "  SHARDS=16                      init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
 	@echo "  SLURM=1                        submit jobs, and arrays of parts, to Slurm; binaries are built here, once"

@@ -109,7 +109,14 @@ pub(crate) fn measure(folder: &Path, runs: usize, device: &str, only: &str) -> R
             [("seconds", "seconds", seconds_lines), ("memory", "peak memory, MiB", memory_lines)]
         {
             let title = format!("{what} against {}", series.x_label);
-            let chart = Chart { title, x_label: series.x_label, y_label, scale: Scale::Log, lines };
+            let chart = Chart {
+                title,
+                x_label: series.x_label,
+                y_label,
+                scale: Scale::Log,
+                lines,
+                marks: Vec::new(),
+            };
             std::fs::write(folder.join(format!("{}-{what}.svg", series.name)), chart.standalone())?;
         }
     }

@@ -149,6 +149,7 @@ fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        verbose: false,
         shards: None,
         shard: None,
         output: None,

@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Tell all: configurations, devices, work ahead, each artifact
+    #[arg(long, short)]
+    pub verbose: bool,
+
     /// Split the work into so many parts, the artifacts of which any number of processes and machines may make
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub shards: Option<u32>,

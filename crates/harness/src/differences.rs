@@ -1,80 +1,15 @@
-//! What the table says, in words: which differences between branches are beyond chance.
+//! Whether two groups of students differ beyond chance.
 
-use anyhow::Result;
-use delt_pipeline::config::Branch;
-use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::session::Session;
-use crate::table::{Table, mean_and_std};
+use crate::table::mean_and_std;
 
 /// Share of differences that chance alone keeps inside the interval.
 const CONFIDENCE: f64 = 0.95;
 
-/// The accuracies of all students of a branch, over its repetitions.
-struct Students<'a> {
-    /// The first of its repetitions.
-    branch: &'a Branch,
-    last: Vec<f64>,
-}
-
-/// A line for each two branches that differ in one thing only, images or labels, and one on the full data.
-///
-/// # Errors
-/// What the store reports, or a summary that cannot be read.
-pub fn lines(session: &Session, table: &Table) -> Result<String> {
-    let mut groups = Vec::new();
-    for group in session.groups() {
-        let students = session.summaries(group)?.into_iter().flat_map(|summary| summary.students);
-        let last = students.map(|student| student.last_top1).collect();
-        groups.push(Students { branch: &group[0], last });
-    }
-    let mut text = String::new();
-    for group in &groups {
-        for other in groups.iter().filter(|other| group.compares_with(other)) {
-            if let Some(difference) = Difference::of(&group.last, &other.last) {
-                let (name, other) = (&group.branch.group, &other.branch.group);
-                text.push_str(&format!("{name} against {other}: {difference}\n"));
-            }
-        }
-    }
-    text.extend(share_of_full_data(table, &groups));
-    Ok(text)
-}
-
-impl Students<'_> {
-    /// Whether both differ in one thing only: their images, where the others' are random real ones, or their labels, where the
-    /// others' are hard.
-    fn compares_with(&self, other: &Self) -> bool {
-        let (own, theirs) = (&self.branch.pipeline, &other.branch.pipeline);
-        let (recipe, other_recipe) = (own.student_recipe(), theirs.student_recipe());
-        if theirs.keeps_random_images() && !own.keeps_random_images() && recipe == other_recipe {
-            return true;
-        }
-        let (relabel, evaluate) = recipe.clone();
-        let hard = (relabel, Evaluate { loss: Loss::HardLabel {}, ..evaluate });
-        let has_same_images = own.select == theirs.select && own.synthesize == theirs.synthesize;
-        has_same_images && other_recipe == hard && recipe != hard
-    }
-}
-
-/// How far the best few images go towards what all of them do; none where either was not measured.
-fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> {
-    let row = table.rows.iter().find(|row| row.is_full_data())?;
-    let (full, all) = (row.last?, row.images?);
-    let best = groups.iter().filter(|group| !group.last.is_empty());
-    let best = best.max_by(|a, b| mean_and_std(&a.last).0.total_cmp(&mean_and_std(&b.last).0))?;
-    let (name, mean) = (&best.branch.group, mean_and_std(&best.last).0);
-    let images = table.rows.iter().find(|row| row.name == *name).and_then(|row| row.images).unwrap_or(0);
-    Some(format!(
-        "{images} images ({name}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels\n",
-        full.mean
-    ))
-}
-
 /// The difference of two means with its interval, by Welch's t: the spreads need not be alike.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Difference {
+pub(crate) struct Difference {
     mean: f64,
     /// Half the width of the interval that holds the true difference with [`CONFIDENCE`].
     half_width: f64,
@@ -83,7 +18,7 @@ struct Difference {
 
 impl Difference {
     /// None where a side has fewer than two students: nothing then tells how far chance goes.
-    fn of(ours: &[f64], theirs: &[f64]) -> Option<Self> {
+    pub(crate) fn of(ours: &[f64], theirs: &[f64]) -> Option<Self> {
         if ours.len().min(theirs.len()) < 2 {
             return None;
         }

@@ -15,7 +15,7 @@ macro_rules! eprintln {
 
 mod advice;
 pub mod args;
-pub mod differences;
+mod differences;
 mod explain;
 pub mod external_scores;
 pub mod interrupt;
@@ -29,3 +29,4 @@ pub mod synthetic_images;
 pub mod table;
 pub mod trained;
 mod usage;
+pub mod verdict;

@@ -102,7 +102,7 @@ impl Session {
     ) -> Result<()> {
         let is_there = !self.args.force && self.dag().found(plan.kind, &plan.key())?.is_some();
         if is_there && self.makes_one_part() {
-            self.say_once(format!("{}: {} is there, so no part of it is made", self.stage.name, plan.run));
+            self.told.cached(&plan.run);
             return Ok(());
         }
         let Some(shards) = self.args.shards.filter(|_| !is_there) else {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::session::told::is_verbose;
 use delt_pipeline::amounts::human_seconds;
 use delt_pipeline::config::Branch;
 use delt_pipeline::watch::{Interrupted, Watch};
@@ -55,10 +56,12 @@ impl Progress {
         }
     }
 
-    /// Says how much work of a branch lies ahead, and starts at zero. Where it turns out to take hours, it names the pipeline
+    /// Starts at zero; says how much work of a branch lies ahead where all is to be told. Where it turns out to take hours, it names the pipeline
     /// for smaller machines.
     pub fn of_branch(label: &str, total: u64, unit: &str, branch: &Branch) -> Self {
-        eprintln!("{label}: {total} {unit} to do");
+        if is_verbose() {
+            eprintln!("{label}: {total} {unit} to do");
+        }
         let smaller_pipeline = branch.pipeline.smaller_pipeline.clone();
         Self { smaller_pipeline, ..Self::new(label, total, unit) }
     }

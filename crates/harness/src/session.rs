@@ -2,6 +2,7 @@
 
 mod lookups;
 mod produce;
+pub(crate) mod told;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use delt_pipeline::yaml::YamlError;
 
 pub use lookups::Lookups;
 pub use produce::{Made, Work};
+use told::Told;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -45,10 +47,7 @@ pub struct Session {
     made: RefCell<BTreeSet<Digest>>,
     /// Keys of what this run has published.
     pub(crate) published: RefCell<BTreeSet<Digest>>,
-    /// What was found in the store, for the one line that says so.
-    cached: RefCell<Vec<String>>,
-    /// What has been said and is not said again.
-    said: RefCell<BTreeSet<String>>,
+    pub(crate) told: Told,
 }
 
 /// Runs a stage: reads the arguments and calls `run`; prints the error chain and picks the exit code.
@@ -57,7 +56,10 @@ pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     interrupt::listen();
     ended(stage.name, || {
-        Session::open(stage, args).and_then(|session| run(&session).map(|()| session.say_cached()))
+        let session = Session::open(stage, args)?;
+        let done = run(&session);
+        session.say_artifacts();
+        done
     })
 }
 
@@ -108,6 +110,7 @@ impl Session {
     /// [`YamlError`] for a pipeline that does not fit, or, where ingest or teacher-train runs, names a file that is not
     /// there; what the store reports.
     pub fn open(stage: Stage, args: Args) -> Result<Self> {
+        told::ask(args.verbose);
         check_shards(stage, &args)?;
         let all = config::load(&args.pipeline, &args.set, args.data.as_deref())?;
         let mut known: Vec<&str> = all.iter().map(|b| b.group.as_str()).collect();
@@ -140,8 +143,7 @@ impl Session {
             device: RefCell::default(),
             made: RefCell::default(),
             published: RefCell::default(),
-            cached: RefCell::default(),
-            said: RefCell::default(),
+            told: Told::default(),
         })
     }
 
@@ -160,6 +162,11 @@ impl Session {
         &self.dag.pipeline_name
     }
 
+    /// The command that makes a target again, with the knobs that are in force.
+    pub fn make_command(&self, target: &str) -> String {
+        make_target(target, &self.args)
+    }
+
     /// The store.
     pub fn store(&self) -> &Store {
         self.dag.lookup.store()
@@ -170,7 +177,7 @@ impl Session {
         &self.dag
     }
 
-    /// Remembers the device for `run.json`, and prints it once.
+    /// Remembers the device for `run.json` and the line about what was made.
     pub fn use_device(&self, name: &str) {
         self.use_devices([name]);
     }
@@ -179,7 +186,7 @@ impl Session {
     pub fn use_devices<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         let name = names.into_iter().collect::<Vec<_>>().join(", ");
         if self.device.borrow().as_deref() != Some(name.as_str()) {
-            eprintln!("{}: device {name}", self.stage.name);
+            self.detail(format!("device {name}"));
             self.device.replace(Some(name));
         }
     }
@@ -198,7 +205,7 @@ impl Session {
         let Some(smaller) = branch.pipeline.smaller_pipeline.as_deref().filter(|_| is_cpu) else {
             return Ok(());
         };
-        if !self.said.borrow_mut().insert("forecast".to_owned()) {
+        if !self.told.is_new("forecast") {
             return Ok(());
         }
         let facts = self.dag.dataset_facts(branch)?;
@@ -245,21 +252,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// A line on stderr, unless it was said before.
-    pub fn say_once(&self, line: String) {
-        if self.said.borrow_mut().insert(line.clone()) {
-            eprintln!("{line}");
-        }
-    }
-
-    /// One line for all that was in the store already.
-    fn say_cached(&self) {
-        let cached = self.cached.borrow();
-        if !cached.is_empty() {
-            eprintln!("{}: cached: {}", self.stage.name, cached.join(", "));
-        }
     }
 }
 

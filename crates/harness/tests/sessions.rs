@@ -27,6 +27,7 @@ fn args(store: &Path) -> Args {
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        verbose: false,
         shards: None,
         shard: None,
         output: None,

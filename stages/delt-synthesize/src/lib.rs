@@ -30,9 +30,6 @@
 //!
 //! [`import`] takes the images of another project instead.
 
-#[macro_use(eprintln)]
-extern crate delt_harness;
-
 pub mod adam;
 pub mod augmentation;
 pub mod checkpoint;

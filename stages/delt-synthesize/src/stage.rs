@@ -83,7 +83,7 @@ fn make(
     units: Range<u64>,
     work: &Work<'_>,
 ) -> Result<()> {
-    eprintln!("delt-synthesize: {}/{}: {}", session.pipeline_name(), branch.name, method.describe());
+    session.detail(format!("{}/{}: {}", session.pipeline_name(), branch.name, method.describe()));
     let opened = delt_device::open(&session.args.device)?;
     session.use_device(&opened.name);
     let teacher = session.network(branch, Role::Teacher)?.facts;

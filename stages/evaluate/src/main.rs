@@ -3,16 +3,18 @@
 
 use std::process::ExitCode;
 
-use delt_harness::{differences, recipes, session, table};
+use delt_harness::{recipes, session, table, verdict};
 use delt_pipeline::plan;
 
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 fn main() -> ExitCode {
     session::main(plan::EVALUATE, |session| {
         session.each_branch(|branch| evaluate::stage::run(session, branch))?;
+        session.say_artifacts();
         if !session.args.dry_run {
             let (table, recipes) = (table::collect(session)?, recipes::lines(session)?);
-            print!("{}\n{recipes}\n{}", table.to_text(), differences::lines(session, &table)?);
+            let verdict = verdict::sentences(session, &table)?;
+            println!("{}\n{recipes}\n{}", table.to_text(), verdict.join("\n"));
         }
         Ok(())
     })

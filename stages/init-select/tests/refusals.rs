@@ -38,6 +38,7 @@ fn session(store: &Path, scores: &Path) -> Session {
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        verbose: false,
         shards: None,
         shard: None,
         output: None,

@@ -36,6 +36,8 @@ pub struct Chart {
     pub scale: Scale,
     /// The lines, drawn in order.
     pub lines: Vec<Line>,
+    /// Values of x where something happens, dotted.
+    pub marks: Vec<f64>,
 }
 
 /// How values of y become heights.
@@ -118,6 +120,10 @@ impl Chart {
                 text .axis x=(LEFT + (WIDTH - LEFT - RIGHT) / 2.0) y=(HEIGHT - 4.0) text-anchor="middle" { (self.x_label) }
                 text .axis transform=(format!("translate(11 {}) rotate(-90)", TOP + (HEIGHT - TOP - BOTTOM) / 2.0))
                     text-anchor="middle" { (self.y_label) }
+                @for mark in self.marks.iter().filter(|mark| (xs.low..=xs.high).contains(*mark)) {
+                    @let x = number(right(*mark));
+                    line .mark x1=(x) x2=(x) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
+                }
                 @for (line, points) in &lines {
                     @let points: Vec<_> = points.iter().map(|(x, y)| (number(right(*x)), number(down(*y)))).collect();
                     @let path: Vec<_> = points.iter().map(|(x, y)| format!("{x} {y}")).collect();
@@ -265,8 +271,14 @@ mod tests {
         let points: Vec<(f64, f64)> = (0..4000).map(|x| (f64::from(x), f64::from(x))).collect();
         assert!(thin(&points).len() <= POINTS);
         let line = Line { name: "ce".into(), class: "c0".into(), points: vec![(0.0, 0.0)] };
-        let chart =
-            Chart { title: "loss".into(), x_label: "x", y_label: "y", scale: Scale::Log, lines: vec![line] };
+        let chart = Chart {
+            title: "loss".into(),
+            x_label: "x",
+            y_label: "y",
+            scale: Scale::Log,
+            lines: vec![line],
+            marks: Vec::new(),
+        };
         assert_eq!(chart.markup().into_string(), r#"<p class="note">loss: nothing was measured.</p>"#);
         let alone = chart.standalone();
         assert!(alone.starts_with("<svg xmlns=") && alone.contains(">ce</text>"), "{alone}");

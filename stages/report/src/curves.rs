@@ -47,10 +47,11 @@ fn accuracy_between(findings: &Findings, first: u32, last: Option<u32>, title: &
         let mean = format!("{}, mean of {}", branch.name, students.len());
         lines.extend(with_mean(students, 2..=usize::MAX, &color(index), each, mean));
     }
-    Chart { title: title.to_owned(), x_label: "epoch", y_label: "top-1, %", scale: Scale::Linear, lines }
+    let (title, marks) = (title.to_owned(), Vec::new());
+    Chart { title, x_label: "epoch", y_label: "top-1, %", scale: Scale::Linear, lines, marks }
 }
 
-/// One of the two losses of a branch's synthesis by iteration: each batch thin, their mean bold. What it is stands in the
+/// One of the two losses of a branch's synthesis by iteration: each batch thin, their mean bold, marks where images join. What it is stands in the
 /// configuration that the trace was stored with.
 pub fn loss(branch: &BranchFindings, index: usize, column: usize) -> Chart {
     let value = |row: &TraceRow| f64::from([row.ce, row.bn][column]);
@@ -60,7 +61,8 @@ pub fn loss(branch: &BranchFindings, index: usize, column: usize) -> Chart {
     let each = |batch: &u32| format!("batch {batch}");
     let lines = with_mean(batches, 2..=BATCH_LINES, &color(index), each, mean);
     let title = format!("{}: {what}", branch.name);
-    Chart { title, x_label: "iteration", y_label: what, scale: Scale::Log, lines }
+    let marks = branch.joins.iter().map(|iteration| f64::from(*iteration)).collect();
+    Chart { title, x_label: "iteration", y_label: what, scale: Scale::Log, lines, marks }
 }
 
 /// Lines by what they are of, each in the order of its points.

@@ -1,11 +1,15 @@
 //! What the store holds of a run, read for the page. What has not been made yet is left out.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
+use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
 use delt_formats::trace::{TRACE_FILE, TraceReader, TraceRow};
 use delt_formats::{DatasetFacts, LabelsFacts, Manifest, TeacherFacts};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Table};
+use delt_harness::verdict;
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::objective::{TraceName, trace_names_of};
 use delt_pipeline::dag::Node;
@@ -24,8 +28,18 @@ pub struct Findings {
     pub description: String,
     /// The pipeline's name, and the results of all branches.
     pub table: Table,
+    /// What it came to, in sentences.
+    pub verdict: Vec<String>,
+    /// The command that runs it.
+    pub command: String,
+    /// Where its artifacts lie.
+    pub store: PathBuf,
     /// The real images.
     pub dataset: Option<DatasetFacts>,
+    /// Bytes of the real training images as they are stored.
+    pub train_bytes: Option<u64>,
+    /// Seconds that the student's network took to learn all of them; none where it is imported.
+    pub full_data_seconds: Option<f64>,
     /// The network that the images were recovered from.
     pub teacher: Option<TeacherFacts>,
     /// The branches, in their order.
@@ -47,6 +61,8 @@ pub struct BranchFindings {
     pub trace: Vec<TraceRow>,
     /// What its two columns hold.
     pub trace_names: [TraceName; 2],
+    /// Iterations of the longest batch before which new images join.
+    pub joins: Vec<u32>,
     /// Initial and synthetic images.
     pub gallery: Option<Gallery>,
     /// Soft labels, one for each label seed.
@@ -71,6 +87,8 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Time of all processors.
     pub cpu_seconds: Option<f64>,
+    /// When it was finished, in seconds since 1970.
+    pub finished_unix_seconds: Option<i64>,
     /// Device, where the stage computes on one.
     pub device: Option<String>,
     /// Most memory that the stage's process held, bytes.
@@ -101,10 +119,18 @@ impl Findings {
         let branches = branches.map(|(branch, made)| BranchFindings::collect(branch, made, share));
         let dataset = made[0].get(Node::Dataset).map(|entry| &entry.manifest);
         let teacher = made[0].get(Node::Network(Role::Teacher)).map(|entry| &entry.manifest);
+        let full_data = first.pipeline.network_of(Role::FullData).filter(|network| network.import.is_none());
+        let full_data = full_data.and_then(|_| made[0].get(Node::Network(Role::FullData)));
+        let table = table::collect(session)?;
         Ok(Self {
             description: first.pipeline.description.clone(),
-            table: table::collect(session)?,
+            verdict: verdict::sentences(session, &table)?,
+            command: session.make_command(&format!("{}/report", session.pipeline_name())),
+            store: session.store().root().to_owned(),
+            table,
             dataset: dataset.map(Manifest::facts_as).transpose()?,
+            train_bytes: dataset.and_then(|dataset| Some(dataset.files.get(TRAIN_FILE)?.bytes)),
+            full_data_seconds: full_data.and_then(RunRecord::of).map(|record| record.seconds),
             teacher: teacher.map(Manifest::facts_as).transpose()?,
             branches: branches.collect::<Result<_>>()?,
             timings: timings(session.branches(), &made),
@@ -135,13 +161,15 @@ impl BranchFindings {
         };
         let stored = synthetic.map_or(&Value::Null, |entry| &entry.manifest.provenance.config);
         let read = |synthetic| Gallery::read(branch, made.get(Node::Initial), synthetic, bytes);
+        let gallery = synthetic.map(read).transpose()?;
         Ok(Self {
             name: branch.name.clone(),
             recipe: made.recipe()?,
             history,
             trace,
             trace_names: trace_names_of(stored),
-            gallery: synthetic.map(read).transpose()?,
+            joins: gallery.as_ref().map(Gallery::joins).unwrap_or_default(),
+            gallery,
             labels: made.labels().map(|entry| Ok(entry.manifest.facts_as()?)).collect::<Result<_>>()?,
         })
     }

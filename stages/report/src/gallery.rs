@@ -1,6 +1,6 @@
 //! The image grid: each class's initial images above the synthetic images that came of them, with round and iterations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use base64::Engine;
@@ -24,6 +24,8 @@ pub struct Gallery {
     pub classes: Vec<ClassImages>,
     /// How many classes there are.
     pub classes_in_all: usize,
+    /// Iterations that the images had, each number once.
+    pub iterations: BTreeSet<u32>,
 }
 
 /// The images of one class.
@@ -66,8 +68,10 @@ impl Gallery {
         let shown = u32::try_from(shown.max(1)).unwrap_or(u32::MAX);
 
         let mut classes: BTreeMap<u32, BTreeMap<u32, Slot>> = BTreeMap::new();
+        let mut iterations = BTreeSet::new();
         for row in SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?.rows() {
             let row = row?;
+            iterations.insert(row.iterations);
             if row.label < shown {
                 let slot = classes.entry(row.label).or_default().entry(row.slot).or_default();
                 (slot.synthetic_png, slot.round, slot.iterations) = (row.png, row.round, row.iterations);
@@ -88,7 +92,13 @@ impl Gallery {
             slots: slots.into_values().collect(),
         };
         let classes = classes.into_iter().map(images).collect();
-        Ok(Self { is_optimized, classes, classes_in_all: names.len() })
+        Ok(Self { is_optimized, classes, classes_in_all: names.len(), iterations })
+    }
+
+    /// Iterations of the longest batch before which new images join: an image that joins late has fewer of its iterations.
+    pub fn joins(&self) -> Vec<u32> {
+        let all = self.iterations.last().copied().unwrap_or(0);
+        self.iterations.iter().rev().skip(1).map(|iterations| all - iterations).collect()
     }
 
     /// The grid.

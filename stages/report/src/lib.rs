@@ -1,12 +1,13 @@
 //! Stage `report`: one self-contained HTML page about a run, made from what the store holds of it.
 //!
-//! Takes any artifacts of a pipeline, makes `<store>/reports/<pipeline>.html` (or `--output`): recipe, table, accuracy
-//! and loss curves, initial beside synthetic images, soft-label bytes, seconds. Run it with `make digits/report`. The program
+//! Takes any artifacts of a pipeline, makes `<store>/reports/<pipeline>.html` (or `--output`): verdict and cost, table, accuracy
+//! and loss curves, recipe, initial beside synthetic images, soft-label bytes, seconds. Run it with `make digits/report`. The program
 //! `compare` ([`compare`]) puts the methods of several pipelines side by side.
 
 #[macro_use(eprintln)]
 extern crate delt_harness;
 
+mod answers;
 pub mod chart;
 pub mod compare;
 pub mod curves;

@@ -4,6 +4,7 @@ use delt_harness::table::Row;
 use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::answers;
 use crate::chart::Chart;
 use crate::curves;
 use crate::findings::{Findings, Timing};
@@ -18,8 +19,10 @@ pub fn render(findings: &Findings) -> Markup {
         h1 { (findings.table.pipeline) }
         p .lead { (findings.description) }
         (facts(findings))
+        (answers::origin(findings))
     };
     let sections = html! {
+        (answers::answers(findings))
         (results(findings))
         (losses(findings))
         (pictures(findings))
@@ -122,7 +125,13 @@ fn losses(findings: &Findings) -> Markup {
         @if traced().next().is_some() {
             section {
                 h2 { "Losses of the synthesis" }
-                p .note { "Of the augmented images, by iteration of a batch; new images join with each round. Thin: single batches." }
+                p .note {
+                    "Of the augmented images, by iteration of a batch. Thin: single batches."
+                    @if traced().any(|(_, branch)| !branch.joins.is_empty()) {
+                        " Dotted: new images join here. The loss rises for a while, since they have had no iteration yet; that is "
+                        "no divergence."
+                    }
+                }
                 @for (index, branch) in traced() {
                     @if traced().count() > 1 { h3 { (branch.name) } }
                     (charts(&[0, 1].map(|column| curves::loss(branch, index, column))))
@@ -191,7 +200,8 @@ pub(crate) fn charts(charts: &[Chart]) -> Markup {
 /// A table that scrolls sideways where the page is too narrow for it.
 pub(crate) fn table(class: Option<&str>, heads: &Markup, rows: &Markup) -> Markup {
     html! {
-        div .scroll {
+        p .hint { "The table scrolls sideways." }
+        div .scroll role="region" aria-label="table" tabindex="0" {
             table class=[class] {
                 thead { tr { (heads) } }
                 tbody { (rows) }

@@ -43,6 +43,7 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        verbose: false,
         shards: None,
         shard: None,
         output,
@@ -153,7 +154,7 @@ fn publish_images(session: &Session, branch: &Branch) {
         }
         writer.finish().expect("finish");
     };
-    let facts = json!({ "images": 100, "image_iterations": 20_000, "rounds": 1 });
+    let facts = json!({ "images": 100, "image_iterations": 100 * most, "rounds": 1 });
     publish(session, &session.dag().plan(branch, Node::Synthetic).expect("plan"), facts, synthetic);
 }
 
@@ -231,6 +232,12 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
         "aria-label=\"delt: BN-statistics loss\"",
         "evaluation (delt)",
         "dataset (random, delt)",
+        "<li>delt against random: +4.70 points, 95 % interval ",
+        "guessing reaches 10.00 % (one of 10 classes)</li>",
+        "<li>the 100 images of delt take 20.0 KiB, 0.23 times the data set (87.9 KiB); the labels of one student 598.0 KiB, 6.8 \
+         times the data set and 30 times the images</li>",
+        "<code>make digits/report STORE=",
+        "Dotted: new images join here.",
         "<mark>  strategy: random</mark>",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");
@@ -257,13 +264,19 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
         page.contains(of_images),
         "images, image-iterations, bytes of the images and of one student's labels: {of_images}"
     );
+    // slots of a class join in pairs, 25 iterations after those before, in both charts of the losses
+    assert_eq!(page.matches("<line class=\"mark\"").count(), 2 * 4);
     let entry = session.dag().entry(&session.branches()[1], Node::Synthetic).expect("made");
     let seconds = |stage: &str, seconds: f64| {
         let device = "flex (CPU)";
-        json!({ "stage": stage, "seconds": seconds, "device": device, "peak_memory_bytes": 1 << 30, "resumed": true })
+        json!({ "stage": stage, "seconds": seconds, "device": device, "peak_memory_bytes": 1 << 30, "resumed": true,
+            "finished_unix_seconds": 1_700_000_000 })
             .to_string()
     };
     std::fs::write(entry.dir.join("run.json"), seconds("delt-synthesize", 75.0)).expect("written");
+    let network = Node::Network(Role::FullData);
+    let entry = session.dag().entry(&session.branches()[1], network).expect("made");
+    std::fs::write(entry.dir.join("run.json"), seconds("teacher-train", 30.0)).expect("written");
     report::stage::run(&session).expect("page");
     let page = std::fs::read_to_string(report::stage::page_path(&session)).expect("page");
     for expected in [
@@ -271,6 +284,8 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
          <td>1 min 15 s *</td>",
         "resumed from the checkpoint of a process that was killed",
         "<div><dt>delt-synthesize</dt><dd>1 min 15 s</dd></div>",
+        "3.5 times the 30 s of training on all images: networks 1.0, synthesis 2.5</li>",
+        "made 2023-11-14 22:13 to 20",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");
     }

@@ -63,7 +63,7 @@ impl Stages {
         command
             .current_dir(&self.workspace)
             .env_remove("DATA")
-            .args(["--pipeline", PIPELINE, "--branch", "delt", "--device", "flex", "--store"])
+            .args(["--pipeline", PIPELINE, "--branch", "delt", "--verbose", "--device", "flex", "--store"])
             .arg(store)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

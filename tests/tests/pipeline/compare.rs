@@ -40,9 +40,11 @@ fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let table = String::from_utf8(output.stdout).unwrap();
+    let (table, verdict) = table.split_once("\n\n").unwrap();
     let names: Vec<&str> =
         table.lines().skip(2).map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(names, ["random", "delt", "delt-ema", "later"], "{table}");
+    assert!(verdict.starts_with("tiny:\ndelt against random: "), "{verdict}");
 
     let rows = csv(&std::fs::read_to_string(page.with_extension("csv")).unwrap());
     let number = |method: &str, column: &str| rows[method][column].parse::<f64>();
@@ -72,7 +74,11 @@ fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
     assert_eq!(rows["later"]["last_top1"], "", "nothing is known of what was not run");
 
     let html = std::fs::read_to_string(&page).unwrap();
-    assert!(html.contains("diversity by class") && html.contains("data:image/png;base64,"));
+    assert!(
+        html.contains("<li>delt against random: ")
+            && html.contains("diversity by class")
+            && html.contains("data:image/png;base64,")
+    );
     assert_eq!(html.matches("delt and 1 more of these images").count(), 4, "once for each class shown");
     assert!(page.with_extension("parquet").exists());
 }

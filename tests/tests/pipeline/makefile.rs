@@ -32,7 +32,11 @@ fn make(arguments: &[&str]) -> Option<Command> {
         "SBATCH",
         "SLURM_LOGS",
         "OUTPUT",
+<<<<<<< HEAD
         "FORMAT",
+=======
+        "V",
+>>>>>>> d2
     ];
     for name in knobs.into_iter().chain(["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"]) {
         make.env_remove(name);
@@ -102,7 +106,9 @@ fn every_knob_becomes_an_argument_of_each_stage() {
     let knobs = [
         ("SET=a.b=1 c.d=[2,3]", "--set 'a.b=1' --set 'c.d=[2,3]'"),
         ("DATA=my images", "--data 'my images'"),
-        ("BRANCH=delt random", "--branch delt --branch random"),
+        ("BRANCH=delt it's", r"--branch 'delt' --branch 'it'\''s'"),
+        ("V=1", "--verbose"),
+        ("V=0", ""),
         ("DRY_RUN=1", "--dry-run"),
         ("DRY_RUN=0", ""),
     ];
@@ -155,13 +161,12 @@ fn a_folder_of_binaries_is_run_without_building() {
     assert_eq!(lines(make), [command("ingest", "").replace("target/debug", "/opt/delt")]);
 }
 
+/// What make prints and how it calls sbatch, and the folder of the logs.
 #[cfg(unix)]
-#[test]
-fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
+fn submitted(knobs: &[&str]) -> Option<(Vec<String>, String, String)> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let knobs = ["digits", "SLURM=1", "SHARDS=2", "BIN=/opt/delt", "SBATCH=--partition=gpu --time=4:00:00"];
-    let Some(mut make) = make(&knobs) else { return };
+    let mut make = make(knobs)?;
     let folder = tempfile::tempdir().unwrap();
     let (logs, sbatch) = (folder.path().join("logs"), folder.path().join("sbatch"));
     // answers as sbatch --parsable does where there are several clusters
@@ -173,7 +178,15 @@ fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
     path.push(std::env::var_os("PATH").unwrap());
     make.env("PATH", path).arg(format!("SLURM_LOGS={}", logs.display()));
     let said = lines(make);
+    let calls = std::fs::read_to_string(folder.path().join("sbatch.calls")).unwrap();
+    Some((said, calls, logs.display().to_string()))
+}
 
+#[cfg(unix)]
+#[test]
+fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
+    let knobs = ["digits", "SLURM=1", "SHARDS=2", "BIN=/opt/delt", "SBATCH=--partition=gpu --time=4:00:00"];
+    let Some((said, calls, logs)) = submitted(&knobs) else { return };
     let expected = [
         ("ingest", "%j.out", "", ""),
         ("teacher-train", "%j.out", " --dependency=afterok:1", ""),
@@ -185,23 +198,40 @@ fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
         ("relabel", "%j.out", " --dependency=afterok:6:7", " --shards 2"),
         ("evaluate", "%j.out", " --dependency=afterok:8", ""),
     ];
-    let calls = std::fs::read_to_string(folder.path().join("sbatch.calls")).unwrap();
     assert_eq!(calls.lines().count(), expected.len(), "{calls}");
     for (call, (name, log, options, shards)) in calls.lines().zip(expected) {
         let stage = name.trim_end_matches("/array");
         assert!(call.starts_with(&format!("--parsable --job-name=digits/{name} --chdir=/")), "{call}");
         let rest = format!(
-            " --output={}/digits/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
-             --pipeline pipelines/digits.yaml --store data/store --device auto{shards}",
-            logs.display()
+            " --output={logs}/digits/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
+             --pipeline pipelines/digits.yaml --store data/store --device auto{shards}"
         );
         assert!(call.ends_with(&rest), "{call}\n{rest}");
     }
     assert_eq!(said.len(), expected.len() + 1, "one line for each job, and how to follow them");
     assert_eq!(
         said[2],
-        format!("digits/init-select/array: job 3, log {}/digits/init-select/array-3_*.out", logs.display())
+        format!("digits/init-select/array: job 3, log {logs}/digits/init-select/array-3_*.out")
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_place_of_a_page_reaches_the_job_that_writes_it() {
+    let Some((said, calls, _)) =
+        submitted(&["digits/report", "SLURM=1", "BIN=/opt/delt", "OUTPUT=a page.html"])
+    else {
+        return;
+    };
+    let report = calls.lines().last().unwrap();
+    assert!(report.ends_with(" slurm/job /opt/delt/report --pipeline pipelines/digits.yaml --store data/store --device auto --output a page.html"), "{report}");
+    assert!(said.last().unwrap().starts_with("squeue --me shows the jobs"), "{said:?}");
+}
+
+#[test]
+fn runs_to_keep_reach_the_store_as_they_are_written() {
+    let Some(found) = commands(&["store-gc", "KEEP=it's P/delt"]) else { return };
+    assert_eq!(found, [r"target/debug/delt-store --store 'data/store' gc --keep 'it'\''s' --keep 'P/delt'"]);
 }
 
 #[test]
@@ -224,6 +254,7 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
     let cases = [
         (&["digits", "STROE=x"][..], format!("unknown knob `STROE`; did you mean `STORE`?; {help}")),
         (&["digits", "data=x"], format!("unknown knob `data`; did you mean `DATA`?; {help}")),
+        (&["digits", "v=1"], format!("unknown knob `v`; did you mean `V`?; {help}")),
         (&["digits", "BATCHES=7"], format!("unknown knob `BATCHES`; {help}")),
         (&["digist"], format!("unknown target `digist`; did you mean `digits`?; {help}")),
         (

@@ -233,7 +233,7 @@ fn share_the_work(server: &Server) {
     let caches = ["a", "b"].map(|name| machines.path().join(name));
     for stage in STAGES {
         let children = caches.each_ref().map(|cache| {
-            let mut command = run.command_in(server.url(), stage, &["--branch", "delt"]);
+            let mut command = run.command_in(server.url(), stage, &["--branch", "delt", "-v"]);
             server.machine(&mut command, cache).stderr(Stdio::piped()).spawn().unwrap()
         });
         let said = children.map(|child| {

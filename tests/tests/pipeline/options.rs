@@ -40,7 +40,7 @@ fn mixup_shared_labels_and_another_ranker_go_through_all_stages() {
         assert!(rows.iter().all(|row| matches!(row.mix, Mix::Mixup { .. })), "epoch {epoch}");
     }
 
-    let output = run.output("evaluate", &settings);
+    let output = run.output("evaluate", &[&settings[..], &["--verbose"]].concat());
     let (table, said) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{said}");
@@ -249,7 +249,7 @@ fn a_large_run_on_a_cpu_says_first_how_long_it_takes_and_what_to_run_instead() {
     let run = Run::new();
     let settings = ["--branch", "delt", "--set", "smaller_pipeline=digits"];
     run.stage("ingest", &settings);
-    let said = run.stage("teacher-train", &settings);
+    let said = run.stage("teacher-train", &[&settings[..], &["-v"]].concat());
     let forecast = said.find("tiny: about ").unwrap();
     assert!(forecast < said.find(" images to do").unwrap(), "{said}");
     for part in

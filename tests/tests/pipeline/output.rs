@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use delt_tests::binaries::{Run, program};
+use delt_tests::binaries::{Run, STAGES, program};
 
 const DELT: [&str; 2] = ["--branch", "delt"];
 
@@ -56,6 +56,32 @@ fn a_reader_of_stdout_that_has_seen_enough_is_a_quiet_end_and_a_full_disk_is_sai
         String::from_utf8_lossy(&output.stderr),
         "delt-store: stdout cannot be written: No space left on device (os error 28)\n"
     );
+}
+
+#[test]
+fn a_stage_tells_what_it_made_in_one_line_and_the_rest_on_request() {
+    let run = Run::new();
+    for stage in STAGES {
+        let said = run.stage(stage, &[]);
+        let [line] = said.lines().collect::<Vec<_>>().try_into().expect("one line");
+        assert!(line.starts_with(&format!("{stage}: tiny/")) && line.len() < 400, "{line}");
+        let store = run.store();
+        assert!(line.contains(&format!(" ({}/", store.display())), "where it lies: {line}");
+        let labels = "; and 2 more, ";
+        assert_eq!(line.contains(labels), stage == "relabel", "two branches, two students: {line}");
+        run.cached(stage, &[]);
+    }
+    let said = run.stage("evaluate", &["--force", "-v"]);
+    for expected in [
+        "evaluate: configuration {",
+        "evaluate: device flex (CPU)\n",
+        " images to do\n",
+        "evaluate: tiny/random/",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    let all = run.stage("relabel", &["--verbose"]);
+    assert_eq!(all.matches("/labels-").count(), 4, "{all}");
 }
 
 #[test]

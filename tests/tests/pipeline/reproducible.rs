@@ -50,7 +50,7 @@ fn the_number_of_devices_changes_no_byte() {
         for stage in STAGES {
             let settings = ["--branch", "delt", "--set", "teacher.train.replicas=2", "--devices", devices];
             let said = run.stage(stage, &settings);
-            let all = said.contains("device flex (CPU), flex (CPU)");
+            let all = said.contains(" on flex (CPU), flex (CPU) (");
             assert_eq!(
                 all,
                 devices == "flex,flex" && ["teacher-train", "evaluate"].contains(&stage),
@@ -148,7 +148,7 @@ fn an_interrupted_scoring_resumes_where_it_stopped_and_gives_the_same_bytes() {
     let settings = ["--branch", "delt", "--set", SLOW_RANKER, "--set", "ingest.max_train_per_class=null"];
     let run = Run::new();
     run.up_to("teacher-train", &settings);
-    let mut child = run.command("init-select", &settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = run.command("init-select", &settings).arg("-v").stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     while !said.contains(" images to do") {

@@ -15,7 +15,6 @@ use crate::explain;
 use crate::interrupt;
 use crate::spent::{Meter, Spent, has_checkpoints};
 use crate::usage;
-use delt_pipeline::amounts::human_seconds;
 use delt_pipeline::plan::Plan;
 
 /// Where an artifact under construction lies.
@@ -157,7 +156,7 @@ impl Session {
         if has_checkpoints(checkpoints)? {
             eprintln!("{}: {} resumes from its checkpoint", self.stage.name, plan.run);
         }
-        self.say_once(format!("{}: configuration {}", self.stage.name, plan.config));
+        self.detail(format!("configuration {}", plan.config));
         let meter = Meter::start(checkpoints)?;
         let work = Work { workspace: &workspace, plan, notes: Mutex::default() };
         let made = make(&work).or_else(|error| {
@@ -171,14 +170,15 @@ impl Session {
         self.write_run_record(workspace.out_dir(), &spent, &work.notes())?;
         let entry = workspace.publish_for(&plan.run, made.provenance, made.facts)?;
         self.published.borrow_mut().insert(plan.key());
-        let (name, summary, took) = (self.stage.name, made.summary, human_seconds(spent.seconds));
-        eprintln!("{name}: {} {summary}, {took} ({})", plan.run, entry.dir.display());
+        self.say_made(format!("{} {}", plan.run, made.summary), spent.seconds, &entry.dir);
         self.pointed_to(plan, entry)
     }
 
     /// An artifact that was there already.
     fn cached(&self, plan: &Plan, entry: Entry) -> Result<Entry> {
-        self.cached.borrow_mut().push(plan.run.clone());
+        if !self.published.borrow().contains(&entry.manifest.key) {
+            self.told.cached(&plan.run);
+        }
         self.pointed_to(plan, entry)
     }
 

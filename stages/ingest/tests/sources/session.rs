@@ -31,6 +31,7 @@ fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Se
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        verbose: false,
         shards: None,
         shard: None,
         output: None,

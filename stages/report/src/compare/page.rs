@@ -4,6 +4,7 @@ use delt_harness::table::aligned;
 use delt_pipeline::amounts::{human_bytes, human_seconds};
 use maud::{Markup, html};
 
+use crate::answers;
 use crate::chart::{Chart, Line, Scale};
 use crate::compare::method::{Cost, Method};
 use crate::curves;
@@ -49,6 +50,14 @@ fn cpu_time(cost: Cost) -> Option<String> {
 const WORDS: [usize; 2] = [0, 2];
 
 const NONE: &str = "-";
+
+/// What the pipelines came to, in sentences.
+pub fn verdict(findings: &[Findings]) -> String {
+    let evaluated = findings.iter().filter(|findings| !findings.verdict.is_empty());
+    let text =
+        |findings: &Findings| format!("\n{}:\n{}\n", findings.table.pipeline, findings.verdict.join("\n"));
+    evaluated.map(text).collect()
+}
 
 /// Aligned plain text, one line a method, under the name of its pipeline.
 pub fn text(methods: &[Method]) -> String {
@@ -137,6 +146,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
             let work = m.row.image_iterations.zip(m.row.last);
             work.map(|(iterations, last)| (iterations as f64, last.mean)).into_iter().collect()
         }),
+        marks: Vec::new(),
     };
     let diversity = Chart {
         title: "diversity by class".to_owned(),
@@ -144,6 +154,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
         y_label: "cosine to centroid",
         scale: Scale::Linear,
         lines: lines("", |m| by_rank(&m.cosine_by_class)),
+        marks: Vec::new(),
     };
     if !findings.is_evaluated() {
         return html! { section { h2 { (findings.table.pipeline) } p .note { "Nothing of it has been evaluated yet." } } };
@@ -154,6 +165,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
         section {
             h2 { (findings.table.pipeline) }
             p .note { (findings.description) }
+            (answers::verdict(findings))
             (charts(&shown))
             ul .legend {
                 @for branch in findings.branches.iter().filter(|branch| !branch.history.is_empty()) {

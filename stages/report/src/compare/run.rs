@@ -43,6 +43,9 @@ struct Command {
     /// The page; the table goes beside it as .csv and .parquet
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Tell all
+    #[arg(long, short)]
+    verbose: bool,
     /// Only print the names of the pipelines
     #[arg(long)]
     list: bool,
@@ -74,6 +77,7 @@ fn run(command: Command) -> Result<()> {
             branches: Vec::new(),
             force: false,
             dry_run: false,
+            verbose: command.verbose,
             shards: None,
             shard: None,
             output: None,
@@ -84,7 +88,7 @@ fn run(command: Command) -> Result<()> {
         findings.push(Findings::collect(&session)?);
         reports = session.store().root().join(REPORTS);
     }
-    print!("{}", page::text(&methods));
+    print!("{}{}", page::text(&methods), page::verdict(&findings));
     let name = command.sweep.file_stem().unwrap_or_default().to_string_lossy();
     let path = command.output.unwrap_or_else(|| reports.join(format!("compare-{name}.html")));
     write(&path, &name, &sweep, &methods, &findings)

@@ -1,0 +1,262 @@
+//! What a run came to, in sentences: below the table of `evaluate` and on top of the pages. Whether the images are worth more than
+//! random ones, whether that is beyond chance, and whether anything was learned at all.
+
+use anyhow::Result;
+use delt_formats::evaluation::StudentResult;
+use delt_pipeline::config::evaluate::{Evaluate, Loss};
+use delt_pipeline::config::{Branch, Pipeline};
+use delt_pipeline::dag::Node;
+
+use crate::differences::Difference;
+use crate::session::Session;
+use crate::table::{Table, mean_and_std};
+
+/// Standard errors that chance keeps inside of in 95 of 100 cases.
+const STANDARD_ERRORS: f64 = 1.96;
+
+/// How a branch of random real images is written.
+const BASELINE: &str = "random: {select: {strategy: random}, synthesize: {max_iterations: 0}}";
+
+/// The students of a branch, over its repetitions.
+struct Students<'a> {
+    /// The first of its repetitions.
+    branch: &'a Branch,
+    results: Vec<StudentResult>,
+    /// Accuracies after the last epoch, percent.
+    last: Vec<f64>,
+    /// Classes that have training images.
+    classes: u64,
+    /// Real images that each student was tested on.
+    test_images: u64,
+}
+
+/// One sentence for each two branches that differ in one thing only, images or labels; one on the full data, one on chance level;
+/// and one for each branch whose students learned nothing after their first test. Empty before anything was evaluated.
+///
+/// # Errors
+/// What the store reports, or a summary that cannot be read.
+pub fn sentences(session: &Session, table: &Table) -> Result<Vec<String>> {
+    Ok(sentences_of(session, table, &evaluated(session)?))
+}
+
+fn sentences_of(session: &Session, table: &Table, groups: &[Students<'_>]) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for group in groups {
+        let others = groups.iter().filter(|other| compares(&group.branch.pipeline, &other.branch.pipeline));
+        sentences.extend(others.map(|other| group.against(other)));
+    }
+    sentences.extend(missing_baseline(session, groups));
+    sentences.extend(share_of_full_data(table, groups));
+    sentences.extend(chance(groups));
+    sentences.extend(groups.iter().filter_map(Students::without_progress));
+    sentences
+}
+
+fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
+    let mut groups = Vec::new();
+    for group in session.groups() {
+        let summaries = session.summaries(group)?;
+        let (Some(first), branch) = (summaries.first(), &group[0]) else { continue };
+        let (test_images, dataset) = (first.test_images, session.dag().if_made(branch, Node::Dataset)?);
+        let classes = match dataset {
+            Some(_) => session.dag().dataset_facts(branch)?.train_per_class,
+            None => Vec::new(),
+        };
+        let classes = classes.iter().filter(|images| **images > 0).count() as u64;
+        let results: Vec<_> = summaries.into_iter().flat_map(|summary| summary.students).collect();
+        let last = results.iter().map(|student| student.last_top1).collect();
+        groups.push(Students { branch, results, last, classes, test_images });
+    }
+    Ok(groups)
+}
+
+/// Whether both differ in one thing only: their images, where the others' are random real ones, or their labels, where the others'
+/// are hard.
+fn compares(own: &Pipeline, theirs: &Pipeline) -> bool {
+    if is_baseline_of(theirs, own) {
+        return true;
+    }
+    let (recipe, other_recipe) = (own.student_recipe(), theirs.student_recipe());
+    let (relabel, evaluate) = recipe.clone();
+    let hard = (relabel, Evaluate { loss: Loss::HardLabel {}, ..evaluate });
+    let has_same_images = own.select == theirs.select && own.synthesize == theirs.synthesize;
+    has_same_images && other_recipe == hard && recipe != hard
+}
+
+/// Whether these are random real images, learned as the others are.
+fn is_baseline_of(baseline: &Pipeline, own: &Pipeline) -> bool {
+    baseline.keeps_random_images()
+        && !own.keeps_random_images()
+        && baseline.student_recipe() == own.student_recipe()
+}
+
+/// What to add where no branch of the run says what random images are worth.
+fn missing_baseline(session: &Session, groups: &[Students<'_>]) -> Option<String> {
+    let methods = || groups.iter().filter(|group| !group.branch.pipeline.keeps_random_images());
+    let has_baseline = |group: &Students<'_>| {
+        session.branches().iter().any(|other| is_baseline_of(&other.pipeline, &group.branch.pipeline))
+    };
+    if methods().any(has_baseline) {
+        return None;
+    }
+    let name = &methods().next()?.branch.group;
+    let cure = match session.args.branches.is_empty() {
+        true => format!("add a branch to the pipeline, {BASELINE}"),
+        false => format!("leave out BRANCH (--branch), or add a branch to the pipeline, {BASELINE}"),
+    };
+    Some(format!("whether {name} is worth more than random real images is not known: {cure}"))
+}
+
+/// How far the best few images go towards what all of them do; none where either was not measured.
+fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> {
+    let row = table.rows.iter().find(|row| row.is_full_data())?;
+    let (full, all) = (row.last?, row.images?);
+    let best = groups.iter().max_by(|a, b| a.mean().total_cmp(&b.mean()))?;
+    let (name, mean) = (&best.branch.group, best.mean());
+    let images = table.rows.iter().find(|row| row.name == *name).and_then(|row| row.images).unwrap_or(0);
+    Some(format!(
+        "{images} images ({name}) reach {mean:.2} of the {:.2} that all {all} training images reach with hard labels",
+        full.mean
+    ))
+}
+
+/// Chance level, and who is not above it.
+fn chance(groups: &[Students<'_>]) -> Option<String> {
+    let classes = groups.first().map(|group| group.classes).filter(|classes| *classes > 0)?;
+    let level = format!("{:.2} % (one of {classes} classes)", 100.0 / classes as f64);
+    let lost: Vec<&str> =
+        groups.iter().filter(|group| group.is_at_chance()).map(|group| group.branch.group.as_str()).collect();
+    Some(match lost.as_slice() {
+        [] => format!("guessing reaches {level}"),
+        lost => format!(
+            "{}: not distinguishable from guessing, which reaches {level}; no figure of theirs means anything",
+            lost.join(", ")
+        ),
+    })
+}
+
+impl Students<'_> {
+    fn mean(&self) -> f64 {
+        mean_and_std(&self.last).0
+    }
+
+    fn against(&self, other: &Self) -> String {
+        let names = format!("{} against {}", self.branch.group, other.branch.group);
+        match Difference::of(&self.last, &other.last) {
+            Some(difference) => format!("{names}: {difference}"),
+            None => format!(
+                "{names}: {:+.2} points (n = {} and {}): too few students to tell this from chance; relabel.seeds takes more",
+                self.mean() - other.mean(),
+                self.last.len(),
+                other.last.len()
+            ),
+        }
+    }
+
+    /// Whether the mean is no further above chance level than so many test images and students scatter.
+    fn is_at_chance(&self) -> bool {
+        let (chance, (mean, std)) = (1.0 / self.classes.max(1) as f64, mean_and_std(&self.last));
+        let of_images = 1e4 * chance * (1.0 - chance) / self.test_images.max(1) as f64;
+        let of_students = std.powi(2) / self.last.len() as f64;
+        mean - 100.0 * chance <= STANDARD_ERRORS * (of_images + of_students).sqrt()
+    }
+
+    /// The first test is after epoch 0.
+    fn without_progress(&self) -> Option<String> {
+        let first = self.results.iter().filter(|student| student.best_epoch == 0).count();
+        let n = self.results.len();
+        (2 * first >= n && self.branch.pipeline.relabel.epochs > 1).then(|| {
+            format!(
+                "{}: {first} of {n} students did best at their first test, after one epoch: no learning shows after it",
+                self.branch.group
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+    use delt_pipeline::plan;
+
+    use super::*;
+    use crate::args::Args;
+
+    /// A session on the digits, whose branches are `random` and `delt`.
+    fn session(store: &Path, more: &[&str]) -> Session {
+        let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/digits.yaml");
+        let (pipeline, store) = (pipeline.display().to_string(), store.display().to_string());
+        let given = ["evaluate", "--pipeline", &pipeline, "--store", &store];
+        let args = Args::try_parse_from(given.iter().chain(more)).expect("parses");
+        Session::open(plan::EVALUATE, args).expect("opens")
+    }
+
+    /// Students that were tested on 500 images of ten classes.
+    fn students<'a>(session: &'a Session, name: &str, last: &[f64], best_epoch: u32) -> Students<'a> {
+        let branch = session.branches().iter().find(|branch| branch.name == name).expect("a branch");
+        let result = |(seed, top1): (u64, &f64)| StudentResult {
+            seed,
+            last_top1: *top1,
+            best_top1: *top1,
+            best_epoch,
+            last_top5: 100.0,
+        };
+        let results = (0..).zip(last).map(result).collect();
+        Students { branch, results, last: last.to_vec(), classes: 10, test_images: 500 }
+    }
+
+    fn said(session: &Session, groups: &[Students<'_>]) -> Vec<String> {
+        let table = Table { pipeline: "digits".into(), test_sets: Vec::new(), rows: Vec::new() };
+        sentences_of(session, &table, groups)
+    }
+
+    #[test]
+    fn images_are_compared_with_random_ones_and_with_guessing() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let session = session(folder.path(), &[]);
+        let of = |name, last: &[f64]| students(&session, name, last, 90);
+        assert_eq!(
+            said(&session, &[of("random", &[40.0, 40.1, 40.2]), of("delt", &[50.0, 50.1, 50.2])]),
+            [
+                "delt against random: +10.00 points, 95 % interval +9.77 to +10.23 (n = 3 and 3): better, beyond chance",
+                "guessing reaches 10.00 % (one of 10 classes)"
+            ]
+        );
+        assert_eq!(
+            said(&session, &[of("random", &[11.0, 12.0]), of("delt", &[50.0])]),
+            [
+                "delt against random: +38.50 points (n = 1 and 2): too few students to tell this from chance; relabel.seeds \
+                 takes more",
+                "random: not distinguishable from guessing, which reaches 10.00 % (one of 10 classes); no figure of theirs means \
+                 anything"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_run_without_random_images_says_what_to_add() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let alone = session(folder.path(), &["--set", "branches.random.synthesize.max_iterations=50"]);
+        assert_eq!(
+            said(&alone, &[students(&alone, "delt", &[50.0, 51.0], 90)])[0],
+            "whether delt is worth more than random real images is not known: add a branch to the pipeline, random: {select: \
+             {strategy: random}, synthesize: {max_iterations: 0}}"
+        );
+        let chosen = session(folder.path(), &["--branch", "delt"]);
+        let said = said(&chosen, &[students(&chosen, "delt", &[50.0, 51.0], 90)]);
+        assert!(said[0].contains("not known: leave out BRANCH (--branch), or add"), "{said:?}");
+    }
+
+    #[test]
+    fn students_that_are_best_at_their_first_test_have_learned_nothing() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let session = session(folder.path(), &[]);
+        let said = said(&session, &[students(&session, "delt", &[50.0, 51.0], 0)]);
+        assert_eq!(
+            said.last().expect("sentences"),
+            "delt: 2 of 2 students did best at their first test, after one epoch: no learning shows after it"
+        );
+    }
+}
