@@ -30,6 +30,23 @@ pub struct ImageFile {
 pub fn below<E: From<ImagesError>>(
     folder: &Path,
     root: &Path,
+    may_go_on: impl FnMut() -> Result<(), E>,
+) -> Result<Vec<ImageFile>, E> {
+    ending_in(&PICTURE_ENDINGS, folder, root, may_go_on)
+}
+
+/// Lists the files whose names end so, as [`below`] lists images; `endings` in small letters.
+///
+/// # Errors
+/// As [`below`].
+pub fn files_below(folder: &Path, endings: &[&str]) -> Result<Vec<ImageFile>> {
+    ending_in(endings, folder, folder, || Ok(()))
+}
+
+fn ending_in<E: From<ImagesError>>(
+    endings: &[&str],
+    folder: &Path,
+    root: &Path,
     mut may_go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<ImageFile>, E> {
     let mut files = Vec::new();
@@ -37,7 +54,7 @@ pub fn below<E: From<ImagesError>>(
     for entry in walk.filter_entry(|entry| !is_hidden(entry)) {
         may_go_on()?;
         let entry = entry.map_err(std::io::Error::from).map_err(ImagesError::reading(folder))?;
-        if entry.file_type().is_file() && is_picture(entry.path()) {
+        if entry.file_type().is_file() && has_ending(entry.path(), endings) {
             let metadata =
                 entry.metadata().map_err(std::io::Error::from).map_err(ImagesError::reading(entry.path()))?;
             let relative = relative(entry.path(), root)?;
@@ -68,9 +85,9 @@ pub fn folders_in(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn is_picture(path: &Path) -> bool {
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    ending.is_some_and(|ending| PICTURE_ENDINGS.contains(&ending.as_str()))
+    ending.is_some_and(|ending| endings.contains(&ending.as_str()))
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

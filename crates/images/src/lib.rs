@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`image_files`] | the image files of a folder tree |
 //! | [`image_table`] | Parquet in the Hugging Face layout |
+//! | [`external_set`] | synthetic sets of other projects |
 //! | [`stored_image`] | JPEG and PNG: what keeps its bytes, what becomes RGB PNG, what is broken |
 //! | [`channel_statistics`] | mean and standard deviation per channel |
 //!
@@ -11,6 +12,7 @@
 
 pub mod channel_statistics;
 pub mod error;
+pub mod external_set;
 pub mod image_files;
 pub mod image_table;
 pub mod stored_image;
