@@ -19,11 +19,8 @@ SLURM   :=
 SBATCH  ?=
 SLURM_LOGS ?= data/slurm
 OUTPUT  ?=
-<<<<<<< HEAD
 FORMAT  ?=
-=======
 V       ?=
->>>>>>> d2
 ONLY    ?=
 SWEEP   ?= cifar100-conv3
 CACHE   ?=
@@ -32,11 +29,7 @@ KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
 # may have a variable of this name
-<<<<<<< HEAD
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT CACHE KEEP DELETE
-=======
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT V CACHE KEEP DELETE
->>>>>>> d2
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -59,14 +52,9 @@ command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --sto
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
-<<<<<<< HEAD
 	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
 	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
 	$(if $(filter export,$(words)),$(if $(FORMAT),--format $(call quoted,$(FORMAT))))
-=======
-	$(if $(forced),--force) $(if $(dry_run),--dry-run) $(verbose) \
-	$(if $(filter report,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT))))
->>>>>>> d2
 stage   = @$(if $(slurm),$(submit),$(command))
 
 # SHARDS=N: parts 0 to N-1 of each of these stages are targets of their own, before the one that merges them

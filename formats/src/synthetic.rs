@@ -14,7 +14,7 @@ use crate::table::{Row, TableReader, TableWriter};
 pub const SYNTHETIC_FILE: &str = "synthetic.parquet";
 
 /// What the manifest of synthetic images says about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SyntheticFacts {
     /// Images.
@@ -23,6 +23,15 @@ pub struct SyntheticFacts {
     pub image_iterations: u64,
     /// Most rounds that an image was optimized in; none where the method has no rounds.
     pub rounds: Option<u64>,
+    /// Images of each class, where they were imported and a class has others than the configured number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per_class: Vec<u64>,
+}
+
+/// Images of a class, on average over the classes that have any.
+pub fn mean_per_class(per_class: &[u64]) -> f64 {
+    let in_use = per_class.iter().filter(|images| **images > 0).count();
+    per_class.iter().sum::<u64>() as f64 / in_use.max(1) as f64
 }
 
 /// Writes synthetic images.

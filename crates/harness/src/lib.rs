@@ -17,6 +17,7 @@ mod advice;
 pub mod args;
 mod differences;
 mod explain;
+pub mod external_images;
 pub mod external_scores;
 pub mod interrupt;
 mod panic;

@@ -15,7 +15,8 @@ pub fn lines(session: &Session) -> Result<String> {
     for group in session.groups() {
         let branch = &group[0];
         let classes = session.dag().entry(branch, Node::Dataset)?.manifest.provenance.classes.len();
-        text.push_str(&format!("{}: {}\n", branch.group, line(&branch.pipeline, classes)?));
+        let imported = session.dag().imported_per_class(branch)?;
+        text.push_str(&format!("{}: {}\n", branch.group, line(&branch.pipeline, classes, &imported)?));
     }
     Ok(text)
 }

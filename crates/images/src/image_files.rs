@@ -94,6 +94,28 @@ pub fn look_through<E: From<ImagesError>>(
     Ok(listing)
 }
 
+/// Lists the files anywhere below `folder` whose names end so, sorted by their path; `endings` in small letters. Hidden ones are
+/// passed over.
+///
+/// # Errors
+/// A folder that cannot be listed, or a name that is not UTF-8.
+pub fn files_below(folder: &Path, endings: &[&str]) -> Result<Vec<ImageFile>> {
+    let mut files = Vec::new();
+    let walk = WalkDir::new(folder).follow_links(true).min_depth(1).into_iter();
+    for entry in walk.filter_entry(|entry| !is_hidden(entry)) {
+        let entry = entry.map_err(std::io::Error::from).map_err(ImagesError::reading(folder))?;
+        let ending = entry.path().extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        if entry.file_type().is_file() && ending.is_some_and(|ending| endings.contains(&ending.as_str())) {
+            let metadata =
+                entry.metadata().map_err(std::io::Error::from).map_err(ImagesError::reading(entry.path()))?;
+            let relative = relative(entry.path(), folder)?;
+            files.push(ImageFile { relative, path: entry.into_path(), bytes: metadata.len() });
+        }
+    }
+    files.sort_by(|a, b| a.relative.cmp(&b.relative));
+    Ok(files)
+}
+
 /// Counts the files that lie directly in `folder`, beside the folders of the classes.
 ///
 /// # Errors

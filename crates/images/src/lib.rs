@@ -2,6 +2,7 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | [`external_set`] | synthetic sets of other projects |
 //! | [`image_files`] | the image files of a folder tree |
 //! | [`passed_over`] | what else lies there, by reason |
 //! | [`image_table`] | Parquet in the Hugging Face layout |
@@ -13,6 +14,7 @@
 
 pub mod channel_statistics;
 pub mod error;
+pub mod external_set;
 pub mod image_files;
 pub mod image_table;
 mod jpeg_markers;

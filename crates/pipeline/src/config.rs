@@ -265,7 +265,8 @@ impl Pipeline {
         self.teacher.validate("teacher")?;
         self.select.validate()?;
         self.synthesize.validate(self.select.ipc)?;
-        self.relabel.validate(self.select.ipc, self.teacher.size)?;
+        let ipc = self.synthesize.import.is_none().then_some(self.select.ipc);
+        self.relabel.validate(ipc, self.teacher.size)?;
         self.validate_committee()?;
         self.evaluate.validate(self.teacher.size)?;
         let has_full_data = !self.full_data || self.network_of(Role::FullData).is_some();

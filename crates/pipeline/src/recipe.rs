@@ -2,6 +2,7 @@
 
 use delt_augment::view::{MixSpec, Order};
 use delt_formats::Keep;
+use delt_formats::synthetic::mean_per_class;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
 use crate::config::relabel::{Labels, Relabel, TeacherMode};
@@ -10,11 +11,12 @@ use crate::config::synthesize::Init;
 use crate::config::target::Target;
 use crate::config::{Invalid, Pipeline};
 
-/// The recipe of a branch: its images, then its students.
+/// The recipe of a branch: its images, then its students. `imported` are the images of each class where those are not
+/// `select.ipc`.
 ///
 /// # Errors
 /// [`Invalid`] where no batch is published for this number of images per class.
-pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
+pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<String, Invalid> {
     let (relabel, evaluate) = (&pipeline.relabel, &pipeline.evaluate);
     let loss = match evaluate.loss {
         Loss::Kl { temperature } => format!("KL at T {temperature}"),
@@ -31,7 +33,7 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
         pipeline.student_lr(classes),
         evaluate.weight_decay,
         relabel.epochs,
-        pipeline.student_batch(classes)?,
+        pipeline.student_batch(classes, imported)?,
         evaluate.bn_momentum,
     );
     let mut parts = vec![evaluate.student.to_string(), loss];
@@ -45,7 +47,7 @@ pub fn line(pipeline: &Pipeline, classes: usize) -> Result<String, Invalid> {
     parts.extend(evaluate.ema.map(|ema| format!("EMA {ema}")));
     parts.extend(views(relabel));
     parts.extend(stored_labels(relabel));
-    Ok(format!("{}; {}", images(pipeline), parts.join(", ")))
+    Ok(format!("{}; {}", images(pipeline, imported), parts.join(", ")))
 }
 
 /// How the views of the images are drawn.
@@ -84,14 +86,29 @@ fn stored_labels(relabel: &Relabel) -> Option<String> {
 }
 
 /// How the images are made, with the network whose labels and statistics they have.
-fn images(pipeline: &Pipeline) -> String {
+fn images(pipeline: &Pipeline, imported: &[u64]) -> String {
     let teacher = &pipeline.teacher;
-    let imported = if teacher.import.is_some() { " (imported)" } else { "" };
+    let trained = if teacher.import.is_some() { " (imported)" } else { "" };
+    let ipc = match imported {
+        [] => pipeline.select.ipc.to_string(),
+        counts => spread(counts),
+    };
     let made = match &pipeline.synthesize.import {
         Some(images) => format!("images of {}", images.display()),
         None => format!("{}, {}", initial(pipeline), recovery(pipeline).join(", ")),
     };
-    format!("teacher {}{imported}; ipc {}, {made}", teacher.network, pipeline.select.ipc)
+    format!("teacher {}{trained}; ipc {ipc}, {made}", teacher.network)
+}
+
+/// How many images the classes have: `7`, or the mean with the least and the most of those that have any, `6.5 (5 to 8)`.
+pub fn spread(per_class: &[u64]) -> String {
+    let in_use = per_class.iter().filter(|images| **images > 0);
+    match (in_use.clone().min(), in_use.max()) {
+        (Some(least), Some(most)) if least < most => {
+            format!("{:.1} ({least} to {most})", mean_per_class(per_class))
+        }
+        (_, most) => most.copied().unwrap_or(0).to_string(),
+    }
 }
 
 /// What the images start from.
@@ -145,7 +162,7 @@ mod tests {
         let said = |settings: &[&str]| {
             let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
             let branch = crate::config::load(&path, &settings, None).expect("loads").remove(1);
-            line(&branch.pipeline, 100).expect("published")
+            line(&branch.pipeline, 100, &[]).expect("published")
         };
         assert_eq!(
             said(&[]),

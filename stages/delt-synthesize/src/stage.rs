@@ -20,6 +20,7 @@ use delt_training::speed::flops_per_second;
 use serde_json::to_value;
 
 use crate::checkpoint::{Checkpoints, Kept, finished_file};
+use crate::import::Imported;
 use crate::inputs::{Inputs, read_initial};
 use crate::method::{self, Method, Place};
 use crate::{import, outer_loop};
@@ -29,10 +30,11 @@ use crate::{import, outer_loop};
 /// # Errors
 /// As [`import::images`]; missing inputs.
 pub fn check(session: &Session, branch: &Branch) -> Result<()> {
-    let Some(path) = &branch.pipeline.synthesize.import else { return Ok(()) };
     let network = session.network(branch, Role::Teacher)?;
-    if session.dag().if_made(branch, Node::Synthetic)?.is_none() {
-        import::images(path, network.classes(), branch.pipeline.teacher.size, branch.pipeline.select.ipc)?;
+    if branch.pipeline.synthesize.import.is_some()
+        && session.dag().if_made(branch, Node::Synthetic)?.is_none()
+    {
+        import::images(branch, network.classes())?;
     }
     Ok(())
 }
@@ -131,13 +133,12 @@ fn join(
 
 /// The images of another project, or with `max_iterations: 0` the initial ones.
 fn unrecovered(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Made> {
-    let (classes, rows, summary) = match &branch.pipeline.synthesize.import {
+    let (classes, Imported { rows, per_class, notes }, summary) = match &branch.pipeline.synthesize.import {
         Some(path) => {
             let classes = session.network(branch, Role::Teacher)?.classes().to_vec();
-            let (size, ipc) = (branch.pipeline.teacher.size, branch.pipeline.select.ipc);
-            let rows = import::images(path, &classes, size, ipc)?;
-            let summary = format!("{} images imported from {}", rows.len(), path.display());
-            (classes, rows, summary)
+            let imported = import::images(branch, &classes)?;
+            let summary = format!("{} images imported from {}", imported.rows.len(), path.display());
+            (classes, imported, summary)
         }
         None => {
             let (classes, rows) = read_initial(&session.dag().entry(branch, Node::Initial)?)?;
@@ -149,10 +150,12 @@ fn unrecovered(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Ma
                 round: 0,
                 iterations: 0,
             };
-            (classes, rows.into_iter().map(keep).collect(), summary)
+            let rows = rows.into_iter().map(keep).collect();
+            (classes, Imported { rows, ..Imported::default() }, summary)
         }
     };
-    let mut output = Output::create(&classes, work)?;
+    notes.into_iter().for_each(|note| work.note(note));
+    let mut output = Output { per_class, ..Output::create(&classes, work)? };
     rows.iter().try_for_each(|row| output.image(row))?;
     output.finish(0, Some(0), summary)
 }
@@ -163,6 +166,8 @@ struct Output {
     rows: SyntheticWriter,
     trace: TraceWriter,
     images: u64,
+    /// As [`Imported::per_class`].
+    per_class: Vec<u64>,
 }
 
 impl Output {
@@ -170,7 +175,7 @@ impl Output {
         let provenance = work.provenance(classes);
         let rows = SyntheticWriter::create(work.out_dir().join(SYNTHETIC_FILE), &provenance)?;
         let trace = TraceWriter::create(work.out_dir().join(TRACE_FILE), &provenance)?;
-        Ok(Self { provenance, rows, trace, images: 0 })
+        Ok(Self { provenance, rows, trace, images: 0, per_class: Vec::new() })
     }
 
     fn image(&mut self, row: &SyntheticRow) -> Result<()> {
@@ -186,7 +191,8 @@ impl Output {
         self.rows.finish()?;
         self.trace.finish()?;
         let rounds = rounds.map(|rounds| rounds as u64);
-        let facts = SyntheticFacts { images: self.images, image_iterations, rounds };
+        let per_class = self.per_class;
+        let facts = SyntheticFacts { images: self.images, image_iterations, rounds, per_class };
         Ok(Made { provenance: self.provenance, facts: to_value(facts)?, summary })
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Inputs<'a> {
             seed,
             committee: if votes { session.committee(branch)? } else { Vec::new() },
             synthetic: session.dag().entry(branch, Node::Synthetic)?,
-            batch: branch.pipeline.student_batch(teacher.classes().len())?,
+            batch: session.dag().student_batch(branch)?,
             teacher,
         })
     }

@@ -8,9 +8,10 @@ use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
 use delt_formats::tensors::{NamedTensor, write_safetensors};
-use delt_harness::external_scores;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
+use delt_harness::{external_images, external_scores};
+use delt_images::external_set::Read;
 use delt_networks::Network;
 use delt_networks::checkpoint::Found;
 use delt_pipeline::config::Branch;
@@ -34,6 +35,9 @@ pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> 
     session.dag().check(branch)?;
     let dataset = session.dag().entry(branch, Node::Dataset)?;
     let facts = dataset.manifest.facts_as()?;
+    if !session.args.dry_run {
+        external_images::of(branch, &dataset.manifest.provenance.classes, Read::Labels)?;
+    }
     if let Some(file) = branch.pipeline.select.scores.as_ref().filter(|_| !session.args.dry_run) {
         let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
         external_scores::read_for(file, &images, &dataset.manifest.provenance.classes)?;

@@ -32,11 +32,8 @@ fn make(arguments: &[&str]) -> Option<Command> {
         "SBATCH",
         "SLURM_LOGS",
         "OUTPUT",
-<<<<<<< HEAD
         "FORMAT",
-=======
         "V",
->>>>>>> d2
     ];
     for name in knobs.into_iter().chain(["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"]) {
         make.env_remove(name);

@@ -162,6 +162,7 @@ fn pictures(folder: &Path) {
             put(folder, &format!("theirs/new{class:03}/{image}.png"), &gray);
         }
     }
+    put(folder, "theirs/data/train.parquet", b"");
     put(folder, "strange/zero/0.png", &gray);
     put(folder, "unreadable/00000/0.png", b"no image");
 }

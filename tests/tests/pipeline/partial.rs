@@ -94,9 +94,52 @@ fn images_of_another_project_are_labeled_and_evaluated() {
         ours.stage("report", &arguments);
         ours.cached("delt-synthesize", &arguments);
     }
-    let five = format!("synthesize.import='{}'", folder.display());
-    let output =
-        ours.output("delt-synthesize", &[&DELT[..], &["--set", &five, "--set", "select.ipc=5"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("found 3 images of class `0`, expected 5 as select.ipc"), "{said}");
+}
+
+#[test]
+fn classes_of_a_set_may_have_any_number_of_images() {
+    let run = Run::new();
+    // 24 px wide, in train/ beside a folder that is not read: 13 images of seven classes, none of the others
+    let theirs = run.store().join("../theirs");
+    for (label, images) in [(0, 1), (1, 2), (2, 3), (4, 1), (5, 4), (8, 1), (9, 1)] {
+        for image in 0..images {
+            let picture = RgbImage { width: 24, height: 16, rgb: vec![label * 25 + image; 24 * 16 * 3] };
+            for split in ["train", "val"] {
+                let class = theirs.join(format!("{split}/class{label}"));
+                std::fs::create_dir_all(&class).unwrap();
+                std::fs::write(class.join(format!("{image}.png")), picture.encode_png().unwrap()).unwrap();
+            }
+        }
+    }
+    let import = format!("synthesize.import='{}'", theirs.display());
+    // a batch of as many images as there are at most, and no published one asked for: select.ipc does not count
+    let arguments =
+        [&DELT[..], &["--set", &import, "--set", "select.ipc=5", "--set", "relabel.batch=50"]].concat();
+    run.up_to("relabel", &arguments);
+    let (entry, manifest) = run.pointed("tiny/delt/synthetic", "synthetic");
+    assert_eq!(manifest.facts["per_class"], serde_json::json!([1, 2, 3, 0, 1, 4, 0, 0, 1, 1]));
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(entry.join("run.json")).unwrap()).unwrap();
+    assert_eq!(
+        record["notes"],
+        serde_json::json!([
+            "train/ is read, val/ beside it not",
+            "the folders have classes by number only, taken as the teacher's order: 0 is `0`, 1 is `1`, 2 is `2`, 3 is `3`, 4 is \
+             `4` and 5 more",
+            "13 images are 24 x 16, resized to 8 px",
+            "1.9 (1 to 4) images per class, select.ipc (5) does not count",
+            "no images of 3 of 10 classes: `3`, `6`, `7`"
+        ])
+    );
+    let facts = run.pointed("tiny/delt/labels-3407", "labels").1.facts;
+    assert_eq!((&facts["images"], &facts["batch"], &facts["views"]), (&13.into(), &13.into(), &39.into()));
+    let output = run.output("evaluate", &arguments);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let row: Vec<&str> =
+        table.lines().find(|line| line.starts_with("delt ")).unwrap().split_whitespace().collect();
+    let n = row.iter().position(|cell| *cell == "2").unwrap();
+    assert_eq!(row[n + 1], "13", "{table}");
+    assert!(table.contains("\ndelt: teacher convnet2-w8; ipc 1.9 (1 to 4), images of "), "{table}");
+    run.stage("report", &arguments);
 }

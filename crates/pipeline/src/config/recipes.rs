@@ -1,5 +1,6 @@
 //! Published rules of thumb that a pipeline may leave to us.
 
+use delt_formats::synthetic::mean_per_class;
 use delt_formats::teacher::Architecture;
 
 use super::{Invalid, Pipeline};
@@ -13,14 +14,27 @@ const CONV3_PAIR_BATCH: u32 = 25;
 /// Student learning rate where both networks are ConvNet-3 on CIFAR-100.
 const CONV3_PAIR_LR: f64 = 2e-3;
 
+/// The setting of the images of each class.
+pub(super) const IPC: &str = "select.ipc";
+
 impl Pipeline {
     /// Images of a student's step: `relabel.batch`, else 25 for ConvNet-3 teacher and student on CIFAR-100, else
-    /// [`published_batch`]; never more than there are.
+    /// [`published_batch`]; never more than there are. `imported` are the images of each class where those are not `select.ipc`:
+    /// their mean then counts.
     ///
     /// # Errors
     /// [`Invalid`] where nothing is configured and no batch is published for this number of images per class.
-    pub fn student_batch(&self, classes: usize) -> Result<u32, Invalid> {
-        let batch = self.relabel.batch_for(self.select.ipc, classes)?;
+    pub fn student_batch(&self, classes: usize, imported: &[u64]) -> Result<u32, Invalid> {
+        let (ipc, images, counted) = match imported {
+            [] => (self.select.ipc, u64::from(self.select.ipc).saturating_mul(classes as u64), IPC),
+            counts => (
+                mean_per_class(counts).round() as u32,
+                counts.iter().sum(),
+                "a mean number of images per class of",
+            ),
+        };
+        let batch =
+            self.relabel.batch_for(ipc, classes, counted)?.min(u32::try_from(images).unwrap_or(u32::MAX));
         let is_derived = self.relabel.batch.is_none() && self.is_conv3_pair(classes);
         Ok(if is_derived { batch.min(CONV3_PAIR_BATCH) } else { batch })
     }
@@ -72,7 +86,7 @@ mod tests {
             super::super::load(&path, &settings, None).expect("loads").remove(0).pipeline
         };
         let of = |pipeline: &Pipeline, classes| {
-            (pipeline.student_lr(classes), pipeline.student_batch(classes).expect("published"))
+            (pipeline.student_lr(classes), pipeline.student_batch(classes, &[]).expect("published"))
         };
         assert_eq!(of(&pipeline(&[]), 100), (1e-3, 100));
         assert_eq!(of(&pipeline(&["evaluate.student={name: mobilenet_v2}"]), 100), (2.5e-3, 100));
@@ -85,6 +99,15 @@ mod tests {
         assert_eq!(
             of(&pipeline(&[&teacher, &student, "evaluate.lr=0.001", "relabel.batch=50"]), 100),
             (1e-3, 50)
+        );
+        // ten images of each class are asked for; those that are imported count: 26 of two classes, 104 of three, 4
+        let imported = |counts: &[u64]| pipeline(&[]).student_batch(10, counts);
+        assert_eq!(imported(&[12, 14, 0]), Ok(26));
+        assert_eq!(imported(&[30, 34, 40]), Ok(100));
+        assert_eq!(
+            imported(&[1, 3]).expect_err("refused").to_string(),
+            "`relabel.batch`: no batch is published for a mean number of images per class of 2; set relabel.batch, the images of \
+             one step"
         );
     }
 

@@ -113,19 +113,17 @@ impl Relabel {
         self.labels.packing() != LabelPacking::FULL || self.shuffle_patches.is_some()
     }
 
-    /// Images per step: as configured, else the published rule, never more than there are.
+    /// Images per step: as configured, else the published rule; `counted` is what the number of images per class is called.
     ///
     /// # Errors
     /// [`Invalid`] where nothing is configured and no batch is published for this `ipc`.
-    pub fn batch_for(&self, ipc: u32, classes: usize) -> Result<u32, Invalid> {
-        let images = ipc.saturating_mul(u32::try_from(classes).unwrap_or(u32::MAX));
-        let batch = self.batch.or_else(|| recipes::published_batch(ipc, classes)).ok_or_else(|| {
+    pub fn batch_for(&self, ipc: u32, classes: usize, counted: &str) -> Result<u32, Invalid> {
+        self.batch.or_else(|| recipes::published_batch(ipc, classes)).ok_or_else(|| {
             let problem = format!(
-                "no batch is published for select.ipc {ipc}; set relabel.batch, the images of one step"
+                "no batch is published for {counted} {ipc}; set relabel.batch, the images of one step"
             );
             Invalid::new("relabel.batch", problem)
-        })?;
-        Ok(batch.min(images))
+        })
     }
 
     /// The seeds that get a label artifact of their own.
@@ -148,9 +146,12 @@ impl Relabel {
         Err(Invalid::new("relabel.order", problem))
     }
 
-    pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
+    /// `ipc` is none where the images are imported, and their number counts.
+    pub(super) fn validate(&self, ipc: Option<u32>, size: u32) -> Result<(), Invalid> {
         self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
-        self.batch_for(ipc, 2)?;
+        if let Some(ipc) = ipc {
+            self.batch_for(ipc, 2, recipes::IPC)?;
+        }
         if let Some(patches) = self.shuffle_patches {
             let problem = format!("{patches} x {patches} patches do not divide {size} px (teacher.size)");
             range::ensure(size.is_multiple_of(patches), "relabel.shuffle_patches", problem)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
+use delt_formats::synthetic::SyntheticFacts;
 use delt_formats::teacher::{Normalization, TeacherFacts};
 use delt_formats::{Keep, LabelPacking};
 use serde_json::json;
@@ -99,7 +100,7 @@ impl<L: Lookup> Dag<L> {
         let config = json!({ "epochs": relabel.stored_epochs(), "views": relabel.view_spec() });
         let mut plan = self.plan_of(branch, Node::Labels(seed), config, &[Node::Synthetic, TEACHER])?;
         let classes = self.classes(branch)?;
-        plan.config["batch"] = json!(branch.pipeline.student_batch(classes)?);
+        plan.config["batch"] = json!(self.student_batch(branch)?);
         let packing = relabel.labels.packing();
         if packing != LabelPacking::FULL {
             plan.config["packing"] = json!(packing);
@@ -134,11 +135,13 @@ impl<L: Lookup> Dag<L> {
     /// # Errors
     /// The setting, what it is and what fits; [`super::Missing`].
     pub fn check(&self, branch: &Branch) -> Result<()> {
-        self.check_ipc(branch)?;
         let facts = self.dataset_facts(branch)?;
         let classes = facts.train_per_class.len();
         let pipeline = &branch.pipeline;
-        pipeline.student_batch(classes)?;
+        if pipeline.synthesize.import.is_none() {
+            self.check_ipc(branch)?;
+            pipeline.student_batch(classes, &[])?;
+        }
         check_packing(pipeline.relabel.labels.packing(), classes)?;
         let own = Normalization { mean: facts.mean, std: facts.std };
         let of = |network: &Teacher| network.import.as_ref().and_then(|it| it.normalization).unwrap_or(own);
@@ -153,6 +156,25 @@ impl<L: Lookup> Dag<L> {
     /// How many classes the teacher tells apart.
     fn classes(&self, branch: &Branch) -> Result<usize> {
         Ok(self.entry(branch, TEACHER)?.as_ref().provenance.classes.len())
+    }
+
+    /// The images of each class of a branch that imports them, where a class has others than `select.ipc`; else none.
+    ///
+    /// # Errors
+    /// [`super::Missing`], or what the store reports.
+    pub fn imported_per_class(&self, branch: &Branch) -> Result<Vec<u64>> {
+        if branch.pipeline.synthesize.import.is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(self.entry(branch, Node::Synthetic)?.as_ref().facts_as::<SyntheticFacts>()?.per_class)
+    }
+
+    /// Images of a student's step.
+    ///
+    /// # Errors
+    /// As [`crate::config::Pipeline::student_batch`]; [`super::Missing`].
+    pub fn student_batch(&self, branch: &Branch) -> Result<u32> {
+        Ok(branch.pipeline.student_batch(self.classes(branch)?, &self.imported_per_class(branch)?)?)
     }
 
     /// The committee's networks beside the teacher, in the order of the pipeline file.
@@ -188,8 +210,10 @@ impl<L: Lookup> Dag<L> {
     /// # Errors
     /// [`super::Missing`], or a manifest that cannot be read.
     pub fn batch_is_all(&self, branch: &Branch) -> Result<Option<String>> {
+        let imported: u64 = self.imported_per_class(branch)?.iter().sum();
         let in_use = self.dataset_facts(branch)?.train_per_class.iter().filter(|images| **images > 0).count();
-        let images = in_use as u64 * u64::from(branch.pipeline.select.ipc);
+        let images =
+            if imported > 0 { imported } else { in_use as u64 * u64::from(branch.pipeline.select.ipc) };
         let batch = branch.pipeline.relabel.batch.filter(|batch| u64::from(*batch) > images);
         Ok(batch.map(|batch| {
             format!("relabel: relabel.batch is {batch}, but there are {images} synthetic images; a step takes them all")
