@@ -304,7 +304,7 @@ bench-torch: $(TARGET)/torch-venv/made ## the same in turns with PyTorch on this
 
 $(TARGET)/torch-venv/made:
 	$(PYTHON) -m venv '$(@D)'
-	'$(@D)/bin/pip' install --quiet torch==2.11.0 numpy pillow pyarrow
+	'$(@D)/bin/pip' install --quiet torch==2.11.0 torchvision==0.26.0 numpy pillow pyarrow pytest
 	touch '$@'
 
 clean: ## remove build outputs; the store stays

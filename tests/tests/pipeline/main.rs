@@ -11,6 +11,7 @@ mod normalization;
 mod object_store;
 mod options;
 mod output;
+mod package;
 mod partial;
 mod python;
 #[cfg(unix)]
