@@ -233,7 +233,7 @@ impl Pipeline {
             let problem = format!("{}: nothing is there, {expected}", images.display());
             range::ensure(images.exists(), "synthesize.import", problem)?;
         }
-        Ok(())
+        self.relabel.check_files()
     }
 
     /// Seed of the selection and of the synthesis.

@@ -118,14 +118,16 @@ def _check(answer: np.ndarray, views: int, outputs: int, epoch: int) -> None:
 def _write(path: Path, views: StoredViews, labeler: dict[str, str], answers: Callable[[int], np.ndarray]) -> None:
     provenance = dict(views.labels.provenance, producer="delt.label", algorithm_version=ALGORITHM_VERSION)
     provenance["config"] = {**{k: v for k, v in views.labels.config.items() if k != "packing"}, "labeler": labeler}
-    metadata = {b"delt": json.dumps(provenance, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()}
+    metadata = json.dumps(provenance, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     source, writer = pq.ParquetFile(views.path), None
     try:
         for epoch in range(views.epochs):
             table = source.read_row_group(epoch)
-            table = _with_logits(table, answers(epoch)).replace_schema_metadata(metadata)
+            table = _with_logits(table, answers(epoch)).replace_schema_metadata(None)
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
+        if writer is not None:
+            writer.add_key_value_metadata({"delt": metadata})
     finally:
         if writer is not None:
             writer.close()

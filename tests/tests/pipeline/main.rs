@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 mod compare;
+mod imported_labels;
 mod lookups;
 mod makefile;
 mod methods;
