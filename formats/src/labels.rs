@@ -42,6 +42,18 @@ pub struct LabelsFacts {
     pub bytes_per_image: f64,
     /// The seed of every draw, and of the student these labels are for.
     pub seed: u64,
+    /// The model of others that gave the logits. Absent: the teacher, or labels that do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labeled_by: Option<LabeledBy>,
+}
+
+/// A model outside this project that labeled stored views, as whoever used it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabeledBy {
+    /// What it is called.
+    pub name: String,
+    /// What tells it from others: of its weights, as a rule.
+    pub digest: String,
 }
 
 /// Writes views, an epoch at a time.

@@ -76,7 +76,8 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
     let labels =
         distinct(&pipelines, |of| (of.recovering(), of.labeling(), &of.select, &of.synthesize, &of.relabel))
             .map(|of| {
-                let passes = passes(of.labeling(), of).iter().sum::<f64>();
+                let is_asked = of.relabel.import.is_none();
+                let passes = passes(of.labeling(), of).iter().filter(|_| is_asked).sum::<f64>();
                 passes * images(of) * epochs(of) * of.relabel.label_seeds().len() as f64
             });
     let students = pipelines.iter().map(|of| {

@@ -74,7 +74,9 @@ fn views(relabel: &Relabel) -> Vec<String> {
 /// What the students do not see of the soft labels, where that is anything.
 fn stored_labels(relabel: &Relabel) -> Option<String> {
     let Labels { keep, bits, epochs } = relabel.labels;
-    let mut parts = Vec::new();
+    let import = relabel.import.as_ref();
+    let mut parts: Vec<String> =
+        import.map(|path| format!("those of {}", path.display())).into_iter().collect();
     if let Keep::TopK(k) = keep {
         parts.push(format!("the {k} largest logits"));
     }

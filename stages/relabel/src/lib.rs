@@ -9,5 +9,6 @@
 #[macro_use(eprintln)]
 extern crate delt_harness;
 
+pub mod imported;
 pub mod soft_label;
 pub mod stage;

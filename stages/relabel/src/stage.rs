@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use delt_augment::Draws;
+use delt_augment::{Draws, draw_views};
 use delt_formats::labels::LABELS_FILE;
 use delt_formats::provenance::Provenance;
 use delt_formats::synthetic::SYNTHETIC_FILE;
@@ -24,6 +24,7 @@ use delt_store::Entry;
 use delt_training::behind;
 use serde_json::to_value;
 
+use crate::imported::ImportedLabels;
 use crate::soft_label::Labeler;
 
 /// Makes or finds the labels of every student seed of one branch.
@@ -46,6 +47,12 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
         session.produce_in_pieces(&plan, &pieces, |parts, work| inputs.join(parts, work))?;
     }
     Ok(())
+}
+
+/// Who labels the views.
+enum Answers {
+    Teacher(Labeler),
+    Imported(ImportedLabels),
 }
 
 /// File of one labeled epoch.
@@ -92,23 +99,36 @@ impl<'a> Inputs<'a> {
         Ok(reader)
     }
 
-    /// Labels epochs into the checkpoint folder, each in a file of its own with whole logits, so that they are packed once.
-    fn label(&self, session: &Session, epochs: Range<u64>, work: &Work<'_>) -> Result<()> {
+    fn imported(&self) -> Result<Option<ImportedLabels>> {
+        let (classes, images) = (self.teacher.classes(), &self.synthetic.manifest.digest);
+        self.relabel.imported(self.seed).map(|file| ImportedLabels::open(&file, classes, images)).transpose()
+    }
+
+    /// The teacher with its committee, or the labels that stand for them.
+    fn answers(&self, session: &Session) -> Result<Answers> {
+        if let Some(labels) = self.imported()? {
+            return Ok(Answers::Imported(labels));
+        }
         let opened = delt_device::open(&session.args.device)?;
         session.use_device(&opened.name);
-        let (pictures, _) = decoded_images(&self.synthetic()?)?;
         let load = |network: &Trained| -> Result<FrozenNetwork> {
             let weights = network.weights()?;
             Ok(FrozenNetwork::load(&network.facts, network.classes().len(), &weights, &opened.device)?)
         };
-        let labeler = Labeler {
+        Ok(Answers::Teacher(Labeler {
             teacher: load(&self.teacher)?,
             committee: self.committee.iter().map(load).collect::<Result<_>>()?,
             mode: self.relabel.teacher_mode,
             normalization: self.teacher.facts.normalization,
             size: self.teacher.facts.size,
             device: opened.device.clone(),
-        };
+        }))
+    }
+
+    /// Labels epochs into the checkpoint folder, each in a file of its own with whole logits, so that they are packed once.
+    fn label(&self, session: &Session, epochs: Range<u64>, work: &Work<'_>) -> Result<()> {
+        let answers = self.answers(session)?;
+        let (pictures, _) = decoded_images(&self.synthetic()?)?;
         let views = (epochs.end - epochs.start) * pictures.len() as u64;
         let label = format!("relabel seed {}", self.seed);
         let progress = Progress::of_branch(&label, views, "views", self.branch);
@@ -130,7 +150,17 @@ impl<'a> Inputs<'a> {
                     continue;
                 }
                 let batch = self.batch as usize;
-                let rows = labeler.epoch(&pictures, &draws, epoch, batch, &spec, &progress)?;
+                let rows = match &answers {
+                    Answers::Teacher(labeler) => {
+                        labeler.epoch(&pictures, &draws, epoch, batch, &spec, &progress)?
+                    }
+                    Answers::Imported(labels) => {
+                        let size = self.teacher.facts.size;
+                        let views = draw_views(&draws, epoch, pictures.len(), batch, &spec, size)?;
+                        progress.advance(views.len() as u64)?;
+                        labels.epoch(epoch, views)?
+                    }
+                };
                 check_finite(&rows)?;
                 if !hand_over((epoch, rows)) {
                     break;
@@ -161,9 +191,19 @@ impl<'a> Inputs<'a> {
         let bytes = fs_err::metadata(&path)?.len();
         let bytes_per_image = bytes as f64 / f64::from(images);
         let views = u64::from(epochs) * u64::from(images);
-        let facts = LabelsFacts { epochs, batch, images, views, bytes, bytes_per_image, seed };
+        let imported = self.imported()?;
+        if let Some(held) =
+            imported.as_ref().map(ImportedLabels::epochs).filter(|held| *held > epochs as usize)
+        {
+            work.note(format!(
+                "relabel.import holds {held} epochs of seed {seed}, of which {epochs} are taken"
+            ));
+        }
+        let labeled_by = imported.and_then(|labels| labels.labeled_by());
+        let by = labeled_by.as_ref().map_or(String::new(), |model| format!(" by {}", model.name));
+        let facts = LabelsFacts { epochs, batch, images, views, bytes, bytes_per_image, seed, labeled_by };
         let summary = format!(
-            "{views} views of {images} images labeled, {} per image, {} in all ({bytes} bytes)",
+            "{views} views of {images} images labeled{by}, {} per image, {} in all ({bytes} bytes)",
             human_bytes(bytes_per_image as u64),
             human_bytes(bytes)
         );

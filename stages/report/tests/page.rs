@@ -161,7 +161,16 @@ fn publish_images(session: &Session, branch: &Branch) {
 fn publish_students(session: &Session, branch: &Branch, top1: f64) {
     for seed in SEEDS {
         let (views, bytes, bytes_per_image) = (10_000, 612_345, 6123.45);
-        let facts = LabelsFacts { epochs: 100, batch: 25, images: 100, views, bytes, bytes_per_image, seed };
+        let facts = LabelsFacts {
+            epochs: 100,
+            batch: 25,
+            images: 100,
+            views,
+            bytes,
+            bytes_per_image,
+            seed,
+            labeled_by: None,
+        };
         publish(
             session,
             &session.dag().plan(branch, Node::Labels(seed)).expect("plan"),

@@ -9,7 +9,7 @@ use delt_formats::{SyntheticReader, SyntheticRow};
 use delt_tests::binaries::{Run, published};
 use serde_json::Value;
 
-use crate::python::torch_python;
+use crate::package::torch_python;
 
 /// A pipeline up to a stage, and a folder to export to.
 struct Scene {

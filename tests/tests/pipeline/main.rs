@@ -4,6 +4,7 @@
 
 mod compare;
 mod export;
+mod imported_labels;
 mod lookups;
 mod makefile;
 mod methods;
@@ -12,6 +13,7 @@ mod normalization;
 mod object_store;
 mod options;
 mod output;
+mod package;
 mod partial;
 mod python;
 #[cfg(unix)]
@@ -21,3 +23,4 @@ mod reproducible;
 mod shards;
 mod usage;
 mod waiting;
+mod wheel;

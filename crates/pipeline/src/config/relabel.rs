@@ -1,6 +1,7 @@
 //! Section `relabel`: the views that students see, and the teacher's soft labels of them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use delt_augment::randaugment::RandAugment;
 use delt_augment::view::{MixSpec, Order, ViewSpec};
@@ -8,7 +9,7 @@ use delt_formats::{Keep, LabelPacking};
 use serde::{Deserialize, Serialize};
 
 use super::committee::Committee;
-use super::{Invalid, is_default, range, recipes};
+use super::{Invalid, SourcePath, is_default, range, recipes};
 
 /// Section `relabel`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,10 @@ pub struct Relabel {
     pub order: Order,
     /// What is stored of the soft labels.
     pub labels: Labels,
+    /// Labels that another model gave to these views, in place of the teacher's: a folder with `labels-SEED.parquet` for each
+    /// seed, as the Python package's `label` writes it, or the file of the only seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<SourcePath>,
 }
 
 /// What is stored of the soft labels: less than everything costs accuracy and saves bytes.
@@ -146,6 +151,29 @@ impl Relabel {
         Err(Invalid::new("relabel.order", problem))
     }
 
+    /// The file of imported labels of a seed.
+    pub fn imported(&self, seed: u64) -> Option<PathBuf> {
+        let path = self.import.as_ref()?;
+        Some(if path.is_file() { path.clone() } else { path.join(format!("labels-{seed}.parquet")) })
+    }
+
+    /// Refuses imported labels that are not there.
+    pub(super) fn check_files(&self) -> Result<(), Invalid> {
+        let Some(import) = &self.import else { return Ok(()) };
+        let (seeds, place) = (self.label_seeds(), "relabel.import");
+        let problem = format!(
+            "{}: is one file, but there are {} seeds of labels; name a folder with labels-SEED.parquet for each",
+            import.display(),
+            seeds.len()
+        );
+        range::ensure(!import.is_file() || seeds.len() == 1, place, problem)?;
+        for (seed, file) in seeds.iter().filter_map(|seed| Some((seed, self.imported(*seed)?))) {
+            let expected = format!("labels of seed {seed}, as the Python package's `label` writes them");
+            range::file(place, &file, &expected)?;
+        }
+        Ok(())
+    }
+
     /// `ipc` is none where the images are imported, and their number counts.
     pub(super) fn validate(&self, ipc: Option<u32>, size: u32) -> Result<(), Invalid> {
         self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
@@ -163,6 +191,9 @@ impl Relabel {
             range::batch("relabel.batch", batch)?;
         }
         self.labels.validate(self.epochs)?;
+        let is_alone = is_default(&self.voters) && is_default(&self.teacher_mode);
+        let problem = "labels of others know no voters and no teacher_mode; leave these out";
+        range::ensure(self.import.is_none() || is_alone, "relabel.import", problem)?;
         let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
         range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)?;
         let (seeds, most) = (self.seeds.len(), range::MOST_SEEDS);

@@ -106,6 +106,12 @@ impl<L: Lookup> Dag<L> {
             plan.config["packing"] = json!(packing);
         }
         check_packing(packing, classes)?;
+        if let Some(file) = relabel.imported(seed) {
+            let digest = Digest::of_file(&file).with_context(|| {
+                format!("`relabel.import`: the labels of seed {seed} cannot be read; correct the path, or label the views of this seed too")
+            })?;
+            plan.config["import"] = json!(digest);
+        }
         if relabel.teacher_mode != TeacherMode::default() {
             plan.config["teacher_mode"] = json!(relabel.teacher_mode);
         }
