@@ -13,6 +13,7 @@ use delt_pipeline::config::ingest::Ingest;
 use rayon::prelude::*;
 
 use crate::classes::LabelMap;
+use crate::coverage::{self, SeenBytes, Used};
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split};
 
@@ -31,7 +32,8 @@ const BROKEN_NAMED: u64 = 10;
 
 /// Reads `source` as `section` says and writes `train.parquet` and `test.parquet` into `folder`.
 ///
-/// Images stand in the order of the source and are numbered from 0 in each split.
+/// Images stand in the order of the source and are numbered from 0 in each split. With the artifact comes what the reader of its
+/// results must know.
 ///
 /// # Errors
 /// A broken image (unless `skip_broken`), an unknown class, a class or split left without images.
@@ -40,12 +42,13 @@ pub fn write(
     source: &dyn Source,
     folder: &Path,
     provenance: impl Fn(&[String]) -> Provenance,
-) -> Result<Made> {
+) -> Result<(Made, Vec<String>)> {
     let labels = choose_labels(section, source)?;
     let provenance = provenance(&labels.names);
-    let split = |split: Split, limit| {
+    let mut seen = SeenBytes::default();
+    let mut split = |split: Split, limit| {
         let writer = DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), &provenance)?;
-        write_split(source, split, writer, &labels, limit, section.skip_broken)
+        write_split(source, split, writer, &labels, limit, section.skip_broken, &mut seen)
     };
     let train = split(Split::Train, section.max_train_per_class)?;
     let test = split(Split::Test, section.max_test_per_class)?;
@@ -55,6 +58,8 @@ pub fn write(
     if test.images() == 0 {
         return Err(IngestError::NoTestImage);
     }
+    let (train_used, test_used) = (train.used(source.len(Split::Train)), test.used(source.len(Split::Test)));
+    let notes = coverage::notes(section, &labels, train_used, test_used, &seen);
     let normalization = section.normalization.map_or_else(|| train.sums.normalization(), Ok)?;
     let (train_images, test_images) = (train.images(), test.images());
     let facts = DatasetFacts {
@@ -75,7 +80,7 @@ pub fn write(
     let summary =
         format!("{train_images} training and {test_images} test images of {classes} classes{broken}");
     let facts = serde_json::to_value(&facts).map_err(std::io::Error::from)?;
-    Ok(Made { provenance, facts, summary })
+    Ok((Made { provenance, facts, summary }, notes))
 }
 
 /// Chooses the classes. Where the source counts them, a class or split that will end up empty is refused here, before any
@@ -109,6 +114,10 @@ impl Written {
     fn images(&self) -> u64 {
         self.per_class.iter().sum()
     }
+
+    fn used(&self, of: u64) -> Used<'_> {
+        Used { per_class: &self.per_class, of, broken: self.broken }
+    }
 }
 
 /// Writes the images of a split, at most `limit` of each class.
@@ -119,9 +128,12 @@ fn write_split(
     labels: &LabelMap,
     limit: Option<u64>,
     skip_broken: bool,
+    seen: &mut SeenBytes,
 ) -> Result<Written> {
     let mut split_writer = SplitWriter {
         labels,
+        split,
+        seen,
         limit: limit.unwrap_or(u64::MAX),
         skip_broken,
         writer,
@@ -141,6 +153,8 @@ fn write_split(
 /// Collects wanted images, decodes a chunk of them in parallel and writes it in order.
 struct SplitWriter<'a> {
     labels: &'a LabelMap,
+    split: Split,
+    seen: &'a mut SeenBytes,
     limit: u64,
     skip_broken: bool,
     writer: DatasetWriter,
@@ -178,15 +192,20 @@ impl SplitWriter<'_> {
         self.waiting_bytes = 0;
         let prepared: Vec<_> = waiting
             .into_par_iter()
-            .map(|image| (image.path, image.place, image.label, stored_image::prepare(image.content)))
+            .map(|image| {
+                let stored = stored_image::prepare(image.content);
+                let digest = stored.as_ref().map_or(0, |stored| coverage::digest(&stored.bytes));
+                (image.path, image.place, image.label, stored, digest)
+            })
             .collect();
-        for (path, place, label, picture) in prepared {
+        for (path, place, label, picture, digest) in prepared {
             if self.is_full(label) {
                 continue;
             }
             match picture {
                 Ok(StoredImage { bytes, sums }) => {
                     let image_id = self.written.images();
+                    self.seen.add(digest, self.split, &path, image_id, (label, &self.labels.names));
                     self.writer.write(&ImageRow { bytes, path, label, image_id })?;
                     self.written.per_class[label as usize] += 1;
                     self.written.sums.add(&sums);

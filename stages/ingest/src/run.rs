@@ -35,9 +35,9 @@ pub fn run(session: &Session) -> Result<()> {
         let key = plan.key();
         if made.insert(key.clone()) || !session.args.force {
             session.produce(&plan, |work| {
-                let made =
+                let (made, notes) =
                     dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))?;
-                source.notes().into_iter().for_each(|note| work.note(note));
+                source.notes().into_iter().chain(notes).for_each(|note| work.note(note));
                 Ok(made)
             })?;
             if session.args.dry_run {

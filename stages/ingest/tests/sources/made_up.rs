@@ -33,6 +33,7 @@ pub(crate) struct Dataset {
     pub(crate) classes: Vec<String>,
     pub(crate) facts: DatasetFacts,
     pub(crate) summary: String,
+    pub(crate) notes: Vec<String>,
     pub(crate) train: Vec<ImageRow>,
     pub(crate) test: Vec<ImageRow>,
 }
@@ -57,7 +58,7 @@ pub(crate) fn ingest(section: &str) -> Result<Dataset, IngestError> {
         let config = serde_json::to_value(&section).unwrap();
         Provenance::new(ArtifactKind::Dataset, "ingest", 1, classes.to_vec(), config, 0, Default::default())
     };
-    let made = dataset::write(&section, &*source, folder.path(), provenance)?;
+    let (made, notes) = dataset::write(&section, &*source, folder.path(), provenance)?;
     let rows = |name: &str| {
         let reader = DatasetReader::open(folder.path().join(name)).unwrap();
         reader.expect_classes(&made.provenance.classes).unwrap();
@@ -65,7 +66,7 @@ pub(crate) fn ingest(section: &str) -> Result<Dataset, IngestError> {
     };
     let (train, test) = (rows("train.parquet"), rows("test.parquet"));
     let facts = serde_json::from_value(made.facts).unwrap();
-    Ok(Dataset { classes: made.provenance.classes, facts, summary: made.summary, train, test })
+    Ok(Dataset { classes: made.provenance.classes, facts, summary: made.summary, notes, train, test })
 }
 
 /// The message of a refusal with its causes, as the user sees it.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its files may panic")]
 
 mod cifar;
+mod coverage;
 mod digits;
 mod download;
 mod huggingface;
