@@ -82,14 +82,13 @@ impl SeenBytes {
         if in_both.images > 0 {
             notes.push(format!(
                 "test images that are training images too, byte for byte: {} of {test_images} ({}); accuracies on them measure \
-                 memory, so take them out of one of the two",
+                 memory",
                 in_both.images, in_both.example
             ));
         }
         if in_two_classes.images > 0 {
             notes.push(format!(
-                "images with the bytes of an image of another class: {} ({}); no network is right on both, so correct the labels \
-                 or take them out",
+                "images with the bytes of an image of another class: {} ({}); no network is right on both",
                 in_two_classes.images, in_two_classes.example
             ));
         }
@@ -218,7 +217,7 @@ mod tests {
         let names = ["a".to_owned(), "b".to_owned()];
         let mut seen = SeenBytes::default();
         let mut add = |bytes: &[u8], split, path, row, label| {
-            seen.add(digest(bytes), split, path, row, (label, &names))
+            seen.add(digest(bytes), split, path, row, (label, &names));
         };
         add(b"one", Split::Train, "1.png", 0, 0);
         // the same in one class and split is nobody's business
@@ -233,9 +232,9 @@ mod tests {
             seen.notes(4),
             [
                 "test images that are training images too, byte for byte: 2 of 4 (7.png is row 2 of train.parquet); accuracies on \
-                 them measure memory, so take them out of one of the two",
+                 them measure memory",
                 "images with the bytes of an image of another class: 2 (4.png is of class `a` and of class `b`); no network is \
-                 right on both, so correct the labels or take them out",
+                 right on both",
             ]
         );
     }

@@ -47,9 +47,9 @@ fn bytes_in_both_splits_or_in_two_classes_are_counted_with_an_example() {
         ingest(&section(dir.path(), "")).unwrap().notes,
         [
             "test images that are training images too, byte for byte: 1 of 4 (val/a/twin.png is row 1 of train.parquet); accuracies \
-             on them measure memory, so take them out of one of the two",
+             on them measure memory",
             "images with the bytes of an image of another class: 1 (train/c/twin.png is of class `b` and of class `c`); no network \
-             is right on both, so correct the labels or take them out",
+             is right on both",
         ]
     );
 }
