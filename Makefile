@@ -1,7 +1,10 @@
 # The pipeline as a list of commands. make orders the stages; each binary asks the artifact store whether its work is
 # done already, so every target may be run again at no cost.
 
-PIPELINES := $(patsubst pipelines/%.yaml,%,$(wildcard pipelines/*.yaml))
+# pipelines of this folder come before those of the same name in the one where delt lies, which differs for an installed wheel
+DELT_HOME ?= .
+PIPELINES := $(sort $(basename $(notdir $(wildcard pipelines/*.yaml $(DELT_HOME)/pipelines/*.yaml))))
+yaml       = $(firstword $(wildcard pipelines/$(1).yaml) $(DELT_HOME)/pipelines/$(1).yaml)
 
 # ---- knobs, all of them overridable: make demo DEVICE=cuda:0 STORE=/mnt/shared/delt ----------------------------------
 STORE   ?= $(or $(DELT_STORE),data/store)
@@ -45,7 +48,7 @@ forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $*,$(MAKECMDGOALS)))
 dry_run = $(filter-out 0,$(DRY_RUN))
 # what a target P/STAGE or P/STAGE/shard-I runs
 words   = $(subst /, ,$@)
-command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline pipelines/$*.yaml --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
+command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(name)) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
@@ -61,12 +64,13 @@ last   := $(if $(shards),$(shell echo $$(($(shards) - 1))))
 slurm  := $(and $(filter-out 0,$(SLURM)),$(if $(dry_run),,yes))
 parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(last)))))
 before  = $(filter-out build,$^)
-submit  = slurm/submit '$@' $(call quoted,$(SLURM_LOGS)) '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
+submit  = $(if $(filter-out .,$(DELT_HOME)),$(DELT_HOME)/)slurm/submit '$@' $(call quoted,$(SLURM_LOGS)) '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
 	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate)),&& echo '$(follow)')
 follow  = squeue --me shows the jobs; scancel stops one, and the same make command resumes from what is done
 
 # ---- what is on the command line must be known: a knob or a target that nobody reads would be passed over in silence ------
-THIS := $(firstword $(MAKEFILE_LIST))
+THIS  := $(firstword $(MAKEFILE_LIST))
+AGAIN  = $(MAKE) --no-print-directory -f '$(THIS)'
 
 # the name that is nearest to one of these by letters inserted, left out, replaced or swapped; none where all are far. make
 # joins the lines into one
@@ -104,7 +108,7 @@ $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
@@ -129,7 +133,7 @@ demo: demo/report
 #: P/explain          stage by stage: cached or not, and what changed since the last run; computes nothing
 #: P/clean            forget the runs of P and delete what they alone lead to; checkpoints stay
 $(PIPELINES:=/explain): %/explain: build
-	@$(MAKE) --no-print-directory $*/evaluate DRY_RUN=1
+	@$(AGAIN) $*/evaluate DRY_RUN=1
 $(PIPELINES:=/clean): %/clean: build
 	@$(DELT_STORE_BIN) clean $* $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
@@ -147,27 +151,27 @@ $(foreach part,$(parts),$(eval $(call in_part,init-select,teacher-train,$(part))
 $(foreach part,$(parts),$(eval $(call in_part,delt-synthesize,init-select,$(part))))
 $(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part))))
 
-COMPARE = $(BIN)/compare --sweep 'pipelines/sweeps/$(SWEEP).yaml' --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
+COMPARE = $(BIN)/compare --sweep $(call yaml,sweeps/$(SWEEP)) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(foreach value,$(SET),--set $(call quoted,$(value)))
 
 compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
-		$(MAKE) --no-print-directory $$pipeline/evaluate || exit; done
+		$(AGAIN) $$pipeline/evaluate || exit; done
 	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))))
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
 	@echo 'make TARGET [KNOB=value ...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-30s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-30s %s\n", $$1, $$2 }' '$(THIS)'
 	@echo
 	@echo 'pipelines P, each from real images to the table of student accuracies'
 	@awk '/^description:/ { n = split(FILENAME, part, "/"); sub(/\.yaml$$/, "", part[n]); \
-		sub(/^description: */, ""); printf "  %-30s %s\n", part[n], $$0 }' $(PIPELINES:%=pipelines/%.yaml)
+		sub(/^description: */, ""); printf "  %-30s %s\n", part[n], $$0 }' $(foreach name,$(PIPELINES),$(call yaml,$(name)))
 	@echo
 	@echo 'stages of a pipeline, e.g. make demo/relabel: up to and including that stage'
-	@sed -n 's/^#: /  /p' Makefile | awk '{ name = $$1; $$1 = ""; sub(/^ */, ""); printf "  %-30s %s\n", name, $$0 }'
+	@sed -n 's/^#: /  /p' '$(THIS)' | awk '{ name = $$1; $$1 = ""; sub(/^ */, ""); printf "  %-30s %s\n", name, $$0 }'
 	@echo
 	@echo 'knobs'
 	@echo "  DEVICE=auto|flex|cuda[:N]|...  where to compute (auto: the best that this build has and that answers)"
@@ -306,6 +310,13 @@ $(TARGET)/torch-venv/made:
 	$(PYTHON) -m venv '$(@D)'
 	'$(@D)/bin/pip' install --quiet torch==2.11.0 torchvision==0.26.0 numpy pillow pyarrow pytest
 	touch '$@'
+
+# no cargo is needed where it is installed: a virtual environment, pip or uv
+wheel: build ## dist/delt-*.whl: the programs, pipelines, Makefile and Python package; the command `delt` (docs/install.md)
+	$(PYTHON) python/wheel.py --bin '$(BIN)' --out dist
+
+test-wheel: wheel ## install the wheel in a virtual environment outside of this folder: the same digests without cargo
+	PYTHON='$(PYTHON)' BIN='$(abspath $(BIN))' tests/wheel/run dist/delt-*.whl
 
 clean: ## remove build outputs; the store stays
 	cargo clean

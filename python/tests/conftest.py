@@ -4,8 +4,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import delt
 import pytest
+
+import delt
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate"]

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-import delt
 import pytest
+
+import delt
 
 ROOT = Path(__file__).parents[2]
 

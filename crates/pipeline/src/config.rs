@@ -117,6 +117,10 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
         let data = data.to_string_lossy().into_owned();
         yaml::merge(&mut root, yaml::overlay("ingest.source.path", data.into()));
     }
+    if let Some(installed) = source_of(&root).and_then(|path| yaml::installed(Path::new(path))) {
+        let installed = installed.to_string_lossy().into_owned();
+        yaml::merge(&mut root, yaml::overlay("ingest.source.path", installed.into()));
+    }
     let whole: Pipeline = yaml::typed(&root, &origin)?;
     let mut branches = Vec::new();
     for (name, change) in &whole.branches {
@@ -145,6 +149,11 @@ pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Ve
         None => return Ok(branches),
     };
     Err(refused("branches", problem))
+}
+
+/// Where a pipeline says that its images are.
+fn source_of(root: &Mapping) -> Option<&str> {
+    root.get("ingest")?.get("source")?.get("path")?.as_str()
 }
 
 /// The branch itself, or one for each of its `draws`.

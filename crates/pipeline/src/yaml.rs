@@ -52,6 +52,12 @@ impl YamlError {
     }
 }
 
+/// A relative path that is not here, but in the folder where an installed wheel keeps pipelines and data (`DELT_HOME`).
+pub(crate) fn installed(path: &Path) -> Option<PathBuf> {
+    let installed = PathBuf::from(std::env::var_os("DELT_HOME")?).join(path);
+    (!path.exists() && installed.exists()).then_some(installed)
+}
+
 /// Reads a pipeline file and everything it extends into one map.
 ///
 /// # Errors
@@ -101,7 +107,9 @@ fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Re
     let mut merged = Mapping::new();
     let folder = path.parent().unwrap_or(Path::new("."));
     for parent in parents.iter().filter_map(Value::as_str) {
-        merge(&mut merged, load_within(&folder.join(parent), Some(path), open)?);
+        let beside = folder.join(parent);
+        let inside = if beside.exists() { None } else { installed(&Path::new("pipelines").join(parent)) };
+        merge(&mut merged, load_within(&inside.unwrap_or(beside), Some(path), open)?);
     }
     open.pop();
     merge(&mut merged, own);

@@ -159,9 +159,7 @@ class StoredViews:
         rows = self.rows(index // self.batches)[index % self.batches]
         before = [build.view(row, self.images.pixels[row["image_id"]], self._mean, self._std) for row in rows]
         answers = np.stack([build.logits(row, len(self.classes)) for row in rows])
-        return Batch(
-            build.mixed(rows, np.stack(before)), answers, self.images.labels[[row["image_id"] for row in rows]]
-        )
+        return Batch(build.mixed(rows, np.stack(before)), answers, self.images.labels[[row["image_id"] for row in rows]])
 
 
 def normalization_of(teacher: Artifact) -> Normalization:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,14 @@ def label(
         views = StoredViews(run, seed, normalization=normalization)
         path = folder / f"labels-{seed}.parquet"
         beside = path.with_name(f".{path.name}.writing")
-        _write(beside, views, labeler, lambda epoch: _answers(model, views, epoch, order, batch, device))
+        answers = partial(_answers, model, views, order=order, batch=batch, device=device)
+        _write(beside, views, labeler, answers)
         beside.replace(path)
         written.append(path)
     return written
 
 
-def _answers(
-    model: Any, views: StoredViews, epoch: int, order: list[int], batch: int, device: Any
-) -> np.ndarray:
+def _answers(model: Any, views: StoredViews, epoch: int, order: list[int], batch: int, device: Any) -> np.ndarray:
     """Logits of all views of an epoch in half precision, ``[views, classes]``, in the order of the run's classes."""
     import torch
 

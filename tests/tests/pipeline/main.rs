@@ -22,3 +22,4 @@ mod reproducible;
 mod shards;
 mod usage;
 mod waiting;
+mod wheel;
