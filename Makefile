@@ -53,7 +53,7 @@ verbose = $(if $(filter-out 0,$(V)),--verbose)
 words   = $(subst /, ,$@)
 command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
-	$(foreach value,$(SET),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
+	$(foreach value,$(SET) $(SET_$(FORMAT)),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
 	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
 	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
@@ -137,6 +137,11 @@ $(PIPELINES):                   %:                 %/evaluate
 # a format comes after the stage that it needs; whether it and its folder will do is asked before anything is computed
 #: P/export           make what a format needs and write it to OUTPUT=folder for other tools: FORMAT=..., without it they are listed
 AFTER = delt-synthesize
+AFTER_fkd = relabel
+AFTER_teacher = teacher-train
+AFTER_tensorboard = evaluate
+# the order of batches in which loaders of this layout look for labels
+SET_fkd = relabel.order=torch
 $(PIPELINES:=/export):          %/export:          %/export/check %/$(or $(AFTER_$(FORMAT)),$(AFTER)) ; $(stage)
 $(PIPELINES:=/export/check):    %/export/check:    build             ; @$(command)
 

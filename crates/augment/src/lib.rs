@@ -15,6 +15,7 @@
 //! | [`mod@shuffle_patches`] | patches of a mosaic in another order |
 //! | [`normalize`] | pixels to normalized values and back |
 //! | [`mod@pad_crop_flip`] | the teacher's training transform |
+//! | [`torch_order()`] | the order in which PyTorch's loaders show images |
 //! | [`view`] | all of the above in the order of one augmented view |
 //!
 //! Run its tests: `cargo test -p delt-augment`; against torchvision, Pillow and timm: `cargo test -p delt-tests --test golden`.

@@ -54,6 +54,8 @@ pub enum Dtype {
     I64,
     /// Bytes.
     U8,
+    /// Bytes that are 0 or 1.
+    Bool,
 }
 
 /// A dense tensor on the CPU.
@@ -94,7 +96,7 @@ impl Dtype {
             Self::F32 => 4,
             Self::F16 => 2,
             Self::I64 => 8,
-            Self::U8 => 1,
+            Self::U8 | Self::Bool => 1,
         }
     }
 }
@@ -151,8 +153,9 @@ pub fn write(path: &Path, value: Value<'_>) -> Result<(), PthError> {
         archive.add_tensor(index, tensor)?;
     }
     archive.add("version", 0, |out| out.write_all(b"3\n"))?;
-    let file = archive.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok(file.sync_all()?)
+    // not synced: labels are written as thousands of small files
+    archive.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(())
 }
 
 struct Archive {

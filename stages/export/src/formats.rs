@@ -1,6 +1,9 @@
 //! The formats: a module each, and the table of them. A new one is a module and a row.
 
+mod fkd;
 mod image_folder;
+mod teacher;
+mod tensorboard;
 
 use std::path::Path;
 
@@ -23,7 +26,7 @@ pub struct Format {
 }
 
 /// All formats.
-pub const FORMATS: [Format; 2] = [
+pub const FORMATS: [Format; 5] = [
     Format {
         name: "imagefolder",
         about: "lossless PNG as torchvision's ImageFolder reads it, folders by class number",
@@ -33,6 +36,21 @@ pub const FORMATS: [Format; 2] = [
         name: "imagefolder-names",
         about: "the same, folders by class name",
         write: image_folder::by_name,
+    },
+    Format {
+        name: "fkd",
+        about: "images and soft labels as the scripts of SRe2L, CDA, CV-DD, FADRM and HALD read them",
+        write: fkd::write,
+    },
+    Format {
+        name: "teacher",
+        about: "the networks that recover and label, as .pth and .safetensors with torchvision's names",
+        write: teacher::write,
+    },
+    Format {
+        name: "tensorboard",
+        about: "curves of the teacher, of recovery and of the students",
+        write: tensorboard::write,
     },
 ];
 

@@ -12,20 +12,20 @@ use serde_json::Value;
 use crate::package::torch_python;
 
 /// A pipeline up to a stage, and a folder to export to.
-struct Scene {
-    run: Run,
-    work: tempfile::TempDir,
+pub(crate) struct Scene {
+    pub(crate) run: Run,
+    pub(crate) work: tempfile::TempDir,
 }
 
 impl Scene {
-    fn up_to(stage: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn up_to(stage: &str, arguments: &[&str]) -> Self {
         let run = Run::new();
         run.up_to(stage, arguments);
         Self { run, work: tempfile::tempdir().unwrap() }
     }
 
     /// Exports to a folder of this name; the folder, and what was said.
-    fn export(&self, name: &str, format: &str, more: &[&str]) -> (PathBuf, String) {
+    pub(crate) fn export(&self, name: &str, format: &str, more: &[&str]) -> (PathBuf, String) {
         let folder = self.work.path().join(name);
         let output = folder.to_str().unwrap();
         let said = self.run.stage("export", &[&["--format", format, "--output", output], more].concat());
@@ -46,7 +46,7 @@ fn record(folder: &Path) -> Value {
 }
 
 /// Runs a script with the packages that it names; what it prints, or none, with the reason printed, without them.
-fn python(packages: &str, script: &str, arguments: &[&Path]) -> Option<String> {
+pub(crate) fn python(packages: &str, script: &str, arguments: &[&Path]) -> Option<String> {
     let found = torch_python().and_then(|python| {
         let check = Command::new(&python).arg("-c").arg(format!("import {packages}")).output();
         let check = check.map_err(|error| error.to_string())?;

@@ -4,6 +4,8 @@
 
 mod compare;
 mod export;
+mod export_networks;
+mod fkd;
 mod imported_labels;
 mod lookups;
 mod makefile;

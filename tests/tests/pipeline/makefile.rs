@@ -89,6 +89,14 @@ fn an_export_asks_whether_it_can_be_before_the_stages_that_it_needs() {
 }
 
 #[test]
+fn an_export_of_soft_labels_makes_them_in_the_order_of_their_loaders() {
+    let Some(found) = commands(&["digits/export", "FORMAT=fkd", "OUTPUT=set"]) else { return };
+    let set = "--set 'relabel.order=torch'";
+    assert_eq!(found[1..6], STAGES[..5].iter().map(|stage| command(stage, set)).collect::<Vec<_>>());
+    assert_eq!(found[6..], [command("export", &format!("{set} --output 'set' --format 'fkd'"))]);
+}
+
+#[test]
 fn force_reaches_the_stage_that_was_named_or_all_of_a_pipeline() {
     let Some(all) = commands(&["digits", "FORCE=1"]) else { return };
     assert_eq!(all, STAGES.map(|stage| command(stage, "--force")));

@@ -129,6 +129,7 @@ fn storage_type(dtype: Dtype) -> &'static str {
         Dtype::F16 => "HalfStorage",
         Dtype::I64 => "LongStorage",
         Dtype::U8 => "ByteStorage",
+        Dtype::Bool => "BoolStorage",
     }
 }
 
