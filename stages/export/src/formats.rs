@@ -1,14 +1,17 @@
 //! The formats: a module each, and the table of them. A new one is a module and a row.
 
+mod ddranking;
 mod fkd;
+mod huggingface;
 mod image_folder;
 mod teacher;
 mod tensorboard;
+mod torch;
 
 use std::path::Path;
 
 use anyhow::Result;
-use delt_pipeline::config::Invalid;
+use delt_pipeline::config::{Branch, Invalid};
 use delt_pipeline::near::near_names;
 use serde_json::{Map, Value};
 
@@ -21,38 +24,68 @@ pub struct Format {
     pub name: &'static str,
     /// What it is.
     pub about: &'static str,
+    /// Refuses a branch whose settings it cannot express, before anything is made.
+    pub check: fn(&Branch) -> Result<()>,
     /// Writes the results of a branch to a folder, which is empty.
     pub write: fn(&Results<'_>, &Path) -> Result<Written>,
 }
 
 /// All formats.
-pub const FORMATS: [Format; 5] = [
+pub const FORMATS: [Format; 8] = [
     Format {
         name: "imagefolder",
         about: "lossless PNG as torchvision's ImageFolder reads it, folders by class number",
+        check: any,
         write: image_folder::by_number,
     },
     Format {
         name: "imagefolder-names",
         about: "the same, folders by class name",
+        check: any,
         write: image_folder::by_name,
+    },
+    Format {
+        name: "huggingface",
+        about: "a data set with its card, as datasets.load_dataset(folder) opens it",
+        check: any,
+        write: huggingface::write,
+    },
+    Format {
+        name: "torch",
+        about: "one .pt: images normalized and class by class, labels, class names, how to invert it",
+        check: any,
+        write: torch::write,
+    },
+    Format {
+        name: "ddranking",
+        about: "what DD-Ranking scores: images, the teacher by its names there, its YAML",
+        check: ddranking::check,
+        write: ddranking::write,
     },
     Format {
         name: "fkd",
         about: "images and soft labels as the scripts of SRe2L, CDA, CV-DD, FADRM and HALD read them",
+        check: fkd::check,
         write: fkd::write,
     },
     Format {
         name: "teacher",
         about: "the networks that recover and label, as .pth and .safetensors with torchvision's names",
+        check: any,
         write: teacher::write,
     },
     Format {
         name: "tensorboard",
         about: "curves of the teacher, of recovery and of the students",
+        check: any,
         write: tensorboard::write,
     },
 ];
+
+/// For formats that can express every branch.
+fn any(_: &Branch) -> Result<()> {
+    Ok(())
+}
 
 /// What a format has written.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@
 #[macro_use(eprintln)]
 extern crate delt_harness;
 
+mod card;
 pub mod folder;
 pub mod formats;
 pub mod record;

@@ -80,7 +80,7 @@ impl<'a> Results<'a> {
     ///
     /// # Errors
     /// [`delt_pipeline::dag::Missing`]; a file that is not what it claims to be.
-    pub fn images(&self) -> Result<impl Iterator<Item = Result<SyntheticRow>>> {
+    pub fn images(&self) -> Result<impl Iterator<Item = Result<SyntheticRow>> + use<>> {
         let path = self.entry(Node::Synthetic)?.verified_file(SYNTHETIC_FILE)?;
         let rows = SyntheticReader::open(path)?.rows();
         Ok(rows.map(|row| {

@@ -23,6 +23,7 @@ pub fn run(session: &Session) -> Result<()> {
         Invalid::new("OUTPUT", "expected the folder to write to: OUTPUT=folder (--output folder)")
     })?;
     let folder = Folder::at(output, session.store().root())?;
+    session.check_branches(format.check)?;
     let (name, place) = (session.pipeline_name(), output.display());
     if session.args.dry_run {
         eprintln!("export: {name} would be written to {place} as {}", format.name);

@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use delt_formats::{SyntheticReader, SyntheticRow};
+use delt_formats::{LabelsReader, RgbImage, SyntheticReader, SyntheticRow, TeacherFacts};
 use delt_tests::binaries::{Run, published};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::package::torch_python;
 
@@ -67,7 +68,14 @@ pub(crate) fn python(packages: &str, script: &str, arguments: &[&Path]) -> Optio
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-/// Labels and pixels as torchvision finds them, one image a line, with the place that the store has it at.
+/// Label and pixels of an image, as the scripts print them.
+fn shown(row: &SyntheticRow) -> String {
+    let pixels = RgbImage::decode(&row.png).unwrap().rgb;
+    let pixels: Vec<String> = pixels.iter().map(ToString::to_string).collect();
+    format!("{} {}", row.label, pixels.join(" "))
+}
+
+/// Labels and pixels as torchvision finds them, one image a line.
 const IMAGE_FOLDER: &str = r#"
 import sys, torchvision
 for path, label in torchvision.datasets.ImageFolder(sys.argv[1]).samples:
@@ -96,12 +104,7 @@ fn torchvision_opens_the_image_folder_with_our_labels_and_pixels() {
     assert_eq!(published(&scene.run.store(), &["synthetic", "teacher"]), before, "the store stays as it is");
 
     if let Some(said) = python("torchvision", IMAGE_FOLDER, &[&folder]) {
-        let expected = rows.iter().map(|row| {
-            let pixels = delt_formats::RgbImage::decode(&row.png).unwrap().rgb;
-            let pixels: Vec<String> = pixels.iter().map(ToString::to_string).collect();
-            format!("{} {}", row.label, pixels.join(" "))
-        });
-        assert_eq!(said.lines().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        assert_eq!(said.lines().collect::<Vec<_>>(), rows.iter().map(shown).collect::<Vec<_>>());
     }
 }
 
@@ -144,4 +147,171 @@ fn several_branches_go_into_folders_of_their_own_and_an_export_is_replaced_whole
     assert!(folder.join("00009/00002.png").exists() && !folder.join("random").exists());
     let left = std::fs::read_dir(scene.work.path()).unwrap().count();
     assert_eq!(left, 1, "nothing is left beside the folder");
+}
+
+/// Images and labels as `datasets` finds them.
+const DATASETS: &str = r#"
+import sys, datasets
+datasets.disable_progress_bars()
+images = datasets.load_dataset(sys.argv[1], split="train", cache_dir=sys.argv[2])
+print(*images.features["label"].names)
+for row in images:
+    print(row["label"], *row["image"].tobytes())
+"#;
+
+#[test]
+fn datasets_opens_the_folder_with_class_names_and_the_card_says_what_it_is() {
+    let arguments = ["--branch", "delt"];
+    let scene = Scene::up_to("evaluate", &arguments);
+    let (folder, _) = scene.export("out", "huggingface", &arguments);
+    let card = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let (evaluation, _) = scene.run.pointed("tiny/delt/evaluation", "evaluation");
+    let summary = delt_formats::Summary::read(evaluation.join("summary.json")).unwrap();
+    let accuracy =
+        format!("| after the last epoch | {:.2} | {:.2} | 2 |", summary.last_mean, summary.last_std);
+    for expected in [
+        "license: cc-by-4.0",
+        "- n<1K",
+        "num_examples: 30",
+        "@inproceedings{delt,",
+        "Shen, Zhiqiang",
+        &accuracy,
+    ] {
+        assert!(card.contains(expected), "{expected}: {card}");
+    }
+    let Some(said) = python("datasets", DATASETS, &[&folder, &scene.work.path().join("cache")]) else {
+        return;
+    };
+    let mut lines = said.lines();
+    assert_eq!(lines.next(), Some("0 1 2 3 4 5 6 7 8 9"));
+    assert_eq!(lines.collect::<Vec<_>>(), scene.rows("delt").iter().map(shown).collect::<Vec<_>>());
+}
+
+/// Prints the images that the file's own line of Python gives back, and what else it holds.
+const TORCH: &str = r#"
+import sys, json, torch
+d = torch.load(sys.argv[1] + "/synthetic.pt", weights_only=True)
+assert d["images"].dtype == torch.float32 and d["labels"].dtype == torch.int64
+pixels = eval(json.load(open(sys.argv[1] + "/delt-export.json"))["invert"])
+for label, image in zip(d["labels"].tolist(), pixels):
+    print(label, *image.permute(1, 2, 0).flatten().tolist())
+print(*d["classes"])
+print(*d["mean"].tolist(), *d["std"].tolist())
+if "soft_labels" in d:
+    for row in d["soft_labels"]:
+        print(*row.tolist())
+"#;
+
+#[test]
+fn torch_loads_the_tensors_and_their_line_of_python_gives_the_images_back() {
+    // views that are the images themselves: then their logits are labels of the images
+    let plain = [
+        "relabel.min_crop_scale=1",
+        "relabel.flip=false",
+        "relabel.randaugment=null",
+        "relabel.mix={kind: none}",
+    ];
+    let plain: Vec<&str> = plain.iter().flat_map(|setting| ["--set", setting]).collect();
+    let scene = Scene::up_to("relabel", &["--branch", "delt"]);
+    let (augmented, said) = scene.export("augmented", "torch", &["--branch", "delt"]);
+    assert!(said.contains("note: no soft labels: those in the store are of augmented views"), "{said}");
+    let plain = [&["--branch", "delt"][..], &plain].concat();
+    scene.run.stage("relabel", &plain);
+    let (folder, _) = scene.export("plain", "torch", &plain);
+    let Some(said) = python("torch", TORCH, &[&augmented]) else { return };
+    let rows = scene.rows("delt");
+    let images: Vec<String> = rows.iter().map(shown).collect();
+    assert_eq!(said.lines().take(30).collect::<Vec<_>>(), images);
+    assert_eq!(said.lines().count(), 32);
+    let said = python("torch", TORCH, &[&folder]).unwrap();
+    let mut lines = said.lines().skip(30);
+    assert_eq!(lines.next(), Some("0 1 2 3 4 5 6 7 8 9"));
+    let (_, teacher) = scene.run.pointed("tiny/delt/teacher", "teacher");
+    let normalization = teacher.facts_as::<TeacherFacts>().unwrap().normalization;
+    let expected = [normalization.mean, normalization.std].concat();
+    assert_eq!(floats(lines.next().unwrap()), expected);
+    let (labels, _) = scene.run.pointed("tiny/delt/labels-3407", "labels");
+    let mut views = LabelsReader::open(labels.join("labels.parquet")).unwrap().epoch(0).unwrap();
+    views.sort_by_key(|view| view.image_id);
+    let logits = views.iter().map(|view| view.logits.iter().map(|logit| logit.to_f32()).collect::<Vec<_>>());
+    assert_eq!(lines.map(floats).collect::<Vec<_>>(), logits.collect::<Vec<_>>());
+}
+
+fn floats(line: &str) -> Vec<f32> {
+    line.split(' ').map(|value| value.parse().unwrap()).collect()
+}
+
+/// CIFAR-10's archive, made small: for each class so many images of one color each.
+fn small_cifar10(folder: &Path, per_class: u8) -> String {
+    let names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+    let records = |images: u8| -> Vec<u8> {
+        let image = |class: u8, image: u8| {
+            [vec![class], vec![class * 25; 1024], vec![image * 20; 1024], vec![200 - class * 20; 1024]]
+                .concat()
+        };
+        (0..images).flat_map(|i| (0..10).flat_map(move |class| image(class, i))).collect()
+    };
+    let mut members = vec![("batches.meta.txt".to_owned(), names.join("\n").into_bytes())];
+    members.extend((1..=5).map(|batch| (format!("data_batch_{batch}.bin"), records(per_class / 5))));
+    members.push(("test_batch.bin".to_owned(), records(2)));
+    let path = folder.join("cifar-10-binary.tar.gz");
+    let file = std::fs::File::create(&path).unwrap();
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(file, flate2::Compression::fast()));
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, format!("cifar-10-batches-bin/{name}"), bytes.as_slice()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap();
+    let sum: String =
+        Sha256::digest(std::fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("ingest.source={{kind: cifar10, path: '{}', sha256: '{sum}'}}", path.display())
+}
+
+/// The ConvNet of DD-Ranking (that of DC) takes the teacher's weights, and what its `Config` reads of the YAML is there.
+const DDRANKING: &str = r#"
+import sys, os, yaml, torch, torchvision
+from torch import nn
+os.chdir(sys.argv[1])
+config = yaml.safe_load(open("ddranking.yaml"))
+assert config["dataset"] == "CIFAR10" and config["model_name"] == "ConvNet-2-BN", config
+layers, channels = [], 3
+for block in range(2):
+    layers += [nn.Conv2d(channels, 128, 3, padding=1), nn.BatchNorm2d(128), nn.ReLU(), nn.AvgPool2d(2)]
+    channels = 128
+model = nn.Module()
+model.features, model.classifier = nn.Sequential(*layers), nn.Linear(128 * 8 * 8, 10)
+[name] = config["teacher_model_names"]
+path = os.path.join(config["teacher_dir"], config["dataset"], name, "ckpt_best.pt")
+print(model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)))
+for section in ("custom_train_trans", "custom_val_trans"):
+    steps = [getattr(torchvision.transforms, step["name"])(**step["args"]) for step in config[section]]
+images = torchvision.datasets.ImageFolder("images", transform=torchvision.transforms.Compose(steps))
+print(len(images), images[0][0].shape)
+"#;
+
+#[test]
+fn ddranking_finds_its_configuration_and_builds_the_teacher() {
+    let work = tempfile::tempdir().unwrap();
+    let settings = [
+        small_cifar10(work.path(), 10),
+        "ingest.max_train_per_class=null".to_owned(),
+        "teacher.size=32".to_owned(),
+        "teacher.network.width=128".to_owned(),
+        "evaluate.student.width=128".to_owned(),
+        "teacher.train.epochs=1".to_owned(),
+        "synthesize.max_iterations=4".to_owned(),
+        "synthesize.round_iterations=2".to_owned(),
+    ];
+    let mut arguments = vec!["--branch", "delt"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let scene = Scene::up_to("delt-synthesize", &arguments);
+    let (folder, said) = scene.export("out", "ddranking", &arguments);
+    assert!(
+        said.contains("note: DD-Ranking knows no accuracy of CIFAR10-ConvNet-2-BN on all real images"),
+        "{said}"
+    );
+    let Some(said) = python("torchvision, yaml", DDRANKING, &[&folder]) else { return };
+    assert_eq!(said, "<All keys matched successfully>\n30 torch.Size([3, 32, 32])\n");
 }

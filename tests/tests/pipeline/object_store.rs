@@ -209,6 +209,18 @@ fn recompute_nothing(server: &Server) {
     let expected = folder.pointed("tiny/delt/evaluation", "evaluation").0.join("summary.json");
     assert_eq!(String::from_utf8_lossy(&summary), String::from_utf8_lossy(&std::fs::read(expected).unwrap()));
 
+    // and a machine whose disk is empty takes the same files elsewhere
+    let exports = ["bucket", "folder"].map(|name| machines.path().join(name));
+    let arguments = exports
+        .each_ref()
+        .map(|output| ["--branch", "delt", "--format", "huggingface", "--output", output.to_str().unwrap()]);
+    server.stage(&run, &machines.path().join("d"), "export", &arguments[0]);
+    folder.stage("export", &arguments[1]);
+    for file in ["README.md", "delt-export.json", "data/train-00000-of-00001.parquet"] {
+        let [bucket, folder] = exports.each_ref().map(|export| std::fs::read(export.join(file)).unwrap());
+        assert!(bucket == folder, "{file} differs");
+    }
+
     let (listed, _) = server.delt_store(&third, &["ls"]);
     assert_eq!(listed.lines().count(), 1 + 8, "{listed}");
     let (_, verified) = server.delt_store(&third, &["verify"]);

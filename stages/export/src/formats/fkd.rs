@@ -14,7 +14,7 @@ use delt_formats::{LabelsFacts, LabelsReader, Mix, TeacherFacts, ViewRow};
 use delt_harness::interrupt;
 use delt_interchange::pth::{self, Dtype, Tensor, Value};
 use delt_pipeline::amounts::human_bytes;
-use delt_pipeline::config::Invalid;
+use delt_pipeline::config::{Branch, Invalid};
 use delt_pipeline::dag::Node;
 
 use super::{Written, image_folder};
@@ -25,17 +25,33 @@ const IMAGES: &str = "train";
 /// Mean and standard deviation, and the side in px, that stand in the scripts.
 const THEIRS: ([f32; 3], [f32; 3], u32) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 224);
 
+/// Refuses labels in another order, and views that the layout has no place for.
+pub(super) fn check(branch: &Branch) -> Result<()> {
+    let relabel = &branch.pipeline.relabel;
+    let refused = |place: &str, problem: &str| Err(Invalid::new(place, problem).into());
+    if relabel.order != Order::Torch {
+        let problem = "expected `torch`, the order in which loaders of this layout look for labels; `make P/export FORMAT=fkd` sets \
+            it, as --set relabel.order=torch does";
+        return refused("relabel.order", problem);
+    }
+    if relabel.randaugment.is_some() {
+        return refused(
+            "relabel.randaugment",
+            "this layout has no place for it; set it to null: the labels are made anew",
+        );
+    }
+    if relabel.shuffle_patches.is_some() {
+        return refused(
+            "relabel.shuffle_patches",
+            "this layout has no place for it; set it to null: the labels are made anew",
+        );
+    }
+    Ok(())
+}
+
 /// Images in `train`, labels in `fkd-SEED` for each seed that has labels of its own.
 pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let relabel = &results.branch.pipeline.relabel;
-    if relabel.order != Order::Torch {
-        let problem = format!(
-            "expected `torch`, the order in which loaders of this layout look for labels; `make {}/export FORMAT=fkd OUTPUT=folder` \
-             makes labels in it, as --set relabel.order=torch does",
-            results.session.pipeline_name()
-        );
-        return Err(Invalid::new("relabel.order", problem).into());
-    }
     fs_err::create_dir(folder.join(IMAGES))?;
     let mut written = image_folder::by_number(results, &folder.join(IMAGES))?;
     let teacher = results.teacher()?;

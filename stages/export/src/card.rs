@@ -1,0 +1,252 @@
+//! The card of a data set, as Hugging Face shows it: a header in YAML, and what whoever finds the images must know.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use delt_formats::{LabelsFacts, Normalization, Summary, SyntheticFacts};
+use delt_pipeline::amounts::human_bytes;
+use delt_pipeline::dag::Node;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::record;
+use crate::results::Results;
+
+/// What is known of published sources.
+const SOURCES: &str = include_str!("../../../data/sources.yaml");
+/// How this program and its paper are cited.
+const CITATION: &str = include_str!("../../../CITATION.cff");
+/// Sizes by number of images, as Hugging Face sorts them.
+const SIZES: [(u64, &str); 4] =
+    [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (u64::MAX, "100K<n<1M")];
+
+/// Sources that are not downloaded: by kind or folder, title and license (`data/README.md`).
+const OTHER_SOURCES: [(&str, &str, &str); 3] = [
+    ("embedded_digits", "Optical Recognition of Handwritten Digits (UCI)", "CC BY 4.0"),
+    ("trashnet32", "TrashNet", "MIT"),
+    ("tiny_imagenet", "Tiny-ImageNet", "ImageNet's terms, for research"),
+];
+/// What is said of any other.
+const UNKNOWN: &str = "not known to delt; that of the real images applies: state it before you publish";
+
+/// What a card says.
+#[derive(Debug)]
+pub(crate) struct Card {
+    name: String,
+    classes: Vec<String>,
+    facts: SyntheticFacts,
+    image_bytes: u64,
+    /// Bytes of the soft labels of all students; none where none are made.
+    label_bytes: Option<u64>,
+    source: Source,
+    recipe_line: String,
+    recipe: Value,
+    normalization: Normalization,
+    summary: Option<Summary>,
+}
+
+/// Where the real images are from.
+#[derive(Debug, Deserialize)]
+struct Source {
+    title: String,
+    license: String,
+    #[serde(default)]
+    homepage: Option<String>,
+}
+
+/// The part of a citation file that is cited.
+#[derive(Debug, Deserialize)]
+struct Citation {
+    references: Vec<Paper>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Paper {
+    title: String,
+    authors: Vec<Author>,
+    #[serde(rename = "collection-title")]
+    collection: String,
+    year: u32,
+    url: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Author {
+    given_names: String,
+    family_names: String,
+}
+
+impl Card {
+    /// Reads what there is of a branch.
+    pub(crate) fn of(results: &Results<'_>, image_bytes: u64) -> Result<Self> {
+        let (recipe_line, recipe) = record::recipe(results)?;
+        let mut label_bytes = None;
+        for seed in results.branch.pipeline.relabel.label_seeds() {
+            if let Some(labels) = results.if_made(Node::Labels(*seed))? {
+                let facts: LabelsFacts = labels.manifest.facts_as()?;
+                *label_bytes.get_or_insert(0) += facts.bytes;
+            }
+        }
+        Ok(Self {
+            name: results.name(),
+            classes: results.classes()?,
+            facts: results.entry(Node::Synthetic)?.manifest.facts_as()?,
+            image_bytes,
+            label_bytes,
+            source: Source::of(&recipe)?,
+            recipe_line,
+            recipe,
+            normalization: results.teacher()?.normalization,
+            summary: results.evaluation()?,
+        })
+    }
+
+    pub(crate) fn images(&self) -> u64 {
+        self.facts.images
+    }
+
+    pub(crate) fn is_evaluated(&self) -> bool {
+        self.summary.is_some()
+    }
+
+    /// The whole card.
+    pub(crate) fn text(&self) -> Result<String> {
+        let header = serde_yaml::to_string(&self.header())?;
+        let recipe = serde_yaml::to_string(&self.recipe)?;
+        Ok(format!(
+            "---\n{header}---\n\n# {name}\n\n\
+             {images} distilled images of {classes} classes, made from {source} by delt (DELT, CVPR 2025). They train \
+             a network in place of the real images; their look is no measure of it.\n\n\
+             ```python\nimport datasets\nimages = datasets.load_dataset(\"path/of/this/folder\", split=\"train\")\n```\n\n\
+             Columns: `image`, `label` (a class), `slot` (place in the class), `round` (of EarlyLate, at which the image joined), \
+             `iterations` (that updated it). Normalize by mean {mean:?}, standard deviation {std:?}.\n\n\
+             ## Accuracy\n\n{accuracy}\n\n\
+             ## Size\n\n{size}\n\n\
+             ## License of the source\n\n{license}\n\n\
+             ## Recipe\n\n{line}\n\n```yaml\n{recipe}```\n\n\
+             ## How to cite\n\n```bibtex\n{bibtex}```\n",
+            name = self.name,
+            images = self.facts.images,
+            classes = self.classes.len(),
+            source = self.source.title,
+            mean = self.normalization.mean,
+            std = self.normalization.std,
+            accuracy = self.accuracy(),
+            size = self.size(),
+            license = self.source.line(),
+            line = self.recipe_line,
+            bibtex = bibtex()?,
+        ))
+    }
+
+    /// What Hugging Face reads of it. The features are those of the file's own metadata.
+    fn header(&self) -> impl Serialize {
+        let images = self.facts.images;
+        let names: BTreeMap<String, &String> =
+            self.classes.iter().enumerate().map(|(class, name)| (class.to_string(), name)).collect();
+        let size = SIZES.iter().find(|(below, _)| images < *below).map_or("n>1M", |(_, size)| size);
+        let column = |name: &str, dtype: Value| json!({ "name": name, "dtype": dtype });
+        json!({
+            "license": self.source.identifier(),
+            "pretty_name": format!("{} (distilled by delt)", self.name),
+            "task_categories": ["image-classification"],
+            "tags": ["dataset-distillation", "dataset-condensation", "delt", "synthetic"],
+            "size_categories": [size],
+            "configs": [{
+                "config_name": "default",
+                "data_files": [{ "split": "train", "path": "data/train-*" }],
+            }],
+            "dataset_info": {
+                "features": [
+                    column("image", json!("image")),
+                    column("label", json!({ "class_label": { "names": names } })),
+                    column("slot", json!("uint32")),
+                    column("round", json!("uint32")),
+                    column("iterations", json!("uint32")),
+                ],
+                "splits": [{ "name": "train", "num_bytes": self.image_bytes, "num_examples": images }],
+                "download_size": self.image_bytes,
+                "dataset_size": self.image_bytes,
+            },
+        })
+    }
+
+    fn accuracy(&self) -> String {
+        let Some(summary) = &self.summary else {
+            return "No student was tested on it yet.".to_owned();
+        };
+        let Summary { last_mean, last_std, best_mean, best_std, test_images, .. } = summary;
+        let seeds = summary.students.len();
+        format!(
+            "| top-1, % | mean | standard deviation | seeds |\n|---|---|---|---|\n\
+             | after the last epoch | {last_mean:.2} | {last_std:.2} | {seeds} |\n\
+             | best tested epoch | {best_mean:.2} | {best_std:.2} | {seeds} |\n\n\
+             Students trained on these images with soft labels as the recipe says, tested on {test_images} real images. The images \
+             alone, with hard labels, give less."
+        )
+    }
+
+    fn size(&self) -> String {
+        let images = human_bytes(self.image_bytes);
+        let labels = match self.label_bytes {
+            None => "Soft labels are not made yet.".to_owned(),
+            Some(bytes) => format!(
+                "The soft labels of all students, which are not here, take {}, {:.1} times the images.",
+                human_bytes(bytes),
+                bytes as f64 / self.image_bytes as f64
+            ),
+        };
+        format!("The images take {images}. {labels}")
+    }
+}
+
+impl Source {
+    /// What is known of the source that a recipe names.
+    fn of(recipe: &Value) -> Result<Self> {
+        let named = |key: &str| recipe["ingest"]["source"][key].as_str();
+        let mut known: BTreeMap<String, Self> = serde_yaml::from_str(SOURCES)?;
+        let names = [named("kind"), named("path")];
+        if let Some(published) = names.iter().flatten().find_map(|name| known.remove(*name)) {
+            return Ok(published);
+        }
+        let other = OTHER_SOURCES.iter().find(|(name, ..)| names.contains(&Some(*name)));
+        let (title, license) = other
+            .map_or((named("path").unwrap_or("a data set"), UNKNOWN), |(_, title, license)| {
+                (*title, *license)
+            });
+        Ok(Self { title: title.to_owned(), license: license.to_owned(), homepage: None })
+    }
+
+    /// What Hugging Face calls the license.
+    fn identifier(&self) -> &'static str {
+        match self.license.as_str() {
+            "CC BY 4.0" => "cc-by-4.0",
+            "MIT" => "mit",
+            _ => "other",
+        }
+    }
+
+    fn line(&self) -> String {
+        let homepage = self.homepage.as_ref().map_or(String::new(), |page| format!(" (<{page}>)"));
+        format!("{}{homepage}: {}.", self.title, self.license)
+    }
+}
+
+/// The paper of the method.
+fn bibtex() -> Result<String> {
+    let citation: Citation = serde_yaml::from_str(CITATION)?;
+    let entry = |paper: &Paper| {
+        let author = |author: &Author| format!("{}, {}", author.family_names, author.given_names);
+        let authors: Vec<String> = paper.authors.iter().map(author).collect();
+        format!(
+            "@inproceedings{{delt,\n  title = {{{}}},\n  author = {{{}}},\n  booktitle = {{{}}},\n  year = {{{}}},\n  url = {{{}}}\n}}\n",
+            paper.title,
+            authors.join(" and "),
+            paper.collection,
+            paper.year,
+            paper.url
+        )
+    };
+    Ok(citation.references.iter().map(entry).collect())
+}
