@@ -20,6 +20,7 @@ mod explain;
 pub mod external_images;
 pub mod external_scores;
 pub mod interrupt;
+pub mod notes;
 mod panic;
 pub mod parts;
 pub mod progress;

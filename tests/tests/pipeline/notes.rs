@@ -1,0 +1,44 @@
+//! What the reader of a result must know stands where the result stands.
+
+use delt_tests::binaries::{Run, program};
+
+const USED: &str = "dataset: 400 of 1258 training and 100 of 539 test images are used (ingest.max_train_per_class 40, \
+    ingest.max_test_per_class 10)";
+
+#[test]
+fn notes_of_all_stages_stand_in_the_table_and_on_both_pages_once() {
+    let run = Run::new();
+    run.up_to("relabel", &[]);
+    let table = || {
+        let output = run.output("evaluate", &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let found = table();
+    assert_eq!(found.matches(&format!("note: {USED}\n")).count(), 1, "{found}");
+    run.stage("report", &[]);
+    let page = || std::fs::read_to_string(run.store().join("reports/tiny.html")).unwrap();
+    assert_eq!(page().matches(USED).count(), 1);
+    let compared = run.store().join("compared.html");
+    let mut compare = program("compare");
+    compare.args(["--sweep", "tests/pipelines/sweeps/tiny.yaml", "--device", "flex", "--output"]);
+    let output = compare.arg(&compared).arg("--store").arg(run.store()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains(&format!("note: tiny: {USED}\n")), "{said}");
+    assert!(std::fs::read_to_string(compared).unwrap().contains(USED));
+
+    // a note of one branch names it; a record older than notes has none, and one that is lost is no error
+    let (folder, _) = run.pointed("tiny/delt/synthetic", "synthetic");
+    let record = std::fs::read_to_string(folder.join("run.json")).unwrap();
+    assert!(record.contains("\"notes\": []"), "{record}");
+    let noted = record.replace("\"notes\": []", "\"notes\": [\"<saturated>\"]");
+    std::fs::write(folder.join("run.json"), noted).unwrap();
+    let (dataset, _) = run.pointed("tiny/delt/dataset", "dataset");
+    std::fs::write(dataset.join("run.json"), "{\"stage\": \"ingest\", \"seconds\": 1.0}").unwrap();
+    let found = table();
+    assert!(found.contains("note: synthetic (delt): <saturated>\n") && !found.contains(USED), "{found}");
+    run.stage("report", &[]);
+    assert!(page().contains("<li>synthetic (delt): &lt;saturated&gt;</li>") && !page().contains(USED));
+    std::fs::remove_file(dataset.join("run.json")).unwrap();
+    assert!(!table().contains("note: dataset"));
+}
