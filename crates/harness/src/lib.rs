@@ -15,6 +15,7 @@ macro_rules! eprintln {
 
 mod advice;
 pub mod args;
+pub mod chance;
 mod differences;
 mod explain;
 pub mod external_images;

@@ -1,6 +1,16 @@
-//! What the reader of a result must know stands where the result stands.
+//! What the reader of a result must know stands where the result stands, and runs that cannot mean anything say so.
 
 use delt_tests::binaries::{Run, program};
+
+/// A teacher that learns nothing, and enough test images to see it.
+const IDLE: [&str; 6] = [
+    "--branch",
+    "delt",
+    "--set",
+    "teacher.train.optimizer.lr=1.0e-9",
+    "--set",
+    "ingest.max_test_per_class=null",
+];
 
 const USED: &str = "dataset: 400 of 1258 training and 100 of 539 test images are used (ingest.max_train_per_class 40, \
     ingest.max_test_per_class 10)";
@@ -41,4 +51,33 @@ fn notes_of_all_stages_stand_in_the_table_and_on_both_pages_once() {
     assert!(page().contains("<li>synthetic (delt): &lt;saturated&gt;</li>") && !page().contains(USED));
     std::fs::remove_file(dataset.join("run.json")).unwrap();
     assert!(!table().contains("note: dataset"));
+}
+
+#[test]
+fn a_teacher_at_chance_stays_a_checkpoint_until_the_user_allows_it() {
+    let run = Run::new();
+    run.stage("ingest", &IDLE);
+    let refused = || {
+        let output = run.output("teacher-train", &IDLE);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("so it has nothing to teach; its training loss is "), "{said}");
+        assert!(std::fs::read_dir(run.store().join("teacher")).map_or(true, |mut found| {
+            found.all(|folder| !folder.unwrap().path().join("manifest.json").exists())
+        }));
+        said
+    };
+    assert!(!refused().contains("resumes"));
+    assert!(refused().contains("resumes from its checkpoint"), "trained twice");
+    let allowed = [&IDLE[..], &["--set", "teacher.train.allow_chance=true"]].concat();
+    let said = run.stage("teacher-train", &allowed);
+    assert!(said.contains("resumes from its checkpoint"), "{said}");
+    assert!(said.contains("teacher: note: right on "), "{said}");
+    // the key does not know of the permission
+    run.cached("teacher-train", &IDLE);
+    run.cached("teacher-train", &allowed);
+    // a handful of test images may be wrong by chance
+    let few = ["--branch", "delt", "--set", "teacher.train.optimizer.lr=1.0e-9"];
+    run.stage("ingest", &few);
+    assert!(run.stage("teacher-train", &few).contains(", but so few do not tell; "));
 }
