@@ -81,3 +81,19 @@ fn a_teacher_at_chance_stays_a_checkpoint_until_the_user_allows_it() {
     run.stage("ingest", &few);
     assert!(run.stage("teacher-train", &few).contains(", but so few do not tell; "));
 }
+
+#[test]
+fn a_recovery_whose_steps_are_too_large_is_named_with_the_setting() {
+    let run = Run::new();
+    let all = ["--branch", "delt", "--set", "ingest.max_train_per_class=null"];
+    run.up_to("init-select", &all);
+    let recover = |lr: &str| run.stage("delt-synthesize", &[&all[..], &["--set", lr]].concat());
+    let said = recover("synthesize.lr=0.1");
+    assert!(!said.contains("note: "), "{said}");
+    let said = recover("synthesize.lr=10000");
+    assert!(
+        said.contains("note: in 2 of 2 batches the loss has grown while the images were the same"),
+        "{said}"
+    );
+    assert!(said.contains("the images are saturated; lower synthesize.lr (10000)\n"), "{said}");
+}
