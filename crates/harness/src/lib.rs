@@ -15,11 +15,13 @@ macro_rules! eprintln {
 
 mod advice;
 pub mod args;
+pub mod chance;
 mod differences;
 mod explain;
 pub mod external_images;
 pub mod external_scores;
 pub mod interrupt;
+pub mod notes;
 mod panic;
 pub mod parts;
 pub mod progress;

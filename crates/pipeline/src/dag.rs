@@ -226,6 +226,20 @@ impl<L: Lookup> Dag<L> {
 }
 
 impl Node {
+    /// The artifacts that a result of a branch comes from, in the order of the stages.
+    pub fn of(pipeline: &Pipeline) -> Vec<Self> {
+        let networks = [Role::Teacher, Role::Ranker, Role::FullData].into_iter();
+        let networks = networks.chain(pipeline.committee_roles());
+        let networks = networks.filter(|role| pipeline.network_of(*role).is_some());
+        let labels = pipeline.relabel.label_seeds().iter().map(|seed| Self::Labels(*seed));
+        let mut nodes = vec![Self::Dataset];
+        nodes.extend(networks.map(Self::Network));
+        nodes.extend([Self::Scores, Self::Initial, Self::Synthetic]);
+        nodes.extend(labels);
+        nodes.push(Self::Evaluation);
+        nodes
+    }
+
     /// What kind of artifact it is.
     pub fn kind(self) -> ArtifactKind {
         match self {

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use delt_augment::draws::Draws;
 use delt_augment::normalize::{to_normalized, to_rgb_image};
 use delt_formats::dataset::TRAIN_FILE;
-use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, SyntheticRow, TraceRow};
+use delt_formats::initial::INITIAL_FILE;
+use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, SyntheticRow};
 use delt_harness::trained::Trained;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::synthesize::{Dtype, Init, Synthesize};
@@ -18,13 +19,17 @@ use rand::RngExt;
 
 use crate::augmentation::Augmentation;
 use crate::checkpoint::Kept;
+use crate::health::{Health, notes};
 use crate::inputs::Inputs;
-use crate::method::{Method, Place, Prepared, Step, Unit};
+use crate::method::{Finished, Method, Place, Prepared, Step, Unit};
 use crate::objectives::{self, Preparation};
 use crate::recover::{FinishedBatch, Recovery, RecoveryTeacher};
 
 /// A GPU works on while the host waits for the losses of so many iterations.
 const GPU_ITERATIONS_BETWEEN_READS: usize = 25;
+
+/// At most so many initial images are asked how many of their values are black or white.
+const INITIAL_LOOKED_AT: usize = 1000;
 
 /// The method of DELT and its neighbors.
 #[derive(Debug)]
@@ -98,17 +103,29 @@ impl Method for EarlyLateRecovery<'_> {
         }))
     }
 
-    fn rows(&self, unit: u64, finished: &Kept) -> Result<(Vec<SyntheticRow>, Vec<TraceRow>)> {
+    fn rows(&self, unit: u64, finished: &Kept) -> Result<Finished> {
         let (batch, facts) = (self.batch(unit), &self.inputs.teacher.facts);
         let finished = FinishedBatch::read(finished, batch, self.config())?;
-        let mut rows = Vec::new();
+        let mut health = Health::of_losses(&finished.trace, batch, self.config());
+        let mut images = Vec::new();
         let pixels = 3 * (facts.size as usize).pow(2);
         for (at, image) in finished.images.chunks(pixels).enumerate() {
-            let png = to_rgb_image(image, facts.size, &facts.normalization).encode_png()?;
+            let picture = to_rgb_image(image, facts.size, &facts.normalization);
+            health.count(&picture);
+            let png = picture.encode_png()?;
             let (label, slot, round) = (batch.labels[at], batch.slots[at], batch.joins[at]);
-            rows.push(SyntheticRow { png, label, slot, round, iterations: batch.iterations_of(at) });
+            images.push(SyntheticRow { png, label, slot, round, iterations: batch.iterations_of(at) });
         }
-        Ok((rows, finished.trace))
+        Ok(Finished { images, trace: finished.trace, health })
+    }
+
+    fn notes(&self, health: &[Health]) -> Result<Vec<String>> {
+        let rows = &self.inputs.initial;
+        let mut initial = Health::default();
+        for row in rows.iter().step_by(rows.len().div_ceil(INITIAL_LOOKED_AT)) {
+            initial.count(&RgbImage::decode(&row.png).context(INITIAL_FILE)?);
+        }
+        Ok(notes(health, &initial, self.config()))
     }
 
     fn rounds(&self) -> Option<usize> {

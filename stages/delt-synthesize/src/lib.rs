@@ -20,7 +20,8 @@
 //! backward pass to the pixels, one step of Adam ([`adam::PixelAdam`]), and each pixel is clipped to what an 8-bit image can
 //! hold ([`recover::RecoveryTeacher::clip`]).
 //!
-//! *Store.* A finished batch is a checkpoint ([`checkpoint`]); all of them become the artifact ([`stage`]).
+//! *Store.* A finished batch is a checkpoint ([`checkpoint`]); all of them become the artifact ([`stage`]), which says where they
+//! went astray ([`health`]).
 //!
 //! # Two doors
 //!
@@ -34,6 +35,7 @@ pub mod adam;
 pub mod augmentation;
 pub mod checkpoint;
 pub mod early_late_recovery;
+pub mod health;
 pub mod import;
 pub mod inputs;
 pub mod method;

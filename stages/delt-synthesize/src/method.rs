@@ -14,6 +14,7 @@ use delt_pipeline::config::method::Method as Kind;
 
 use crate::checkpoint::{Checkpoints, Kept};
 use crate::early_late_recovery::EarlyLateRecovery;
+use crate::health::Health;
 use crate::inputs::Inputs;
 
 /// Announces long work: label, total, and what is counted.
@@ -39,14 +40,31 @@ pub trait Method {
     /// What the device and the preparation report.
     fn prepare<'m>(&'m self, place: &'m Place<'m>) -> Result<Box<dyn Prepared + 'm>>;
 
-    /// What the artifact says of a finished unit: its images, in any order, and its losses.
+    /// What the artifact says of a finished unit.
     ///
     /// # Errors
     /// What a checkpoint lacks.
-    fn rows(&self, unit: u64, finished: &Kept) -> Result<(Vec<SyntheticRow>, Vec<TraceRow>)>;
+    fn rows(&self, unit: u64, finished: &Kept) -> Result<Finished>;
+
+    /// What the reader of the results must know of all units, one line each.
+    ///
+    /// # Errors
+    /// An initial image that cannot be read.
+    fn notes(&self, health: &[Health]) -> Result<Vec<String>>;
 
     /// Rounds of the schedule, a fact of the artifact; none where there are no rounds.
     fn rounds(&self) -> Option<usize>;
+}
+
+/// A finished unit.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its images, in any order.
+    pub images: Vec<SyntheticRow>,
+    /// Its losses.
+    pub trace: Vec<TraceRow>,
+    /// Whether it can mean anything.
+    pub health: Health,
 }
 
 /// Where a method computes.

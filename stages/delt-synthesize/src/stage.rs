@@ -112,20 +112,22 @@ fn join(
     work: &Work<'_>,
 ) -> Result<Made> {
     let mut output = Output::create(classes, work)?;
-    let (mut waiting, mut image_iterations) = (Vec::new(), 0);
+    let (mut waiting, mut image_iterations, mut health) = (Vec::new(), 0, Vec::new());
     for unit in 0..method.units() {
         let finished = Kept::read(&pieces.file(unit, &finished_file(unit))?)?;
-        let (rows, trace) = method.rows(unit, &finished)?;
-        waiting.extend(rows);
+        let finished = method.rows(unit, &finished)?;
+        waiting.extend(finished.images);
         // those of one class are written as they come, so that a large set is never whole in memory
         if batches == Batches::ByClass {
             waiting.drain(..).try_for_each(|row| output.image(&row))?;
         }
-        trace.iter().try_for_each(|row| output.loss(row))?;
+        finished.trace.iter().try_for_each(|row| output.loss(row))?;
+        health.push(finished.health);
         image_iterations += method.work_of(unit);
     }
     waiting.sort_by_key(|row| (row.label, row.slot));
     waiting.iter().try_for_each(|row| output.image(row))?;
+    method.notes(&health)?.into_iter().for_each(|note| work.note(note));
     let images = output.images;
     let summary = format!("{images} images recovered in {image_iterations} {}", method.counted_in());
     output.finish(image_iterations, method.rounds(), summary)

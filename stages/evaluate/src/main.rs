@@ -1,9 +1,9 @@
-//! `evaluate --pipeline pipelines/digits.yaml`: students of every branch, the table of their accuracies
-//! and their recipes.
+//! `evaluate --pipeline pipelines/digits.yaml`: students of every branch, the table of their accuracies, their recipes and what
+//! to know of them.
 
 use std::process::ExitCode;
 
-use delt_harness::{recipes, session, table, verdict};
+use delt_harness::{notes, recipes, session, table, verdict};
 use delt_pipeline::plan;
 
 #[expect(clippy::print_stdout, reason = "the table is the result")]
@@ -13,8 +13,8 @@ fn main() -> ExitCode {
         session.say_artifacts();
         if !session.args.dry_run {
             let (table, recipes) = (table::collect(session)?, recipes::lines(session)?);
-            let verdict = verdict::sentences(session, &table)?;
-            println!("{}\n{recipes}\n{}", table.to_text(), verdict.join("\n"));
+            let (verdict, notes) = (verdict::sentences(session, &table)?, notes::lines(session)?);
+            print!("{}\n{recipes}\n{}\n{notes}", table.to_text(), verdict.join("\n"));
         }
         Ok(())
     })

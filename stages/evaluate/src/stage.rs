@@ -27,7 +27,7 @@ use delt_training::{ImageSet, side_by_side};
 use serde_json::{Value, json};
 
 use crate::student::{TrainingTargets, is_tested, train};
-use crate::summary::student_result;
+use crate::summary::{at_chance, student_result};
 
 /// Makes or finds the evaluation of one branch.
 ///
@@ -122,6 +122,10 @@ impl<'a> Inputs<'a> {
         });
         let summary = self.summarize(branch_recipe, &histories, &opened[0].device)?;
         summary.write(work.out_dir().join(SUMMARY_FILE))?;
+        let lr = self.branch.pipeline.student_lr(self.teacher.classes().len());
+        let epochs = self.branch.pipeline.relabel.epochs;
+        let note = at_chance(&summary.students, &self.test.labels, lr, epochs);
+        note.into_iter().for_each(|note| work.note(note));
         let n = summary.students.len();
         let score = |mean, std| Score { mean, std, n };
         let line = format!(

@@ -1,6 +1,7 @@
-//! From histories to the numbers of the table: last and best.
+//! From histories to the numbers of the table: last and best, and whether they say more than guessing does.
 
 use delt_formats::{HistoryRow, StudentResult};
+use delt_harness::chance::Chance;
 
 /// One student's result: the test after the last epoch, and the best of all its tests (the published number).
 /// `None` without a test.
@@ -12,9 +13,50 @@ pub fn student_result(seed: u64, history: &[HistoryRow]) -> Option<StudentResult
     Some(StudentResult { seed, last_top1, best_top1: best.1, best_epoch: best.0, last_top5 })
 }
 
+/// What to know of students that guessing explains; none where all are better.
+pub fn at_chance(students: &[StudentResult], test_labels: &[u32], lr: f64, epochs: u32) -> Option<String> {
+    let chance = Chance::of(test_labels);
+    let at_chance: Vec<_> = students.iter().filter(|student| chance.reaches(student.last_top1)).collect();
+    let student = at_chance.first()?;
+    Some(format!(
+        "{} of {} students are no better than guessing after the last epoch (that of seed {}: {:.2} % of {} test images; {chance}); \
+         look at evaluate.lr ({lr}), relabel.epochs ({epochs}) and the teacher's accuracy",
+        at_chance.len(),
+        students.len(),
+        student.seed,
+        student.last_top1,
+        test_labels.len()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn students_that_guessing_explains_are_counted_and_one_is_named() {
+        let labels: Vec<u32> = (0..540).map(|index| index % 10).collect();
+        let student = |seed, last_top1| StudentResult {
+            seed,
+            last_top1,
+            best_top1: 90.0,
+            best_epoch: 0,
+            last_top5: 90.0,
+        };
+        let said = |last: [f64; 3]| {
+            let students = [student(5, last[0]), student(7, last[1]), student(9, last[2])];
+            at_chance(&students, &labels, 0.5, 2)
+        };
+        assert_eq!(said([14.0, 90.0, 15.0]), None);
+        assert_eq!(
+            said([14.0, 9.5, 12.0]).as_deref(),
+            Some(
+                "2 of 3 students are no better than guessing after the last epoch (that of seed 7: 9.50 % of 540 test images; guessing \
+                 reaches up to 13.1 %, the share of the largest class is 10.0 %); look at evaluate.lr (0.5), relabel.epochs (2) and the \
+                 teacher's accuracy"
+            )
+        );
+    }
 
     #[test]
     fn last_and_best_are_told_apart() {

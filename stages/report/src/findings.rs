@@ -7,6 +7,7 @@ use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
 use delt_formats::trace::{TRACE_FILE, TraceReader, TraceRow};
 use delt_formats::{DatasetFacts, LabelsFacts, Manifest, TeacherFacts};
+use delt_harness::notes::{self, Note};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Table};
 use delt_harness::verdict;
@@ -46,6 +47,8 @@ pub struct Findings {
     pub branches: Vec<BranchFindings>,
     /// How long each artifact took, in the order of the stages; shared artifacts once.
     pub timings: Vec<Timing>,
+    /// What the reader of the results must know.
+    pub notes: Vec<Note>,
 }
 
 /// What one branch came to.
@@ -134,6 +137,7 @@ impl Findings {
             teacher: teacher.map(Manifest::facts_as).transpose()?,
             branches: branches.collect::<Result<_>>()?,
             timings: timings(session.branches(), &made),
+            notes: notes::collect(session)?,
         })
     }
 
@@ -180,15 +184,9 @@ struct Artifacts(Vec<(Node, Entry)>);
 
 impl Artifacts {
     fn of(session: &Session, branch: &Branch) -> Result<Self> {
-        let has = |role: &Role| branch.pipeline.network_of(*role).is_some();
-        let networks = [Role::Teacher, Role::Ranker, Role::FullData].into_iter().filter(has);
-        let mut nodes = vec![Node::Dataset];
-        nodes.extend(networks.map(Node::Network));
-        nodes.extend([Node::Scores, Node::Initial, Node::Synthetic]);
-        nodes.extend(branch.pipeline.relabel.label_seeds().iter().map(|seed| Node::Labels(*seed)));
-        nodes.push(Node::Evaluation);
+        let is_shown = |node: &Node| !matches!(node, Node::Network(Role::Committee(_)));
         let mut made = Vec::new();
-        for node in nodes {
+        for node in Node::of(&branch.pipeline).into_iter().filter(is_shown) {
             made.extend(session.dag().if_made(branch, node)?.map(|entry| (node, entry)));
         }
         Ok(Self(made))

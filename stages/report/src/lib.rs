@@ -13,6 +13,7 @@ pub mod compare;
 pub mod curves;
 pub mod findings;
 pub mod gallery;
+mod notes;
 pub mod page;
 pub mod recipe;
 pub mod robust_score;

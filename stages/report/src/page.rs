@@ -8,7 +8,7 @@ use crate::answers;
 use crate::chart::Chart;
 use crate::curves;
 use crate::findings::{Findings, Timing};
-use crate::recipe;
+use crate::{notes, recipe};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -24,6 +24,7 @@ pub fn render(findings: &Findings) -> Markup {
     let sections = html! {
         (answers::answers(findings))
         (results(findings))
+        (notes::section(&findings.notes))
         (losses(findings))
         (pictures(findings))
         (soft_labels(findings))

@@ -79,6 +79,7 @@ mod tests {
             flip,
             bn_momentum: 0.1,
             replicas: Replicas::default(),
+            allow_chance: false,
         }
     }
 

@@ -5,13 +5,15 @@
 //! ranker where `select.ranker` names one, and the full-data student. Run it with `make digits/teacher-train`.
 //!
 //! [`train`] is the training loop, [`batches`] what it is fed; [`import`] takes external weights in its place, their
-//! outputs brought to the dataset's [`class_order`]; [`stage`] reads and writes the artifacts.
+//! outputs brought to the dataset's [`class_order`]; [`gate`] stops what is no better than guessing; [`stage`] reads and writes the
+//! artifacts.
 
 #[macro_use(eprintln)]
 extern crate delt_harness;
 
 pub mod batches;
 pub mod class_order;
+pub mod gate;
 pub mod import;
 pub mod stage;
 pub mod train;

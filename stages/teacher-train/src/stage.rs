@@ -23,9 +23,9 @@ use delt_store::Entry;
 use delt_training::speed::flops_per_second;
 use delt_training::{ImageSet, test_accuracy};
 
-use crate::class_order;
 use crate::import::{self, GATE_IMAGES, Tested};
 use crate::train::{TEST_BATCH, Trained, Training};
+use crate::{class_order, gate};
 
 /// Refuses what later work on a branch would refuse, as far as the data set and the files of weights tell it.
 ///
@@ -159,6 +159,8 @@ impl Inputs<'_> {
             progress.finish();
             let last = history.last().and_then(|row| Some((row.top1?, row.top5?)));
             let (top1, top5) = last.context("the last epoch was not tested")?;
+            let note = gate::judge(role, recipe, &history, &test.labels, top1)?;
+            note.into_iter().for_each(|note| work.note(note));
             self.write(work, &network, &history, normalization, (top1, top5), test.len())
         })?;
         Ok(())

@@ -26,6 +26,7 @@ fn recipe(epochs: u32, lr: f64) -> TrainRecipe {
         flip: false,
         bn_momentum: 0.1,
         replicas: Replicas::default(),
+        allow_chance: false,
     }
 }
 

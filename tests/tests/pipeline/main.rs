@@ -12,6 +12,7 @@ mod makefile;
 mod methods;
 mod mistakes;
 mod normalization;
+mod notes;
 mod object_store;
 mod options;
 mod output;

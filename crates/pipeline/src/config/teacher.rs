@@ -93,6 +93,9 @@ pub struct TrainRecipe {
     /// DistributedDataParallel has them. One device or several compute them; the network is the same.
     #[serde(default, skip_serializing_if = "is_default")]
     pub replicas: Replicas,
+    /// Publish a network that is no better than guessing, which else stays a checkpoint. It changes no network, so no key names it.
+    #[serde(default, skip_serializing)]
+    pub allow_chance: bool,
 }
 
 /// Parts of a training batch, 1 unless said otherwise.

@@ -1,6 +1,7 @@
 //! A small recovery: what the options mean in numbers, and that stopping changes nothing.
 
 mod checkpoints;
+mod health;
 mod options;
 mod residual;
 

@@ -10,6 +10,7 @@ use crate::compare::method::{Cost, Method};
 use crate::curves;
 use crate::findings::Findings;
 use crate::gallery::{Gallery, picture};
+use crate::notes;
 use crate::page::{charts, document, grouped, table};
 
 /// Classes whose images are shown.
@@ -166,6 +167,7 @@ fn pipeline(findings: &Findings, methods: &[Method]) -> Markup {
             h2 { (findings.table.pipeline) }
             p .note { (findings.description) }
             (answers::verdict(findings))
+            (notes::list(&findings.notes))
             (charts(&shown))
             ul .legend {
                 @for branch in findings.branches.iter().filter(|branch| !branch.history.is_empty()) {

@@ -88,13 +88,22 @@ fn run(command: Command) -> Result<()> {
         findings.push(Findings::collect(&session)?);
         reports = session.store().root().join(REPORTS);
     }
-    print!("{}{}", page::text(&methods), page::verdict(&findings));
+    print!("{}{}{}", page::text(&methods), page::verdict(&findings), notes(&findings));
     let name = command.sweep.file_stem().unwrap_or_default().to_string_lossy();
     let path = command.output.unwrap_or_else(|| reports.join(format!("compare-{name}.html")));
     write(&path, &name, &sweep, &methods, &findings)
         .with_context(|| format!("{}: choose another place with OUTPUT= (--output)", path.display()))?;
     eprintln!("compare: {name} written ({}, and .csv and .parquet beside it)", path.display());
     Ok(())
+}
+
+/// What the reader of the table must know, a line each.
+fn notes(findings: &[Findings]) -> String {
+    let of = |findings: &Findings| {
+        let pipeline = findings.table.pipeline.clone();
+        findings.notes.iter().map(move |note| format!("note: {pipeline}: {note}\n")).collect::<String>()
+    };
+    findings.iter().map(of).collect()
 }
 
 fn write(path: &Path, name: &str, sweep: &Sweep, methods: &[Method], findings: &[Findings]) -> Result<()> {
