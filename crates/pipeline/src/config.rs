@@ -4,6 +4,7 @@
 
 pub mod committee;
 pub mod evaluate;
+pub mod import_tensors;
 pub mod ingest;
 pub mod method;
 pub mod objective;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+use self::import_tensors::ImportTensors;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
 
@@ -238,9 +240,10 @@ impl Pipeline {
             range::file("select.scores", scores, "a ranking in CSV")?;
         }
         if let Some(images) = &self.synthesize.import {
-            let expected = "expected a Parquet file or a folder with a folder for each class";
+            let expected = "expected a folder with a folder for each class, Parquet, or tensors of PyTorch";
             let problem = format!("{}: nothing is there, {expected}", images.display());
             range::ensure(images.exists(), "synthesize.import", problem)?;
+            self.synthesize.import_tensors.iter().try_for_each(ImportTensors::check_files)?;
         }
         self.relabel.check_files()
     }
