@@ -4,6 +4,7 @@
 
 mod compare;
 mod export;
+mod external_set;
 mod imported_labels;
 mod lookups;
 mod makefile;
