@@ -14,6 +14,8 @@ TUNE    ?= 1
 SET     ?=
 DATA    ?=
 BRANCH  ?=
+SET_PATH ?=
+TEACHER ?=
 FORCE   ?=
 DRY_RUN ?=
 LAUNCH  ?=
@@ -25,6 +27,7 @@ OUTPUT  ?=
 FORMAT  ?=
 V       ?=
 ONLY    ?=
+PIPELINE ?=
 SWEEP   ?= cifar100-conv3
 CACHE   ?=
 PYTHON  ?= python3
@@ -32,7 +35,7 @@ KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
 # may have a variable of this name
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH SET_PATH TEACHER FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -46,13 +49,14 @@ GPU       = $(filter-out flex,$(BACKEND))
 FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter-out 0,$(TUNE)),tuned)))
 
 # FORCE=1 reaches the stage that was named (P/STAGE) with its parts, or every stage of a pipeline that was named (P)
-forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $*,$(MAKECMDGOALS)))
+forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $* $@-set,$(MAKECMDGOALS)))
 dry_run = $(filter-out 0,$(DRY_RUN))
 verbose = $(if $(filter-out 0,$(V)),--verbose)
 # what a target P/STAGE or P/STAGE/shard-I runs
 words   = $(subst /, ,$@)
 command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
+	$(if $(SET_PATH),--set-path $(call quoted,$(SET_PATH))) $(if $(TEACHER),--teacher $(call quoted,$(TEACHER))) \
 	$(foreach value,$(SET) $(SET_$(FORMAT)),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
 	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
@@ -70,7 +74,7 @@ slurm  := $(and $(filter-out 0,$(SLURM)),$(if $(dry_run),,yes))
 parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(last)))))
 before  = $(filter-out build %/check,$^)
 submit  = $(if $(filter-out .,$(DELT_HOME)),$(DELT_HOME)/)slurm/submit '$@' $(call quoted,$(SLURM_LOGS)) '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
-	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate)),&& echo '$(follow)')
+	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate) $(MAKECMDGOALS:-set=)),&& echo '$(follow)')
 follow  = squeue --me shows the jobs; scancel stops one, and the same make command resumes from what is done
 
 # ---- what is on the command line must be known: a knob or a target that nobody reads would be passed over in silence ------
@@ -111,10 +115,13 @@ strangers := $(filter-out $(KNOWN) $(TARGET)/%,$(MAKECMDGOALS))
 $(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N))))
 $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 
+$(if $(SET_PATH),,$(foreach goal,$(filter %evaluate-set,$(MAKECMDGOALS)),$(error `make $(goal)` needs SET_PATH=folder or file, the synthetic set that is to be evaluated)))
+$(if $(TEACHER),$(if $(SET_PATH),,$(error TEACHER= is the teacher of the set that SET_PATH= names, which is missing; a pipeline's own is SET='teacher.import.path=...')))
+
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare bench bench-scaling bench-torch clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate report export export/check explain clean,$(PIPELINES:=/$(name))) \
+.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch clean $(PIPELINES) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report export export/check explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -124,6 +131,7 @@ $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 #: P/delt-synthesize  ... and optimize the images by EarlyLate
 #: P/relabel          ... and store augmented views with the teacher's soft labels
 #: P/evaluate         ... and train students on them; prints the table (the same as P alone)
+#: P/evaluate-set     a set of another project (SET_PATH=...) through the stages, then one table of it beside the branches of P
 #: P/report           ... and write one HTML page about the run
 $(PIPELINES:=/ingest):          %/ingest:          build             ; $(stage)
 $(PIPELINES:=/teacher-train):   %/teacher-train:   %/ingest          ; $(stage)
@@ -132,6 +140,7 @@ $(PIPELINES:=/delt-synthesize): %/delt-synthesize: %/init-select     ; $(stage)
 $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
 $(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage)
+$(PIPELINES:=/evaluate-set):    %/evaluate-set:    %/evaluate
 $(PIPELINES):                   %:                 %/evaluate
 
 # a format comes after the stage that it needs; whether it and its folder will do is asked before anything is computed
@@ -168,6 +177,10 @@ $(foreach part,$(parts),$(eval $(call in_part,init-select,teacher-train,$(part))
 $(foreach part,$(parts),$(eval $(call in_part,delt-synthesize,init-select,$(part))))
 $(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part))))
 
+# the same with the pipeline as a knob
+evaluate-set: ## a synthetic set of another project under the recipe of a pipeline: PIPELINE=P SET_PATH=... TEACHER=..., as P/evaluate-set
+	@$(MAKE) --no-print-directory $(or $(PIPELINE),$(error `make evaluate-set` needs PIPELINE=P, whose recipe holds; make help lists them))/evaluate-set
+
 COMPARE = $(BIN)/compare --sweep $(call yaml,sweeps/$(SWEEP)) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(foreach value,$(SET),--set $(call quoted,$(value))) $(verbose)
@@ -199,6 +212,8 @@ help: ## list every target
 	@echo "  SET='a.b=1 c.d=[2,3]'          override values of the pipeline"
 	@echo "  DATA=path                      where the images are: replaces ingest.source.path"
 	@echo "  BRANCH=delt                    only these branches of the pipeline"
+	@echo "  SET_PATH=folder|file           a synthetic set of another project, which becomes a branch of its name: P/evaluate-set"
+	@echo "  TEACHER=file|run               weights, or a run of the store (demo/delt), to label it in place of P's teacher"
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
 	@echo "  V=1                            tell all: configurations, devices, each artifact"

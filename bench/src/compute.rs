@@ -280,5 +280,6 @@ fn recipe(batch: u32) -> Synthesize {
         convolution_statistics: None,
         method: Method::default(),
         import: None,
+        import_tensors: None,
     }
 }

@@ -143,6 +143,8 @@ fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
         pipeline,
         set: Vec::new(),
         data: None,
+        set_path: None,
+        teacher: None,
         store: Location::Folder(files.folder.path().join(format!("store-{name}-{at}"))),
         cache: files.folder.path().join("cache"),
         device: "flex".to_owned(),

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | Parquet that lies about its sizes | [`pages`] |
 //! | weights in `.pth` and `.safetensors` | [`weights`] |
+//! | other tensors that PyTorch saved: images, labels | [`tensor_file`] |
 //! | JPEG and PNG | [`decode_image`] |
 //!
 //! [`foreign`] turns what is left, a library that panics, into an error of the file.
@@ -18,9 +19,11 @@ pub mod foreign;
 mod page_header;
 pub mod pages;
 mod pickle_scan;
+pub mod tensor_file;
 mod thrift;
 mod unpacking;
 pub mod weights;
 
 pub use decode::decode_image;
+pub use tensor_file::read_tensors;
 pub use weights::{WeightsError, read_weights};

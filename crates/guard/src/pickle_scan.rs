@@ -42,6 +42,16 @@ pub(crate) fn too_much(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(None)
 }
 
+/// Where so many pickles at the start of `bytes` end, if there are as many.
+pub(crate) fn end_of(bytes: &[u8], pickles: u32) -> Option<usize> {
+    let mut input = io::Cursor::new(bytes);
+    let mut ended = 0;
+    while ended < pickles {
+        ended += u32::from(step(&mut input).ok()??.0 == b'.');
+    }
+    usize::try_from(input.position()).ok()
+}
+
 /// The next operation and the bytes of its text; none at what is no operation, and the error of an early end at the end.
 fn step(input: &mut impl BufRead) -> io::Result<Option<(u8, u64)>> {
     let [operation] = exactly(input)?;

@@ -89,6 +89,23 @@ pub enum WeightsError {
     Format(#[from] FormatError),
 }
 
+impl WeightsError {
+    /// The same complaint about another file: the one that a copy was made of.
+    pub(crate) fn of_file(mut self, file: &Path) -> Self {
+        match &mut self {
+            Self::PyTorch { path, .. }
+            | Self::Zip { path, .. }
+            | Self::Claims { path, .. }
+            | Self::Tar { path }
+            | Self::TensorBytes { path, .. }
+            | Self::Program { path, .. }
+            | Self::NoTensors { path, .. } => file.clone_into(path),
+            Self::Format(_) => {}
+        }
+        self
+    }
+}
+
 /// Reads all tensors of a file, sorted by name; those of nested dictionaries are called by all keys with dots between.
 ///
 /// A file ending in `.safetensors` is read as such, any other as PyTorch's.

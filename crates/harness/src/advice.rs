@@ -1,18 +1,23 @@
 //! Commands that a message tells the user to run: with the knobs that are in force, so that they work as they stand.
 
+use std::path::PathBuf;
+
 use delt_store::Location;
 
 use crate::args::{Args, DEFAULT_STORE};
 
-/// `make TARGET` with the knobs `STORE`, `SET`, `DATA` and `BRANCH` where they were given.
+/// `make TARGET` with the knobs `STORE`, `SET`, `DATA`, `BRANCH`, `SET_PATH` and `TEACHER` where they were given.
 pub(crate) fn make_target(target: &str, args: &Args) -> String {
+    let shown = |path: Option<&PathBuf>| path.map_or(String::new(), |path| path.display().to_string());
     let is_default = args.store == Location::Folder(DEFAULT_STORE.into());
     let set: Vec<String> = args.set.iter().map(|setting| without_spaces(setting)).collect();
     let knobs = [
         ("STORE", if is_default { String::new() } else { args.store.to_string() }),
         ("SET", set.join(" ")),
-        ("DATA", args.data.as_ref().map_or(String::new(), |data| data.display().to_string())),
+        ("DATA", shown(args.data.as_ref())),
         ("BRANCH", args.branches.join(" ")),
+        ("SET_PATH", shown(args.set_path.as_ref())),
+        ("TEACHER", shown(args.teacher.as_ref())),
     ];
     let mut command = format!("make {target}");
     for (name, value) in knobs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -61,6 +66,10 @@ mod tests {
         assert_eq!(
             advice(&["--data", "my images", "--branch", "delt", "--set", "a.b=1", "--set", "c.d=[2,3]"]),
             "make digits/ingest SET='a.b=1 c.d=[2,3]' DATA='my images' BRANCH=delt"
+        );
+        assert_eq!(
+            advice(&["--set-path", "their set", "--teacher", "demo/delt"]),
+            "make digits/ingest SET_PATH='their set' TEACHER=demo/delt"
         );
         assert_eq!(advice(&["--data", "it's $HOME"]), r"make digits/ingest DATA='it'\''s $$HOME'");
     }

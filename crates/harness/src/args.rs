@@ -25,6 +25,15 @@ pub struct Args {
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub data: Option<PathBuf>,
 
+    /// A synthetic set that another project made: a branch on top of the pipeline's, called as the folder or file. This run works
+    /// on it alone; the others stand in the table as far as the store has them
+    #[arg(long, value_name = "PATH", value_parser = path())]
+    pub set_path: Option<PathBuf>,
+
+    /// The teacher of that branch in place of the pipeline's: a file of weights, or a run of the store, e.g. `demo/delt`
+    #[arg(long, value_name = "FILE|RUN", requires = "set_path", value_parser = path())]
+    pub teacher: Option<PathBuf>,
+
     /// Artifact store, shared by all runs and machines that see it
     #[arg(long, value_name = "FOLDER|URL", env = "DELT_STORE", default_value = DEFAULT_STORE,
         value_parser = OsStringValueParser::new().try_map(Location::parse))]

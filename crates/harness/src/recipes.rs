@@ -14,7 +14,14 @@ pub fn lines(session: &Session) -> Result<String> {
     let mut text = String::new();
     for group in session.groups() {
         let branch = &group[0];
-        let classes = session.dag().entry(branch, Node::Dataset)?.manifest.provenance.classes.len();
+        // beside a set of another project stands what there is
+        let Some(dataset) = session.dag().if_made(branch, Node::Dataset)? else { continue };
+        let classes = dataset.manifest.provenance.classes.len();
+        if branch.pipeline.synthesize.import.is_some()
+            && session.dag().if_made(branch, Node::Synthetic)?.is_none()
+        {
+            continue;
+        }
         let imported = session.dag().imported_per_class(branch)?;
         text.push_str(&format!("{}: {}\n", branch.group, line(&branch.pipeline, classes, &imported)?));
     }

@@ -1,5 +1,6 @@
 //! One run of one stage binary: arguments read, pipeline loaded, store open, artifacts made or found.
 
+mod external;
 mod lookups;
 mod produce;
 pub(crate) mod told;
@@ -42,6 +43,8 @@ pub struct Session {
     pub args: Args,
     pub(crate) stage: Stage,
     dag: Dag<Lookups>,
+    /// The branch that this run works on alone, where the command line adds one.
+    added: Option<String>,
     device: RefCell<Option<String>>,
     /// Keys made by this run: several branches and roles may share one, and `--force` makes it once.
     made: RefCell<BTreeSet<Digest>>,
@@ -91,7 +94,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
 /// that one is not there.
-fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), YamlError> {
+fn check_files<'a>(
+    stage: Stage,
+    args: &Args,
+    branches: impl Iterator<Item = &'a Branch>,
+) -> Result<(), YamlError> {
     for Branch { name, pipeline, .. } in branches {
         let Err(invalid) = pipeline.check_files() else { continue };
         let error = YamlError::of_key(format!("{} (branch {name})", args.pipeline.display()), &invalid);
@@ -103,6 +110,15 @@ fn check_files(stage: Stage, args: &Args, branches: &[Branch]) -> Result<(), Yam
     Ok(())
 }
 
+/// The store of the command line.
+fn open_store(args: &Args) -> Result<Store> {
+    Store::open_at(&args.store, &args.cache).map_err(|error| match error {
+        StoreError::Profile { .. } => error.into(),
+        other => anyhow::Error::from(other)
+            .context(format!("store {}: cannot be used; choose another with STORE= (--store)", args.store)),
+    })
+}
+
 impl Session {
     /// Loads the pipeline and opens the store.
     ///
@@ -112,7 +128,9 @@ impl Session {
     pub fn open(stage: Stage, args: Args) -> Result<Self> {
         told::ask(args.verbose);
         check_shards(stage, &args)?;
-        let all = config::load(&args.pipeline, &args.set, args.data.as_deref())?;
+        let added = external::branch(&args)?;
+        let all = config::load_with(&args.pipeline, &args.set, args.data.as_deref(), added.as_ref())?;
+        let added = added.map(|branch| branch.name);
         let mut known: Vec<&str> = all.iter().map(|b| b.group.as_str()).collect();
         known.dedup();
         let known = known.join(", ");
@@ -121,25 +139,22 @@ impl Session {
             let invalid = Invalid::new("branches", format!("no branch `{unknown}`; there are: {known}"));
             return Err(YamlError::of_key(args.pipeline.display(), &invalid).into());
         }
-        let is_wanted =
-            |b: &Branch| args.branches.is_empty() || args.branches.iter().any(|name| is_named(b, name));
+        let is_added = |b: &Branch| added.as_ref() == Some(&b.group);
+        let is_wanted = |b: &Branch| {
+            args.branches.is_empty() || is_added(b) || args.branches.iter().any(|name| is_named(b, name))
+        };
         let branches: Vec<Branch> = all.into_iter().filter(is_wanted).collect();
         if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
-            check_files(stage, &args, &branches)?;
+            check_files(stage, &args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
         }
-        let store = Store::open_at(&args.store, &args.cache).map_err(|error| match error {
-            StoreError::Profile { .. } => error.into(),
-            other => anyhow::Error::from(other).context(format!(
-                "store {}: cannot be used; choose another with STORE= (--store)",
-                args.store
-            )),
-        })?;
+        let store = open_store(&args)?;
         let (name, knobs) = (config::pipeline_name(&args.pipeline), args.clone());
         let dag = Dag::new(name, branches, Lookups::new(store), move |target| make_target(target, &knobs));
         Ok(Self {
             args,
             stage,
             dag,
+            added,
             device: RefCell::default(),
             made: RefCell::default(),
             published: RefCell::default(),
@@ -147,7 +162,13 @@ impl Session {
         })
     }
 
-    /// The branches to work on, in the order of the pipeline file.
+    /// The branches to work on: all, or the one that the command line adds.
+    fn worked_on(&self) -> impl Iterator<Item = &Branch> {
+        let is_worked_on = |branch: &&Branch| self.added.as_ref().is_none_or(|name| *name == branch.group);
+        self.branches().iter().filter(is_worked_on)
+    }
+
+    /// The branches that tables and pages show, in the order of the pipeline file.
     pub fn branches(&self) -> &[Branch] {
         &self.dag.branches
     }
@@ -215,7 +236,8 @@ impl Session {
             classes: facts.train_per_class.len(),
             classes_in_use: facts.train_per_class.iter().filter(|images| **images > 0).count() as u64,
         };
-        let costs = cost::of_run(self.branches(), &sizes);
+        let branches: Vec<Branch> = self.worked_on().cloned().collect();
+        let costs = cost::of_run(&branches, &sizes);
         let speed = flops_per_second(sizes.classes)?;
         eprintln!("{}", cost::forecast(self.pipeline_name(), self.stage.name, &costs, speed, smaller));
         Ok(())
@@ -227,7 +249,7 @@ impl Session {
     /// # Errors
     /// The first error of `check`.
     pub fn check_branches(&self, mut check: impl FnMut(&Branch) -> Result<()>) -> Result<()> {
-        for branch in self.branches() {
+        for branch in self.worked_on() {
             match check(branch) {
                 Err(error) if error.is::<Missing>() => {}
                 other => other.with_context(|| format!("{}/{}", self.pipeline_name(), branch.name))?,
@@ -242,7 +264,7 @@ impl Session {
     /// The first error of `work`.
     #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
     pub fn each_branch(&self, mut work: impl FnMut(&Branch) -> Result<()>) -> Result<()> {
-        for branch in self.branches() {
+        for branch in self.worked_on() {
             let name = format!("{}/{}", self.pipeline_name(), branch.name);
             match work(branch) {
                 Err(error) if self.args.dry_run && error.is::<Missing>() => {

@@ -28,6 +28,8 @@ struct Students<'a> {
     classes: u64,
     /// Real images that each student was tested on.
     test_images: u64,
+    /// Images that each student was trained on.
+    images: u64,
 }
 
 /// One sentence for each two branches that differ in one thing only, images or labels; one on the full data, one on chance level;
@@ -57,7 +59,8 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
     for group in session.groups() {
         let summaries = session.summaries(group)?;
         let (Some(first), branch) = (summaries.first(), &group[0]) else { continue };
-        let (test_images, dataset) = (first.test_images, session.dag().if_made(branch, Node::Dataset)?);
+        let (test_images, images) = (first.test_images, first.images);
+        let dataset = session.dag().if_made(branch, Node::Dataset)?;
         let classes = match dataset {
             Some(_) => session.dag().dataset_facts(branch)?.train_per_class,
             None => Vec::new(),
@@ -65,7 +68,7 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
         let classes = classes.iter().filter(|images| **images > 0).count() as u64;
         let results: Vec<_> = summaries.into_iter().flat_map(|summary| summary.students).collect();
         let last = results.iter().map(|student| student.last_top1).collect();
-        groups.push(Students { branch, results, last, classes, test_images });
+        groups.push(Students { branch, results, last, classes, test_images, images });
     }
     Ok(groups)
 }
@@ -141,7 +144,11 @@ impl Students<'_> {
     }
 
     fn against(&self, other: &Self) -> String {
-        let names = format!("{} against {}", self.branch.group, other.branch.group);
+        let name = |of: &Self| match self.images == other.images {
+            true => of.branch.group.clone(),
+            false => format!("{} ({} images)", of.branch.group, of.images),
+        };
+        let names = format!("{} against {}", name(self), name(other));
         match Difference::of(&self.last, &other.last) {
             Some(difference) => format!("{names}: {difference}"),
             None => format!(
@@ -204,7 +211,7 @@ mod tests {
             last_top5: 100.0,
         };
         let results = (0..).zip(last).map(result).collect();
-        Students { branch, results, last: last.to_vec(), classes: 10, test_images: 500 }
+        Students { branch, results, last: last.to_vec(), classes: 10, test_images: 500, images: 100 }
     }
 
     fn said(session: &Session, groups: &[Students<'_>]) -> Vec<String> {

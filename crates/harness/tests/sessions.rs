@@ -21,6 +21,8 @@ fn args(store: &Path) -> Args {
         pipeline: digits(),
         set: Vec::new(),
         data: None,
+        set_path: None,
+        teacher: None,
         store: Location::Folder(store.to_path_buf()),
         cache: store.join("cache"),
         device: "flex".into(),

@@ -42,6 +42,10 @@ pub enum ImagesError {
         source: parquet::errors::ParquetError,
     },
 
+    /// Tensors that cannot be read.
+    #[error(transparent)]
+    Tensors(#[from] delt_guard::WeightsError),
+
     /// Columns that cannot be decoded.
     #[error("{}: its columns cannot be decoded; download it again", .path.display())]
     Arrow {

@@ -4,6 +4,8 @@
 
 pub mod committee;
 pub mod evaluate;
+pub mod external_branch;
+pub mod import_tensors;
 pub mod ingest;
 pub mod method;
 pub mod objective;
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
+use self::external_branch::ExternalBranch;
+use self::import_tensors::ImportTensors;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
 
@@ -99,11 +103,27 @@ impl Invalid {
 /// # Errors
 /// [`YamlError`] naming the file and the key.
 pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Vec<Branch>, YamlError> {
+    load_with(path, overrides, data, None)
+}
+
+/// As [`load`], with a branch on top, which `overrides` may change as any other.
+///
+/// # Errors
+/// As [`load`]; another branch of that name.
+pub fn load_with(
+    path: &Path,
+    overrides: &[String],
+    data: Option<&Path>,
+    added: Option<&ExternalBranch>,
+) -> Result<Vec<Branch>, YamlError> {
     let mut root = yaml::load(path)?;
+    let origin = path.display().to_string();
+    if let Some(added) = added {
+        added.add_to(&mut root).map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
+    }
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
-    let origin = path.display().to_string();
     let refused = |place: &str, problem: String| YamlError::of_key(&origin, &Invalid::new(place, problem));
     if let Some(data) = data {
         if root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str()) == Some("embedded_digits")
@@ -238,9 +258,10 @@ impl Pipeline {
             range::file("select.scores", scores, "a ranking in CSV")?;
         }
         if let Some(images) = &self.synthesize.import {
-            let expected = "expected a Parquet file or a folder with a folder for each class";
+            let expected = "expected a folder with a folder for each class, Parquet, or tensors of PyTorch";
             let problem = format!("{}: nothing is there, {expected}", images.display());
             range::ensure(images.exists(), "synthesize.import", problem)?;
+            self.synthesize.import_tensors.iter().try_for_each(ImportTensors::check_files)?;
         }
         self.relabel.check_files()
     }
@@ -256,6 +277,7 @@ impl Pipeline {
         select.strategy == select::Strategy::Random
             && !select.looks_at_images()
             && synthesize.max_iterations == 0
+            && synthesize.import.is_none()
     }
 
     /// How labels and students are made, whatever the seeds.

@@ -32,6 +32,8 @@ fn session(store: &Path, scores: &Path) -> Session {
         pipeline,
         set,
         data: None,
+        set_path: None,
+        teacher: None,
         store: Location::Folder(store.to_path_buf()),
         cache: store.join("cache"),
         device: "flex".into(),

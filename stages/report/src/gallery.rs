@@ -22,7 +22,7 @@ pub struct Gallery {
     pub is_optimized: bool,
     /// The classes shown, in order.
     pub classes: Vec<ClassImages>,
-    /// How many classes there are.
+    /// How many classes have images.
     pub classes_in_all: usize,
     /// Iterations that the images had, each number once.
     pub iterations: BTreeSet<u32>,
@@ -68,10 +68,11 @@ impl Gallery {
         let shown = u32::try_from(shown.max(1)).unwrap_or(u32::MAX);
 
         let mut classes: BTreeMap<u32, BTreeMap<u32, Slot>> = BTreeMap::new();
-        let mut iterations = BTreeSet::new();
+        let (mut iterations, mut in_use) = (BTreeSet::new(), BTreeSet::new());
         for row in SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?.rows() {
             let row = row?;
             iterations.insert(row.iterations);
+            in_use.insert(row.label);
             if row.label < shown {
                 let slot = classes.entry(row.label).or_default().entry(row.slot).or_default();
                 (slot.synthetic_png, slot.round, slot.iterations) = (row.png, row.round, row.iterations);
@@ -92,7 +93,7 @@ impl Gallery {
             slots: slots.into_values().collect(),
         };
         let classes = classes.into_iter().map(images).collect();
-        Ok(Self { is_optimized, classes, classes_in_all: names.len(), iterations })
+        Ok(Self { is_optimized, classes, classes_in_all: in_use.len(), iterations })
     }
 
     /// Iterations of the longest batch before which new images join: an image that joins late has fewer of its iterations.

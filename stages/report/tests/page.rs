@@ -37,6 +37,8 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         pipeline: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/digits.yaml"),
         set: set.iter().map(|setting| (*setting).to_owned()).collect(),
         data: None,
+        set_path: None,
+        teacher: None,
         store: Location::Folder(store.to_path_buf()),
         cache: store.join("cache"),
         device: "flex".into(),

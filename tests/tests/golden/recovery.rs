@@ -34,5 +34,6 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         convolution_statistics: None,
         method: Method::default(),
         import: None,
+        import_tensors: None,
     }
 }

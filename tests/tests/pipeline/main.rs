@@ -5,6 +5,7 @@
 mod compare;
 mod export;
 mod export_networks;
+mod external_set;
 mod fkd;
 mod imported_labels;
 mod lookups;

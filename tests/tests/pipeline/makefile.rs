@@ -34,6 +34,9 @@ fn make(arguments: &[&str]) -> Option<Command> {
         "OUTPUT",
         "FORMAT",
         "V",
+        "SET_PATH",
+        "TEACHER",
+        "PIPELINE",
     ];
     for name in knobs.into_iter().chain(["MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"]) {
         make.env_remove(name);
@@ -246,6 +249,20 @@ fn a_dry_run_submits_nothing() {
 }
 
 #[test]
+fn a_set_of_another_project_is_a_knob_of_every_stage() {
+    let argument = r"--set-path 'it'\''s theirs' --teacher 'my teacher.pth'";
+    let knobs = ["SET_PATH=it's theirs", "TEACHER=my teacher.pth"];
+    let Some(found) = commands(&[&["digits/evaluate-set"][..], &knobs].concat()) else { return };
+    assert_eq!(found, STAGES.map(|stage| command(stage, argument)));
+    assert_eq!(commands(&[&["digits/evaluate"][..], &knobs].concat()).unwrap(), found);
+    let forced = commands(&[&["digits/evaluate-set", "FORCE=1"][..], &knobs].concat()).unwrap();
+    assert_eq!(forced[..5], found[..5]);
+    assert_eq!(forced[5], format!("{} --force", found[5]));
+    let named = make(&["-n", "evaluate-set", "PIPELINE=digits", "BIN=target/debug", "SET_PATH=x"]).unwrap();
+    assert_eq!(lines(named)[1..], STAGES.map(|stage| command(stage, "--set-path 'x'")));
+}
+
+#[test]
 fn an_apostrophe_in_a_knob_reaches_the_binary() {
     let knobs = ["STORE=a'b c", "DATA=it's (mine), all", "SET=a.b='x'"];
     let Some(found) = commands(&[&["digits/ingest"][..], &knobs].concat()) else { return };
@@ -271,6 +288,20 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
         (
             &["digits/relabel/shard-0"],
             "`digits/relabel/shard-0` is a part of a stage, which needs SHARDS=N.".to_owned(),
+        ),
+        (
+            &["digits/evaluate-set"],
+            "`make digits/evaluate-set` needs SET_PATH=folder or file, the synthetic set that is to be evaluated.".to_owned(),
+        ),
+        (
+            &["evaluate-set", "SET_PATH=x"],
+            "`make evaluate-set` needs PIPELINE=P, whose recipe holds; make help lists them.".to_owned(),
+        ),
+        (
+            &["digits", "TEACHER=x"],
+            "TEACHER= is the teacher of the set that SET_PATH= names, which is missing; a pipeline's own is \
+             SET='teacher.import.path=...'."
+                .to_owned(),
         ),
     ];
     for (arguments, expected) in cases {

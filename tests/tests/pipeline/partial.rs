@@ -85,7 +85,7 @@ fn images_of_another_project_are_labeled_and_evaluated() {
         assert_eq!(
             String::from_utf8_lossy(&absent.stderr),
             "ingest: tests/pipelines/tiny.yaml (branch delt): at `synthesize.import`: /nowhere: nothing is there, expected a \
-             Parquet file or a folder with a folder for each class\n"
+             folder with a folder for each class, Parquet, or tensors of PyTorch\n"
         );
         ours.up_to("evaluate", &arguments);
         assert!(pictures(&ours) == expected, "{}", place.display());

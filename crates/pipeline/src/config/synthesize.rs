@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::committee::Committee;
+use super::import_tensors::ImportTensors;
 use super::method::Method;
 use super::residual::Residual;
 use super::target::Target;
@@ -72,9 +73,12 @@ pub struct Synthesize {
     /// The outer loop. Absent: EarlyLate recovery.
     #[serde(default, skip_serializing_if = "is_default")]
     pub method: Method,
-    /// Images that another project made, in place of all this: a Parquet file, or a folder with a folder for each class.
+    /// Images that another project made, in place of all this: a folder with a folder for each class, Parquet, tensors of PyTorch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<SourcePath>,
+    /// How these become pixels, where they are tensors of another range than 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_tensors: Option<ImportTensors>,
 }
 
 /// Statistics of what enters the convolutions: weighted as those of batch normalization, and `first_bn_multiplier` is then the
@@ -160,6 +164,9 @@ impl Synthesize {
             }
         }
         self.refuse_ignored(ipc)?;
+        if let Some(tensors) = &self.import_tensors {
+            tensors.validate(self.import.is_some())?;
+        }
         if let Some(residual) = &self.residual {
             residual.validate(self)?;
         }

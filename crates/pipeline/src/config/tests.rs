@@ -36,6 +36,18 @@ fn every_refusal_names_the_key_and_what_is_expected() {
             "relabel.batch=null select.ipc=5",
             "`relabel.batch`: no batch is published for select.ipc 5; set relabel.batch, the images of one step",
         ),
+        (
+            "synthesize.import_tensors.zca=zca.pt",
+            "`synthesize.import_tensors`: found without synthesize.import, whose tensors it is about; leave it out",
+        ),
+        (
+            "synthesize.import=set.pt synthesize.import_tensors.mean=[0,0,0]",
+            "`synthesize.import_tensors`: found one of mean and std; state both, or neither",
+        ),
+        (
+            "synthesize.import=set.pt synthesize.import_tensors.mean=[0,0,0] synthesize.import_tensors.std=[1,0,1]",
+            "`synthesize.import_tensors.std`: found 0, expected a finite number above 0",
+        ),
         ("relabel.batch=1", "`relabel.batch`: found 1, expected at least 2 images: BatchNorm needs a batch"),
         ("relabel.seeds=[1,1]", "`relabel.seeds`: a seed is named twice; name each once"),
         ("relabel.seeds=[]", "`relabel.seeds`: found an empty list, expected at least one student seed"),

@@ -78,7 +78,13 @@ impl<L: Lookup> Dag<L> {
                 .context("`synthesize.import`: the images cannot be read; correct the path")?;
             let (ipc, size) = (branch.pipeline.select.ipc, branch.pipeline.teacher.size);
             let classes = Digest::of_json(&teacher.as_ref().provenance.classes);
-            let config = json!({ "import": content, "classes": classes, "ipc": ipc, "size": size });
+            let mut config = json!({ "import": content, "classes": classes, "ipc": ipc, "size": size });
+            if let Some(tensors) = &synthesize.import_tensors {
+                let zca = tensors.zca.as_deref().map(Digest::of_file).transpose();
+                let zca = zca
+                    .context("`synthesize.import_tensors.zca`: the file cannot be read; correct the path")?;
+                config["tensors"] = json!({ "normalization": tensors.normalization(), "zca": zca });
+            }
             return self.plan_of(branch, node, config, &[]);
         }
         if synthesize.max_iterations == 0 {

@@ -47,6 +47,7 @@ fn settings() -> Synthesize {
         convolution_statistics: None,
         method: Method::default(),
         import: None,
+        import_tensors: None,
     }
 }
 

@@ -168,6 +168,7 @@ fn configuration(
     notes: &mut Vec<String>,
 ) -> Result<Json> {
     let pipeline = &results.branch.pipeline;
+    let imported = results.session.dag().imported_per_class(results.branch)?;
     let (relabel, evaluate) = (&pipeline.relabel, &pipeline.evaluate);
     let student = model(&evaluate.student, facts.size).context("evaluate.student")?;
     let (criterion, loss) = match evaluate.loss {
@@ -210,7 +211,7 @@ fn configuration(
         "num_eval": relabel.seeds.len(),
         "num_epochs": relabel.epochs,
         "eval_full_data": !KNOWN.contains(&combination.as_str()),
-        "syn_batch_size": pipeline.student_batch(results.classes()?.len())?,
+        "syn_batch_size": pipeline.student_batch(results.classes()?.len(), &imported)?,
     });
     yaml.as_object_mut().context("a map")?.extend(fixed());
     Ok(yaml)

@@ -25,6 +25,8 @@ fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Se
         pipeline,
         set: Vec::new(),
         data: None,
+        set_path: None,
+        teacher: None,
         store: Location::Folder(work.join("store")),
         cache: work.join("cache"),
         device: "flex".to_owned(),

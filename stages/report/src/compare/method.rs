@@ -4,7 +4,7 @@ use anyhow::Result;
 use delt_augment::MixSpec;
 use delt_device::Opened;
 use delt_formats::canonical::Digest;
-use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
+use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader, mean_per_class};
 use delt_harness::session::Session;
 use delt_harness::synthetic_images::decoded_images;
 use delt_harness::table::{Row, Score, branch_row};
@@ -180,6 +180,10 @@ fn measure(
     method.ars = plain.zip(random(Kind::Method)).zip(random(Kind::Plain)).map(|((plain, random), bare)| {
         augmentation_robust_score(own.share(), random.share(), plain.share(), bare.share())
     });
+    let imported = session.dag().imported_per_class(branch)?;
+    if !imported.is_empty() {
+        method.ipc = mean_per_class(&imported).round() as u32;
+    }
     let synthetic = session.dag().entry(branch, Node::Synthetic)?;
     let initial = session.dag().if_made(branch, Node::Initial)?;
     method.cosine_by_class = cosine_by_class(session, branch, device)?;

@@ -71,6 +71,8 @@ fn run(command: Command) -> Result<()> {
             pipeline: pipeline_file(&command.sweep, name),
             set: command.set.clone(),
             data: command.data.clone(),
+            set_path: None,
+            teacher: None,
             store: command.store.clone(),
             cache: command.cache.clone(),
             device: command.device.clone(),
