@@ -198,6 +198,11 @@ fn recompute_nothing(server: &Server) {
             assert!(said.starts_with(&format!("{stage}: cached: ")), "{said}");
         }
     }
+    // the notes that machine A took stand below the table of machine C
+    let mut table = run.command_in(server.url(), "evaluate", &["--branch", "delt"]);
+    let table = server.machine(&mut table, &third).output().unwrap();
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("note: dataset: 400 of 1258 training"), "{table}");
     let (whole, needed) = (bytes_below(&second), bytes_below(&third));
     assert!(needed * 10 < whole, "{needed} of {whole} bytes were downloaded to find that all is there");
 
