@@ -3,6 +3,7 @@
 
 mod classes;
 mod folders;
+mod shards;
 mod tables;
 mod tensors;
 mod zca;

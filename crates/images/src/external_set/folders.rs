@@ -1,19 +1,19 @@
 //! A set that is a folder: a folder for each class, those in `train/`, or Parquet files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{ExternalImage, ExternalSet, Read, classes, tables};
+use super::{ExternalImage, ExternalSet, Read, classes, shards, tables};
 use crate::error::{ImagesError, Result};
-use crate::image_files::{ImageFile, below, files_below, folders_in};
+use crate::image_files::{ImageFile, Listing, beside_folders, files_below, folders_in, look_through};
 use crate::stored_image::Content;
 
-/// Folder of the images to train with.
-const TRAIN: &str = "train";
+/// Folders of the images to train with, in small letters.
+const TRAIN: [&str; 2] = ["train", "training"];
 
 pub(super) fn open(path: &Path, teacher: &[String], read: Read) -> Result<ExternalSet> {
     let refused = |problem: String| Err(ImagesError::layout(path, problem));
     let tables = files_below(path, &["parquet"])?;
-    let images = listed(path, path)?;
+    let images = listed(path, path)?.files;
     if !tables.is_empty() && !images.is_empty() {
         return refused(format!(
             "holds Parquet ({}) and image files ({}), expected one kind; give the path of the one that is meant",
@@ -22,17 +22,22 @@ pub(super) fn open(path: &Path, teacher: &[String], read: Read) -> Result<Extern
         ));
     }
     if !tables.is_empty() {
-        let paths: Vec<PathBuf> = tables.into_iter().map(|file| file.path).collect();
-        return tables::open(&paths, teacher, read);
+        let (tables, note) =
+            shards::to_train_with(tables).map_err(|problem| ImagesError::layout(path, problem))?;
+        let mut set = tables::open(&tables, teacher, read)?;
+        set.notes.extend(note);
+        return Ok(set);
     }
-    let folders = folders_in(path)?;
-    let train = path.join(TRAIN);
-    if folders.iter().any(|name| name == TRAIN) && !folders_in(&train)?.is_empty() {
-        let others: Vec<String> = folders.into_iter().filter(|name| name != TRAIN).collect();
-        let mut set = of_classes(&train, teacher)?;
-        if !others.is_empty() {
-            let others = classes::listed(others.iter().map(|name| format!("{name}/")));
-            set.notes.insert(0, format!("{TRAIN}/ is read, {others} beside it not"));
+    let mut folders = folders_in(path)?;
+    let is_train = |name: &String| TRAIN.contains(&name.to_ascii_lowercase().as_str());
+    if let Some(at) = folders.iter().position(is_train)
+        && !folders_in(&path.join(&folders[at]))?.is_empty()
+    {
+        let train = folders.remove(at);
+        let mut set = of_classes(&path.join(&train), teacher)?;
+        if !folders.is_empty() {
+            let others = classes::listed(folders.iter().map(|name| format!("{name}/")));
+            set.notes.insert(0, format!("{train}/ is read, {others} beside it not"));
         }
         return Ok(set);
     }
@@ -54,8 +59,10 @@ fn of_classes(path: &Path, teacher: &[String]) -> Result<ExternalSet> {
     if matched.is_by_number {
         set.notes.push(classes::by_number("the folders have", teacher));
     }
+    let mut others = beside_folders(path, path)?;
     for (name, label) in names.iter().zip(matched.labels) {
-        let files = listed(&path.join(name), path)?;
+        let Listing { files, passed_over } = listed(&path.join(name), path)?;
+        others.extend(passed_over);
         if files.is_empty() {
             let problem = format!("folder `{name}` holds no images; add them or remove it");
             return Err(ImagesError::layout(path, problem));
@@ -67,13 +74,10 @@ fn of_classes(path: &Path, teacher: &[String]) -> Result<ExternalSet> {
         };
         set.images.extend(files.into_iter().map(image));
     }
-    let loose = listed(path, path)?.len() - set.images.len();
-    if loose > 0 {
-        set.notes.push(format!("{loose} image files lie in no class's folder and are passed over"));
-    }
+    set.notes.extend(others.note(set.images.len()));
     Ok(set)
 }
 
-fn listed(folder: &Path, root: &Path) -> Result<Vec<ImageFile>> {
-    below(folder, root, || Ok(()))
+fn listed(folder: &Path, root: &Path) -> Result<Listing> {
+    look_through(folder, root, || Ok(()))
 }
