@@ -77,6 +77,19 @@ pub enum ImagesError {
         classes: usize,
     },
 
+    /// A class name that is none of the list, or none.
+    #[error(
+        "{place}: label {found}, expected one of {classes}; correct the data, or give all names in `ingest.source.class_names`"
+    )]
+    ClassName {
+        /// File and row.
+        place: String,
+        /// The name, or `null`.
+        found: String,
+        /// The list.
+        classes: String,
+    },
+
     /// A channel has one value everywhere, so that images cannot be normalized.
     #[error(
         "channel {channel} has the same value in every training pixel, so its standard deviation is 0; give `ingest.normalization`"
@@ -91,6 +104,16 @@ impl ImagesError {
     /// A complaint about the layout of a folder, table or archive.
     pub fn layout(path: &Path, problem: impl Into<String>) -> Self {
         Self::Layout { path: path.to_path_buf(), problem: problem.into() }
+    }
+
+    /// Names the table that cannot be read as Parquet.
+    pub(crate) fn parquet(path: &Path) -> impl Fn(parquet::errors::ParquetError) -> Self + '_ {
+        move |source| Self::Parquet { path: path.to_path_buf(), source }
+    }
+
+    /// Names the table whose columns cannot be decoded.
+    pub(crate) fn arrow(path: &Path) -> impl FnOnce(arrow::error::ArrowError) -> Self + '_ {
+        move |source| Self::Arrow { path: path.to_path_buf(), source }
     }
 
     /// Names the file that could not be read.

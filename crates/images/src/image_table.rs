@@ -1,19 +1,22 @@
-//! Parquet tables of images as Hugging Face lays them out: a struct of `bytes` and `path`, integer labels, and class
-//! names in the metadata key `huggingface`.
+//! Parquet tables of images as Hugging Face lays them out: a struct of `bytes` and `path`, labels, and class names in the metadata
+//! key `huggingface`. What else the two columns may hold: [`crate::image_column`], [`crate::label_column`].
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, Schema};
-use delt_guard::pages::{self, Batches};
+use arrow::datatypes::{DataType, Schema};
+use delt_guard::pages::{self, Batches, CheckedPages};
 use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 use serde_json::Value;
 
 use crate::error::{ImagesError, Result};
+use crate::label_column::{self, LabelKind, Labels, text};
+use crate::{image_column, not_parquet};
 
 /// Metadata key under which the `datasets` library describes the columns.
 const METADATA_KEY: &str = "huggingface";
@@ -21,13 +24,15 @@ const METADATA_KEY: &str = "huggingface";
 const ROWS: usize = 256;
 const IMAGE_KEY: &str = "ingest.source.image_column";
 const LABEL_KEY: &str = "ingest.source.label_column";
+/// More texts than this in a label column are no class names but captions.
+const MOST_NAMES: usize = 100_000;
 
 /// Which columns hold what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
-    /// Images: a struct with a binary field `bytes`, or plain binary.
+    /// Images: a struct with a binary field `bytes` or a text `path`, plain binary, or paths.
     pub image: String,
-    /// Labels: integers.
+    /// Labels: whole numbers, text, or true and false.
     pub label: String,
 }
 
@@ -36,7 +41,7 @@ pub struct Columns {
 pub struct Row {
     /// Number of the row in its file.
     pub index: u64,
-    /// Bytes of a JPEG or PNG.
+    /// Bytes of a JPEG or PNG; none where the image is the file that `path` names, see [`image_column::content`].
     pub bytes: Vec<u8>,
     /// The image's file name, where the table has one.
     pub path: Option<String>,
@@ -51,6 +56,12 @@ pub struct Footer {
     pub rows: u64,
     /// Class names of the label column, where the metadata has them.
     pub class_names: Option<Vec<String>>,
+    /// What the label column holds.
+    pub labels: LabelKind,
+    /// Columns of text, which may name classes.
+    pub texts: Vec<String>,
+    /// The column of paths, in Parquet's spelling, where images may be files beside the table.
+    pub paths: Option<String>,
 }
 
 /// Reads a table's footer and checks the columns. `path` names the table in errors.
@@ -58,39 +69,41 @@ pub struct Footer {
 /// # Errors
 /// No Parquet, or columns that are absent or of an unusable type.
 pub fn footer<R: ChunkReader + 'static>(input: R, path: &Path, columns: &Columns) -> Result<Footer> {
-    let builder = pages::open(input).map_err(parquet_error(path))?;
-    check_columns(builder.schema(), path, columns)?;
+    let builder = open(input, path)?;
+    let (image, labels) = check_columns(builder.schema(), path, columns)?;
     let file = builder.metadata().file_metadata();
     let described = file.key_value_metadata().into_iter().flatten().find(|entry| entry.key == METADATA_KEY);
     let class_names =
         described.and_then(|entry| entry.value.as_deref()).and_then(|json| names_in(json, &columns.label));
-    Ok(Footer { rows: rows_of(builder.metadata()), class_names })
+    let paths = image_column::paths(&columns.image, image, builder.metadata());
+    let texts = builder
+        .schema()
+        .fields()
+        .iter()
+        .filter(|field| LabelKind::of(field.data_type()) == Some(LabelKind::Names));
+    let texts = texts.map(|field| field.name().clone()).collect();
+    Ok(Footer { rows: rows_of(builder.metadata()), class_names, labels, texts, paths })
 }
 
 /// Hands over the rows of a table in order, decoding a few hundred at a time.
 ///
 /// # Errors
-/// As [`footer`]; a label that is null or not below `classes`; an image without bytes; what the visitor reports.
+/// As [`footer`]; a label that is null or none of `labels`; what the visitor reports.
 pub fn visit<R: ChunkReader + 'static, E: From<ImagesError>>(
     input: R,
     path: &Path,
     columns: &Columns,
-    classes: usize,
+    labels: &Labels,
     visitor: &mut dyn FnMut(Row) -> Result<ControlFlow<()>, E>,
 ) -> Result<ControlFlow<()>, E> {
-    let (batches, claimed) = batches(input, path, &[&columns.image, &columns.label])?;
-    let mut index = 0;
-    for batch in batches {
-        let rows = decode(&batch.map_err(arrow_error(path))?, path, columns, classes, index)?;
-        index += rows.len() as u64;
-        for row in rows {
+    each_batch(input, path, &[&columns.image, &columns.label], &mut |batch, start| {
+        for row in decode(&batch, path, columns, labels, start)? {
             if visitor(row)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-    }
-    check_rows(path, index, claimed)?;
-    Ok(ControlFlow::Continue(()))
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// Reads the label column alone.
@@ -101,28 +114,141 @@ pub fn labels<R: ChunkReader + 'static>(
     input: R,
     path: &Path,
     columns: &Columns,
-    classes: usize,
+    labels: &Labels,
 ) -> Result<Vec<u32>> {
-    let (batches, claimed) = batches(input, path, &[&columns.label])?;
-    let mut labels = Vec::new();
-    for batch in batches {
-        let batch = batch.map_err(arrow_error(path))?;
-        if let Some(column) = batch.column_by_name(&columns.label) {
-            let start = labels.len() as u64;
-            labels.extend(checked_labels(column, path, classes, start)?);
-        }
-    }
-    check_rows(path, labels.len() as u64, claimed)?;
-    Ok(labels)
+    let mut found = Vec::new();
+    let _ = each_column(input, path, &columns.label, &mut |column, start| {
+        found.extend(labels.read(column, path, start)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
 }
 
-/// The given columns in batches, and how many rows the footer claims.
-fn batches<R: ChunkReader + 'static>(input: R, path: &Path, columns: &[&str]) -> Result<(Batches, u64)> {
-    let builder = pages::open(input).map_err(parquet_error(path))?;
+/// The distinct texts of the label column.
+///
+/// # Errors
+/// As [`footer`]; more texts than there can be classes.
+pub fn names<R: ChunkReader + 'static>(input: R, path: &Path, columns: &Columns) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let _ = each_column(input, path, &columns.label, &mut |column, _| {
+        let found = text(column, path)?;
+        for name in found.as_string::<i64>().iter().flatten() {
+            if !names.contains(name) {
+                names.insert(name.to_owned());
+            }
+        }
+        if names.len() > MOST_NAMES {
+            let problem = format!(
+                "column `{}` holds more than {MOST_NAMES} texts, expected class names",
+                columns.label
+            );
+            return Err(ImagesError::Column { path: path.to_path_buf(), problem, key: LABEL_KEY });
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(names)
+}
+
+/// Whether the labels of a table are withheld: its label column is absent, or all rows hold -1, nothing or an empty text.
+///
+/// # Errors
+/// No Parquet.
+pub fn is_unlabeled<R: ChunkReader + 'static>(input: R, path: &Path, columns: &Columns) -> Result<bool> {
+    let builder = open(input, path)?;
+    if builder.schema().column_with_name(&columns.label).is_none() {
+        return Ok(builder.schema().column_with_name(&columns.image).is_some());
+    }
+    let mut rows = 0;
+    let flow = each_column_of(builder, path, &columns.label, &mut |column, _| {
+        rows += column.len();
+        let is_withheld = label_column::is_withheld(column, path)?;
+        Ok(if is_withheld { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(rows > 0 && flow.is_continue())
+}
+
+/// The paths of images, from the column that [`Footer::paths`] names.
+///
+/// # Errors
+/// As [`footer`].
+pub fn paths<R: ChunkReader + 'static>(input: R, path: &Path, column: &str) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    let _ = each_column(input, path, column, &mut |column, _| {
+        let column = column.as_struct_opt().map_or(column, |image| image.column(0));
+        let found = text(column, path)?;
+        paths.extend(found.as_string::<i64>().iter().flatten().map(str::to_owned));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(paths)
+}
+
+/// Takes one column of a batch, and the number of its first row.
+type ColumnVisitor<'a> = dyn FnMut(&ArrayRef, u64) -> Result<ControlFlow<()>> + 'a;
+
+fn each_column<R: ChunkReader + 'static>(
+    input: R,
+    path: &Path,
+    column: &str,
+    visitor: &mut ColumnVisitor<'_>,
+) -> Result<ControlFlow<()>> {
+    each_column_of(open(input, path)?, path, column, visitor)
+}
+
+fn each_column_of<R: ChunkReader + 'static>(
+    builder: Builder<R>,
+    path: &Path,
+    column: &str,
+    visitor: &mut ColumnVisitor<'_>,
+) -> Result<ControlFlow<()>> {
+    each_batch_of(builder, path, &[column], &mut |batch, start| {
+        batch.columns().first().map_or(Ok(ControlFlow::Break(())), |column| visitor(column, start))
+    })
+}
+
+fn each_batch<R: ChunkReader + 'static, E: From<ImagesError>>(
+    input: R,
+    path: &Path,
+    columns: &[&str],
+    visitor: &mut dyn FnMut(RecordBatch, u64) -> Result<ControlFlow<()>, E>,
+) -> Result<ControlFlow<()>, E> {
+    each_batch_of(open(input, path)?, path, columns, visitor)
+}
+
+/// Hands over the given columns in batches, each with the number of its first row, and counts the rows.
+fn each_batch_of<R: ChunkReader + 'static, E: From<ImagesError>>(
+    builder: Builder<R>,
+    path: &Path,
+    columns: &[&str],
+    visitor: &mut dyn FnMut(RecordBatch, u64) -> Result<ControlFlow<()>, E>,
+) -> Result<ControlFlow<()>, E> {
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let claimed = rows_of(builder.metadata());
     let batches = Batches::of(builder.with_projection(mask).with_batch_size(ROWS));
-    Ok((batches.map_err(parquet_error(path))?, claimed))
+    let mut rows = 0;
+    for batch in batches.map_err(ImagesError::parquet(path))? {
+        let batch = batch.map_err(ImagesError::arrow(path))?;
+        let start = rows;
+        rows += batch.num_rows() as u64;
+        if visitor(batch, start)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    check_rows(path, rows, claimed)?;
+    Ok(ControlFlow::Continue(()))
+}
+
+type Builder<R> = ParquetRecordBatchReaderBuilder<CheckedPages<R>>;
+
+/// Opens a table; what is none is named.
+fn open<R: ChunkReader + 'static>(input: R, path: &Path) -> Result<Builder<R>> {
+    let piece = |start: u64, bytes: usize| input.get_bytes(start, bytes).map_err(ImagesError::parquet(path));
+    let bytes = input.len();
+    let head = piece(0, not_parquet::HEAD.min(usize::try_from(bytes).unwrap_or(usize::MAX)))?;
+    let end = piece(bytes.saturating_sub(4), bytes.min(4) as usize)?;
+    if let Some(what) = not_parquet::what_is(&head, &end, bytes) {
+        return Err(ImagesError::layout(path, what));
+    }
+    pages::open(input).map_err(ImagesError::parquet(path))
 }
 
 fn rows_of(metadata: &ParquetMetaData) -> u64 {
@@ -140,15 +266,12 @@ fn check_rows(path: &Path, found: u64, claimed: u64) -> Result<()> {
     ))
 }
 
-fn parquet_error(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> ImagesError + '_ {
-    move |source| ImagesError::Parquet { path: path.to_path_buf(), source }
-}
-
-fn arrow_error(path: &Path) -> impl FnOnce(arrow::error::ArrowError) -> ImagesError + '_ {
-    move |source| ImagesError::Arrow { path: path.to_path_buf(), source }
-}
-
-fn check_columns(schema: &Schema, path: &Path, columns: &Columns) -> Result<()> {
+/// The type of the image column, and what the label column holds.
+fn check_columns<'a>(
+    schema: &'a Schema,
+    path: &Path,
+    columns: &Columns,
+) -> Result<(&'a DataType, LabelKind)> {
     let wrong = |problem, key| ImagesError::Column { path: path.to_path_buf(), problem, key };
     let kind = |column: &str, key| {
         let names = || schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
@@ -156,30 +279,21 @@ fn check_columns(schema: &Schema, path: &Path, columns: &Columns) -> Result<()> 
         schema.column_with_name(column).map(|(_, field)| field.data_type()).ok_or_else(absent)
     };
     let image = kind(&columns.image, IMAGE_KEY)?;
-    let bytes = match image {
-        DataType::Struct(fields) => {
-            fields.iter().find(|field| field.name() == "bytes").map(|field| field.data_type())
-        }
-        plain => Some(plain),
-    };
-    if !matches!(bytes, Some(DataType::Binary | DataType::LargeBinary | DataType::BinaryView)) {
-        let expected = "a struct with binary `bytes`, or binary";
-        let problem = format!("column `{}` holds {image}, expected {expected}", columns.image);
-        return Err(wrong(problem, IMAGE_KEY));
-    }
+    image_column::check(&columns.image, image).map_err(|problem| wrong(problem, IMAGE_KEY))?;
     let label = kind(&columns.label, LABEL_KEY)?;
-    if !label.is_integer() {
-        let problem = format!("column `{}` holds {label}, expected integers", columns.label);
-        return Err(wrong(problem, LABEL_KEY));
-    }
-    Ok(())
+    let labels = LabelKind::of(label).ok_or_else(|| {
+        let problem =
+            format!("column `{}` holds {label}, expected integers, text, or true and false", columns.label);
+        wrong(problem, LABEL_KEY)
+    })?;
+    Ok((image, labels))
 }
 
 fn decode(
     batch: &RecordBatch,
     path: &Path,
     columns: &Columns,
-    classes: usize,
+    labels: &Labels,
     start: u64,
 ) -> Result<Vec<Row>> {
     check_columns(batch.schema_ref(), path, columns)?;
@@ -188,40 +302,10 @@ fn decode(
     else {
         return Ok(Vec::new());
     };
-    let labels = checked_labels(label, path, classes, start)?;
-    let (bytes, paths) = match image.as_struct_opt() {
-        Some(fields) => (fields.column_by_name("bytes").unwrap_or(image), fields.column_by_name("path")),
-        None => (image, None),
-    };
-    let bytes = cast(bytes, &DataType::LargeBinary).map_err(arrow_error(path))?;
-    let bytes = bytes.as_binary::<i64>();
-    let paths =
-        paths.map(|paths| cast(paths, &DataType::LargeUtf8)).transpose().map_err(arrow_error(path))?;
-    let paths = paths.as_ref().and_then(|paths| paths.as_string_opt::<i64>());
-    let mut rows = Vec::with_capacity(batch.num_rows());
-    for (row, label) in labels.into_iter().enumerate() {
-        // a null struct has null bytes too; empty bytes are found broken when they are decoded
-        let picture =
-            if image.is_null(row) || bytes.is_null(row) { Vec::new() } else { bytes.value(row).to_vec() };
-        let name = paths.filter(|paths| !paths.is_null(row)).map(|paths| paths.value(row).to_owned());
-        rows.push(Row { index: start + row as u64, bytes: picture, path: name, label });
-    }
-    Ok(rows)
-}
-
-/// The labels of rows from number `start` on, each below `classes`.
-fn checked_labels(column: &ArrayRef, path: &Path, classes: usize, start: u64) -> Result<Vec<u32>> {
-    let labels = cast(column, &DataType::Int64).map_err(arrow_error(path))?;
-    let labels = labels.as_primitive::<Int64Type>();
-    let check = |(row, label): (usize, Option<i64>)| {
-        let checked = label.and_then(|label| u32::try_from(label).ok());
-        checked.filter(|label| (*label as usize) < classes).ok_or_else(|| ImagesError::Label {
-            place: format!("{} row {}", path.display(), start + row as u64),
-            found: label.map_or_else(|| "null".to_owned(), |label| label.to_string()),
-            classes,
-        })
-    };
-    labels.iter().enumerate().map(check).collect()
+    let labels = labels.read(label, path, start)?;
+    let images = image_column::read(image, path)?;
+    let rows = images.into_iter().zip(labels).zip(start..);
+    Ok(rows.map(|(((bytes, path), label), index)| Row { index, bytes, path, label }).collect())
 }
 
 /// `info.features.<column>.names`, a list of text.

@@ -32,6 +32,11 @@ pub enum Content {
     },
     /// Bare pixels.
     Pixels(RgbImage),
+    /// A table's row without an image.
+    Absent {
+        /// What is missing, and what to do.
+        problem: String,
+    },
 }
 
 impl Content {
@@ -41,6 +46,7 @@ impl Content {
             Self::Encoded(bytes) => bytes.len() as u64,
             Self::File { bytes, .. } => *bytes,
             Self::Pixels(picture) => picture.rgb.len() as u64,
+            Self::Absent { .. } => 0,
         }
     }
 }
@@ -65,6 +71,9 @@ pub enum StoredImageError {
     /// The file cannot be read at all.
     #[error(transparent)]
     Read(io::Error),
+    /// There is none.
+    #[error("{0}")]
+    Absent(String),
 }
 
 impl StoredImageError {
@@ -95,6 +104,7 @@ pub struct StoredImage {
 pub fn prepare(content: Content) -> Result<StoredImage, StoredImageError> {
     let bytes = match content {
         Content::Pixels(picture) => return encoded(&picture),
+        Content::Absent { problem } => return Err(StoredImageError::Absent(problem)),
         Content::Encoded(bytes) => bytes,
         Content::File { bytes: 0, .. } => {
             let found = "an empty file".to_owned();

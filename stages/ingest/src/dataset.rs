@@ -219,6 +219,9 @@ impl SplitWriter<'_> {
                 Err(problem @ StoredImageError::OtherFormat { .. }) => {
                     return Err(IngestError::OtherFormat { place, problem });
                 }
+                Err(StoredImageError::Absent(problem)) => {
+                    return Err(IngestError::NoImage { place, problem });
+                }
                 Err(source) => return Err(IngestError::RgbImage { place, source }),
             }
         }

@@ -53,6 +53,15 @@ pub enum IngestError {
         source: StoredImageError,
     },
 
+    /// A row of a table has no image.
+    #[error("{place}: {problem}; or set `ingest.skip_broken: true` to count and leave out such rows")]
+    NoImage {
+        /// File and row.
+        place: String,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+
     /// A class was asked for that the source does not have.
     #[error("`ingest.classes`: {}; the source has {}", .unknown.join("; "), .known)]
     UnknownClasses {
@@ -131,11 +140,15 @@ impl IngestError {
         ImagesError::layout(path, problem).into()
     }
 
-    /// Nobody says what the classes are called.
-    pub(crate) fn no_class_names(path: &Path, column: &str) -> Self {
-        let problem = format!(
+    /// Nobody says what the classes are called; `texts` are columns that may.
+    pub(crate) fn no_class_names(path: &Path, column: &str, texts: &[String]) -> Self {
+        let mut problem = format!(
             "names no classes for column `{column}` in its metadata; give `ingest.source.class_names`"
         );
+        if !texts.is_empty() {
+            problem +=
+                &format!(", or a column of names as `ingest.source.label_column`: {}", texts.join(", "));
+        }
         Self::layout(path, problem)
     }
 

@@ -27,10 +27,13 @@ pub mod labeled_files;
 pub mod parquet_files;
 mod run;
 pub mod seeded_split;
+mod shards;
 pub mod source;
 pub mod sources;
 pub mod split_names;
+mod table_classes;
 mod tar_archive;
+mod test_files;
 
 pub use error::IngestError;
 pub use run::run;

@@ -225,6 +225,11 @@ fn tables(folder: &Path, dataset: &Path, scores: &Path) {
     put(folder, "cut.parquet", &whole[..whole.len() / 2]);
     put(folder, "text.parquet", b"image,label\n");
     put(folder, "empty.parquet", b"");
+    put(
+        folder,
+        "pointer.parquet",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+    );
     // found by fuzzing: data pages that refer to a dictionary which is not there made the Parquet library panic
     put(folder, "dictionary.parquet", include_bytes!("no-dictionary.parquet"));
     put(folder, "scores.parquet", &std::fs::read(scores.join("scores.parquet")).unwrap());

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::{ExternalImage, ExternalSet, Read, classes};
 use crate::error::{ImagesError, Result};
+use crate::image_column;
 use crate::image_table::{self, Columns, Footer};
-use crate::stored_image::Content;
+use crate::label_column::{LabelKind, Labels};
 
 /// Where the path is named; the columns have fixed names here.
 const KEY: &str = "synthesize.import";
@@ -22,9 +23,19 @@ pub(super) fn open(paths: &[impl AsRef<Path>], teacher: &[String], read: Read) -
     for path in paths {
         let path = path.as_ref();
         let (columns, footer) = described(path)?;
-        let names = footer.class_names.unwrap_or_default();
-        let most = if names.is_empty() { teacher.len() } else { names.len() };
-        let found = image_table::labels(file(path)?, path, &columns, most)?;
+        let (names, values) = match footer.labels {
+            LabelKind::Names => {
+                let names: Vec<String> =
+                    image_table::names(file(path)?, path, &columns)?.into_iter().collect();
+                (names.clone(), Labels::of_names(&names))
+            }
+            _ => {
+                let names = footer.class_names.unwrap_or_default();
+                let most = if names.is_empty() { teacher.len() } else { names.len() };
+                (names, Labels::Numbers(most))
+            }
+        };
+        let found = image_table::labels(file(path)?, path, &columns, &values)?;
         let labels = teachers(&found, &names, teacher, path, &mut is_by_number)?;
         let place = |row: usize| format!("{} row {row}", path.display());
         let image =
@@ -32,11 +43,13 @@ pub(super) fn open(paths: &[impl AsRef<Path>], teacher: &[String], read: Read) -
         let first = set.images.len();
         set.images.extend(labels.iter().enumerate().map(image));
         if read == Read::Images {
+            let folder = path.parent().unwrap_or(Path::new(""));
             let mut keep = |row: image_table::Row| {
-                set.images[first + row.index as usize].content = Some(Content::Encoded(row.bytes));
+                let content = image_column::content(row.bytes, row.path.as_deref(), &[folder]);
+                set.images[first + row.index as usize].content = Some(content);
                 Ok::<_, ImagesError>(ControlFlow::Continue(()))
             };
-            image_table::visit(file(path)?, path, &columns, most, &mut keep).map(drop)?;
+            image_table::visit(file(path)?, path, &columns, &values, &mut keep).map(drop)?;
         }
     }
     if is_by_number {

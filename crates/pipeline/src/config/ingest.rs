@@ -94,7 +94,7 @@ pub struct Cifar {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HuggingfaceParquet {
-    /// A folder with `train-*.parquet` and `test-*.parquet` (or `validation-*`), or one file of training images.
+    /// A folder with `train-*.parquet` and `test-*.parquet` (or `validation-*`) as it was cloned, or one file of training images.
     pub path: SourcePath,
     /// Training files relative to `path`, where names do not tell.
     #[serde(default)]
@@ -102,11 +102,11 @@ pub struct HuggingfaceParquet {
     /// Test files relative to `path`, where names do not tell.
     #[serde(default)]
     pub test: Option<Vec<SourcePath>>,
-    /// Column of images, a struct of `bytes` and `path`.
+    /// Column of images: a struct of `bytes` and `path`, bytes, or paths.
     pub image_column: String,
-    /// Column of labels, integers.
+    /// Column of labels: integers, text, or true and false.
     pub label_column: String,
-    /// Class names by label, in place of those in the files' metadata.
+    /// Class names by label. Files whose metadata has the same names are joined by name; other names rename theirs.
     #[serde(default)]
     pub class_names: Option<Vec<String>>,
     // Left out of the key where absent, as in the files of stores that are older than these two.

@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use delt_formats::canonical::Digest;
 use delt_images::image_table::{self, Columns, Row};
+use delt_images::label_column::Labels;
 use delt_images::stored_image::Content;
 use delt_pipeline::config::ingest::EmbeddedDigits;
 
@@ -33,13 +34,19 @@ pub fn open(section: &EmbeddedDigits) -> Result<Digits> {
     let columns = Columns { image: "image".to_owned(), label: "label".to_owned() };
     let path = Path::new(NAME);
     let footer = image_table::footer(Bytes::from_static(DIGITS), path, &columns)?;
-    let classes = footer.class_names.ok_or_else(|| IngestError::no_class_names(path, &columns.label))?;
+    let classes = footer.class_names.ok_or_else(|| IngestError::no_class_names(path, &columns.label, &[]))?;
     let mut rows = Vec::new();
     let mut collect = |row: Row| {
         rows.push(row);
         Ok::<_, IngestError>(ControlFlow::Continue(()))
     };
-    let _ = image_table::visit(Bytes::from_static(DIGITS), path, &columns, classes.len(), &mut collect)?;
+    let _ = image_table::visit(
+        Bytes::from_static(DIGITS),
+        path,
+        &columns,
+        &Labels::Numbers(classes.len()),
+        &mut collect,
+    )?;
     let labels: Vec<u32> = rows.iter().map(|row| row.label).collect();
     let name = |row: usize| rows[row].path.clone().unwrap_or_default();
     let split = SeededSplit { fraction: section.test_fraction, seed: section.split_seed };

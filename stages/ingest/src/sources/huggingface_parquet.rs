@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use delt_formats::canonical::Digest;
 use delt_harness::progress::Progress;
-use delt_images::image_table::{self, Columns};
-use delt_images::stored_image::Content;
+use delt_images::image_column;
+use delt_images::image_files::ImageFile;
+use delt_images::image_table::{self, Columns, Footer};
+use delt_images::label_column::Labels;
 use delt_pipeline::config::ingest::HuggingfaceParquet;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
-use crate::fingerprint;
-use crate::parquet_files;
-use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Source, SourceImage, Split, Visitor};
+use crate::test_files::{self, TestFiles};
+use crate::{fingerprint, parquet_files, table_classes};
 
 /// Parquet files whose columns have been checked.
 #[derive(Debug)]
@@ -27,38 +28,52 @@ pub struct ParquetTables {
     test: Vec<Table>,
     /// Where the training files hold both splits: that of each of their rows.
     splits: Option<Vec<Split>>,
+    /// Where the files lie as they were cloned: paths of images may begin there.
+    root: PathBuf,
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Table {
     path: PathBuf,
-    rows: u64,
+    footer: Footer,
+    labels: Labels,
 }
 
 /// Finds the files and reads their footers; where there are no test files, also the labels, and splits each class by the
 /// seed.
 ///
-/// Class names are those of the section, else those of the first training file's metadata.
+/// Class names are those of the section, else those of the first file whose metadata has any, else the texts of the label column;
+/// labels of files with another list are brought into this one by name.
 ///
 /// # Errors
-/// No files, no test split and no settings for one, or both, unusable columns, no class names.
+/// No files, no test split and no settings for one, or both, unusable columns, no class names, lists that do not agree.
 pub fn open(section: &HuggingfaceParquet) -> Result<ParquetTables> {
-    let [train, test] =
-        parquet_files::find(&section.path, section.train.as_deref(), section.test.as_deref())?;
-    let split = split_settings(section, test.first())?;
+    let found = parquet_files::find(&section.path, section.train.as_deref(), section.test.as_deref())?;
     let columns = Columns { image: section.image_column.clone(), label: section.label_column.clone() };
-    let mut described = None;
-    let mut table = |path: PathBuf| -> Result<Table> {
-        let footer = image_table::footer(open_file(&path)?, &path, &columns)?;
-        described = described.take().or(footer.class_names);
-        Ok(Table { path, rows: footer.rows })
-    };
-    let train = train.into_iter().map(&mut table).collect::<Result<Vec<_>>>()?;
-    let test = test.into_iter().map(table).collect::<Result<Vec<_>>>()?;
-    let classes = section.class_names.clone().or_else(|| described.clone());
-    let first = train.first().map_or(section.path.as_path(), |table| &table.path);
-    let classes = classes.ok_or_else(|| IngestError::no_class_names(first, &columns.label))?;
-    let mut opened = ParquetTables { columns, classes, described, train, test, splits: None };
+    let footer = |path: &PathBuf| Ok(image_table::footer(open_file(path)?, path, &columns)?);
+    let mut footers = found.train.iter().map(footer).collect::<Result<Vec<_>>>()?;
+    let TestFiles { files: test, withheld, mut notes } = test_files::choose(section, &found, &columns)?;
+    let split = test_files::split_settings(section, test.first())?;
+    footers.extend(test.iter().map(footer).collect::<Result<Vec<_>>>()?);
+    let paths: Vec<PathBuf> = found.train.iter().chain(&test).cloned().collect();
+    let pairs: Vec<_> = paths.iter().map(PathBuf::as_path).zip(&footers).collect();
+    let names = |path: &Path| Ok(image_table::names(open_file(path)?, path, &columns)?);
+    let given = section.class_names.as_deref();
+    let classes = table_classes::list(&pairs, given, &columns.label, names)?;
+    let labels = table_classes::join(&pairs, &classes, given.is_some())?;
+    let described = footers.iter().find_map(|footer| footer.class_names.clone());
+    let seen: Vec<&PathBuf> = paths.iter().chain(&withheld).collect();
+    notes.extend(found.folder.iter().flat_map(|folder| folder.passed_over(&seen)));
+    let tables = paths.into_iter().zip(footers).zip(labels);
+    let mut train: Vec<Table> =
+        tables.map(|((path, footer), labels)| Table { path, footer, labels }).collect();
+    notes.extend(train.iter().filter_map(Table::order));
+    let test = train.split_off(found.train.len());
+    let root =
+        if section.path.is_dir() { &section.path } else { section.path.parent().unwrap_or(Path::new("")) };
+    let root = root.to_path_buf();
+    let mut opened = ParquetTables { columns, classes, described, train, test, splits: None, root, notes };
     if let Some(split) = split {
         // by row number: renamed files are split as before
         let labels = opened.train_labels()?;
@@ -68,19 +83,41 @@ pub fn open(section: &HuggingfaceParquet) -> Result<ParquetTables> {
     Ok(opened)
 }
 
+impl Table {
+    /// What the user must know of the order of its classes.
+    fn order(&self) -> Option<String> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let order = || format!("{name} lists its classes in another order: joined by name");
+        self.labels.is_another_order().then(order)
+    }
+
+    /// Images that lie as files beside the table.
+    fn image_files(&self, root: &Path) -> Result<Vec<ImageFile>> {
+        let Some(column) = &self.footer.paths else { return Ok(Vec::new()) };
+        let names = image_table::paths(open_file(&self.path)?, &self.path, column)?;
+        let files = image_column::files(names, &self.folders(root));
+        Ok(files.into_iter().map(|(relative, path, bytes)| ImageFile { relative, path, bytes }).collect())
+    }
+
+    /// Where paths of images may begin.
+    fn folders<'a>(&'a self, root: &'a Path) -> [&'a Path; 2] {
+        [self.path.parent().unwrap_or(root), root]
+    }
+}
+
 impl ParquetTables {
     /// The labels of the training files, one after the other.
     fn train_labels(&self) -> Result<Vec<u32>> {
-        let rows = self.train.iter().map(|table| table.rows).sum();
+        let rows = self.train.iter().map(|table| table.footer.rows).sum();
         let progress = Progress::new("ingest labels", rows, "rows");
-        let mut labels = Vec::new();
-        for Table { path, .. } in &self.train {
-            let found = image_table::labels(open_file(path)?, path, &self.columns, self.classes.len())?;
+        let mut all = Vec::new();
+        for Table { path, labels, .. } in &self.train {
+            let found = image_table::labels(open_file(path)?, path, &self.columns, labels)?;
             progress.advance(found.len() as u64)?;
-            labels.extend(found);
+            all.extend(found);
         }
         progress.finish();
-        Ok(labels)
+        Ok(all)
     }
 
     fn tables(&self, split: Split) -> &[Table] {
@@ -100,20 +137,34 @@ impl Source for ParquetTables {
         "Parquet in the Hugging Face layout".to_owned()
     }
 
-    /// The fingerprints of the files, in order, see [`fingerprint::of_parquet`].
+    /// The fingerprints of the files, in order, see [`fingerprint::of_parquet`]; that labels were brought into another order, where
+    /// any were; and of images beside the files the cheap key of folders.
     fn fingerprint(&self) -> Result<Digest> {
-        let files: Vec<&Path> =
-            self.train.iter().chain(&self.test).map(|table| table.path.as_path()).collect();
+        let tables = || self.train.iter().chain(&self.test);
+        let files: Vec<&Path> = tables().map(|table| table.path.as_path()).collect();
         let digests = fingerprint::of_parquet(&files)?;
         let (train, test) = digests.split_at(self.train.len());
-        Ok(Digest::of_json(&json!({ "train": train, "test": test })))
+        let mut parts = json!({ "train": train, "test": test });
+        if tables().any(|table| table.labels.is_another_order()) {
+            parts["labels"] = json!("by name");
+        }
+        let images =
+            tables().map(|table| table.image_files(&self.root)).collect::<Result<Vec<_>>>()?.concat();
+        if !images.is_empty() {
+            parts["images"] = json!(fingerprint::of_tree(&images.iter().collect::<Vec<_>>())?);
+        }
+        Ok(Digest::of_json(&parts))
     }
 
     fn len(&self, split: Split) -> u64 {
         match &self.splits {
             Some(splits) => splits.iter().filter(|of_row| **of_row == split).count() as u64,
-            None => self.tables(split).iter().map(|table| table.rows).sum(),
+            None => self.tables(split).iter().map(|table| table.footer.rows).sum(),
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     /// File by file.
@@ -121,48 +172,29 @@ impl Source for ParquetTables {
         let mut first = 0;
         for table in self.tables(split) {
             let name = table.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let folders = table.folders(&self.root);
             let mut each = |row: image_table::Row| {
                 let of_row = self.splits.as_ref().map(|splits| splits.get((first + row.index) as usize));
                 if of_row.is_some_and(|of_row| of_row != Some(&split)) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let place = format!("{} row {}", table.path.display(), row.index);
+                let content = image_column::content(row.bytes, row.path.as_deref(), &folders);
                 let path =
                     row.path.filter(|p| !p.is_empty()).unwrap_or_else(|| format!("{name} row {}", row.index));
-                visitor(SourceImage { path, place, label: row.label, content: Content::Encoded(row.bytes) })
+                visitor(SourceImage { path, place, label: row.label, content })
             };
             let input = open_file(&table.path)?;
-            let flow = image_table::visit(input, &table.path, &self.columns, self.classes.len(), &mut each)?;
+            let flow = image_table::visit(input, &table.path, &self.columns, &table.labels, &mut each)?;
             if flow.is_break() {
                 break;
             }
-            first += table.rows;
+            first += table.footer.rows;
         }
         Ok(())
     }
 }
 
-fn open_file(path: &Path) -> Result<std::fs::File> {
+pub(crate) fn open_file(path: &Path) -> Result<std::fs::File> {
     std::fs::File::open(path).map_err(IngestError::reading(path))
-}
-
-/// The split that is asked for; `None` where test files are there and need none.
-fn split_settings(section: &HuggingfaceParquet, test: Option<&PathBuf>) -> Result<Option<SeededSplit>> {
-    if let Some(test) = test {
-        refuse_beside(test, section.test_fraction, section.split_seed)?;
-        return Ok(None);
-    }
-    if let Some(split) = SeededSplit::of(section.test_fraction, section.split_seed) {
-        return Ok(Some(split));
-    }
-    let found = if section.path.is_dir() {
-        format!("holds no {}", parquet_files::patterns(&parquet_files::TEST))
-    } else {
-        "is one file of training images".to_owned()
-    };
-    let problem = format!(
-        "{found}; name test files in `ingest.source.test`, or for a split of its own give `ingest.source.test_fraction` \
-         and `ingest.source.split_seed`, e.g. 0.2 and 0"
-    );
-    Err(IngestError::layout(&section.path, problem))
 }

@@ -17,7 +17,7 @@ use crate::made_up::{ingest, png, refusal};
 const NAMES: &str =
     r#"{"info": {"features": {"fine_label": {"names": ["apple", "bear"], "_type": "ClassLabel"}}}}"#;
 
-fn pictures(seeds: &[u32]) -> BinaryArray {
+pub(crate) fn pictures(seeds: &[u32]) -> BinaryArray {
     BinaryArray::from_iter_values(seeds.iter().map(|seed| png(*seed, 5, 3)))
 }
 
@@ -35,7 +35,7 @@ fn write(path: &Path, image: ArrayRef, labels: ArrayRef, metadata: Option<&str>)
     write_columns(path, vec![("coarse_label", coarse), ("img", image), ("fine_label", labels)], metadata);
 }
 
-fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, metadata: Option<&str>) {
+pub(crate) fn write_columns(path: &Path, columns: Vec<(&str, ArrayRef)>, metadata: Option<&str>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let fields: Vec<Field> =
         columns.iter().map(|(n, c)| Field::new(*n, c.data_type().clone(), true)).collect();
@@ -190,8 +190,9 @@ fn refusals_name_file_and_column() {
     assert_eq!(
         refusal(&section(dir.path(), ", class_names: [only]")),
         format!(
-            "{root}/train-00000-of-00002.parquet row 0: label 1, expected 0 to 0, one of 1 classes; correct the data or \
-             `ingest.source`"
+            "{root}/train-00000-of-00002.parquet: names 2 classes (apple, bear), expected 1 class (only), which lack \
+             `apple`, `bear`, as `ingest.source.class_names` has them; give all names there, or as many other names in the \
+             files' order"
         )
     );
     let image = in_struct(Arc::new(BinaryArray::from_opt_vec(vec![None])), &[None]);
@@ -213,7 +214,9 @@ fn refusals_name_file_and_column() {
     std::fs::remove_file(dir.path().join("test-00000-of-00001.parquet")).unwrap();
     assert_eq!(
         refusal(&section(dir.path(), "")),
-        format!("{root}: holds no test-*.parquet or validation-*.parquet or valid-*.parquet; {how}")
+        format!(
+            "{root}: holds no test-*.parquet or validation-*.parquet or valid-*.parquet or val-*.parquet; {how}"
+        )
     );
 }
 
@@ -322,8 +325,8 @@ fn cifar_in_parquet_is_read_as_cifar_and_its_class_names_are_checked() {
     assert_eq!(
         refusal(&source(dir.path())),
         format!(
-            "{root}: holds no test-*.parquet or validation-*.parquet or valid-*.parquet, expected both splits of CIFAR-10; \
-             download it too, or give the archive cifar-10-binary.tar.gz"
+            "{root}: holds no test-*.parquet or validation-*.parquet or valid-*.parquet or val-*.parquet, expected both \
+             splits of CIFAR-10; download it too, or give the archive cifar-10-binary.tar.gz"
         )
     );
 }

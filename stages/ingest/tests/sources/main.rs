@@ -8,6 +8,7 @@ mod digits;
 mod download;
 mod folder_layouts;
 mod huggingface;
+mod huggingface_tables;
 mod image_folder;
 mod made_up;
 mod real_data;

@@ -6,7 +6,7 @@ use delt_pipeline::config::ingest::HuggingfaceParquet;
 
 use super::Variant;
 use crate::error::{IngestError, Result};
-use crate::parquet_files::{self, TEST, TRAIN};
+use crate::parquet_files::{self, Folder, TEST, TRAIN};
 use crate::sources::huggingface_parquet::{self, ParquetTables};
 
 /// Column of images in both.
@@ -22,7 +22,7 @@ const MISSPELLED: (&str, &str) = ("cra", "crab");
 /// A folder that cannot be listed.
 pub fn is_at(variant: &Variant, path: &Path) -> Result<bool> {
     if path.is_dir() {
-        return Ok(!path.join(variant.archive).exists() && !parquet_files::named(path, &[""])?.is_empty());
+        return Ok(!path.join(variant.archive).exists() && Folder::list(path)?.has_any());
     }
     Ok(parquet_files::is_parquet(path) && path.exists())
 }
@@ -35,8 +35,10 @@ pub fn is_at(variant: &Variant, path: &Path) -> Result<bool> {
 pub fn open(variant: &Variant, path: &Path) -> Result<ParquetTables> {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let files = Folder::list(folder)?;
+    files.refuse_several()?;
     for beginnings in [&TRAIN[..], &TEST[..]] {
-        if parquet_files::named(folder, beginnings)?.is_empty() {
+        if files.of(beginnings).is_empty() {
             let problem = format!(
                 "holds no {}, expected both splits of {}; download it too, or give the archive {}",
                 parquet_files::patterns(beginnings),
