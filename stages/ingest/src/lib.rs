@@ -32,5 +32,12 @@ pub mod sources;
 pub mod split_names;
 mod tar_archive;
 
+use std::process::ExitCode;
+
 pub use error::IngestError;
 pub use run::run;
+
+/// The program.
+pub fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::INGEST, run)
+}
