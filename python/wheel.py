@@ -18,8 +18,9 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: Programs that are no stage of the same name.
-MORE_PROGRAMS = ("compare", "delt-store")
+#: The program that is all stages, and `compare`; it is told by the environment which.
+STAGES = "delt-programs"
+SCRIPT = '#!/bin/sh\nDELT_PROGRAM={name} exec "${{0%/*}}/delt-programs" "$@"\n'
 #: What a run reads, by its place in the clone and inside the package.
 INSIDE = ("Makefile", "pipelines", "slurm", "data/trashnet32", "data/README.md", "LICENSE-MIT", "LICENSE-APACHE")
 
@@ -31,15 +32,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the wheel")
     parser.add_argument("--level", type=int, default=9, help="of compression, 1 to 9")
     arguments = parser.parse_args()
-    names = sorted([stage.name for stage in (ROOT / "stages").iterdir() if (stage / "Cargo.toml").exists()] + [*MORE_PROGRAMS])
+    stages = [stage.name for stage in (ROOT / "stages").iterdir() if (stage / "Cargo.toml").exists()]
+    scripts = {name: SCRIPT.format(name=name).encode() for name in sorted([*stages, "compare"])}
     with tempfile.TemporaryDirectory() as folder:
-        programs = [stripped(arguments.bin / name, Path(folder)) for name in names]
+        programs = [stripped(arguments.bin / name, Path(folder)) for name in (STAGES, "delt-store")]
         glibc = max(newest_glibc(program) for program in programs)
-        path = write(programs, glibc, arguments.out, arguments.level)
+        path = write(programs, scripts, glibc, arguments.out, arguments.level)
     for old in arguments.out.glob("delt-*.whl"):
         if old != path:
             old.unlink()
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, glibc {glibc[0]}.{glibc[1]} or newer, {len(programs)} programs")
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB, glibc {glibc[0]}.{glibc[1]} or newer, {len(scripts) + 1} programs")
 
 
 def stripped(program: Path, folder: Path) -> Path:
@@ -58,7 +60,7 @@ def newest_glibc(program: Path) -> tuple[int, int]:
     return max((int(major), int(minor)) for major, minor in re.findall(r"GLIBC_(\d+)\.(\d+)", symbols))
 
 
-def write(programs: list[Path], glibc: tuple[int, int], out: Path, level: int) -> Path:
+def write(programs: list[Path], scripts: dict[str, bytes], glibc: tuple[int, int], out: Path, level: int) -> Path:
     """Writes the wheel of these programs."""
     project = (ROOT / "python/pyproject.toml").read_text()
     version = re.search(r'^version = "(.*?)"', project, re.MULTILINE)[1]
@@ -75,6 +77,7 @@ def write(programs: list[Path], glibc: tuple[int, int], out: Path, level: int) -
             contents[str(path.relative_to(ROOT / "python/src"))] = path.read_bytes()
     for program in programs:
         contents[f"delt_programs/inside/bin/{program.name}"] = program.read_bytes()
+    contents |= {f"delt_programs/inside/bin/{name}": script for name, script in scripts.items()}
     for name in INSIDE:
         place = ROOT / name
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:

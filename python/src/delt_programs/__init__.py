@@ -28,7 +28,7 @@ def main() -> NoReturn:
     """Replaces this process by make or by the program that is asked for."""
     arguments = sys.argv[1:]
     binaries = INSIDE / "bin"
-    programs = sorted(path.name for path in binaries.iterdir())
+    programs = sorted(path.name for path in binaries.iterdir() if path.name != "delt-programs")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE.format(programs=", ".join(programs)))
         sys.exit(0)

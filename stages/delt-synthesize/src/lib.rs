@@ -44,3 +44,17 @@ pub mod outer_loop;
 pub mod recover;
 pub mod recovery_teacher;
 pub mod stage;
+
+use std::process::ExitCode;
+
+use delt_harness::session;
+use delt_pipeline::plan;
+
+/// The program.
+pub fn main() -> ExitCode {
+    session::main(plan::DELT_SYNTHESIZE, |session| {
+        delt_device::check(&session.args.device)?;
+        session.check_branches(|branch| stage::check(session, branch))?;
+        session.each_branch(|branch| stage::run(session, branch))
+    })
+}

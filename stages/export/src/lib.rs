@@ -13,3 +13,10 @@ pub mod formats;
 pub mod record;
 pub mod results;
 pub mod stage;
+
+use std::process::ExitCode;
+
+/// The program.
+pub fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::EXPORT, stage::run)
+}

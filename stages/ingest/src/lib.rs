@@ -35,5 +35,12 @@ mod table_classes;
 mod tar_archive;
 mod test_files;
 
+use std::process::ExitCode;
+
 pub use error::IngestError;
 pub use run::run;
+
+/// The program.
+pub fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::INGEST, run)
+}

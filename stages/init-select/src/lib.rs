@@ -17,3 +17,13 @@ pub mod median_selection;
 pub mod patches;
 pub mod scoring;
 pub mod stage;
+
+use std::process::ExitCode;
+
+/// The program.
+pub fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::INIT_SELECT, |session| {
+        delt_device::check(&session.args.device)?;
+        session.each_branch(|branch| stage::run(session, branch))
+    })
+}

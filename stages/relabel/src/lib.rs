@@ -12,3 +12,12 @@ extern crate delt_harness;
 pub mod imported;
 pub mod soft_label;
 pub mod stage;
+
+use std::process::ExitCode;
+
+/// The program.
+pub fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::RELABEL, |session| {
+        session.each_branch(|branch| stage::run(session, branch))
+    })
+}

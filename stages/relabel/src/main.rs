@@ -3,7 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    delt_harness::session::main(delt_pipeline::plan::RELABEL, |session| {
-        session.each_branch(|branch| relabel::stage::run(session, branch))
-    })
+    relabel::main()
 }

@@ -18,3 +18,10 @@ pub mod page;
 pub mod recipe;
 pub mod robust_score;
 pub mod stage;
+
+use std::process::ExitCode;
+
+/// The program.
+pub fn main() -> ExitCode {
+    delt_harness::session::main(delt_pipeline::plan::REPORT, stage::run)
+}

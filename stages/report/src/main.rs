@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    delt_harness::session::main(delt_pipeline::plan::REPORT, report::stage::run)
+    report::main()
 }

@@ -17,3 +17,18 @@ pub mod gate;
 pub mod import;
 pub mod stage;
 pub mod train;
+
+use std::process::ExitCode;
+
+use delt_harness::session;
+use delt_pipeline::plan;
+
+/// The program.
+pub fn main() -> ExitCode {
+    session::main(plan::TEACHER_TRAIN, |session| {
+        delt_device::check(&session.args.device)?;
+        let mut checked = Vec::new();
+        session.check_branches(|branch| stage::check(session, branch, &mut checked))?;
+        session.each_branch(|branch| stage::run(session, branch))
+    })
+}

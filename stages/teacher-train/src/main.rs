@@ -2,14 +2,6 @@
 
 use std::process::ExitCode;
 
-use delt_harness::session;
-use delt_pipeline::plan;
-
 fn main() -> ExitCode {
-    session::main(plan::TEACHER_TRAIN, |session| {
-        delt_device::check(&session.args.device)?;
-        let mut checked = Vec::new();
-        session.check_branches(|branch| teacher_train::stage::check(session, branch, &mut checked))?;
-        session.each_branch(|branch| teacher_train::stage::run(session, branch))
-    })
+    teacher_train::main()
 }

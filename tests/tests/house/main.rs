@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 8] = [
     &["delt-harness", "delt-training"],
     &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report", "export"],
     &["delt-formula"],
-    &["delt-bench", "delt-crash", "delt-tests"],
+    &["delt-bench", "delt-crash", "delt-programs", "delt-tests"],
 ];
 
 /// What a crate must not have among its dependencies, direct or not.
