@@ -1,5 +1,5 @@
-//! `fkd`: soft labels in the layout that the scripts of SRe2L write and read, as do CDA, CV-DD, FADRM and HALD, beside the images
-//! as an `ImageFolder`.
+//! `fkd`: soft labels in the layout that the scripts of SRe2L write and read, as do CDA, CV-DD and FADRM, beside the images as an
+//! `ImageFolder`.
 //!
 //! A file `epoch_E/batch_B.tar` is no archive but a list that `torch.save` writes: crop boxes as shares of the image, flips, each
 //! image's partner, λ and box of the mix, logits. It names no image: `ImageFolder_FKD_MIX` knows them by the order of torch's
@@ -138,6 +138,11 @@ fn advice(teacher: &TeacherFacts, seed: u64, epochs: u32, batch: u32, mix: &str)
         "SRe2L's train_FKD.py (PyTorch 2) reads it with --train-dir {IMAGES} --fkd-path fkd-{seed}/ (with the slash) --batch-size {batch} \
          --epochs {epochs}{mix}"
     )];
+    notes.push(
+        "these labels are in torch's order of batches, beside those that students have in their own; SET=relabel.order=torch evaluates \
+         students on them"
+            .to_owned(),
+    );
     let (mean, std, size) = THEIRS;
     let own = teacher.normalization;
     if (own.mean, own.std) != (mean, std) {
