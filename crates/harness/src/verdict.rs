@@ -43,9 +43,12 @@ pub fn sentences(session: &Session, table: &Table) -> Result<Vec<String>> {
 
 fn sentences_of(session: &Session, table: &Table, groups: &[Students<'_>]) -> Vec<String> {
     let mut sentences = Vec::new();
-    for group in groups {
-        let others = groups.iter().filter(|other| compares(&group.branch.pipeline, &other.branch.pipeline));
-        sentences.extend(others.map(|other| group.against(other)));
+    // what the images are worth comes first, then what the labels are
+    for differ in [is_baseline_of, are_hard_labels_of] {
+        for group in groups {
+            let others = groups.iter().filter(|other| differ(&other.branch.pipeline, &group.branch.pipeline));
+            sentences.extend(others.map(|other| group.against(other)));
+        }
     }
     sentences.extend(missing_baseline(session, groups));
     sentences.extend(share_of_full_data(table, groups));
@@ -73,17 +76,12 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
     Ok(groups)
 }
 
-/// Whether both differ in one thing only: their images, where the others' are random real ones, or their labels, where the others'
-/// are hard.
-fn compares(own: &Pipeline, theirs: &Pipeline) -> bool {
-    if is_baseline_of(theirs, own) {
-        return true;
-    }
-    let (recipe, other_recipe) = (own.student_recipe(), theirs.student_recipe());
-    let (relabel, evaluate) = recipe.clone();
-    let hard = (relabel, Evaluate { loss: Loss::HardLabel {}, ..evaluate });
-    let has_same_images = own.select == theirs.select && own.synthesize == theirs.synthesize;
-    has_same_images && other_recipe == hard && recipe != hard
+/// Whether these are the same images, learned under hard labels and in all else as the others are.
+fn are_hard_labels_of(hard: &Pipeline, own: &Pipeline) -> bool {
+    let (relabel, evaluate) = own.student_recipe();
+    let recipe = (relabel, Evaluate { loss: Loss::HardLabel {}, ..evaluate });
+    let has_same_images = own.select == hard.select && own.synthesize == hard.synthesize;
+    has_same_images && hard.student_recipe() == recipe && own.student_recipe() != recipe
 }
 
 /// Whether these are random real images, learned as the others are.
