@@ -2,7 +2,7 @@
 
 use rand_mt::Mt;
 
-/// Seed of the generator in the scripts of SRe2L, CDA, CV-DD, FADRM and HALD (`--fkd-seed`).
+/// Seed of the generator in the scripts of SRe2L, CDA, CV-DD and FADRM (`--fkd-seed`).
 const SEED: u32 = 42;
 
 /// Permutations that `RandomSampler` draws in an epoch: the order, and one more, of which it takes no image (PyTorch 2).

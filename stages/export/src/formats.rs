@@ -64,7 +64,7 @@ pub const FORMATS: [Format; 8] = [
     },
     Format {
         name: "fkd",
-        about: "images and soft labels as the scripts of SRe2L, CDA, CV-DD, FADRM and HALD read them",
+        about: "images and soft labels as the scripts of SRe2L, CDA, CV-DD and FADRM read them",
         check: fkd::check,
         write: fkd::write,
     },
