@@ -6,7 +6,8 @@
 //! | Parquet that lies about its sizes | [`pages`] |
 //! | weights in `.pth` and `.safetensors` | [`weights`] |
 //! | other tensors that PyTorch saved: images, labels | [`tensor_file`] |
-//! | JPEG and PNG | [`decode_image`] |
+//! | pickles of arrays and lists, of which nothing is run | [`pickle`] |
+//! | images | [`decode_image`] |
 //!
 //! [`foreign`] turns what is left, a library that panics, into an error of the file.
 //!
@@ -18,6 +19,7 @@ mod footer;
 pub mod foreign;
 mod page_header;
 pub mod pages;
+pub mod pickle;
 mod pickle_scan;
 pub mod tensor_file;
 mod thrift;

@@ -1,0 +1,354 @@
+//! Pickles of plain data and numpy arrays of bytes, read without running anything that they ask for.
+//!
+//! Calls are kept as what they are, a name with arguments. All parts lie in one list and refer to each other by their place, and
+//! texts stay where they are in the file, so that what a pickle repeats a million times takes no memory and no stack.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Operations of a pickle, at most: the largest one of CIFAR has about half a million.
+const MOST_OPERATIONS: usize = 4_000_000;
+
+/// A part of a pickle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// Python's `None`, or a number that is not whole.
+    None,
+    /// A whole number or a truth value.
+    Int(i64),
+    /// Text or bytes, by their place in the file.
+    Text(usize, usize),
+    /// A list, tuple, dictionary, name or call, by its place among the parts.
+    Part(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Lists, tuples and sets.
+    Sequence,
+    /// Keys and values in turn.
+    Dictionary,
+    /// Module and name.
+    Global,
+    /// Name, arguments and perhaps the state.
+    Call,
+}
+
+/// A pickle that has been read.
+#[derive(Debug)]
+pub struct Pickle<'a> {
+    bytes: &'a [u8],
+    parts: Vec<(Kind, Vec<Value>)>,
+    root: Value,
+}
+
+impl<'a> Pickle<'a> {
+    /// Reads the first pickle of a file.
+    ///
+    /// # Errors
+    /// What no such pickle has, or an early end.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, String> {
+        let mut reader = Reader {
+            bytes,
+            at: 0,
+            parts: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: BTreeMap::new(),
+        };
+        for _ in 0..MOST_OPERATIONS {
+            let operation = reader.take(1)?.start;
+            if bytes[operation] == b'.' {
+                let root = reader.pop()?;
+                return Ok(Self { bytes, parts: reader.parts, root });
+            }
+            reader.step(bytes[operation])?;
+        }
+        Err(format!("more than {MOST_OPERATIONS} operations"))
+    }
+
+    /// The value of a key of the outermost dictionary.
+    pub fn get(&self, key: &str) -> Option<Value> {
+        let Value::Part(root) = self.root else { return None };
+        let (Kind::Dictionary, items) = &self.parts[root] else { return None };
+        let is_key = |value: Value| self.text(value).is_some_and(|text| &*text == key.as_bytes());
+        items.chunks_exact(2).find(|pair| is_key(pair[0])).map(|pair| pair[1])
+    }
+
+    /// The members of a list or tuple.
+    pub fn items(&self, value: Value) -> Option<&[Value]> {
+        let Value::Part(part) = value else { return None };
+        let (Kind::Sequence, items) = &self.parts[part] else { return None };
+        Some(items)
+    }
+
+    /// A text or bytes; bytes that Python 3 wrote for Python 2 are a call of `_codecs.encode`.
+    pub fn text(&self, value: Value) -> Option<Cow<'a, [u8]>> {
+        if let Value::Text(start, end) = value {
+            return Some(Cow::Borrowed(&self.bytes[start..end]));
+        }
+        let [arguments, ..] = self.call(value, "_codecs", "encode")? else { return None };
+        let Value::Text(start, end) = *self.items(*arguments)?.first()? else { return None };
+        let text = std::str::from_utf8(&self.bytes[start..end]).ok()?;
+        text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>().map(Cow::Owned)
+    }
+
+    /// Sides and values of a numpy array of bytes (`uint8`), row by row.
+    pub fn byte_array(&self, value: Value) -> Option<(Vec<usize>, Cow<'a, [u8]>)> {
+        let is_row_by_row = |order: Value| match order {
+            Value::Int(is_by_column) => is_by_column == 0,
+            order => self.text(order).is_some_and(|order| &*order == b"C"),
+        };
+        let (shape, kind, order, raw) = if let Some([arguments]) = self.call(value, "numeric", "_frombuffer")
+        {
+            let [raw, kind, shape, order] = *self.items(*arguments)? else { return None };
+            (shape, kind, order, raw)
+        } else {
+            let [_, state] = self.call(value, "multiarray", "_reconstruct")? else { return None };
+            let [_, shape, kind, order, raw] = *self.items(*state)? else { return None };
+            (shape, kind, order, raw)
+        };
+        let [arguments, ..] = self.call(kind, "numpy", "dtype")? else { return None };
+        let kind = self.text(*self.items(*arguments)?.first()?)?;
+        let side =
+            |side: &Value| if let Value::Int(side) = side { usize::try_from(*side).ok() } else { None };
+        let shape = self.items(shape)?.iter().map(side).collect::<Option<Vec<usize>>>()?;
+        let raw = self.text(raw)?;
+        let values = shape.iter().try_fold(1_usize, |all, side| all.checked_mul(*side));
+        let is_bytes = matches!(&*kind, b"u1" | b"|u1" | b"uint8" | b"B");
+        (is_bytes && is_row_by_row(order) && values == Some(raw.len())).then_some((shape, raw))
+    }
+
+    /// Arguments and state of a call of something whose module ends so.
+    fn call(&self, value: Value, module: &str, name: &str) -> Option<&[Value]> {
+        let Value::Part(part) = value else { return None };
+        let (Kind::Call, items) = &self.parts[part] else { return None };
+        let Value::Part(callee) = items[0] else { return None };
+        let (Kind::Global, global) = &self.parts[callee] else { return None };
+        let (found_module, found_name) = (self.text(global[0])?, self.text(global[1])?);
+        (found_module.ends_with(module.as_bytes()) && &*found_name == name.as_bytes()).then_some(&items[1..])
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    parts: Vec<(Kind, Vec<Value>)>,
+    stack: Vec<Value>,
+    marks: Vec<usize>,
+    memo: BTreeMap<u64, Value>,
+}
+
+impl Reader<'_> {
+    fn step(&mut self, operation: u8) -> Result<(), String> {
+        match operation {
+            0x80 => drop(self.take(1)?),
+            0x95 => drop(self.take(8)?),
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => drop(self.pop()?),
+            b'N' => self.stack.push(Value::None),
+            0x88 | 0x89 => self.stack.push(Value::Int((operation == 0x88).into())),
+            b'K' | b'M' => {
+                let value = self.number(if operation == b'K' { 1 } else { 2 })?;
+                self.stack.push(Value::Int(value as i64));
+            }
+            b'J' => {
+                let value = self.number(4)? as u32;
+                self.stack.push(Value::Int(i64::from(value.cast_signed())));
+            }
+            b'I' => self.line_number()?,
+            b'G' => {
+                self.take(8)?;
+                self.stack.push(Value::None);
+            }
+            0x8a => self.long()?,
+            b'U' | b'C' | 0x8c => self.push_text(1)?,
+            b'T' | b'X' | b'B' => self.push_text(4)?,
+            0x8d | 0x8e | 0x96 => self.push_text(8)?,
+            b'c' => {
+                let name = [self.line()?, self.line()?].map(|line| Value::Text(line.start, line.end));
+                self.push_part(Kind::Global, name.to_vec());
+            }
+            0x93 => self.join(2, Kind::Global)?,
+            b'R' => self.join(2, Kind::Call)?,
+            b'b' => {
+                let state = self.pop()?;
+                self.last(Kind::Call)?.push(state);
+            }
+            b')' | b']' => self.push_part(Kind::Sequence, Vec::new()),
+            b'}' => self.push_part(Kind::Dictionary, Vec::new()),
+            0x85..=0x87 => self.join(usize::from(operation - 0x84), Kind::Sequence)?,
+            b't' | b'l' => {
+                let items = self.marked()?;
+                self.push_part(Kind::Sequence, items);
+            }
+            b'd' => {
+                let items = self.marked()?;
+                self.push_part(Kind::Dictionary, items);
+            }
+            b'a' => self.append(1, Kind::Sequence)?,
+            b's' => self.append(2, Kind::Dictionary)?,
+            b'e' | b'u' => {
+                let items = self.marked()?;
+                self.last(if operation == b'e' { Kind::Sequence } else { Kind::Dictionary })?.extend(items);
+            }
+            b'q' | b'r' => {
+                let place = self.number(if operation == b'q' { 1 } else { 4 })?;
+                self.remember(place)?;
+            }
+            0x94 => self.remember(self.memo.len() as u64)?,
+            b'h' | b'j' => {
+                let place = self.number(if operation == b'h' { 1 } else { 4 })?;
+                self.stack.push(*self.memo.get(&place).ok_or("something that was not remembered")?);
+            }
+            other => return Err(format!("operation 0x{other:02x}, which no pickle of arrays and lists has")),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, count: usize) -> Result<Range<usize>, String> {
+        let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len()).ok_or("an early end")?;
+        Ok(std::mem::replace(&mut self.at, end)..end)
+    }
+
+    /// A number of up to eight bytes, the lowest first.
+    fn number(&mut self, count: usize) -> Result<u64, String> {
+        let place = self.take(count)?;
+        Ok(self.bytes[place].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn line(&mut self) -> Result<Range<usize>, String> {
+        let length = self.bytes[self.at..].iter().position(|byte| *byte == b'\n').ok_or("an early end")?;
+        let line = self.take(length)?;
+        self.take(1)?;
+        Ok(line)
+    }
+
+    fn line_number(&mut self) -> Result<(), String> {
+        let line = self.line()?;
+        let number = std::str::from_utf8(&self.bytes[line]).ok().and_then(|text| text.trim().parse().ok());
+        self.stack.push(Value::Int(number.ok_or("a number that is none")?));
+        Ok(())
+    }
+
+    /// A number of up to eight bytes behind their count.
+    fn long(&mut self) -> Result<(), String> {
+        let count = self.number(1)?;
+        if count > 8 {
+            return Err("a number of more than eight bytes".to_owned());
+        }
+        let number = self.number(count as usize)?;
+        let shift = 64 - 8 * count as u32;
+        self.stack
+            .push(Value::Int(number.checked_shl(shift).map_or(0, |number| number.cast_signed() >> shift)));
+        Ok(())
+    }
+
+    fn push_text(&mut self, length_bytes: usize) -> Result<(), String> {
+        let length = usize::try_from(self.number(length_bytes)?).map_err(|_| "an early end")?;
+        let place = self.take(length)?;
+        self.stack.push(Value::Text(place.start, place.end));
+        Ok(())
+    }
+
+    fn push_part(&mut self, kind: Kind, items: Vec<Value>) {
+        self.stack.push(Value::Part(self.parts.len()));
+        self.parts.push((kind, items));
+    }
+
+    fn pop(&mut self) -> Result<Value, String> {
+        let is_there = self.marks.last().is_none_or(|mark| self.stack.len() > *mark);
+        self.stack.pop().filter(|_| is_there).ok_or_else(|| "an operation without its operands".to_owned())
+    }
+
+    fn popped(&mut self, count: usize) -> Result<Vec<Value>, String> {
+        let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<Value>, String>>()?;
+        items.reverse();
+        Ok(items)
+    }
+
+    fn join(&mut self, count: usize, kind: Kind) -> Result<(), String> {
+        let items = self.popped(count)?;
+        self.push_part(kind, items);
+        Ok(())
+    }
+
+    fn append(&mut self, count: usize, kind: Kind) -> Result<(), String> {
+        let items = self.popped(count)?;
+        self.last(kind)?.extend(items);
+        Ok(())
+    }
+
+    /// Everything behind the last mark.
+    fn marked(&mut self) -> Result<Vec<Value>, String> {
+        let mark =
+            self.marks.pop().filter(|mark| *mark <= self.stack.len()).ok_or("an end without its start")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    /// The members of what lies on top, which is of a kind.
+    fn last(&mut self, kind: Kind) -> Result<&mut Vec<Value>, String> {
+        let top = self.stack.last().copied();
+        let part = if let Some(Value::Part(part)) = top { self.parts.get_mut(part) } else { None };
+        part.filter(|(of, _)| *of == kind)
+            .map(|(_, items)| items)
+            .ok_or_else(|| "an operation without its operands".to_owned())
+    }
+
+    fn remember(&mut self, place: u64) -> Result<(), String> {
+        let value = *self.stack.last().ok_or("an operation without its operands")?;
+        self.memo.insert(place, value);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by Python 3.11 with numpy 2: `pickle.dumps({b"labels": [3, 300, -1], b"data": numpy.arange(6, dtype="uint8").reshape(2, 3)},
+    /// protocol=2)`, and by Python 2's layout of the published files.
+    const PROTOCOL_2: &[u8] = include_bytes!("../tests/array_protocol2.pkl");
+    const PROTOCOL_5: &[u8] = include_bytes!("../tests/array_protocol5.pkl");
+
+    #[test]
+    fn lists_and_arrays_of_bytes_are_read_from_old_and_new_pickles() {
+        for bytes in [PROTOCOL_2, PROTOCOL_5] {
+            let pickle = Pickle::read(bytes).unwrap();
+            let labels = pickle.items(pickle.get("labels").unwrap()).unwrap();
+            assert_eq!(labels, [Value::Int(3), Value::Int(300), Value::Int(-1)]);
+            let (shape, values) = pickle.byte_array(pickle.get("data").unwrap()).unwrap();
+            assert_eq!((shape, &*values), (vec![2, 3], &[0, 1, 2, 3, 4, 255][..]));
+            assert_eq!(pickle.byte_array(pickle.get("floats").unwrap()), None, "of another type");
+            assert_eq!(pickle.byte_array(pickle.get("columns").unwrap()), None, "column by column");
+            assert_eq!(pickle.get("absent"), None);
+        }
+    }
+
+    #[test]
+    fn an_array_as_python_2_wrote_it_is_read() {
+        let head = b"\x80\x02}q\x01(U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85q\x05U\x01b\x87Rq\x06";
+        let state = b"(K\x01K\x01K\x02\x86cnumpy\ndtype\nq\x07U\x02u1K\x00K\x01\x87Rq\x08(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x02\x07\x09tbu.";
+        let bytes = [&head[..], state].concat();
+        let pickle = Pickle::read(&bytes).unwrap();
+        let (shape, values) = pickle.byte_array(pickle.get("data").unwrap()).unwrap();
+        assert_eq!((shape, &*values), (vec![1, 2], &[7, 9][..]));
+    }
+
+    #[test]
+    fn what_no_such_pickle_has_is_refused_and_nothing_is_run() {
+        let refusal = |bytes: &[u8]| Pickle::read(bytes).unwrap_err();
+        assert_eq!(refusal(b"\x80\x02}"), "an early end");
+        assert_eq!(refusal(b"\x80\x02X\xff\xff\xff\x7fab"), "an early end");
+        assert_eq!(refusal(b"\x80\x02a."), "an operation without its operands");
+        assert_eq!(refusal(b"\x80\x02h\x05."), "something that was not remembered");
+        assert_eq!(refusal(b"ios\nsystem\n."), "operation 0x69, which no pickle of arrays and lists has");
+        let call = Pickle::read(b"cos\nsystem\nU\x02ls\x85R.").unwrap();
+        assert!(matches!(call.root, Value::Part(_)));
+        // a million tuples one in the other
+        let deep = [vec![b')'], vec![0x85; 1_000_000], vec![b'.']].concat();
+        assert!(Pickle::read(&deep).is_ok());
+        assert_eq!(refusal(&vec![b'N'; 4_000_001]), "more than 4000000 operations");
+    }
+}
