@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::made_up::{ingest, refusal};
 
 /// A record whose planes are told apart by seed: red = seed, green = column, blue = row.
-fn record(labels: &[u8], seed: u8) -> Vec<u8> {
+pub(crate) fn record(labels: &[u8], seed: u8) -> Vec<u8> {
     let mut bytes = labels.to_vec();
     bytes.extend([seed; 1024]);
     bytes.extend((0..1024).map(|i| (i % 32) as u8));
@@ -18,7 +18,7 @@ fn record(labels: &[u8], seed: u8) -> Vec<u8> {
     bytes
 }
 
-fn archive(folder: &Path, name: &str, members: &[(&str, Vec<u8>)]) -> PathBuf {
+pub(crate) fn archive(folder: &Path, name: &str, members: &[(&str, Vec<u8>)]) -> PathBuf {
     let path = folder.join(name);
     let mut tar =
         tar::Builder::new(GzEncoder::new(std::fs::File::create(&path).unwrap(), Compression::fast()));
@@ -45,11 +45,11 @@ fn cifar100(folder: &Path, train: Vec<u8>) -> PathBuf {
 }
 
 /// Without the sum of the made-up archive, which is not the published one.
-fn bare_section(kind: &str, path: &Path) -> String {
+pub(crate) fn bare_section(kind: &str, path: &Path) -> String {
     format!("source: {{kind: {kind}, path: {}}}", path.display())
 }
 
-fn section(kind: &str, path: &Path) -> String {
+pub(crate) fn section(kind: &str, path: &Path) -> String {
     let archive = if path.is_dir() { path.join("cifar-100-binary.tar.gz") } else { path.to_path_buf() };
     let sum = std::fs::read(archive).map_or_else(|_| "0".repeat(64), |bytes| sha256(&bytes));
     format!("source: {{kind: {kind}, path: {}, sha256: '{sum}'}}", path.display())
@@ -129,7 +129,7 @@ fn refusals_name_the_archive() {
         refusal(&section("cifar100", &dir.path().join("no.tar.gz"))),
         format!(
             "{}/no.tar.gz: not found, expected the archive cifar-100-binary.tar.gz, the folder it lies in, or one with \
-             train-*.parquet and test-*.parquet; correct `ingest.source.path` or give DATA=path",
+             train-*.parquet and test-*.parquet, cifar-100-python.tar.gz or cifar-100-python; correct `ingest.source.path` or give DATA=path",
             dir.path().display()
         )
     );

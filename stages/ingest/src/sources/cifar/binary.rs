@@ -1,28 +1,27 @@
-//! The official binary `.tar.gz`.
+//! The binary version: the official `.tar.gz`, or the folder that it unpacks to.
 //!
 //! A record is one label byte (CIFAR-10) or two, coarse and fine (CIFAR-100), then 32 x 32 red, green and blue values,
 //! row by row, one plane after the other. Fine labels are read.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use delt_formats::canonical::Digest;
 use delt_formats::rgb_image::RgbImage;
 use delt_images::ImagesError;
 use delt_images::stored_image::Content;
 
-use super::Variant;
+use super::container::Container;
+use super::{Variant, Version, counts_note};
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split, Visitor};
-use crate::tar_archive::{broken, for_each_member, refused};
-use crate::{download, fingerprint};
+use crate::tar_archive::{broken, refused};
 
 /// Pixels of a side.
 const SIDE: usize = 32;
 /// Bytes of one color plane.
-const PLANE: usize = SIDE * SIDE;
+pub(super) const PLANE: usize = SIDE * SIDE;
 /// Bytes of class names, at most; the published lists have less than one thousand.
 const MOST_NAMES_BYTES: u64 = 64 * 1024;
 
@@ -39,79 +38,56 @@ impl Variant {
     }
 }
 
-/// An archive whose members have been checked.
+/// Files whose sizes have been checked.
 #[derive(Debug)]
-pub struct BinaryArchive {
+pub struct BinaryFiles {
     variant: &'static Variant,
-    archive: PathBuf,
+    container: Container,
     classes: Vec<String>,
     /// Bytes of each member.
     sizes: BTreeMap<String, u64>,
 }
 
-impl BinaryArchive {
-    /// Reads class names and sizes of the members, and the archive to its end, where its checksum stands.
+impl BinaryFiles {
+    /// Reads class names and sizes of the members, and an archive to its end, where its checksum stands. Folders are passed on
+    /// without the file of class names: the official ones count then.
     ///
     /// # Errors
     /// No gzipped tar, a wrong checksum, a member missing, there twice or of a size that is no multiple of a record; entries
     /// that no such archive has.
-    pub fn open(variant: &'static Variant, archive: PathBuf) -> Result<Self> {
+    pub(super) fn open(variant: &'static Variant, container: Container) -> Result<Self> {
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
         let mut names = String::new();
-        let members = [variant.train_members, variant.test_members].concat();
-        for_each_member(&archive, |name, entry| {
-            let is_names = name == variant.names_member;
-            if !is_names && !members.contains(&name) {
-                return Ok(ControlFlow::Continue(()));
-            }
-            if sizes.insert(name.to_owned(), entry.size()).is_some() {
-                return Err(refused(&archive, &format!("{name} twice")));
-            }
-            if is_names {
-                if entry.size() > MOST_NAMES_BYTES {
-                    let found = format!("{name} of {} bytes, more than {MOST_NAMES_BYTES}", entry.size());
-                    return Err(refused(&archive, &found));
+        let path = container.path();
+        container.for_each(&Version::Binary.members(variant), |name, bytes, input| {
+            sizes.insert(name.to_owned(), bytes);
+            if name == variant.names_member {
+                if bytes > MOST_NAMES_BYTES {
+                    let found = format!("{name} of {bytes} bytes, more than {MOST_NAMES_BYTES}");
+                    return Err(refused(path, &found));
                 }
-                entry.read_to_string(&mut names).map_err(broken(&archive))?;
+                input.read_to_string(&mut names).map_err(broken(path))?;
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        let classes: Vec<String> =
+        let mut classes: Vec<String> =
             names.lines().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned).collect();
-        if classes.is_empty() {
-            return Err(missing(&archive, variant, variant.names_member));
+        if classes.is_empty() && !container.is_archive() {
+            classes = variant.official_names();
         }
-        for member in members {
-            let bytes = *sizes.get(member).ok_or_else(|| missing(&archive, variant, member))?;
+        if classes.is_empty() {
+            return Err(missing(path, variant, variant.names_member));
+        }
+        for member in variant.train_members.iter().chain(variant.test_members) {
+            let bytes = *sizes.get(*member).ok_or_else(|| missing(path, variant, member))?;
             let record = variant.record_bytes() as u64;
             if !bytes.is_multiple_of(record) {
                 let problem =
                     format!("{member} has {bytes} bytes, expected a multiple of {record}; download it again");
-                return Err(IngestError::layout(&archive, problem));
+                return Err(IngestError::layout(path, problem));
             }
         }
-        Ok(Self { variant, archive, classes, sizes })
-    }
-
-    /// Refuses an archive that is not the published one, or not that of the SHA-256 which the pipeline gives.
-    ///
-    /// # Errors
-    /// Another SHA-256; both are named.
-    pub fn verify(&self, given: Option<&str>) -> Result<()> {
-        let (expected, origin) = match given {
-            Some(given) => (given.to_owned(), "`ingest.source.sha256`"),
-            None => (download::published(self.variant.name)?.sha256, "data/sources.yaml"),
-        };
-        let mut file = fs_err::File::open(&self.archive)?;
-        let found = download::sha256(&mut file).map_err(IngestError::reading(&self.archive))?;
-        if found == expected {
-            return Ok(());
-        }
-        let problem = format!(
-            "has SHA-256 {found}, expected {expected} ({origin}); download it again, or set `ingest.source.sha256` to the \
-             former if this archive is meant"
-        );
-        Err(IngestError::layout(&self.archive, problem))
+        Ok(Self { variant, container, classes, sizes })
     }
 
     /// The image of a record; `path` and `place` are those of [`SourceImage`].
@@ -126,22 +102,27 @@ impl BinaryArchive {
     }
 }
 
-impl Source for BinaryArchive {
+impl Source for BinaryFiles {
     fn classes(&self) -> &[String] {
         &self.classes
     }
 
     fn description(&self) -> String {
-        format!("{}, official binary archive", self.variant.title)
+        let kind = if self.container.is_archive() { "official binary archive" } else { "binary version" };
+        format!("{}, {kind}", self.variant.title)
     }
 
     fn fingerprint(&self) -> Result<Digest> {
-        fingerprint::of_archive(&self.archive)
+        self.container.fingerprint(self.variant, Version::Binary)
     }
 
     fn len(&self, split: Split) -> u64 {
         let bytes = self.variant.members(split).iter().map(|member| self.sizes[*member]).sum::<u64>();
         bytes / self.variant.record_bytes() as u64
+    }
+
+    fn notes(&self) -> Vec<String> {
+        counts_note(self.variant, &self.container, self)
     }
 
     /// In the official order, batch 1 first: one pass over the archive per member.
@@ -150,14 +131,11 @@ impl Source for BinaryArchive {
         let mut record = vec![0; self.variant.record_bytes()];
         let mut flow = ControlFlow::Continue(());
         for member in self.variant.members(split) {
-            for_each_member(&self.archive, |name, entry| {
-                if name != *member {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                for row in 0..entry.size() / record.len() as u64 {
-                    entry.read_exact(&mut record).map_err(IngestError::reading(&self.archive))?;
+            self.container.for_each(&[member], |_, bytes, input| {
+                for row in 0..bytes / record.len() as u64 {
+                    input.read_exact(&mut record).map_err(IngestError::reading(self.container.path()))?;
                     let path = format!("{}/{index:05}.png", split.name());
-                    let place = format!("{}: {member} record {row}", self.archive.display());
+                    let place = format!("{}: {member} record {row}", self.container.path().display());
                     index += 1;
                     flow = visitor(self.image(&record, path, place)?)?;
                     if flow.is_break() {
@@ -175,7 +153,7 @@ impl Source for BinaryArchive {
 }
 
 /// Planes to interleaved pixels.
-fn picture(planes: &[u8]) -> RgbImage {
+pub(super) fn picture(planes: &[u8]) -> RgbImage {
     let mut rgb = Vec::with_capacity(3 * PLANE);
     for pixel in 0..PLANE {
         rgb.extend([planes[pixel], planes[PLANE + pixel], planes[2 * PLANE + pixel]]);
