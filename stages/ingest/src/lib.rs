@@ -9,9 +9,12 @@
 //! | source | module |
 //! |---|---|
 //! | the digits committed in `data/` | [`sources::digits`] |
-//! | CIFAR-10 and CIFAR-100, official binary archive or Parquet | [`sources::cifar`] over [`download`] |
+//! | CIFAR-10 and CIFAR-100, official archives, unpacked or Parquet | [`sources::cifar`] over [`download`] |
 //! | Parquet as Hugging Face stores image sets | [`sources::huggingface_parquet`] over [`parquet_files`] |
 //! | a folder per class | [`sources::image_folder`] over [`labeled_files`] |
+//! | IDX files (MNIST) | [`sources::idx`] |
+//! | a table of paths and labels | [`sources::csv`] over [`labeled_files`] |
+//! | webdataset shards | [`sources::webdataset`] |
 //! | Tiny-ImageNet | [`sources::tiny_imagenet`] over [`labeled_files`] |
 
 #[macro_use(eprintln)]
@@ -34,6 +37,7 @@ pub mod split_names;
 mod table_classes;
 mod tar_archive;
 mod test_files;
+mod text_labels;
 
 use std::process::ExitCode;
 

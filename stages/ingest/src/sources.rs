@@ -5,10 +5,13 @@
 //! source lacks are made by [`crate::seeded_split`], archives of others read by `tar_archive`.
 
 pub mod cifar;
+pub mod csv;
 pub mod digits;
 pub mod huggingface_parquet;
+pub mod idx;
 pub mod image_folder;
 pub mod tiny_imagenet;
+pub mod webdataset;
 
 use delt_pipeline::config::ingest::Source as Section;
 
@@ -26,7 +29,10 @@ pub fn open(section: &Section, downloads: &Downloads) -> Result<Box<dyn Source>>
         Section::Cifar10(archive) => cifar::open(&cifar::CIFAR10, archive, downloads)?,
         Section::Cifar100(archive) => cifar::open(&cifar::CIFAR100, archive, downloads)?,
         Section::HuggingfaceParquet(files) => Box::new(huggingface_parquet::open(files)?),
+        Section::Csv(table) => Box::new(csv::open(table)?),
+        Section::Idx(files) => Box::new(idx::open(files)?),
         Section::ImageFolder(folder) => Box::new(image_folder::open(folder)?),
         Section::TinyImagenet(folder) => Box::new(tiny_imagenet::open(folder)?),
+        Section::Webdataset(shards) => Box::new(webdataset::open(shards)?),
     })
 }

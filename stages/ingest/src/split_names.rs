@@ -21,6 +21,13 @@ pub struct PartName {
     is_adorned: bool,
 }
 
+impl PartName {
+    /// The place of the name in the table, whatever stands beside it.
+    pub fn rank(self) -> usize {
+        self.rank
+    }
+}
+
 /// Which part of a data set something is by its name; `None` where it is no name of a part.
 pub fn part_of(name: &str) -> Option<(Split, PartName)> {
     let lower = name.to_lowercase();
@@ -35,6 +42,13 @@ pub fn part_of(name: &str) -> Option<(Split, PartName)> {
         }
     }
     found.map(|(split, rank, known)| (split, PartName { rank, is_adorned: known != name }))
+}
+
+/// The part that a word of a longer name tells, as that of a shard: `imagenet-train-0001.tar`.
+pub fn part_within(name: &str) -> Option<(Split, PartName)> {
+    let lower = name.to_lowercase();
+    let found = lower.split(|c: char| !c.is_alphanumeric()).find_map(table_entry);
+    found.map(|(split, rank, _)| (split, PartName { rank, is_adorned: true }))
 }
 
 /// The split of a word, its place in the table and the word of the table that it begins with.

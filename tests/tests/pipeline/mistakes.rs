@@ -91,6 +91,7 @@ fn scene(folder: &Path) {
         tiny.stage(stage, &["--branch", "delt"]);
     }
     put(folder, "notes.txt", b"some notes\n");
+    put(folder, "labels.csv", b"file;label\na.png;cat\n");
     std::fs::create_dir(folder.join("empty")).unwrap();
     pipelines(folder);
     pictures(folder);
@@ -116,6 +117,9 @@ fn pipelines(folder: &Path) {
             "{kind: huggingface_parquet, path: table, image_column: image, label_column: label, test_fraction: 0.5, split_seed: 0}",
         ),
         ("tiny-imagenet", "{kind: tiny_imagenet, path: images}"),
+        ("csv", "{kind: csv, path: labels.csv}"),
+        ("idx", "{kind: idx, path: mnist}"),
+        ("shards", "{kind: webdataset, path: shards}"),
     ] {
         let root = workspace().join("tests/pipelines/tiny.yaml").canonicalize().unwrap();
         let text = format!("extends: {}\ningest:\n  source: {source}\n", root.display());

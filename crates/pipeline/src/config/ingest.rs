@@ -59,12 +59,18 @@ pub enum Source {
     Cifar10(Cifar),
     /// CIFAR-100.
     Cifar100(Cifar),
+    /// A table of paths and labels: CSV, or with tabs, semicolons or bars.
+    Csv(Csv),
     /// Parquet as Hugging Face stores image sets.
     HuggingfaceParquet(HuggingfaceParquet),
+    /// IDX files, as those of MNIST.
+    Idx(Idx),
     /// A folder per class: `train/<class>/*`, `val/<class>/*` (or `test/`), or `<class>/*` with a seeded split.
     ImageFolder(ImageFolder),
     /// Tiny-ImageNet as distributed: `train/<id>/images`, `val/val_annotations.txt`, `words.txt`.
     TinyImagenet(TinyImagenet),
+    /// Tar shards of webdataset.
+    Webdataset(Webdataset),
 }
 
 /// Source `embedded_digits`.
@@ -77,12 +83,12 @@ pub struct EmbeddedDigits {
     pub split_seed: u64,
 }
 
-/// Sources `cifar10` and `cifar100`: the official binary `.tar.gz`, a local file or downloaded as `data/sources.yaml` says; or
-/// Parquet in the Hugging Face layout.
+/// Sources `cifar10` and `cifar100`: the official binary `.tar.gz`, a local file or downloaded as `data/sources.yaml` says; the one
+/// for Python; the folder that either unpacks to; or Parquet in the Hugging Face layout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cifar {
-    /// The archive, the folder it lies in, or Parquet files; the archive is downloaded when absent.
+    /// An archive, the folder it lies in or unpacks to, or Parquet files; the archive is downloaded when absent.
     #[serde(default)]
     pub path: Option<SourcePath>,
     /// SHA-256 of a local archive that is not the published one; without it, no other is read.
@@ -118,6 +124,46 @@ pub struct HuggingfaceParquet {
     pub split_seed: Option<u64>,
 }
 
+/// Source `csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Csv {
+    /// The table.
+    pub path: SourcePath,
+    /// The folder that its paths are relative to (default: that of the table).
+    #[serde(default)]
+    pub images: Option<SourcePath>,
+    /// Column of paths (default: `path`).
+    #[serde(default)]
+    pub path_column: Option<String>,
+    /// Column of labels, names or numbers (default: `label`).
+    #[serde(default)]
+    pub label_column: Option<String>,
+    /// Column that says train, val or test (default: `split` where there is one).
+    #[serde(default)]
+    pub split_column: Option<String>,
+    /// Class names by number.
+    #[serde(default)]
+    pub class_names: Option<Vec<String>>,
+    /// Share of each class that becomes the test split where no row is of one.
+    #[serde(default)]
+    pub test_fraction: Option<f64>,
+    /// Seed of that split.
+    #[serde(default)]
+    pub split_seed: Option<u64>,
+}
+
+/// Source `idx`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Idx {
+    /// The folder of the four files, or the one that torchvision was given.
+    pub path: SourcePath,
+    /// Class names by label (default: the numbers).
+    #[serde(default)]
+    pub class_names: Option<Vec<String>>,
+}
+
 /// Source `image_folder`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +184,32 @@ pub struct ImageFolder {
 pub struct TinyImagenet {
     /// The folder `tiny-imagenet-200`, or its `.zip` unpacked.
     pub path: SourcePath,
+}
+
+/// Source `webdataset`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webdataset {
+    /// A folder of shards, a shard, or a pattern as `shard-{0000..0099}.tar`.
+    pub path: SourcePath,
+    /// Training shards relative to `path`, names or patterns, where names do not tell.
+    #[serde(default)]
+    pub train: Option<Vec<SourcePath>>,
+    /// Test shards relative to `path`.
+    #[serde(default)]
+    pub test: Option<Vec<SourcePath>>,
+    /// The key of the label where it stands in `key.json` (default: `label`, `cls`, `class` or `class_id`).
+    #[serde(default)]
+    pub label_key: Option<String>,
+    /// Class names by number.
+    #[serde(default)]
+    pub class_names: Option<Vec<String>>,
+    /// Share of each class that becomes the test split where there are no test shards.
+    #[serde(default)]
+    pub test_fraction: Option<f64>,
+    /// Seed of that split.
+    #[serde(default)]
+    pub split_seed: Option<u64>,
 }
 
 impl Ingest {
@@ -175,9 +247,11 @@ impl Source {
     fn test_fraction(&self) -> Option<f64> {
         match self {
             Self::EmbeddedDigits(digits) => Some(digits.test_fraction),
+            Self::Csv(table) => table.test_fraction,
             Self::HuggingfaceParquet(files) => files.test_fraction,
             Self::ImageFolder(folder) => folder.test_fraction,
-            Self::Cifar10(_) | Self::Cifar100(_) | Self::TinyImagenet(_) => None,
+            Self::Webdataset(shards) => shards.test_fraction,
+            Self::Cifar10(_) | Self::Cifar100(_) | Self::Idx(_) | Self::TinyImagenet(_) => None,
         }
     }
 

@@ -39,7 +39,7 @@ impl<L: Lookup> Dag<L> {
     /// Where the section cannot be serialized.
     pub fn dataset_plan(&self, branch: &Branch, fingerprint: &Digest) -> Result<Plan> {
         let mut config = serde_json::to_value(&branch.pipeline.ingest)?;
-        remove(&mut config["source"], &["path", "sha256"]);
+        remove(&mut config["source"], &["path", "sha256", "images"]);
         for files in ["train", "test"] {
             if config["source"][files].is_array() {
                 config["source"][files] = Value::Null;

@@ -3,14 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its files may panic")]
 
 mod cifar;
+mod cifar_unpacked;
 mod coverage;
+mod csv;
 mod digits;
 mod download;
 mod folder_layouts;
 mod huggingface;
 mod huggingface_tables;
+mod idx;
 mod image_folder;
 mod made_up;
 mod real_data;
 mod session;
 mod tiny_imagenet;
+mod webdataset;

@@ -1,0 +1,183 @@
+//! IDX files as MNIST and its relatives are published: images and labels in files of their own, gzipped or not.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use delt_formats::canonical::Digest;
+use delt_formats::rgb_image::RgbImage;
+use delt_images::ImagesError;
+use delt_images::stored_image::Content;
+use delt_pipeline::config::ingest::Idx;
+use flate2::read::MultiGzDecoder;
+use serde_json::json;
+
+use crate::error::{IngestError, Result};
+use crate::source::{Source, SourceImage, Split, Visitor, expect_exists};
+
+/// Bytes that a file may unpack to: EMNIST has half of one.
+const MOST_BYTES: u64 = 2 << 30;
+/// Where torchvision puts the files below the folder that it is given.
+const FOLDERS: [&str; 6] = ["", "raw", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "EMNIST/raw"];
+/// What the names of training files contain, and those of test files.
+const SPLITS: [(Split, &[&str]); 2] = [(Split::Train, &["train"]), (Split::Test, &["t10k", "test"])];
+/// The first bytes of a file of bytes in one dimension, and in three.
+const LABELS: [u8; 4] = [0, 0, 8, 1];
+const IMAGES: [u8; 4] = [0, 0, 8, 3];
+
+/// Both splits, in memory.
+#[derive(Debug)]
+pub struct IdxFiles {
+    classes: Vec<String>,
+    parts: [Part; 2],
+}
+
+#[derive(Debug)]
+struct Part {
+    images: PathBuf,
+    sides: [u32; 2],
+    pixels: Vec<u8>,
+    labels: Vec<u8>,
+}
+
+/// Reads the four files of a folder. Classes are called by their numbers where the section names none.
+///
+/// # Errors
+/// A file that is missing, there twice, damaged or of another kind; another number of labels than images; a label without a name.
+pub fn open(section: &Idx) -> Result<IdxFiles> {
+    let root = section.path.as_path();
+    let expected = "a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k, or these with .gz";
+    expect_exists(root, expected)?;
+    if !root.is_dir() {
+        return Err(IngestError::layout(root, format!("is a file, expected {expected}")));
+    }
+    let holds_images = |folder: &PathBuf| folder.is_dir() && find(folder, &["train"], "images").is_ok();
+    let folder = FOLDERS.map(|folder| root.join(folder)).into_iter().find(holds_images);
+    let folder = folder.unwrap_or_else(|| root.to_path_buf());
+    let part = |names| {
+        let (images, labels) = (find(&folder, names, "images")?, find(&folder, names, "labels")?);
+        let ([count, height, width], pixels) = values::<3>(&images, IMAGES)?;
+        let ([label_count], labels_read) = values::<1>(&labels, LABELS)?;
+        if count != label_count {
+            let problem = format!(
+                "holds {label_count} labels, and {} {count} images; give those of one set",
+                images.display()
+            );
+            return Err(IngestError::layout(&labels, problem));
+        }
+        Ok(Part { images, sides: [height, width], pixels, labels: labels_read })
+    };
+    let parts = [part(SPLITS[0].1)?, part(SPLITS[1].1)?];
+    let most = parts.iter().flat_map(|part| &part.labels).max().copied().unwrap_or_default();
+    let numbers = || (0..=most).map(|label| label.to_string()).collect();
+    let classes = section.class_names.clone().unwrap_or_else(numbers);
+    if usize::from(most) >= classes.len() {
+        let place = "`ingest.source.class_names`".to_owned();
+        return Err(ImagesError::Label { place, found: most.to_string(), classes: classes.len() }.into());
+    }
+    Ok(IdxFiles { classes, parts })
+}
+
+impl IdxFiles {
+    fn part(&self, split: Split) -> &Part {
+        &self.parts[usize::from(split == Split::Test)]
+    }
+}
+
+impl Source for IdxFiles {
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn description(&self) -> String {
+        "IDX files".to_owned()
+    }
+
+    /// The digests of what the files hold, gzipped or not.
+    fn fingerprint(&self) -> Result<Digest> {
+        let of =
+            |part: &Part| json!([part.sides, Digest::of_bytes(&part.pixels), Digest::of_bytes(&part.labels)]);
+        Ok(Digest::of_json(&json!(self.parts.each_ref().map(of))))
+    }
+
+    fn len(&self, split: Split) -> u64 {
+        self.part(split).labels.len() as u64
+    }
+
+    fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
+        let Part { images, sides: [height, width], pixels, labels } = self.part(split);
+        let pixels = pixels.chunks_exact(*height as usize * *width as usize);
+        for (row, (gray, label)) in pixels.zip(labels).enumerate() {
+            let rgb = gray.iter().flat_map(|value| [*value; 3]).collect();
+            let content = Content::Pixels(RgbImage { width: *width, height: *height, rgb });
+            let (path, place) =
+                (format!("{}/{row:05}.png", split.name()), format!("{} image {row}", images.display()));
+            if visitor(SourceImage { path, place, label: (*label).into(), content })?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file of a split and a kind; an unpacked one counts before the same gzipped.
+fn find(folder: &Path, splits: &[&str], kind: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let is_of = name.contains(kind) && splits.iter().any(|split| name.contains(split));
+        let is_twin = is_gzipped(&path) && path.with_extension("").is_file();
+        if is_of && name.contains("idx") && path.is_file() && !is_twin {
+            found.push(path);
+        }
+    }
+    found.sort();
+    let problem = match &found[..] {
+        [only] => return Ok(only.clone()),
+        [] => format!(
+            "holds no file of {} {kind}, expected {}-{kind}-idx?-ubyte or that with .gz",
+            splits[0], splits[0]
+        ),
+        [one, two, ..] => {
+            let [one, two] = [one, two].map(|path| path.file_name().unwrap_or_default().to_string_lossy());
+            format!("holds {one} and {two}; give a folder with the files of one set")
+        }
+    };
+    Err(IngestError::layout(folder, problem))
+}
+
+fn is_gzipped(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gz"))
+}
+
+/// Sides and values of a file.
+fn values<const N: usize>(path: &Path, magic: [u8; 4]) -> Result<([u32; N], Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut file = fs_err::File::open(path)?;
+    let read = if is_gzipped(path) {
+        MultiGzDecoder::new(file).take(MOST_BYTES).read_to_end(&mut bytes)
+    } else {
+        file.by_ref().take(MOST_BYTES).read_to_end(&mut bytes)
+    };
+    read.map_err(IngestError::reading(path))?;
+    let first = bytes.first_chunk::<4>().copied().unwrap_or_default();
+    if first != magic {
+        let problem = format!(
+            "begins with the bytes {first:?}, expected {magic:?} as IDX files of bytes; download it again"
+        );
+        return Err(IngestError::layout(path, problem));
+    }
+    let mut sides = [0; N];
+    for (side, four) in sides.iter_mut().zip(bytes[4..].chunks_exact(4)) {
+        *side = four.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    }
+    let start = 4 + 4 * N;
+    let expected =
+        sides.iter().try_fold(1_u64, |all, side| all.checked_mul(u64::from(*side))).unwrap_or(u64::MAX);
+    let found = bytes.len().saturating_sub(start) as u64;
+    if bytes.len() < start || found != expected || expected == 0 {
+        let problem = format!("holds {found} values, its header says {sides:?}; download it again");
+        return Err(IngestError::layout(path, problem));
+    }
+    Ok((sides, bytes.split_off(start)))
+}

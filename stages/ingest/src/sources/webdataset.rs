@@ -1,0 +1,185 @@
+//! Shards of webdataset: tar archives in which `key.jpg` lies beside `key.cls`, `key.json` or `key.txt`.
+
+mod samples;
+mod shards;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use delt_formats::canonical::Digest;
+use delt_harness::progress::Progress;
+use delt_images::stored_image::Content;
+use delt_pipeline::config::ingest::Webdataset;
+use serde_json::json;
+
+use crate::error::{IngestError, Result};
+use crate::fingerprint;
+use crate::seeded_split::{SeededSplit, refuse_beside};
+use crate::source::{Source, SourceImage, Split, Visitor};
+use crate::text_labels::TextLabels;
+use samples::{Sample, Wanted};
+
+/// Shards whose labels have been read.
+#[derive(Debug)]
+pub struct Shards {
+    classes: Vec<String>,
+    label_key: Option<String>,
+    train: Part,
+    test: Part,
+    /// Where the training shards hold both splits: that of each of their samples.
+    splits: Option<Vec<Split>>,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    shards: Vec<PathBuf>,
+    labels: Vec<u32>,
+    /// Samples without an image.
+    without_image: u64,
+}
+
+/// The label of each sample, as text, with its name.
+#[derive(Debug, Default)]
+struct Texts {
+    labels: Vec<String>,
+    keys: Vec<String>,
+    without_image: u64,
+}
+
+/// Finds the shards and reads their labels; where there are no test shards, splits each class by the seed.
+///
+/// # Errors
+/// A shard that is missing, a sample with an image and no label, a label that is no class; no test split and no settings for
+/// one, or both.
+pub fn open(section: &Webdataset) -> Result<Shards> {
+    let [train, test] = shards::find(section)?;
+    if let Some(first) = test.first() {
+        refuse_beside(first, section.test_fraction, section.split_seed)?;
+    }
+    let label_key = section.label_key.clone();
+    let (train_texts, test_texts) =
+        (texts(&train, label_key.as_deref())?, texts(&test, label_key.as_deref())?);
+    let all = train_texts.labels.iter().chain(&test_texts.labels).map(String::as_str);
+    let labels = TextLabels::of(section.class_names.as_deref(), all);
+    let part = |shards: Vec<PathBuf>, texts: &Texts| {
+        let label = |(text, key): (&String, &String)| {
+            labels.label(text).ok_or_else(|| {
+                IngestError::layout(&section.path, format!("sample `{key}`: {}", labels.complaint(text)))
+            })
+        };
+        let labels = texts.labels.iter().zip(&texts.keys).map(label).collect::<Result<_>>()?;
+        Ok::<_, IngestError>(Part { shards, labels, without_image: texts.without_image })
+    };
+    let (train, test) = (part(train, &train_texts)?, part(test, &test_texts)?);
+    let splits = if test.shards.is_empty() {
+        let Some(split) = SeededSplit::of(section.test_fraction, section.split_seed) else {
+            let problem = "has no test shards; name them in `ingest.source.test`, or for a split of its own give \
+                           `ingest.source.test_fraction` and `ingest.source.split_seed`, e.g. 0.2 and 0";
+            return Err(IngestError::layout(&section.path, problem));
+        };
+        let key = |sample: usize| train_texts.keys[sample].clone();
+        Some(split.of_rows(&train.labels, key, &labels.names, &section.path)?)
+    } else {
+        None
+    };
+    Ok(Shards { classes: labels.names, label_key, train, test, splits })
+}
+
+/// The labels of all samples with an image.
+fn texts(shards: &[PathBuf], label_key: Option<&str>) -> Result<Texts> {
+    let progress = Progress::new("ingest labels", shards.len() as u64, "shards");
+    let mut texts = Texts::default();
+    for shard in shards {
+        let flow = samples::for_each(shard, Wanted { images: false, label_key }, &mut |sample| {
+            let Sample { key, image, label, .. } = sample;
+            if image.is_none() {
+                texts.without_image += 1;
+                return Ok(ControlFlow::Continue(()));
+            }
+            let label = label.ok_or_else(|| no_label(shard, &key))?;
+            texts.labels.push(label);
+            texts.keys.push(key);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        debug_assert!(flow.is_continue());
+        progress.advance(1)?;
+    }
+    progress.finish();
+    Ok(texts)
+}
+
+fn no_label(shard: &Path, key: &str) -> IngestError {
+    let problem = format!(
+        "sample `{key}` has no label, expected {key}.cls, .json or .txt beside the image; of JSON name the key in \
+         `ingest.source.label_key`, and pack members of one name one after the other (`tar --sort=name`)"
+    );
+    IngestError::layout(shard, problem)
+}
+
+impl Shards {
+    fn part(&self, split: Split) -> &Part {
+        if split == Split::Test && self.splits.is_none() { &self.test } else { &self.train }
+    }
+}
+
+impl Source for Shards {
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn description(&self) -> String {
+        "webdataset shards".to_owned()
+    }
+
+    /// The fingerprints of the shards, in order: as of Parquet files, in full up to 1 GiB in all.
+    fn fingerprint(&self) -> Result<Digest> {
+        let digests = |part: &Part| {
+            fingerprint::of_parquet(&part.shards.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+        };
+        Ok(Digest::of_json(&json!({ "train": digests(&self.train)?, "test": digests(&self.test)? })))
+    }
+
+    fn len(&self, split: Split) -> u64 {
+        match &self.splits {
+            Some(splits) => splits.iter().filter(|of_sample| **of_sample == split).count() as u64,
+            None => self.part(split).labels.len() as u64,
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let without = self.train.without_image + self.test.without_image;
+        let images = self.train.labels.len() + self.test.labels.len();
+        let shards = self.train.shards.len() + self.test.shards.len();
+        let note = format!(
+            "{images} images found in {shards} shards; passed over: {without} samples without an image"
+        );
+        if without > 0 { vec![note] } else { Vec::new() }
+    }
+
+    /// Shard by shard.
+    fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
+        let Part { shards, labels, .. } = self.part(split);
+        let wanted = Wanted { images: true, label_key: self.label_key.as_deref() };
+        let mut index = 0;
+        for shard in shards {
+            let flow = samples::for_each(shard, wanted, &mut |sample| {
+                let Some((path, bytes)) = sample.image else { return Ok(ControlFlow::Continue(())) };
+                let label = labels
+                    .get(index)
+                    .copied()
+                    .ok_or_else(|| IngestError::layout(shard, "changed while it was read"))?;
+                let is_of = self.splits.as_ref().is_none_or(|splits| splits.get(index) == Some(&split));
+                index += 1;
+                if !is_of {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let place = format!("{}: {path}", shard.display());
+                visitor(SourceImage { path, place, label, content: Content::Encoded(bytes) })
+            })?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
