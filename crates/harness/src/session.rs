@@ -55,7 +55,7 @@ pub struct Session {
 
 /// Runs a stage: reads the arguments and calls `run`; prints the error chain and picks the exit code.
 pub fn main(stage: Stage, run: fn(&Session) -> Result<()>) -> ExitCode {
-    let matches = Args::command().name(stage.name).about(stage.about).get_matches();
+    let matches = Args::command().name(stage.name).bin_name(stage.name).about(stage.about).get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     interrupt::listen();
     ended(stage.name, || {

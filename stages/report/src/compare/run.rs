@@ -19,7 +19,7 @@ use crate::stage::REPORTS;
 
 /// Compares the methods of a sweep
 #[derive(Debug, Parser)]
-#[command(name = "compare", version)]
+#[command(name = "compare", bin_name = "compare", version)]
 struct Command {
     /// Sweep file: which pipelines are compared
     #[arg(long, value_name = "FILE")]
