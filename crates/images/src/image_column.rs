@@ -76,10 +76,10 @@ pub(crate) fn read(column: &ArrayRef, path: &Path) -> Result<Vec<(Vec<u8>, Optio
         .map(|bytes| cast(bytes, &DataType::LargeBinary))
         .transpose()
         .map_err(ImagesError::arrow(path))?;
-    let bytes = bytes.as_ref().map(|bytes| bytes.as_binary::<i64>());
+    let bytes = bytes.as_ref().map(arrow::array::AsArray::as_binary::<i64>);
     let names =
         names.filter(|names| is_text(Some(names.data_type()))).map(|names| text(names, path)).transpose()?;
-    let names = names.as_ref().map(|names| names.as_string::<i64>());
+    let names = names.as_ref().map(arrow::array::AsArray::as_string::<i64>);
     let row = |row: usize| {
         let bytes = bytes.filter(|bytes| !column.is_null(row) && !bytes.is_null(row));
         let name = names.filter(|names| !names.is_null(row)).map(|names| names.value(row).to_owned());
@@ -104,7 +104,7 @@ pub fn content(bytes: Vec<u8>, name: Option<&str>, folders: &[&Path]) -> Content
     } else {
         let places = || folders.iter().map(|folder| folder.join(inside));
         let found = places().find_map(|path| {
-            Some((fs_err::metadata(&path).ok().filter(|found| found.is_file())?.len(), path))
+            Some((fs_err::metadata(&path).ok().filter(std::fs::Metadata::is_file)?.len(), path))
         });
         match found {
             Some((bytes, path)) => return Content::File { path, bytes },
