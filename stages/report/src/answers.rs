@@ -2,10 +2,11 @@
 
 use chrono::DateTime;
 use delt_harness::table::Row;
-use delt_pipeline::amounts::{human_bytes, human_seconds};
+use delt_pipeline::amounts::human_bytes;
 use maud::{Markup, html};
 
 use crate::findings::{Findings, Timing};
+use crate::page::short_seconds;
 
 /// Stages by the name that a sentence has for their work.
 const WORK: [(&str, &str); 6] = [
@@ -100,14 +101,14 @@ fn time(findings: &Findings) -> Option<String> {
         let each = spent.iter().filter(|(_, seconds)| *seconds >= LEAST_SHARE * total);
         each.map(|(work, seconds)| format!("{work} {}", text(*seconds))).collect::<Vec<_>>().join(", ")
     };
-    let all = human_seconds(total);
+    let all = short_seconds(total);
     match findings.full_data_seconds.filter(|full| *full > 0.0) {
         _ if total <= 0.0 => None,
-        None => Some(format!("all branches took {all}: {}", each(&human_seconds))),
+        None => Some(format!("all branches took {all}: {}", each(&short_seconds))),
         Some(full) => Some(format!(
             "all branches took {all}, {} times the {} of training on all images: {}",
             two_digits(total / full),
-            human_seconds(full),
+            short_seconds(full),
             each(&|seconds| two_digits(seconds / full))
         )),
     }

@@ -129,8 +129,7 @@ fn losses(findings: &Findings) -> Markup {
                 p .note {
                     "Of the augmented images, by iteration of a batch. Thin: single batches."
                     @if traced().any(|(_, branch)| !branch.joins.is_empty()) {
-                        " Dotted: new images join here. The loss rises for a while, since they have had no iteration yet; that is "
-                        "no divergence."
+                        " Dotted: new images join here, and the loss rises for a while, since they have had no iteration yet."
                     }
                 }
                 @for (index, branch) in traced() {
@@ -285,7 +284,7 @@ pub(crate) fn grouped(count: u64) -> String {
 }
 
 /// Seconds with a decimal where they are few.
-fn short_seconds(seconds: f64) -> String {
+pub(crate) fn short_seconds(seconds: f64) -> String {
     if seconds < 10.0 { format!("{seconds:.1} s") } else { human_seconds(seconds) }
 }
 

@@ -248,7 +248,7 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
         "<li>the 100 images of delt take 20.0 KiB, 0.23 times the data set (87.9 KiB); the labels of one student 598.0 KiB, 6.8 \
          times the data set and 30 times the images</li>",
         "<code>make digits/report STORE=",
-        "Dotted: new images join here.",
+        "Dotted: new images join here, and the loss rises",
         "<mark>  strategy: random</mark>",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");
@@ -275,6 +275,13 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
         page.contains(of_images),
         "images, image-iterations, bytes of the images and of one student's labels: {of_images}"
     );
+    let wide = page.matches("<table").count();
+    assert_eq!(
+        page.matches("<div class=\"scroll\" role=\"region\"").count(),
+        wide,
+        "a table that a phone cuts off"
+    );
+    assert_eq!(page.matches("<p class=\"hint\">The table scrolls sideways.</p>").count(), wide);
     // slots of a class join in pairs, 25 iterations after those before, in both charts of the losses
     assert_eq!(page.matches("<line class=\"mark\"").count(), 2 * 4);
     let entry = session.dag().entry(&session.branches()[1], Node::Synthetic).expect("made");
