@@ -189,6 +189,16 @@ fn labels_of_images_alone_may_lie_in_a_file_beside_them() {
 }
 
 #[test]
+fn arrays_of_numpy_are_refused_with_the_way_to_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("arrays.pt");
+    // a dictionary of a text, as the reader sees arrays: objects that are no tensors
+    std::fs::write(&path, b"\x80\x02}X\x06\0\0\0imagesX\x06\0\0\0arrayss.").unwrap();
+    let said = open(&path, &classes(), None, Read::Labels).unwrap_err().to_string();
+    assert!(said.contains("arrays.pt: holds no tensors; arrays of NumPy have to be made tensors"), "{said}");
+}
+
+#[test]
 fn tables_have_class_ids_and_a_stated_space_is_for_tensors_only() {
     let folder = tempfile::tempdir().unwrap();
     let png = RgbImage { width: 1, height: 1, rgb: vec![1, 2, 3] }.encode_png().unwrap();

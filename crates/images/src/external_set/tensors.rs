@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use delt_formats::RgbImage;
 use delt_formats::teacher::Normalization;
 use delt_formats::tensors::{NamedTensor, TensorValues};
-use delt_guard::read_tensors;
+use delt_guard::{WeightsError, read_tensors};
 
 use super::zca::Whitening;
 use super::{ExternalImage, ExternalSet, Read, Space, classes};
@@ -26,7 +26,13 @@ pub(super) fn open(
     read: Read,
 ) -> Result<ExternalSet> {
     let refused = |problem: String| ImagesError::layout(path, problem);
-    let tensors = read_tensors(path)?;
+    let tensors = match read_tensors(path) {
+        Err(WeightsError::NoTensors { .. }) => {
+            let cure = "arrays of NumPy have to be made tensors: torch.save([torch.from_numpy(images), torch.from_numpy(labels)], ..)";
+            return Err(refused(format!("holds no tensors; {cure}")));
+        }
+        read => read?,
+    };
     let mut set = ExternalSet::default();
     let (images, others) = images_of(&tensors, &mut set.notes).map_err(refused)?;
     let labels = match labels_of(&tensors, images, &mut set.notes).map_err(refused)? {
