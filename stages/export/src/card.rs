@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use delt_formats::{LabelsFacts, Normalization, Summary, SyntheticFacts};
+use delt_harness::notes::{self, Note};
 use delt_pipeline::amounts::human_bytes;
 use delt_pipeline::dag::Node;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub(crate) struct Card {
     recipe: Value,
     normalization: Normalization,
     summary: Option<Summary>,
+    /// What the stages noted of it.
+    notes: Vec<String>,
 }
 
 /// Where the real images are from.
@@ -99,6 +102,7 @@ impl Card {
             recipe,
             normalization: results.teacher()?.normalization,
             summary: results.evaluation()?,
+            notes: noted(results)?,
         })
     }
 
@@ -122,6 +126,7 @@ impl Card {
              Columns: `image`, `label` (a class), `slot` (place in the class), `round` (of EarlyLate, at which the image joined), \
              `iterations` (that updated it). Normalize by mean {mean:?}, standard deviation {std:?}.\n\n\
              ## Accuracy\n\n{accuracy}\n\n\
+             {notes}\
              ## Size\n\n{size}\n\n\
              ## License of the source\n\n{license}\n\n\
              ## Recipe\n\n{line}\n\n```yaml\n{recipe}```\n\n\
@@ -133,6 +138,7 @@ impl Card {
             mean = self.normalization.mean,
             std = self.normalization.std,
             accuracy = self.accuracy(),
+            notes = self.notes(),
             size = self.size(),
             license = self.source.line(),
             line = self.recipe_line,
@@ -187,6 +193,12 @@ impl Card {
         )
     }
 
+    /// A section of them, where there are any.
+    fn notes(&self) -> String {
+        let lines: String = self.notes.iter().map(|note| format!("- {note}\n")).collect();
+        if lines.is_empty() { lines } else { format!("## What must be known of it\n\n{lines}\n") }
+    }
+
     fn size(&self) -> String {
         let images = human_bytes(self.image_bytes);
         let labels = match self.label_bytes {
@@ -231,6 +243,21 @@ impl Source {
         let homepage = self.homepage.as_ref().map_or(String::new(), |page| format!(" (<{page}>)"));
         format!("{}{homepage}: {}.", self.title, self.license)
     }
+}
+
+/// What the stages noted of a branch. Of absolute paths only the last part is left.
+fn noted(results: &Results<'_>) -> Result<Vec<String>> {
+    let group = &results.branch.group;
+    let mut notes = notes::collect(results.session)?;
+    notes.retain(|note| note.branches.is_empty() || note.branches.contains(group));
+    let without_folders = |word: &str| match word.trim_start_matches(['`', '(', '"']).starts_with('/') {
+        true => word.rsplit('/').next().unwrap_or(word).to_owned(),
+        false => word.to_owned(),
+    };
+    let text = |note: &Note| {
+        format!("{}: {}", note.of, note.text.split(' ').map(without_folders).collect::<Vec<_>>().join(" "))
+    };
+    Ok(notes.iter().map(text).collect())
 }
 
 /// The paper of the method.

@@ -175,6 +175,7 @@ fn datasets_opens_the_folder_with_class_names_and_the_card_says_what_it_is() {
         "num_examples: 30",
         "@inproceedings{delt,",
         "Shen, Zhiqiang",
+        "- evaluation: 2 of 2 students are no better than guessing",
         &accuracy,
     ] {
         assert!(card.contains(expected), "{expected}: {card}");
