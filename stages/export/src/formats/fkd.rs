@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use delt_augment::Order;
 use delt_formats::labels::LABELS_FILE;
 use delt_formats::{LabelsFacts, LabelsReader, Mix, TeacherFacts, ViewRow};
@@ -25,27 +25,11 @@ const IMAGES: &str = "train";
 /// Mean and standard deviation, and the side in px, that stand in the scripts.
 const THEIRS: ([f32; 3], [f32; 3], u32) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 224);
 
-/// Refuses labels in another order, and views that the layout has no place for.
+/// Refuses labels in another order. With this one the configuration refuses what the layout has no place for.
 pub(super) fn check(branch: &Branch) -> Result<()> {
-    let relabel = &branch.pipeline.relabel;
-    let refused = |place: &str, problem: &str| Err(Invalid::new(place, problem).into());
-    if relabel.order != Order::Torch {
-        let problem = "expected `torch`, the order in which loaders of this layout look for labels; `make P/export FORMAT=fkd` sets \
-            it, as --set relabel.order=torch does";
-        return refused("relabel.order", problem);
-    }
-    if relabel.randaugment.is_some() {
-        return refused(
-            "relabel.randaugment",
-            "this layout has no place for it; set it to null: the labels are made anew",
-        );
-    }
-    if relabel.shuffle_patches.is_some() {
-        return refused(
-            "relabel.shuffle_patches",
-            "this layout has no place for it; set it to null: the labels are made anew",
-        );
-    }
+    let problem = "expected `torch`, the order in which loaders of this layout look for labels; `make P/export FORMAT=fkd` sets \
+        it, as --set relabel.order=torch does";
+    ensure!(branch.pipeline.relabel.order == Order::Torch, Invalid::new("relabel.order", problem));
     Ok(())
 }
 
@@ -81,18 +65,16 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
 /// What a batch is saved as: coordinates, flips, partners, λ, box, logits.
 fn saved(views: &[ViewRow], size: u32) -> Result<Value<'static>> {
     let first = views[0].mix;
-    for view in views {
-        let shares = |mix: Mix| (mix.kind(), mix.lambda(), mix_box(mix));
-        if !view.randaugment.is_empty() || !view.patch_order.is_empty() || shares(view.mix) != shares(first) {
-            bail!(
-                "epoch {}, batch {}: image {} has RandAugment, shuffled patches or a mix of its own, expected crops, flips and one mix a \
-                 batch; set relabel.randaugment=null and relabel.shuffle_patches=null, and relabel again",
-                view.epoch,
-                view.batch,
-                view.image_id
-            );
-        }
-    }
+    let shares = |mix: Mix| (mix.kind(), mix.lambda(), mix_box(mix));
+    let fits = |view: &ViewRow| {
+        view.randaugment.is_empty() && view.patch_order.is_empty() && shares(view.mix) == shares(first)
+    };
+    ensure!(
+        views.iter().all(fits),
+        "epoch {}, batch {}: other views than crops, flips and one mix a batch; relabel again",
+        views[0].epoch,
+        views[0].batch
+    );
     let share = |px: u32| (f64::from(px) / f64::from(size)) as f32;
     let coords = views.iter().flat_map(|view| {
         let crop = view.crop;
