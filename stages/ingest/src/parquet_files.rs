@@ -108,10 +108,12 @@ impl Folder {
         let is_shown = |name: &std::ffi::OsStr| !name.to_string_lossy().starts_with('.');
         for entry in walk.filter_entry(|entry| entry.depth() == 0 || is_shown(entry.file_name())) {
             interrupt::check()?;
+            let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
             let entry = match entry {
                 Ok(entry) if entry.file_type().is_file() => entry.into_path(),
-                Err(error) if error.depth() < 2 => return Err(IngestError::reading(root)(error.into())),
-                _ => continue,
+                Ok(_) => continue,
+                Err(error) if error.depth() > 0 && error.io_error().is_none_or(is_gone) => continue,
+                Err(error) => return Err(IngestError::reading(root)(error.into())),
             };
             let ending = entry.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
             if is_parquet(&entry) {
