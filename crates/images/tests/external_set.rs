@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use delt_formats::teacher::Normalization;
 use delt_formats::{NamedTensor, RgbImage, TensorValues, write_safetensors};
 use delt_images::external_set::{ExternalSet, Read, Space, open};
@@ -217,6 +217,20 @@ fn tables_have_class_ids_and_a_stated_space_is_for_tensors_only() {
     let set = open(folder.path(), &classes(), None, Read::Images).unwrap();
     assert_eq!(set.per_class(3), [2, 0, 4]);
     assert_eq!(set.notes, [BY_NUMBER]);
+    // text is matched by name, whatever the order of its classes
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["owl", "cat", "owl"]));
+    let images: ArrayRef = Arc::new(BinaryArray::from_vec(vec![&png[..], &png[..], &[]]));
+    let batch = RecordBatch::try_from_iter([("image", images), ("label", text)]).unwrap();
+    let file = folder.path().join("text.parquet");
+    let mut writer =
+        ArrowWriter::try_new(std::fs::File::create(&file).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let set = open(&file, &classes(), None, Read::Labels).unwrap();
+    assert_eq!((set.per_class(3), set.notes), (vec![1, 0, 2], Vec::new()));
+    let said = open(&file, &classes(), None, Read::Images).unwrap_err().to_string();
+    assert!(said.contains("text.parquet: row 2 holds no bytes of its image"), "{said}");
+    std::fs::remove_file(&file).unwrap();
     let space = Space { normalization: None, zca: Some(Path::new("zca.pt")) };
     let said = open(folder.path(), &classes(), Some(&space), Read::Images).unwrap_err().to_string();
     assert!(said.ends_with("has no tensors (.pt, .pth, .safetensors), and synthesize.import_tensors says how they become pixels; leave it out"), "{said}");

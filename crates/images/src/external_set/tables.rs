@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::{ExternalImage, ExternalSet, Read, classes};
 use crate::error::{ImagesError, Result};
-use crate::image_column;
 use crate::image_table::{self, Columns, Footer};
 use crate::label_column::{LabelKind, Labels};
+use crate::stored_image::Content;
 
 /// Where the path is named; the columns have fixed names here.
 const KEY: &str = "synthesize.import";
@@ -43,10 +43,17 @@ pub(super) fn open(paths: &[impl AsRef<Path>], teacher: &[String], read: Read) -
         let first = set.images.len();
         set.images.extend(labels.iter().enumerate().map(image));
         if read == Read::Images {
-            let folder = path.parent().unwrap_or(Path::new(""));
             let mut keep = |row: image_table::Row| {
-                let content = image_column::content(row.bytes, row.path.as_deref(), &[folder]);
-                set.images[first + row.index as usize].content = Some(content);
+                let image = &mut set.images[first + row.index as usize];
+                // files beside a table are no part of the digest that the set is known by
+                if row.bytes.is_empty() {
+                    let problem = format!(
+                        "row {} holds no bytes of its image; embed the images, or give folders of image files",
+                        row.index
+                    );
+                    return Err(ImagesError::layout(path, problem));
+                }
+                image.content = Some(Content::Encoded(row.bytes));
                 Ok::<_, ImagesError>(ControlFlow::Continue(()))
             };
             image_table::visit(file(path)?, path, &columns, &values, &mut keep).map(drop)?;
