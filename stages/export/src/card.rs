@@ -36,6 +36,8 @@ pub(crate) struct Card {
     name: String,
     classes: Vec<String>,
     facts: SyntheticFacts,
+    /// Whether another project made them.
+    is_imported: bool,
     image_bytes: u64,
     /// Bytes of the soft labels of all students; none where none are made.
     label_bytes: Option<u64>,
@@ -94,6 +96,7 @@ impl Card {
         Ok(Self {
             name: results.name(),
             classes: results.classes()?,
+            is_imported: results.branch.pipeline.synthesize.import.is_some(),
             facts: results.entry(Node::Synthetic)?.manifest.facts_as()?,
             image_bytes,
             label_bytes,
@@ -120,8 +123,8 @@ impl Card {
         let recipe = serde_yaml::to_string(&self.recipe)?;
         Ok(format!(
             "---\n{header}---\n\n# {name}\n\n\
-             {images} distilled images of {classes} classes, made from {source} by delt (DELT, CVPR 2025). They train \
-             a network in place of the real images; their look is no measure of it.\n\n\
+             {images} {what}, of {classes} classes, made from {source} by delt (DELT, CVPR 2025). A network \
+             is trained on them in place of the whole set; their look is no measure of it.\n\n\
              ```python\nimport datasets\nimages = datasets.load_dataset(\"path/of/this/folder\", split=\"train\")\n```\n\n\
              Columns: `image`, `label` (a class), `slot` (place in the class), `round` (of EarlyLate, at which the image joined), \
              `iterations` (that updated it). Normalize by mean {mean:?}, standard deviation {std:?}.\n\n\
@@ -134,6 +137,7 @@ impl Card {
             name = self.name,
             images = self.facts.images,
             classes = self.classes.len(),
+            what = self.what(),
             source = self.source.title,
             mean = self.normalization.mean,
             std = self.normalization.std,
@@ -144,6 +148,20 @@ impl Card {
             line = self.recipe_line,
             bibtex = bibtex()?,
         ))
+    }
+
+    /// What kind of images they are.
+    fn what(&self) -> &'static str {
+        match (self.is_imported, self.facts.image_iterations) {
+            (true, _) => "images of another project",
+            (false, 0) => "real images, selected and not changed but for their size",
+            (false, _) => "distilled images",
+        }
+    }
+
+    /// Whether they are real images, to which the license of the source applies as it stands.
+    pub(crate) fn are_real(&self) -> bool {
+        !self.is_imported && self.facts.image_iterations == 0
     }
 
     /// What Hugging Face reads of it. The features are those of the file's own metadata.

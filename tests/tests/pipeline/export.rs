@@ -143,6 +143,10 @@ fn several_branches_go_into_folders_of_their_own_and_an_export_is_replaced_whole
         assert_eq!(record(&folder.join(name))["branch"], name);
         assert!(folder.join(name).join("00009/00002.png").exists());
     }
+    let (real, said) = scene.export("real", "huggingface", &["--branch", "random"]);
+    assert!(std::fs::read_to_string(real.join("README.md")).unwrap().contains("30 real images, selected"));
+    assert!(said.contains("note: these are real images of the source"), "{said}");
+    std::fs::remove_dir_all(real).unwrap();
     scene.export("all", "imagefolder", &["--branch", "delt"]);
     assert!(folder.join("00009/00002.png").exists() && !folder.join("random").exists());
     let left = std::fs::read_dir(scene.work.path()).unwrap().count();
@@ -180,6 +184,7 @@ fn datasets_opens_the_folder_with_class_names_and_the_card_says_what_it_is() {
     ] {
         assert!(card.contains(expected), "{expected}: {card}");
     }
+    assert!(card.contains("30 distilled images, of 10 classes"), "{card}");
     let Some(said) = python("datasets", DATASETS, &[&folder, &scene.work.path().join("cache")]) else {
         return;
     };

@@ -33,6 +33,12 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
         ),
         ..Written::default()
     };
+    if card.are_real() {
+        let license =
+            "these are real images of the source: whether they may be published is for its license to say"
+                .to_owned();
+        written.notes.push(license);
+    }
     if !card.is_evaluated() {
         let problem = "the card has no accuracy, since no student was tested yet; export again after";
         written.notes.push(format!("{problem} `make {}/evaluate`", results.session.pipeline_name()));
