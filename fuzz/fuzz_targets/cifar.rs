@@ -1,5 +1,5 @@
-//! CIFAR archives. The first byte says which of the two, and whether the rest is a gzip or the tar to put into one: few changes
-//! to a gzip leave its checksum right.
+//! CIFAR archives. The first byte says which of the two, of which version, and whether the rest is a gzip or the tar to put into
+//! one: few changes to a gzip leave its checksum right.
 #![no_main]
 
 use std::io::Write;
@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ingest::source::{Source, Split};
-use ingest::sources::cifar::binary::BinaryArchive;
+use ingest::sources::cifar::binary::BinaryFiles;
+use ingest::sources::cifar::container::Container;
+use ingest::sources::cifar::python::PythonBatches;
 use ingest::sources::cifar::{CIFAR10, CIFAR100};
 use libfuzzer_sys::fuzz_target;
 
@@ -23,7 +25,14 @@ fuzz_target!(|input: &[u8]| {
         rest.to_vec()
     };
     let path = delt_fuzz::file("cifar.tar.gz", &archive);
-    let Ok(opened) = BinaryArchive::open(variant, path) else { return };
+    let container = Container::Archive(path);
+    let opened: Box<dyn Source> = if choice & 4 == 0 {
+        let Ok(opened) = BinaryFiles::open(variant, container) else { return };
+        Box::new(opened)
+    } else {
+        let Ok(opened) = PythonBatches::open(variant, container) else { return };
+        Box::new(opened)
+    };
     for split in [Split::Train, Split::Test] {
         let _ = opened.visit(split, &mut |_| Ok(ControlFlow::Continue(())));
     }

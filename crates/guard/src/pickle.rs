@@ -143,10 +143,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn step(&mut self, operation: u8) -> Result<(), String> {
         match operation {
-            0x80 => drop(self.take(1)?),
-            0x95 => drop(self.take(8)?),
+            0x80 | 0x95 => self.skip(if operation == 0x80 { 1 } else { 8 })?,
             b'(' => self.marks.push(self.stack.len()),
-            b'0' => drop(self.pop()?),
             b'N' => self.stack.push(Value::None),
             0x88 | 0x89 => self.stack.push(Value::Int((operation == 0x88).into())),
             b'K' | b'M' => {
@@ -159,7 +157,7 @@ impl Reader<'_> {
             }
             b'I' => self.line_number()?,
             b'G' => {
-                self.take(8)?;
+                self.skip(8)?;
                 self.stack.push(Value::None);
             }
             0x8a => self.long()?,
@@ -179,13 +177,9 @@ impl Reader<'_> {
             b')' | b']' => self.push_part(Kind::Sequence, Vec::new()),
             b'}' => self.push_part(Kind::Dictionary, Vec::new()),
             0x85..=0x87 => self.join(usize::from(operation - 0x84), Kind::Sequence)?,
-            b't' | b'l' => {
+            b't' | b'l' | b'd' => {
                 let items = self.marked()?;
-                self.push_part(Kind::Sequence, items);
-            }
-            b'd' => {
-                let items = self.marked()?;
-                self.push_part(Kind::Dictionary, items);
+                self.push_part(if operation == b'd' { Kind::Dictionary } else { Kind::Sequence }, items);
             }
             b'a' => self.append(1, Kind::Sequence)?,
             b's' => self.append(2, Kind::Dictionary)?,
@@ -210,6 +204,10 @@ impl Reader<'_> {
     fn take(&mut self, count: usize) -> Result<Range<usize>, String> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len()).ok_or("an early end")?;
         Ok(std::mem::replace(&mut self.at, end)..end)
+    }
+
+    fn skip(&mut self, count: usize) -> Result<(), String> {
+        self.take(count).map(|_| ())
     }
 
     /// A number of up to eight bytes, the lowest first.

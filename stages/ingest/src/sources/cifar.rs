@@ -2,7 +2,7 @@
 //! or Parquet as at Hugging Face.
 
 pub mod binary;
-mod container;
+pub mod container;
 pub mod parquet;
 pub mod python;
 

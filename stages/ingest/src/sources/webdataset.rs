@@ -18,6 +18,7 @@ use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Source, SourceImage, Split, Visitor};
 use crate::text_labels::TextLabels;
 use samples::{Sample, Wanted};
+use shards::Found;
 
 /// Shards whose labels have been read.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Shards {
     test: Part,
     /// Where the training shards hold both splits: that of each of their samples.
     splits: Option<Vec<Split>>,
+    /// Shards of other splits.
+    passed_over: Vec<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +55,7 @@ struct Texts {
 /// A shard that is missing, a sample with an image and no label, a label that is no class; no test split and no settings for
 /// one, or both.
 pub fn open(section: &Webdataset) -> Result<Shards> {
-    let [train, test] = shards::find(section)?;
+    let Found { splits: [train, test], passed_over } = shards::find(section)?;
     if let Some(first) = test.first() {
         refuse_beside(first, section.test_fraction, section.split_seed)?;
     }
@@ -82,7 +85,7 @@ pub fn open(section: &Webdataset) -> Result<Shards> {
     } else {
         None
     };
-    Ok(Shards { classes: labels.names, label_key, train, test, splits })
+    Ok(Shards { classes: labels.names, label_key, train, test, splits, passed_over })
 }
 
 /// The labels of all samples with an image.
@@ -153,7 +156,15 @@ impl Source for Shards {
         let note = format!(
             "{images} images found in {shards} shards; passed over: {without} samples without an image"
         );
-        if without > 0 { vec![note] } else { Vec::new() }
+        let mut notes = if without > 0 { vec![note] } else { Vec::new() };
+        if let Some(first) = self.passed_over.first() {
+            let count = self.passed_over.len();
+            notes.push(format!(
+                "passed over: {count} shards of no split that is read, the first of them {}",
+                first.display()
+            ));
+        }
+        notes
     }
 
     /// Shard by shard.

@@ -56,6 +56,11 @@ fn shards_are_found_by_their_names_and_numbers_are_classes() {
     assert_eq!(dataset.train_paths(), ["s/0.png", "s/1.png", "s/0.png", "s/1.png"]);
     assert_eq!((&dataset.train[1].bytes, &dataset.test[0].bytes), (&png(1, 2, 3), &png(4, 3, 2)));
     assert_eq!(dataset.facts.source, "webdataset shards");
+    let other = pair(dir.path(), "set-test-0000.tar", 6, ["10", "9"]);
+    assert_eq!(
+        notes(&section(dir.path(), "")),
+        [format!("passed over: 1 shards of no split that is read, the first of them {}", other.display())]
+    );
     let named = ingest(&format!(
         "{}\nclasses: [cat, dog]",
         section(dir.path(), ", class_names: [a, b, c, d, e, f, g, h, i, cat, dog]")

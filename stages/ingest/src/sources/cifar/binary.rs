@@ -55,7 +55,7 @@ impl BinaryFiles {
     /// # Errors
     /// No gzipped tar, a wrong checksum, a member missing, there twice or of a size that is no multiple of a record; entries
     /// that no such archive has.
-    pub(super) fn open(variant: &'static Variant, container: Container) -> Result<Self> {
+    pub fn open(variant: &'static Variant, container: Container) -> Result<Self> {
         let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
         let mut names = String::new();
         let path = container.path();

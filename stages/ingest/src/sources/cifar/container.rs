@@ -14,8 +14,10 @@ use crate::{download, fingerprint};
 
 /// An archive, or the folder that it unpacks to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Container {
+pub enum Container {
+    /// A gzipped tar.
     Archive(PathBuf),
+    /// What it unpacks to.
     Folder(PathBuf),
 }
 

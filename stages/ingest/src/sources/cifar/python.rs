@@ -41,7 +41,7 @@ impl PythonBatches {
     ///
     /// # Errors
     /// A file that is missing, or holds something else than rows of bytes and as many labels of known classes.
-    pub(super) fn open(variant: &'static Variant, container: Container) -> Result<Self> {
+    pub fn open(variant: &'static Variant, container: Container) -> Result<Self> {
         let python = &variant.python;
         let members = Version::Python.members(variant);
         let mut classes = variant.official_names();

@@ -13,21 +13,30 @@ use crate::split_names::{PartName, part_within};
 /// Folders below that of the section that are looked into.
 const DEPTH: usize = 3;
 
+/// The shards of both splits, and those of others.
+pub(super) struct Found {
+    pub(super) splits: [Vec<PathBuf>; 2],
+    pub(super) passed_over: Vec<PathBuf>,
+}
+
 /// The shards of both splits, in the order of their names or of the patterns.
 ///
 /// # Errors
 /// A shard that a pattern or a row of numbers promises and that is not there; none at all.
-pub(super) fn find(section: &Webdataset) -> Result<[Vec<PathBuf>; 2]> {
+pub(super) fn find(section: &Webdataset) -> Result<Found> {
     let root = section.path.as_path();
     let expand = |patterns: &Option<Vec<PathBuf>>| -> Result<Vec<PathBuf>> {
         let each = patterns.iter().flatten().map(|pattern| named(&root.join(pattern)));
         Ok(each.collect::<Result<Vec<_>>>()?.concat())
     };
     if section.train.is_some() || section.test.is_some() {
-        return Ok([expand(&section.train)?, expand(&section.test)?]);
+        return Ok(Found {
+            splits: [expand(&section.train)?, expand(&section.test)?],
+            passed_over: Vec::new(),
+        });
     }
     if !root.is_dir() {
-        return Ok([named(root)?, Vec::new()]);
+        return Ok(Found { splits: [named(root)?, Vec::new()], passed_over: Vec::new() });
     }
     let mut shards = Vec::new();
     list(root, DEPTH, &mut shards)?;
@@ -48,16 +57,16 @@ pub(super) fn find(section: &Webdataset) -> Result<[Vec<PathBuf>; 2]> {
     let test =
         parts.iter().flatten().filter(|(split, _)| *split == Split::Test).map(|(_, part)| part.rank()).min();
     let has_train = parts.iter().flatten().any(|(split, _)| *split == Split::Train);
-    let mut splits = [Vec::new(), Vec::new()];
+    let (mut splits, mut passed_over) = ([Vec::new(), Vec::new()], Vec::new());
     for (shard, part) in shards.into_iter().zip(parts) {
         match part {
             Some((Split::Test, part)) if Some(part.rank()) == test => splits[1].push(shard),
             Some((Split::Train, _)) => splits[0].push(shard),
             None if !has_train => splits[0].push(shard),
-            _ => eprintln!("ingest: passed over {}, which is of no split that is read", shard.display()),
+            _ => passed_over.push(shard),
         }
     }
-    Ok(splits)
+    Ok(Found { splits, passed_over })
 }
 
 fn list(folder: &Path, depth: usize, shards: &mut Vec<PathBuf>) -> Result<()> {
