@@ -166,11 +166,11 @@ impl Students<'_> {
         mean - 100.0 * chance <= STANDARD_ERRORS * (of_images + of_students).sqrt()
     }
 
-    /// The first test is after epoch 0.
+    /// The first test is after epoch 0. A student that was right on all images then had nothing more to learn.
     fn without_progress(&self) -> Option<String> {
-        let first = self.results.iter().filter(|student| student.best_epoch == 0).count();
-        let n = self.results.len();
-        (2 * first >= n && self.branch.pipeline.relabel.epochs > 1).then(|| {
+        let is_first = |student: &&StudentResult| student.best_epoch == 0 && student.best_top1 < 100.0;
+        let (first, n) = (self.results.iter().filter(is_first).count(), self.results.len());
+        (2 * first > n && self.branch.pipeline.relabel.epochs > 1).then(|| {
             format!(
                 "{}: {first} of {n} students did best at their first test, after one epoch: no learning shows after it",
                 self.branch.group

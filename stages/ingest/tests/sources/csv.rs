@@ -81,6 +81,7 @@ fn of_several_test_splits_the_first_that_has_labels_is_read() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn refusals_name_the_line() {
     let dir = tempfile::tempdir().unwrap();
     files(dir.path());

@@ -102,6 +102,7 @@ fn patterns_name_shards_and_json_and_text_hold_labels() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn refusals_name_the_shard_and_the_sample() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().display().to_string();

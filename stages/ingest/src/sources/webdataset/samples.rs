@@ -110,12 +110,12 @@ fn visit<R: Read>(
                     format!("sample `{}` has two images, {first} and {name}; leave one of them", sample.key);
                 return Err(IngestError::layout(shard, problem));
             }
-        } else if let Some(rank) = LABELS.iter().position(|label| *label == ending) {
-            if sample.label.is_none() || rank < sample.rank {
-                let text = read(shard, &name, &mut entry)?;
-                sample.label = label_of(&text, &ending, wanted.label_key);
-                sample.rank = rank;
-            }
+        } else if let Some(rank) = LABELS.iter().position(|label| *label == ending)
+            && (sample.label.is_none() || rank < sample.rank)
+        {
+            let text = read(shard, &name, &mut entry)?;
+            sample.label = label_of(&text, &ending, wanted.label_key);
+            sample.rank = rank;
         }
     }
     if sample.key.is_empty() { Ok(ControlFlow::Continue(())) } else { each(sample) }
