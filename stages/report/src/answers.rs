@@ -106,7 +106,7 @@ fn time(findings: &Findings) -> Option<String> {
         _ if total <= 0.0 => None,
         None => Some(format!("all branches took {all}: {}", each(&short_seconds))),
         Some(full) => Some(format!(
-            "all branches took {all}, {} times the {} of training on all images: {}",
+            "all branches took {all}, {} times as long as training on all images ({}); as multiples of that: {}",
             two_digits(total / full),
             short_seconds(full),
             each(&|seconds| two_digits(seconds / full))

@@ -302,7 +302,7 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
          <td>1 min 15 s *</td>",
         "resumed from the checkpoint of a process that was killed",
         "<div><dt>delt-synthesize</dt><dd>1 min 15 s</dd></div>",
-        "3.5 times the 30 s of training on all images: networks 1.0, synthesis 2.5</li>",
+        "3.5 times as long as training on all images (30 s); as multiples of that: networks 1.0, synthesis 2.5</li>",
         "made 2023-11-14 22:13 to 20",
     ] {
         assert!(page.contains(expected), "{expected} is not on the page");
