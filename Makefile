@@ -118,9 +118,9 @@ $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 $(if $(SET_PATH),,$(foreach goal,$(filter %evaluate-set,$(MAKECMDGOALS)),$(error `make $(goal)` needs SET_PATH=folder or file, the synthetic set that is to be evaluated)))
 $(if $(TEACHER),$(if $(SET_PATH),,$(error TEACHER= is the teacher of the set that SET_PATH= names, which is missing; a pipeline's own is SET='teacher.import.path=...')))
 
-SWEEPS := $(sort $(basename $(notdir $(wildcard pipelines/sweeps/*.yaml $(DELT_HOME)/pipelines/sweeps/*.yaml))))
-$(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(SWEEPS)),,$(error SWEEP=$(SWEEP): pipelines/sweeps has no \
-	$(SWEEP).yaml$(foreach near,$(call nearest,$(SWEEP),$(SWEEPS)),; did you mean `$(near)`?); there are: $(SWEEPS))))
+sweeps := $(sort $(basename $(notdir $(wildcard pipelines/sweeps/*.yaml $(DELT_HOME)/pipelines/sweeps/*.yaml))))
+$(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(error SWEEP=$(SWEEP): pipelines/sweeps has no \
+	$(SWEEP).yaml$(foreach near,$(call nearest,$(SWEEP),$(sweeps)),; did you mean `$(near)`?); there are: $(sweeps))))
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
