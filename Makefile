@@ -118,6 +118,10 @@ $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
 $(if $(SET_PATH),,$(foreach goal,$(filter %evaluate-set,$(MAKECMDGOALS)),$(error `make $(goal)` needs SET_PATH=folder or file, the synthetic set that is to be evaluated)))
 $(if $(TEACHER),$(if $(SET_PATH),,$(error TEACHER= is the teacher of the set that SET_PATH= names, which is missing; a pipeline's own is SET='teacher.import.path=...')))
 
+sweeps := $(sort $(basename $(notdir $(wildcard pipelines/sweeps/*.yaml $(DELT_HOME)/pipelines/sweeps/*.yaml))))
+$(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(error SWEEP=$(SWEEP): pipelines/sweeps has no \
+	$(SWEEP).yaml$(foreach near,$(call nearest,$(SWEEP),$(sweeps)),; did you mean `$(near)`?); there are: $(sweeps))))
+
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch clean $(PIPELINES) \
@@ -229,8 +233,11 @@ help: ## list every target
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
+# programs that another machine runs (SLURM, LAUNCH) may lie where only that one sees them; make -n runs none
+no_programs = $(if $(findstring n,$(firstword -$(MAKEFLAGS)))$(slurm)$(LAUNCH)$(wildcard $(BIN)/ingest*),,$(error \
+	BIN=$(BIN): that folder has no program `ingest`; give the folder of a build, e.g. BIN=target/debug, or leave BIN out to build here))
 build: ## compile all binaries (pipelines do this first)
-	$(if $(filter file,$(origin BIN)),@cargo build --workspace --bins $(FEATURES))
+	$(if $(filter file,$(origin BIN)),@cargo build --workspace --bins $(FEATURES),$(no_programs))
 
 check: ## rustfmt, clippy, rustdoc with warnings as errors; cargo deny where installed
 	cargo fmt --all --check

@@ -1,5 +1,8 @@
 """Images, views and teachers of a run."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from conftest import STAGES, Binaries
@@ -16,6 +19,36 @@ def test_images_are_those_of_the_file(run):
     assert (pixels == images.pixels[7]).all() and label == 2
 
 
+def test_a_slice_is_a_list_of_items_and_negative_places_count_from_the_end(run):
+    images = delt.SyntheticImages(run, transform=np.asarray)
+    real = delt.RealImages(run, transform=np.asarray)
+    for some in (images, real):
+        assert [(pixels.tolist(), label) for pixels, label in some[-3:]] == [
+            (some[at][0].tolist(), some[at][1]) for at in range(len(some) - 3, len(some))
+        ]
+        assert some[-1][1] == some.labels[-1] and some[5:2] == []
+    stored = delt.StoredViews(run)
+    assert (stored.arrays(-1).views == stored.arrays(8).views).all()
+
+
+def test_without_torch_an_error_says_how_to_get_it_and_what_there_is(monkeypatch, run, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)  # its import fails then
+    get = "needs torch, which is not installed: pip install 'delt[torch]'; without it, "
+    teacher = delt.Teacher(run)
+    for what, said in [
+        (lambda: delt.SyntheticImages(run)[0], get + "`transform=numpy.asarray` gives pixels"),
+        (lambda: delt.StoredViews(run)[0], get + "`arrays(i)` gives the same batch"),
+        (teacher.state_dict, get + "`arrays()` gives the weights"),
+        (teacher.module, get + "`arrays()` gives the weights"),
+        (lambda: delt.label(run, None, tmp_path, name="m", classes=run.classes), get + "docs/artifacts.md"),
+    ]:
+        with pytest.raises(delt.DeltError, match=re.escape(said)):
+            what()
+    assert delt.SyntheticImages(run).pixels.shape == (30, 8, 8, 3)
+    assert delt.SyntheticImages(run, transform=np.asarray)[0][0].shape == (8, 8, 3)
+    assert delt.StoredViews(run).arrays(0).views.shape == (10, 3, 8, 8)
+
+
 def test_a_batch_is_what_its_rows_say(run):
     stored = delt.StoredViews(run)
     assert (stored.epochs, stored.batches, len(stored)) == (3, 3, 9)
@@ -26,6 +59,8 @@ def test_a_batch_is_what_its_rows_say(run):
     assert any(row["mix_kind"] == "cutmix" for row in rows)
     with pytest.raises(IndexError):
         stored.arrays(9)
+    with pytest.raises(IndexError):
+        stored.arrays(-10)
 
 
 def test_a_view_without_changes_is_the_image(run):

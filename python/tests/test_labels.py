@@ -64,14 +64,44 @@ def test_views_with_shuffled_patches_are_labeled_in_their_layout(binaries, run, 
 
 def test_a_model_that_does_not_fit_is_refused(run, module, tmp_path):
     for model, more, said in [
-        (module, {"classes": run.classes[:9]}, "classes: 1 of the run's 10 are not among the model's 9 outputs: 9; give"),
+        (module, {"classes": run.classes[:9]}, "classes: 1 of the run's 10 are not among the model's 9 outputs: '9'; give"),
         (lambda views: module(views)[0], {"digest": "x"}, "the model answers [10] to 30 views, expected [30, outputs]"),
         (lambda views: module(views) * 1e6, {"digest": "x"}, "expected a number up to 65504"),
+        (lambda views: module(views).softmax(1), {"digest": "x"}, "epoch 0: the model answers probabilities"),
         (lambda views: module(views), {}, "digest: this model has no state_dict; give digest="),
     ]:
         with pytest.raises(delt.DeltError, match=re.escape(said)):
-            delt.label(run, model, tmp_path, **{"name": "m", "classes": run.classes, **more})
-    assert not list(tmp_path.glob("labels-*")), "a file is there only when it is whole"
+            delt.label(run, model, tmp_path / "labels", **{"name": "m", "classes": run.classes, **more})
+    assert not list(tmp_path.iterdir()), "files are there only when they are whole, and their folder with the first"
+
+    calls = []
+
+    def second_epoch_fails(views):
+        calls.append(len(views))
+        return module(views) * (1 if len(calls) == 1 else np.nan)
+
+    with pytest.raises(delt.DeltError, match="epoch 1: the model's logit is nan"):
+        delt.label(run, second_epoch_fails, tmp_path / "labels", name="m", digest="x", classes=run.classes)
+    assert not list((tmp_path / "labels").iterdir())
+
+
+def test_logarithms_of_probabilities_are_labels_and_numbers_are_names(run, module, tmp_path):
+    own = logits(delt.StoredViews(run, 3407))
+    [path] = delt.label(
+        run,
+        lambda views: module(views).softmax(1).clamp(min=1e-7).log(),
+        tmp_path,
+        name="m",
+        digest="x",
+        classes=list(range(10)),
+        seeds=[3407],
+    )
+    again = logits(delt.StoredViews(run, labels=path))
+
+    def shares(values):
+        return torch.from_numpy(values).softmax(1).numpy()
+
+    assert np.abs(shares(again) - shares(own)).max() < 0.01
 
 
 def test_the_file_says_which_model_answered(run, module, tmp_path):

@@ -22,7 +22,9 @@ def test_a_store_names_its_runs_and_their_artifacts(binaries, run):
 def test_what_is_missing_is_named(tmp_path, binaries, run):
     for what, said in [
         (lambda: delt.open(tmp_path), "is no artifact store"),
-        (lambda: delt.open(binaries.store)["tiny/gone"], "has no run tiny/gone, it holds tiny/delt"),
+        (lambda: delt.open(binaries.store)["gone"], "has no run gone, it holds tiny/delt"),
+        (lambda: delt.open(binaries.store)["tiny/detl"], "has no run tiny/detl, did you mean tiny/delt"),
+        (lambda: delt.open(binaries.store)["tiny"], "has no run tiny, which is a pipeline; its branches are runs: tiny/delt"),
         (lambda: run.artifact("ranker"), "has no ranker, it holds dataset"),
         (lambda: run.artifact("teacher").file("weights.pth"), "has no file weights.pth, it holds"),
         (lambda: delt.SyntheticImages(run.artifact("teacher")), "is an artifact of kind teacher, expected synthetic"),
@@ -30,6 +32,13 @@ def test_what_is_missing_is_named(tmp_path, binaries, run):
     ]:
         with pytest.raises(delt.DeltError, match=re.escape(said)):
             what()
+
+
+def test_a_home_folder_may_be_written_as_a_tilde(monkeypatch, binaries, run):
+    monkeypatch.setenv("HOME", str(binaries.store.parent))
+    assert delt.open("~/store")["tiny/delt"].names == run.names
+    labels = run.artifact("labels-3407")
+    assert delt.open(f"~/store/{labels.folder.relative_to(binaries.store)}").digest == labels.digest
 
 
 def test_a_file_of_another_size_is_refused(tmp_path, run):

@@ -1,18 +1,18 @@
 //! Names that a misspelled one may be meant as.
 
-use strsim::levenshtein;
+use strsim::osa_distance;
 
 /// Names that are offered, at most.
 const NAMES_SHOWN: usize = 3;
 
-/// The names that are a few letters away, or hold or are part of the wanted one; nearest first.
+/// The names that are a few letters away (two swapped ones count once), or hold or are part of the wanted one; nearest first.
 pub fn near_names<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let wanted = name.to_lowercase();
     let limit = (wanted.chars().count() / 3).max(1);
     let mut near: Vec<(usize, &str)> = Vec::new();
     for candidate in known {
         let lower = candidate.to_lowercase();
-        let distance = levenshtein(&wanted, &lower);
+        let distance = osa_distance(&wanted, &lower);
         let is_part = !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
         if distance <= limit || is_part {
             near.push((distance, candidate));
@@ -29,6 +29,7 @@ mod tests {
     #[test]
     fn the_nearest_name_comes_first() {
         assert_eq!(near_names("tre", ["train", "pine_tree", "tree"]), ["tree", "pine_tree"]);
+        assert_eq!(near_names("icp", ["ipc", "top"]), ["ipc"], "swapped letters are one mistake");
         assert_eq!(near_names("zebra", ["train", "tree"]), [""; 0]);
     }
 }

@@ -1,6 +1,7 @@
 """Synthetic images, stored views and real images as map-style data sets, which torch's ``DataLoader`` takes.
 
-Nothing here needs torch until an item is asked for; ``arrays`` gives numpy's.
+Nothing here needs torch until an item is asked for: ``SyntheticImages.pixels`` and ``StoredViews.arrays`` are numpy's, and
+``transform=numpy.asarray`` makes an item pixels. A slice of a data set is a list of items, and ``[-1]`` is the last one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from delt import needs
 from delt import views as build
 from delt.store import Artifact, DeltError, Run
 
@@ -68,7 +70,9 @@ class SyntheticImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return _items(self, index)
         return _item(self.pixels[index], self.labels[index], self.transform, self.normalization)
 
 
@@ -88,7 +92,9 @@ class RealImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return _items(self, index)
         pixels = build.fit(build.decode(self._files[index]["bytes"].as_py()), self._size)
         return _item(pixels, self.labels[index], self.transform, self.normalization)
 
@@ -128,7 +134,7 @@ class StoredViews:
         self.size = int(self.teacher.facts["size"])
         mean, std = normalization or normalization_of(self.teacher)
         self._mean, self._std = np.array(mean, np.float32), np.array(std, np.float32)
-        self.path = self.labels.file("labels.parquet") if labels is None else Path(labels)
+        self.path = self.labels.file("labels.parquet") if labels is None else Path(labels).expanduser()
         self.epochs: int = pq.ParquetFile(self.path).num_row_groups
         self._kept: tuple[int, list[list[build.Row]]] = (-1, [])
         self.batches = len(self.rows(0))
@@ -143,9 +149,10 @@ class StoredViews:
     def __len__(self) -> int:
         return self.epochs * self.batches
 
-    def __getitem__(self, index: int) -> Batch:
-        import torch
-
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return _items(self, index)
+        torch = needs.package("torch", "a batch of tensors", "`arrays(i)` gives the same batch in numpy's arrays")
         return Batch(*(torch.from_numpy(array) for array in self.arrays(index)))
 
     def epoch(self, epoch: int) -> Any:
@@ -153,9 +160,10 @@ class StoredViews:
         return (self[epoch * self.batches + batch] for batch in range(self.batches))
 
     def arrays(self, index: int) -> Batch:
-        """Batch ``index % batches`` of epoch ``index // batches``, in numpy's arrays."""
-        if not 0 <= index < len(self):
+        """Batch ``index % batches`` of epoch ``index // batches``, in numpy's arrays; negative ones count from the end."""
+        if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
+        index %= len(self)
         rows = self.rows(index // self.batches)[index % self.batches]
         before = [build.view(row, self.images.pixels[row["image_id"]], self._mean, self._std) for row in rows]
         answers = np.stack([build.logits(row, len(self.classes)) for row in rows])
@@ -179,13 +187,16 @@ def _expect_made_from(labels: Artifact, **inputs: Artifact) -> None:
             raise DeltError(f"{labels.folder}: was made from another {role} than {artifact.folder}; run relabel again")
 
 
+def _items(images: Any, which: slice) -> list[Any]:
+    return [images[at] for at in range(*which.indices(len(images)))]
+
+
 def _item(
     pixels: np.ndarray, label: Any, transform: Callable[[Image.Image], Any] | None, normalization: Normalization | None
 ) -> tuple[Any, int]:
     if transform is not None:
         return transform(Image.fromarray(pixels)), int(label)
-    import torch
-
+    torch = needs.package("torch", "an image as a tensor", "`transform=numpy.asarray` gives pixels, as `SyntheticImages.pixels` does")
     mean, std = (np.array(values, np.float32) for values in normalization or ((0.0,) * 3, (1.0,) * 3))
     values = (pixels.astype(np.float32) / np.float32(255) - mean) / std
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))), int(label)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from delt import needs
 from delt.data import Normalization, StoredViews
 from delt.store import DeltError, Run
 
@@ -48,11 +49,13 @@ def label(
 
     Args:
         run: whose views are labeled; its stage ``relabel`` has been run.
-        model: from views, float32 ``[n, 3, size, size]``, to logits ``[n, len(classes)]`` before softmax. For another input size wrap it:
+        model: from views, float32 ``[n, 3, size, size]``, to logits ``[n, len(classes)]`` before softmax; probabilities are refused, their
+            logarithm will do: ``lambda views: model(views).clamp(min=1e-7).log()``. For another input size wrap it:
             ``lambda views: model(torch.nn.functional.interpolate(views, 224))``. A ``torch.nn.Module`` is asked in evaluation mode.
-        folder: for the files; files of these names are replaced.
+        folder: for the files, made with the first of them; files of these names are replaced.
         name: what the model is called in the provenance.
-        classes: names of the model's outputs, in order. They may be more than the run's and in another order: names count.
+        classes: names of the model's outputs, in order. They may be more than the run's and in another order: names count, and a
+            number is the name that it is written as.
         digest: what tells this model from others; by default that of a module's ``state_dict``, and needed where there is none.
         normalization: mean and std of pixels in 0..1 that the model expects; by default the teacher's.
         seeds: of students; by default all of the run.
@@ -62,18 +65,23 @@ def label(
     Returns:
         The files.
     """
-    order = _places(run.classes, classes)
+    needs.package("torch", "delt.label, which asks a model of torch,", "docs/artifacts.md describes the file that relabel.import takes")
+    order = _places(run.classes, [str(name) for name in classes])
     labeler = {"name": name, "digest": digest or _digest(model)}
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for seed in run.seeds if seeds is None else seeds:
+    seeds = run.seeds if seeds is None else seeds
+    if not seeds:
+        raise DeltError(f"{run.name}: has no views to label; run relabel")
+    folder, written = Path(folder).expanduser(), []
+    for seed in seeds:
         views = StoredViews(run, seed, normalization=normalization)
         path = folder / f"labels-{seed}.parquet"
         beside = path.with_name(f".{path.name}.writing")
         answers = partial(_answers, model, views, order=order, batch=batch, device=device)
-        _write(beside, views, labeler, answers)
-        beside.replace(path)
+        try:
+            _write(beside, views, labeler, answers)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
         written.append(path)
     return written
 
@@ -82,7 +90,7 @@ def _answers(model: Any, views: StoredViews, epoch: int, order: list[int], batch
     """Logits of all views of an epoch in half precision, ``[views, classes]``, in the order of the run's classes."""
     import torch
 
-    found, count = [], max(1, batch // max(1, len(views.rows(epoch)[0])))
+    found, are_probabilities, count = [], True, max(1, batch // max(1, len(views.rows(epoch)[0])))
     is_training = getattr(model, "training", False)
     if isinstance(model, torch.nn.Module):
         model.eval()
@@ -94,10 +102,16 @@ def _answers(model: Any, views: StoredViews, epoch: int, order: list[int], batch
                 images = np.concatenate([views.arrays(epoch * views.batches + at).views for at in some])
                 answer = model(torch.from_numpy(images).to(device)).float().cpu().numpy()
                 _check(answer, len(images), max(order) + 1, epoch)
+                are_probabilities &= bool((answer >= 0).all() and (np.abs(answer.sum(1) - 1) < 1e-3).all())
                 found.append(answer[:, order])
     finally:
         if isinstance(model, torch.nn.Module):
             model.train(is_training)
+    if are_probabilities:
+        raise DeltError(
+            f"epoch {epoch}: the model answers probabilities (none is negative, and those of each view sum to 1), expected logits; give "
+            "it without its softmax, or their logarithm: lambda views: model(views).clamp(min=1e-7).log()"
+        )
     logits = np.concatenate(found)
     with np.errstate(over="ignore"):
         halves = logits.astype(np.float16)
@@ -124,6 +138,7 @@ def _write(path: Path, views: StoredViews, labeler: dict[str, str], answers: Cal
         for epoch in range(views.epochs):
             table = source.read_row_group(epoch)
             table = _with_logits(table, answers(epoch)).replace_schema_metadata(None)
+            path.parent.mkdir(parents=True, exist_ok=True)
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
         if writer is not None:
@@ -156,8 +171,8 @@ def _places(wanted: Sequence[str], outputs: Sequence[str]) -> list[int]:
         twice = len(outputs) - len(places)
         raise DeltError(
             f"classes: {len(missing)} of the run's {len(wanted)} are not among the model's {len(outputs)} outputs"
-            f"{f' ({twice} of which have a name twice)' if twice else ''}: {', '.join(missing[:5])}; "
-            f"give the names of the outputs as the run spells them: {', '.join(wanted[:5])}"
+            f"{f' ({twice} of which have a name twice)' if twice else ''}: {', '.join(map(repr, missing[:5]))}; "
+            f"give the names of the outputs as the run spells them: {', '.join(map(repr, wanted[:5]))}"
         )
     return [places[name] for name in wanted]
 

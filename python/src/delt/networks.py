@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from delt import needs
+
 
 class ConvNet(nn.Module):
     """``depth`` blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 average pooling, then a linear layer.
@@ -34,11 +36,10 @@ def build(architecture: dict[str, Any], classes: int, size: int) -> nn.Module | 
     name = architecture["name"]
     if name == "convnet":
         return ConvNet(architecture["depth"], architecture["width"], classes, size)
-    import torchvision.models
-
     if name not in ("resnet18", "resnet34", "mobilenet_v2"):
         return None
-    module: Any = getattr(torchvision.models, name)(num_classes=classes)
+    models = needs.package("torchvision.models", f"a {name}", "`state_dict()` gives the weights")
+    module: Any = getattr(models, name)(num_classes=classes)
     if architecture.get("stem") == "small":
         module.conv1, module.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     return module

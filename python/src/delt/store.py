@@ -5,6 +5,7 @@ docs/artifacts.md of the project describes the folders and files that are read h
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Artifact:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         manifest = _json(self.folder / MANIFEST)
         provenance = manifest["provenance"]
         found = (manifest.get("format_version", 1), provenance["schema_version"])
@@ -76,10 +77,10 @@ class Run:
     """A branch of a pipeline in a store, e.g. ``demo/delt``: the artifacts that its stages made last."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self.store, self.name = store, name
-        self._folder = store.folder / "runs" / name
-        if not self._folder.is_dir():
-            raise DeltError(f"{store.folder}: has no run {name}, it holds {', '.join(store) or 'none'}")
+        self.store, self.name = store, name.strip("/")
+        self._folder = store.folder / "runs" / self.name
+        if self.name not in store:
+            raise DeltError(f"{store.folder}: has no run {name}, {_instead(self.name, list(store))}")
 
     @property
     def names(self) -> list[str]:
@@ -112,7 +113,7 @@ class Store:
     """A folder of artifacts, by default ``data/store``. Iterating gives the names of its runs; ``store[name]`` is a run."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         if not (self.folder / "runs").is_dir():
             raise DeltError(
                 f"{self.folder}: is no artifact store, which has a folder runs; give the folder of make's STORE= "
@@ -120,7 +121,7 @@ class Store:
             )
 
     def __iter__(self) -> Any:
-        runs = (path for path in sorted((self.folder / "runs").glob("*/*")) if path.is_dir())
+        runs = (path for path in sorted((self.folder / "runs").glob("*/*")) if any(path.glob("*.json")))
         return iter([f"{path.parent.name}/{path.name}" for path in runs])
 
     def __getitem__(self, run: str) -> Run:
@@ -132,7 +133,16 @@ class Store:
 
 def open(folder: str | Path) -> Any:
     """Opens a store, ``open("data/store")["demo/delt"]``, or the folder of one artifact: a :class:`Store` or an :class:`Artifact`."""
-    return Artifact(folder) if (Path(folder) / MANIFEST).exists() else Store(folder)
+    return Artifact(folder) if (Path(folder).expanduser() / MANIFEST).exists() else Store(folder)
+
+
+def _instead(name: str, runs: list[str]) -> str:
+    """What to say to someone who asked for a run that is not there: the branches of a pipeline of that name, or what is near."""
+    branches = [run for run in runs if run.partition("/")[0] == name]
+    if branches:
+        return f"which is a pipeline; its branches are runs: {', '.join(branches)}"
+    near = difflib.get_close_matches(name, runs)
+    return f"did you mean {' or '.join(near)}?" if near else f"it holds {', '.join(runs) or 'none'}"
 
 
 def _json(path: Path) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from delt import needs
 from delt.data import Normalization, normalization_of
 from delt.store import Artifact, DeltError, Run
 
@@ -48,12 +49,12 @@ class Teacher:
 
     def state_dict(self) -> dict[str, Any]:
         """The same as torch's tensors; ``load_state_dict`` of torchvision's networks takes them as they are."""
-        import torch
-
+        torch = needs.package("torch", "a state_dict of tensors", "`arrays()` gives the weights in numpy's arrays")
         return {name: torch.from_numpy(array) for name, array in self.arrays().items()}
 
     def module(self) -> Any:
         """The network in evaluation mode: normalized images ``[n, 3, size, size]`` to logits ``[n, classes]``."""
+        needs.package("torch", "a network of torch", "`arrays()` gives the weights in numpy's arrays")
         from delt.networks import build
 
         module = build(self.architecture, len(self.classes), self.size)

@@ -169,6 +169,17 @@ fn a_folder_of_binaries_is_run_without_building() {
     assert_eq!(lines(make), [command("ingest", "").replace("target/debug", "/opt/delt")]);
 }
 
+#[test]
+fn a_folder_without_binaries_is_named_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().display().to_string();
+    let Some(mut make) = make(&["digits/ingest", &format!("BIN={bin}")]) else { return };
+    let output = make.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("*** BIN={bin}: that folder has no program `ingest`; give")), "{said}");
+}
+
 /// What make prints and how it calls sbatch, and the folder of the logs.
 #[cfg(unix)]
 fn submitted(knobs: &[&str]) -> Option<(Vec<String>, String, String)> {
@@ -296,6 +307,12 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
         (
             &["evaluate-set", "SET_PATH=x"],
             "`make evaluate-set` needs PIPELINE=P, whose recipe holds; make help lists them.".to_owned(),
+        ),
+        (
+            &["compare", "SWEEP=digts"],
+            "SWEEP=digts: pipelines/sweeps has no digts.yaml; did you mean `digits`?; there are: ablation cifar100-conv3 digits \
+             iterations."
+                .to_owned(),
         ),
         (
             &["digits", "TEACHER=x"],

@@ -43,7 +43,11 @@ pub(super) fn in_words(problem: &str) -> String {
     }
     let expected = match expected {
         "f32" | "f64" => "a number",
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",
+        // whether 0 will do, a check of the setting says
+        "u8" | "u16" | "u32" | "u64" | "usize" if found.contains("`-") => {
+            "a whole number without a minus sign"
+        }
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
         "a sequence" => "a list, e.g. [1, 2]",
         "a boolean" => "true or false",
         _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {

@@ -23,6 +23,10 @@ impl Sweep {
     /// A file that cannot be read or is none, or that names no pipeline or one that is not there.
     pub fn read(path: &Path) -> Result<Self> {
         let place = path.display();
+        if !path.is_file() {
+            let problem = "no such file; make's SWEEP= (--sweep) names a file of pipelines/sweeps";
+            return Err(yaml::YamlError::new(place, problem).into());
+        }
         let sweep: Self = yaml::typed(&yaml::load(path)?, &place.to_string())?;
         ensure!(
             !sweep.pipelines.is_empty(),
@@ -67,6 +71,13 @@ mod tests {
         );
         let gone = said("{description: d, pipelines: [gone]}").expect_err("refused");
         assert!(gone.starts_with("pipeline `gone`: ") && gone.ends_with("gone.yaml: no such file"), "{gone}");
+        let absent = Sweep::read(&sweeps.join("absent.yaml")).expect_err("refused").to_string();
+        assert!(
+            absent.ends_with(
+                "absent.yaml: no such file; make's SWEEP= (--sweep) names a file of pipelines/sweeps"
+            ),
+            "{absent}"
+        );
         assert!(said("{pipeline: [here]}").expect_err("refused").contains("unknown field `pipeline`"));
     }
 
