@@ -121,7 +121,7 @@ $(if $(TEACHER),$(if $(SET_PATH),,$(error TEACHER= is the teacher of the set tha
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report export export/check explain clean,$(PIPELINES:=/$(name))) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -139,7 +139,7 @@ $(PIPELINES:=/init-select):     %/init-select:     %/teacher-train   ; $(stage)
 $(PIPELINES:=/delt-synthesize): %/delt-synthesize: %/init-select     ; $(stage)
 $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
-$(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage)
+$(PIPELINES:=/report):          %/report:          $(if $(OUTPUT),%/report/check) %/evaluate ; $(stage)
 $(PIPELINES:=/evaluate-set):    %/evaluate-set:    %/evaluate
 $(PIPELINES):                   %:                 %/evaluate
 
@@ -153,6 +153,7 @@ AFTER_tensorboard = evaluate
 SET_fkd = relabel.order=torch
 $(PIPELINES:=/export):          %/export:          %/export/check %/$(or $(AFTER_$(FORMAT)),$(AFTER)) ; $(stage)
 $(PIPELINES:=/export/check):    %/export/check:    build             ; @$(command)
+$(PIPELINES:=/report/check):    %/report/check:    build             ; @$(command)
 
 demo: demo/report
 

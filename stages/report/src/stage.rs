@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use delt_harness::session::Session;
 use delt_pipeline::amounts::human_bytes;
-use delt_store::write_atomic;
+use delt_pipeline::config::Invalid;
+use delt_store::{try_place, write_atomic};
 
 use crate::findings::Findings;
 use crate::page;
@@ -21,6 +22,7 @@ pub(crate) const REPORTS: &str = "reports";
 /// evaluated run that one without results would replace.
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
+    check_output(session)?;
     let path = page_path(session);
     let (place, store) = (path.display(), session.store().root().display());
     if session.args.dry_run {
@@ -43,6 +45,19 @@ pub fn run(session: &Session) -> Result<()> {
     })?;
     eprintln!("report: {name} written, {} ({place})", human_bytes(html.len() as u64));
     Ok(())
+}
+
+/// Refuses a place where no page can be, before anything is read: `make P/report` asks before the stages run.
+fn check_output(session: &Session) -> Result<()> {
+    let Some(output) = &session.args.output else { return Ok(()) };
+    let refused = |problem: String| Invalid::new("OUTPUT", format!("{}: {problem}", output.display()));
+    if output.is_dir() {
+        let page = output.join(format!("{}.html", session.pipeline_name()));
+        let problem = format!("is a folder; name a page in it: OUTPUT={0} (--output {0})", page.display());
+        return Err(refused(problem).into());
+    }
+    let elsewhere = "choose another place with OUTPUT= (--output)";
+    Ok(try_place(output).map_err(|error| refused(format!("{error}; {elsewhere}")))?)
 }
 
 /// Where the page goes.

@@ -78,8 +78,9 @@ fn a_pipeline_runs_its_stages_in_order_and_a_stage_those_before_it() {
     );
     assert_eq!(commands(&["-j4", "digits"]).unwrap(), all);
     let report = commands(&["digits/report", "OUTPUT=a page.html"]).unwrap();
-    assert_eq!(report[..6], all);
-    assert_eq!(report[6..], [command("report", "--output 'a page.html'")]);
+    assert_eq!(report[0], command("report", "--dry-run --output 'a page.html'"), "whether its place will do");
+    assert_eq!(report[1..7], all);
+    assert_eq!(report[7..], [command("report", "--output 'a page.html'")]);
 }
 
 #[test]
