@@ -142,8 +142,11 @@ mod tests {
         assert!(said.contains("is an earlier export of 2 files, and now holds 3: "), "{said}");
         fs_err::remove_file(place.join(RECORD_FILE)).expect("removed");
         assert!(at().expect_err("refused").to_string().contains("holds files and no earlier export"));
-        for (place, problem) in [(store.join("x"), "lies in the store"), (place.join("mine"), "is a file"),
-            (place.join("mine/new/out"), "mine: not a directory; choose another folder with OUTPUT=")] {
+        for (place, problem) in [
+            (store.join("x"), "lies in the store"),
+            (place.join("mine"), "is a file"),
+            (place.join("mine/new/out"), "mine: not a directory; choose another folder with OUTPUT="),
+        ] {
             assert!(Folder::at(&place, &store).expect_err("refused").to_string().contains(problem));
         }
     }

@@ -50,14 +50,12 @@ pub fn run(session: &Session) -> Result<()> {
 /// Refuses a place where no page can be, before anything is read: `make P/report` asks before the stages run.
 fn check_output(session: &Session) -> Result<()> {
     let Some(output) = &session.args.output else { return Ok(()) };
-    let refused = |problem: String| Invalid::new("OUTPUT", format!("{}: {problem}", output.display()));
-    if output.is_dir() {
-        let page = output.join(format!("{}.html", session.pipeline_name()));
-        let problem = format!("is a folder; name a page in it: OUTPUT={0} (--output {0})", page.display());
-        return Err(refused(problem).into());
-    }
-    let elsewhere = "choose another place with OUTPUT= (--output)";
-    Ok(try_place(output).map_err(|error| refused(format!("{error}; {elsewhere}")))?)
+    let problem = match try_place(output) {
+        _ if output.is_dir() => "is a folder; write OUTPUT=folder/page.html (--output)".to_owned(),
+        Err(error) => format!("{error}; choose another place with OUTPUT= (--output)"),
+        Ok(()) => return Ok(()),
+    };
+    Err(Invalid::new("OUTPUT", format!("{}: {problem}", output.display())).into())
 }
 
 /// Where the page goes.

@@ -90,6 +90,9 @@ fn an_export_asks_whether_it_can_be_before_the_stages_that_it_needs() {
     assert_eq!(found[0], command("export", &format!("--dry-run {knobs}")));
     assert_eq!(found[1..5], STAGES[..4].iter().map(|stage| command(stage, "")).collect::<Vec<_>>());
     assert_eq!(found[5..], [command("export", knobs)]);
+    let found = commands(&["digits/export", "FORMAT=ddranking", "OUTPUT=set"]).unwrap();
+    let look = command("export", "--dry-run --output 'set' --format 'ddranking'");
+    assert_eq!(found[..4], [look.clone(), command("ingest", ""), look, command("teacher-train", "")]);
 }
 
 #[test]
