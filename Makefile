@@ -72,7 +72,7 @@ last   := $(if $(shards),$(shell echo $$(($(shards) - 1))))
 # SLURM=1: each command becomes a job that waits for those of the targets before; the parts of a stage are one job array
 slurm  := $(and $(filter-out 0,$(SLURM)),$(if $(dry_run),,yes))
 parts  := $(if $(shards),$(if $(slurm),array,$(addprefix shard-,$(shell seq 0 $(last)))))
-before  = $(filter-out build %/check,$^)
+before  = $(filter-out build %/check %/check/again,$^)
 submit  = $(if $(filter-out .,$(DELT_HOME)),$(DELT_HOME)/)slurm/submit '$@' $(call quoted,$(SLURM_LOGS)) '$(before)' '$(if $(filter array,$(words)),0-$(last))' $(SBATCH) -- $(command) \
 	$(if $(filter $@,$(MAKECMDGOALS) $(MAKECMDGOALS:=/evaluate) $(MAKECMDGOALS:-set=)),&& echo '$(follow)')
 follow  = squeue --me shows the jobs; scancel stops one, and the same make command resumes from what is done
@@ -125,7 +125,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report export export/check explain clean,$(PIPELINES:=/$(name))) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -143,7 +143,7 @@ $(PIPELINES:=/init-select):     %/init-select:     %/teacher-train   ; $(stage)
 $(PIPELINES:=/delt-synthesize): %/delt-synthesize: %/init-select     ; $(stage)
 $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
-$(PIPELINES:=/report):          %/report:          %/evaluate        ; $(stage)
+$(PIPELINES:=/report):          %/report:          $(if $(OUTPUT),$(if $(slurm),,%/report/check)) %/evaluate ; $(stage)
 $(PIPELINES:=/evaluate-set):    %/evaluate-set:    %/evaluate
 $(PIPELINES):                   %:                 %/evaluate
 
@@ -153,10 +153,14 @@ AFTER = delt-synthesize
 AFTER_fkd = relabel
 AFTER_teacher = teacher-train
 AFTER_tensorboard = evaluate
+# DD-Ranking has four data sets, which the names of the classes tell once they are read: it is asked again before the teacher trains
+LOOK_ddranking = %/ingest %/export/check/again
 # the order of batches in which loaders of this layout look for labels
 SET_fkd = relabel.order=torch
-$(PIPELINES:=/export):          %/export:          %/export/check %/$(or $(AFTER_$(FORMAT)),$(AFTER)) ; $(stage)
+$(PIPELINES:=/export):          %/export:          %/export/check $(LOOK_$(FORMAT)) %/$(or $(AFTER_$(FORMAT)),$(AFTER)) ; $(stage)
 $(PIPELINES:=/export/check):    %/export/check:    build             ; @$(command)
+$(PIPELINES:=/export/check/again): %/export/check/again: %/ingest   ; @$(command)
+$(PIPELINES:=/report/check):    %/report/check:    build             ; @$(command)
 
 demo: demo/report
 

@@ -1,5 +1,6 @@
 """Opening stores, runs and artifacts, and what is said of those that are none."""
 
+import json
 import re
 from pathlib import Path
 
@@ -17,6 +18,20 @@ def test_a_store_names_its_runs_and_their_artifacts(binaries, run):
     labels = run.artifact("labels-3407")
     assert labels.inputs["synthetic"] == run.artifact("synthetic").digest
     assert delt.open(labels.folder).digest == labels.digest
+
+
+def test_labels_in_the_order_of_torch_are_taken_where_there_are_no_others(tmp_path, run):
+    own = run.artifact("labels-3407")
+    pointers = tmp_path / "runs/p/b"
+    pointers.mkdir(parents=True)
+    (tmp_path / "labels").symlink_to(own.folder.parent)
+    (pointers / "torch-labels-3407.json").write_text(json.dumps({"artifact": "labels", "key": own.folder.name}))
+    theirs = delt.open(tmp_path)["p/b"]
+    assert theirs.seeds == [3407] and theirs.labels(3407).digest == own.digest
+    (pointers / "labels-3407.json").write_text(json.dumps({"artifact": "labels", "key": "another"}))
+    assert theirs.seeds == [3407]
+    with pytest.raises(delt.DeltError, match="another"):
+        theirs.labels(3407)
 
 
 def test_what_is_missing_is_named(tmp_path, binaries, run):

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use anyhow::Result;
+use delt_augment::view::Order;
 use delt_formats::Manifest;
 use delt_formats::dataset::DatasetFacts;
 use delt_formats::provenance::{ArtifactKind, Key};
@@ -200,7 +201,10 @@ impl<L: Lookup> Dag<L> {
     }
 
     fn run_name(&self, branch: &Branch, node: Node) -> String {
-        format!("{}/{}/{}", self.pipeline_name, branch.name, node.name())
+        let is_torch = matches!(node, Node::Labels(_)) && branch.pipeline.relabel.order == Order::Torch;
+        // labels for other loaders stand beside those that students have, and do not take their name
+        let order = if is_torch { "torch-" } else { "" };
+        format!("{}/{}/{order}{}", self.pipeline_name, branch.name, node.name())
     }
 
     fn missing(&self, what: String, stage: Stage) -> Missing {

@@ -32,6 +32,22 @@ pub fn write_atomic<E: From<io::Error>>(
     Ok(sync_dir(parent)?)
 }
 
+/// Tries whether a place can be created, folders above it too: in the nearest one that is there.
+///
+/// # Errors
+///
+/// Names that one, and why nothing can be created in it.
+pub fn try_place(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let above = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
+    let probe = above.join(format!(".{}.tmp", unique()));
+    let tried = fs_err::create_dir(&probe).and_then(|()| fs_err::remove_dir(&probe));
+    tried.map_err(|error| {
+        let why = format!("nothing can be created in {}: {}", above.display(), error.kind());
+        io::Error::new(error.kind(), why)
+    })
+}
+
 /// As [`write_atomic`], of a text.
 pub(crate) fn write_text_atomic(path: &Path, text: &str) -> io::Result<()> {
     write_atomic::<io::Error>(path, |file| file.write_all(text.as_bytes()))

@@ -42,7 +42,7 @@ pub use claiming::Claim;
 pub use delt_formats::Key;
 pub use entry::Entry;
 pub use error::StoreError;
-pub use files::write_atomic;
+pub use files::{try_place, write_atomic};
 pub use gc::{Collection, Garbage, GarbageReason, GcReport, Scope};
 pub use holder::Holder;
 pub use location::{Location, LocationError, expand_home};

@@ -126,7 +126,7 @@ class StoredViews:
         normalization: Normalization | None = None,
     ) -> None:
         self.seed = _seed(run, seed)
-        self.labels, self.teacher = run.artifact(f"labels-{self.seed}"), run.artifact("teacher")
+        self.labels, self.teacher = run.labels(self.seed), run.artifact("teacher")
         synthetic = run.artifact("synthetic")
         _expect_made_from(self.labels, synthetic=synthetic, teacher=self.teacher)
         self.images = SyntheticImages(run)

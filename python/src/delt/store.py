@@ -98,7 +98,12 @@ class Run:
     @property
     def seeds(self) -> list[int]:
         """Seeds of students that there are labels for."""
-        return sorted(int(name.removeprefix("labels-")) for name in self.names if name.startswith("labels-"))
+        return sorted({int(name.rsplit("-", 1)[1]) for name in self.names if name.startswith(("labels-", "torch-labels-"))})
+
+    def labels(self, seed: int) -> Artifact:
+        """The labels of a student; those in torch's order (``relabel.order: torch``) where there are no others."""
+        name = f"labels-{seed}"
+        return self.artifact(f"torch-{name}" if name not in self.names and f"torch-{name}" in self.names else name)
 
     @property
     def classes(self) -> list[str]:

@@ -37,6 +37,7 @@ impl Folder {
         if place.exists() && !place.is_dir() {
             return Err(refused(format!("is a file; {elsewhere}")).into());
         }
+        delt_store::try_place(&place).map_err(|error| refused(format!("{error}; {elsewhere}")))?;
         let found = if place.is_dir() { count_files(&place)? } else { 0 };
         if found > 0 {
             let record = read_if_there(&place.join(RECORD_FILE))?.unwrap_or_default();
@@ -141,7 +142,11 @@ mod tests {
         assert!(said.contains("is an earlier export of 2 files, and now holds 3: "), "{said}");
         fs_err::remove_file(place.join(RECORD_FILE)).expect("removed");
         assert!(at().expect_err("refused").to_string().contains("holds files and no earlier export"));
-        for (place, problem) in [(store.join("x"), "lies in the store"), (place.join("mine"), "is a file")] {
+        for (place, problem) in [
+            (store.join("x"), "lies in the store"),
+            (place.join("mine"), "is a file"),
+            (place.join("mine/new/out"), "mine: not a directory; choose another folder with OUTPUT="),
+        ] {
             assert!(Folder::at(&place, &store).expect_err("refused").to_string().contains(problem));
         }
     }

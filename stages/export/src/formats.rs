@@ -24,8 +24,8 @@ pub struct Format {
     pub name: &'static str,
     /// What it is.
     pub about: &'static str,
-    /// Refuses a branch whose settings it cannot express, before anything is made.
-    pub check: fn(&Branch) -> Result<()>,
+    /// Refuses a branch whose settings, or classes where the data set has been read, it cannot express: before anything else is made.
+    pub check: fn(&Branch, Option<&[String]>) -> Result<()>,
     /// Writes the results of a branch to a folder, which is empty.
     pub write: fn(&Results<'_>, &Path) -> Result<Written>,
 }
@@ -58,7 +58,7 @@ pub const FORMATS: [Format; 8] = [
     },
     Format {
         name: "ddranking",
-        about: "what DD-Ranking scores: images, the teacher by its names there, its YAML",
+        about: "what DD-Ranking scores, of CIFAR10, CIFAR100, TinyImageNet or ImageNet1K: images, teacher, its YAML",
         check: ddranking::check,
         write: ddranking::write,
     },
@@ -83,7 +83,7 @@ pub const FORMATS: [Format; 8] = [
 ];
 
 /// For formats that can express every branch.
-fn any(_: &Branch) -> Result<()> {
+fn any(_: &Branch, _: Option<&[String]>) -> Result<()> {
     Ok(())
 }
 
@@ -96,6 +96,17 @@ pub struct Written {
     pub facts: Map<String, Value>,
     /// What whoever opens it must know, one line each.
     pub notes: Vec<String>,
+}
+
+/// Writes what a format needs above several branches, which have folders of their names.
+///
+/// # Errors
+/// Files that cannot be read or written.
+pub fn join(format: &Format, folder: &Path, pipeline: &str, branches: &[&str]) -> Result<()> {
+    match format.name {
+        "huggingface" => huggingface::join(folder, pipeline, branches),
+        _ => Ok(()),
+    }
 }
 
 /// The format of a name.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use delt_harness::session::Session;
 use delt_pipeline::config::{Branch, Invalid};
+use delt_pipeline::dag::Node;
 use serde_json::json;
 
 use crate::folder::Folder;
@@ -23,12 +24,16 @@ pub fn run(session: &Session) -> Result<()> {
         Invalid::new("OUTPUT", "expected the folder to write to: OUTPUT=folder (--output folder)")
     })?;
     let folder = Folder::at(output, session.store().root())?;
-    session.check_branches(format.check)?;
+    session.check_branches(|branch| {
+        let dataset = session.dag().if_made(branch, Node::Dataset)?;
+        (format.check)(branch, dataset.as_ref().map(|entry| &*entry.manifest.provenance.classes))
+    })?;
     let (name, place) = (session.pipeline_name(), output.display());
     if session.args.dry_run {
         eprintln!("export: {name} would be written to {place} as {}", format.name);
         return Ok(());
     }
+    let names: Vec<&str> = session.branches().iter().map(|branch| branch.name.as_str()).collect();
     folder.write(|folder| match session.branches() {
         [branch] => write_branch(session, format, branch, folder),
         branches => {
@@ -37,11 +42,15 @@ pub fn run(session: &Session) -> Result<()> {
                 fs_err::create_dir(&own)?;
                 write_branch(session, format, branch, &own)?;
             }
-            let names: Vec<&str> = branches.iter().map(|branch| branch.name.as_str()).collect();
+            formats::join(format, folder, name, &names)?;
             record::write(folder, record::head(format, name, &json!({ "branches": names })))
         }
     })?;
-    eprintln!("export: {name} is in {place}");
+    let own: Vec<String> = names.iter().map(|name| output.join(name).display().to_string()).collect();
+    match own.len() {
+        1 => eprintln!("export: {name} is in {place}"),
+        _ => eprintln!("export: {name} is in {place}; open a branch by its own folder: {}", own.join(", ")),
+    }
     Ok(())
 }
 

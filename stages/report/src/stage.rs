@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use delt_harness::session::Session;
 use delt_pipeline::amounts::human_bytes;
-use delt_store::write_atomic;
+use delt_pipeline::config::Invalid;
+use delt_store::{try_place, write_atomic};
 
 use crate::findings::Findings;
 use crate::page;
@@ -21,6 +22,7 @@ pub(crate) const REPORTS: &str = "reports";
 /// evaluated run that one without results would replace.
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
+    check_output(session)?;
     let path = page_path(session);
     let (place, store) = (path.display(), session.store().root().display());
     if session.args.dry_run {
@@ -43,6 +45,17 @@ pub fn run(session: &Session) -> Result<()> {
     })?;
     eprintln!("report: {name} written, {} ({place})", human_bytes(html.len() as u64));
     Ok(())
+}
+
+/// Refuses a place where no page can be, before anything is read: `make P/report` asks before the stages run.
+fn check_output(session: &Session) -> Result<()> {
+    let Some(output) = &session.args.output else { return Ok(()) };
+    let problem = match try_place(output) {
+        _ if output.is_dir() => "is a folder; write OUTPUT=folder/page.html (--output)".to_owned(),
+        Err(error) => format!("{error}; choose another place with OUTPUT= (--output)"),
+        Ok(()) => return Ok(()),
+    };
+    Err(Invalid::new("OUTPUT", format!("{}: {problem}", output.display())).into())
 }
 
 /// Where the page goes.

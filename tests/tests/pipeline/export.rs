@@ -133,7 +133,9 @@ fn folders_of_class_names_state_the_labels_that_torchvision_gives_them() {
 #[test]
 fn several_branches_go_into_folders_of_their_own_and_an_export_is_replaced_whole() {
     let scene = Scene::up_to("delt-synthesize", &[]);
-    let (folder, _) = scene.export("all", "imagefolder", &[]);
+    let (folder, said) = scene.export("all", "imagefolder", &[]);
+    let closing = format!("open a branch by its own folder: {0}/random, {0}/delt\n", folder.display());
+    assert!(said.ends_with(&closing), "{said}");
     let branches = record(&folder)["branches"].clone();
     let branches: Vec<&str> =
         branches.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
@@ -162,6 +164,39 @@ print(*images.features["label"].names)
 for row in images:
     print(row["label"], *row["image"].tobytes())
 "#;
+
+/// What `datasets` says of a folder of several branches, then the number of images of each of its configurations.
+const CONFIGURATIONS: &str = r#"
+import sys, datasets
+datasets.disable_progress_bars()
+try:
+    datasets.load_dataset(sys.argv[1], cache_dir=sys.argv[2])
+except ValueError as error:
+    print(str(error).splitlines()[0])
+for name in datasets.get_dataset_config_names(sys.argv[1]):
+    images = datasets.load_dataset(sys.argv[1], name, split="train", cache_dir=sys.argv[2])
+    print(name, len(images), len(images.features["label"].names))
+"#;
+
+#[test]
+fn datasets_opens_each_of_several_branches_by_its_name_and_not_all_as_one() {
+    let scene = Scene::up_to("evaluate", &["--set", "relabel.seeds=[3407]"]);
+    let (folder, _) = scene.export("out", "huggingface", &["--set", "relabel.seeds=[3407]"]);
+    let card = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    for expected in
+        ["license: cc-by-4.0", "pretty_name: tiny (distilled by delt)", "own folder: random, delt."]
+    {
+        assert!(card.contains(expected), "{expected}: {card}");
+    }
+    let card = std::fs::read_to_string(folder.join("delt/README.md")).unwrap();
+    let accuracy = card.lines().find(|line| line.starts_with("| after the last epoch")).unwrap();
+    assert!(accuracy.ends_with(" |  | 1 |"), "one student has no standard deviation: {accuracy}");
+    let cache = scene.work.path().join("cache");
+    let Some(said) = python("datasets", CONFIGURATIONS, &[&folder, &cache]) else { return };
+    let [asked, random, delt] = said.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert!(asked.starts_with("Config name is missing"), "{asked}");
+    assert_eq!([random, delt], ["random 30 10", "delt 30 10"]);
+}
 
 #[test]
 fn datasets_opens_the_folder_with_class_names_and_the_card_says_what_it_is() {
@@ -245,6 +280,29 @@ fn torch_loads_the_tensors_and_their_line_of_python_gives_the_images_back() {
 
 fn floats(line: &str) -> Vec<f32> {
     line.split(' ').map(|value| value.parse().unwrap()).collect()
+}
+
+#[test]
+fn classes_that_ddranking_does_not_have_are_refused_as_soon_as_they_are_read() {
+    let scene = Scene::up_to("delt-synthesize", &["--branch", "random"]);
+    let (pictures, _) = scene.export("pictures", "imagefolder", &["--branch", "random"]);
+    let source = format!(
+        "ingest.source={{kind: image_folder, path: '{}', test_fraction: 0.34, split_seed: 0}}",
+        pictures.display()
+    );
+    let settings = ["--branch", "random", "--set", &source, "--set", "teacher.network.width=128"];
+    let settings =
+        [&settings[..], &["--set", "teacher.size=32", "--set", "evaluate.student.width=128"]].concat();
+    let asked = [&settings[..], &["--dry-run", "--format", "ddranking", "--output", "/tmp/never"]].concat();
+    let unread = scene.run.stage("export", &asked);
+    assert!(unread.contains("would be written"), "{unread}");
+    scene.run.stage("ingest", &settings);
+    let output = scene.run.output("export", &asked);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(2) && said.contains("found 10 classes, the first `00000`"),
+        "{said}"
+    );
 }
 
 /// CIFAR-10's archive, made small: for each class so many images of one color each.

@@ -45,7 +45,7 @@ print(epochs * len(images))
 
 /// Views as they are stored, before normalization, and their logits.
 fn stored(scene: &Scene) -> (Vec<f32>, Vec<f32>) {
-    let (labels, _) = scene.run.pointed("tiny/delt/labels-3407", "labels");
+    let (labels, _) = scene.run.pointed("tiny/delt/torch-labels-3407", "labels");
     let (images, _) = scene.run.pointed("tiny/delt/synthetic", "synthetic");
     let images: Vec<RgbImage> = SyntheticReader::open(images.join(SYNTHETIC_FILE))
         .unwrap()
@@ -72,7 +72,8 @@ fn floats(path: &Path) -> Vec<f32> {
 #[test]
 fn loaders_of_the_fkd_layout_replay_our_views_and_labels() {
     let base = ["--branch", "delt", "--set", "relabel.seeds=[3407]", "--set", "relabel.randaugment=null"];
-    let scene = Scene::up_to("delt-synthesize", &base);
+    let scene = Scene::up_to("relabel", &base);
+    let (_, own) = scene.run.pointed("tiny/delt/labels-3407", "labels");
     for (name, mix) in [
         ("cutmix", "relabel.mix={kind: cutmix, alpha: 1.0}"),
         ("mixup", "relabel.mix={kind: mixup, alpha: 0.8}"),
@@ -86,6 +87,8 @@ fn loaders_of_the_fkd_layout_replay_our_views_and_labels() {
         ]
         .concat();
         scene.run.stage("relabel", &more);
+        let (_, still) = scene.run.pointed("tiny/delt/labels-3407", "labels");
+        assert_eq!(still.key, own.key, "labels for others take the name of those that students have");
         let (folder, said) = scene.export(name, "fkd", &more);
         assert!(said.contains("--fkd-path fkd-3407/ (with the slash) --batch-size 8 --epochs 3"), "{said}");
         let out = scene.work.path().join(format!("{name}-replayed"));

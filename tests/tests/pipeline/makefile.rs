@@ -78,8 +78,9 @@ fn a_pipeline_runs_its_stages_in_order_and_a_stage_those_before_it() {
     );
     assert_eq!(commands(&["-j4", "digits"]).unwrap(), all);
     let report = commands(&["digits/report", "OUTPUT=a page.html"]).unwrap();
-    assert_eq!(report[..6], all);
-    assert_eq!(report[6..], [command("report", "--output 'a page.html'")]);
+    assert_eq!(report[0], command("report", "--dry-run --output 'a page.html'"), "whether its place will do");
+    assert_eq!(report[1..7], all);
+    assert_eq!(report[7..], [command("report", "--output 'a page.html'")]);
 }
 
 #[test]
@@ -89,6 +90,9 @@ fn an_export_asks_whether_it_can_be_before_the_stages_that_it_needs() {
     assert_eq!(found[0], command("export", &format!("--dry-run {knobs}")));
     assert_eq!(found[1..5], STAGES[..4].iter().map(|stage| command(stage, "")).collect::<Vec<_>>());
     assert_eq!(found[5..], [command("export", knobs)]);
+    let found = commands(&["digits/export", "FORMAT=ddranking", "OUTPUT=set"]).unwrap();
+    let look = command("export", "--dry-run --output 'set' --format 'ddranking'");
+    assert_eq!(found[..4], [look.clone(), command("ingest", ""), look, command("teacher-train", "")]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use delt_formats::tensors::{NamedTensor, TensorValues, read_safetensors};
 use delt_formats::{Architecture, Stem, TeacherFacts};
 use delt_interchange::pth::{self, Tensor, Value};
 use delt_pipeline::config::evaluate::{Loss, StudentSchedule};
-use delt_pipeline::config::ingest::{Ingest, Source};
+use delt_pipeline::config::ingest::{Ingest, LabelSpace, Source};
 use delt_pipeline::config::{Branch, Invalid, Pipeline};
 use delt_pipeline::dag::Node;
 use delt_pipeline::roles::Role;
@@ -114,9 +114,16 @@ fn model(architecture: &Architecture, size: u32) -> Option<Model> {
     Some(Model { name, is_torchvision, takes_weights })
 }
 
-/// Refuses networks that it does not build and losses that it does not score.
-pub(super) fn check(branch: &Branch) -> Result<()> {
-    let Pipeline { teacher, evaluate, .. } = &branch.pipeline;
+/// Refuses data sets that it does not have, networks that it does not build and losses that it does not score.
+pub(super) fn check(branch: &Branch, classes: Option<&[String]>) -> Result<()> {
+    let Pipeline { ingest, teacher, evaluate, .. } = &branch.pipeline;
+    // before ingest, what the settings say of the classes
+    let digits = || (0..10).map(|digit| digit.to_string()).collect();
+    let digits = matches!(ingest.source, Source::EmbeddedDigits(_)).then(digits);
+    let said = if ingest.label_space == LabelSpace::Shrink { ingest.classes.clone() } else { None };
+    if let Some(classes) = classes.map(<[String]>::to_vec).or(said).or(digits) {
+        dataset(ingest, &classes).map_err(|error| Invalid::new("ingest.source", error.to_string()))?;
+    }
     let builds = |network: &Architecture, needs_weights: bool| {
         model(network, teacher.size).filter(|model| !needs_weights || model.takes_weights).is_some()
     };
@@ -189,27 +196,15 @@ fn configuration(
     let combination = format!("{dataset}-{}", student.name);
     notes.extend(departures(results, facts, &combination));
     let mut yaml = json!({
-        "dataset": dataset,
-        "real_data_path": "./dataset/",
-        "ipc": pipeline.select.ipc,
-        "im_size": [facts.size, facts.size],
-        "model_name": student.name,
-        "stu_use_torchvision": student.is_torchvision,
+        "dataset": dataset, "real_data_path": "./dataset/", "ipc": pipeline.select.ipc, "im_size": [facts.size, facts.size],
+        "model_name": student.name, "stu_use_torchvision": student.is_torchvision,
+        "teacher_dir": format!("./{TEACHERS}"), "teacher_model_names": [teacher.name],
         "tea_use_torchvision": teacher.is_torchvision,
-        "teacher_dir": format!("./{TEACHERS}"),
-        "teacher_model_names": [teacher.name],
-        "data_aug_func": augment,
-        "aug_params": parameters,
-        "custom_train_trans": transforms(results, facts, true),
-        "custom_val_trans": transforms(results, facts, false),
-        "soft_label_criterion": criterion,
-        "loss_fn_kwargs": loss,
-        "lr_scheduler": schedule,
-        "step_size": step,
-        "weight_decay": evaluate.weight_decay,
-        "momentum": evaluate.beta_1,
-        "num_eval": relabel.seeds.len(),
-        "num_epochs": relabel.epochs,
+        "data_aug_func": augment, "aug_params": parameters,
+        "custom_train_trans": transforms(results, facts, true), "custom_val_trans": transforms(results, facts, false),
+        "soft_label_criterion": criterion, "loss_fn_kwargs": loss,
+        "lr_scheduler": schedule, "step_size": step, "weight_decay": evaluate.weight_decay, "momentum": evaluate.beta_1,
+        "num_eval": relabel.seeds.len(), "num_epochs": relabel.epochs,
         "eval_full_data": !KNOWN.contains(&combination.as_str()),
         "syn_batch_size": pipeline.student_batch(results.classes()?.len(), &imported)?,
     });
@@ -220,17 +215,9 @@ fn configuration(
 /// What does not depend on the recipe.
 fn fixed() -> Map<String, Json> {
     let fixed = json!({
-        "use_zca": false,
-        "use_aug_for_hard": false,
-        "soft_label_mode": "M",
-        "optimizer": "adamw",
-        "num_workers": 4,
-        "device": "cuda",
-        "dist": false,
-        "real_batch_size": 256,
-        "random_data_path": "./random_data",
-        "random_data_format": "image",
-        "save_path": "./ddranking-scores.csv",
+        "use_zca": false, "use_aug_for_hard": false, "soft_label_mode": "M", "optimizer": "adamw",
+        "num_workers": 4, "device": "cuda", "dist": false, "real_batch_size": 256,
+        "random_data_path": "./random_data", "random_data_format": "image", "save_path": "./ddranking-scores.csv",
     });
     fixed.as_object().cloned().unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use delt_formats::synthetic::SYNTHETIC_FILE;
 use delt_pipeline::amounts::human_bytes;
 use delt_pipeline::dag::Node;
+use serde_json::{Map, Value, json};
 
 use super::Written;
 use crate::card::Card;
@@ -44,4 +45,25 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
         written.notes.push(format!("{problem} `make {}/evaluate`", results.session.pipeline_name()));
     }
     Ok(written)
+}
+
+/// A card above several branches, which makes each a configuration. Without it `datasets` would open all their images as one set.
+pub(super) fn join(folder: &Path, pipeline: &str, branches: &[&str]) -> Result<()> {
+    let card = fs_err::read_to_string(folder.join(branches[0]).join(CARD))?;
+    let header = card.split("---\n").nth(1).context("a header of the card")?;
+    let mut header: Map<String, Value> = serde_yaml::from_str(header)?;
+    // these are of one branch
+    header.retain(|key, _| !["dataset_info", "size_categories"].contains(&key.as_str()));
+    header.insert("pretty_name".to_owned(), format!("{pipeline} (distilled by delt)").into());
+    let config = |name: &&str| json!({ "config_name": name, "data_files": format!("{name}/data/*.parquet") });
+    header.insert("configs".to_owned(), branches.iter().map(config).collect());
+    let text = format!(
+        "---\n{}---\n\n# {pipeline}\n\nSets to compare, each a configuration, with a card in its own folder: {}.\n\n\
+         ```python\nimport datasets\n\
+         images = datasets.load_dataset(\"path/of/this/folder\", \"{}\", split=\"train\")\n```\n",
+        serde_yaml::to_string(&header)?,
+        branches.join(", "),
+        branches[0],
+    );
+    Ok(fs_err::write(folder.join(CARD), text)?)
 }
