@@ -61,7 +61,8 @@ pub enum Read {
 /// Finds the images at `path`, each with its place in `classes`.
 ///
 /// A folder has a folder for each class, itself or in its `train/`, or Parquet files, or a single file of tensors; a file is
-/// Parquet, or has tensors of images and labels. Classes are matched by name, and by number only where the set has no names. `space` is that of tensors.
+/// Parquet, or has tensors of images and labels. Classes are matched by name, and by number only where the set has no names.
+/// `space` is that of tensors.
 ///
 /// # Errors
 /// Nothing that can be read, several kinds at once, classes that are not among `classes`.

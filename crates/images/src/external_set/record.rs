@@ -60,7 +60,7 @@ pub(super) fn refuse_part(path: &Path, record: Option<&Record>) -> Result<()> {
     let problem = |above: &Path| {
         format!(
             "its folders are called by number, and {RECORD_FILE} above it names the classes; give {}",
-            above.display()
+            if above.as_os_str().is_empty() { Path::new(".") } else { above }.display()
         )
     };
     above.map_or(Ok(()), |above| Err(ImagesError::layout(path, problem(above))))
