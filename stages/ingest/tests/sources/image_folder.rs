@@ -142,7 +142,7 @@ fn a_broken_picture_is_named_or_counted() {
     assert!(
         message.starts_with(
             "train/Ape/b.png: cannot be decoded as an image; fix or delete it, or set `ingest.skip_broken: true` to count and \
-             leave out such images: the image cannot be decoded or encoded: expected a complete JPEG or PNG"
+             leave out such images: the image cannot be decoded or encoded: expected a complete JPEG, PNG, WebP, BMP or GIF"
         ),
         "{message}"
     );
@@ -223,6 +223,20 @@ fn refusals_say_what_to_do() {
         refusal(&section(&inner, ", test_fraction: 0.5, split_seed: 0")),
         format!("{root}/trashnet/train/glass: has 1 image files, expected at least 2 to split them")
     );
+    // one folder too high, with another beside it
+    put(dir.path(), "papers/1.png", &png(1, 2, 2));
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        format!(
+            "{root}: holds the folders papers, trashnet, taken as classes, and no train/ with val/ or test/; trashnet holds train/: \
+             give DATA={root}/trashnet"
+        )
+    );
+    let flat = refusal(&section(&inner.join("train"), ", split_seed: 0"));
+    let expected = "train: holds the folders glass, paper, taken as classes, and no train/ with val/ or test/; for a split of its own \
+                    give `ingest.source.test_fraction` beside `ingest.source.split_seed`, e.g. 0.2, or where the classes lie deeper, \
+                    give their folder as DATA=path";
+    assert!(flat.ends_with(expected), "{flat}");
     put(&inner, "val/glas/1.png", &png(3, 2, 2));
     assert_eq!(
         refusal(&section(&inner, "")),
