@@ -223,20 +223,6 @@ fn refusals_say_what_to_do() {
         refusal(&section(&inner, ", test_fraction: 0.5, split_seed: 0")),
         format!("{root}/trashnet/train/glass: has 1 image files, expected at least 2 to split them")
     );
-    // one folder too high, with another beside it
-    put(dir.path(), "papers/1.png", &png(1, 2, 2));
-    assert_eq!(
-        refusal(&section(dir.path(), "")),
-        format!(
-            "{root}: holds the folders papers, trashnet, taken as classes, and no train/ with val/ or test/; trashnet holds train/: \
-             give DATA={root}/trashnet"
-        )
-    );
-    let flat = refusal(&section(&inner.join("train"), ", split_seed: 0"));
-    let expected = "train: holds the folders glass, paper, taken as classes, and no train/ with val/ or test/; for a split of its own \
-                    give `ingest.source.test_fraction` beside `ingest.source.split_seed`, e.g. 0.2, or where the classes lie deeper, \
-                    give their folder as DATA=path";
-    assert!(flat.ends_with(expected), "{flat}");
     put(&inner, "val/glas/1.png", &png(3, 2, 2));
     assert_eq!(
         refusal(&section(&inner, "")),
@@ -340,4 +326,25 @@ fn the_fingerprint_follows_the_content_and_not_the_place() {
     assert_eq!(key(one.path()), key(two.path()));
     put(two.path(), "val/zebra/v.png", &png(55, 7, 2));
     assert_ne!(key(one.path()), key(two.path()));
+}
+
+#[test]
+fn a_folder_too_high_and_half_of_a_split_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, inner) = (dir.path().display(), dir.path().join("trashnet"));
+    put(dir.path(), "trashnet/train/glass/1.png", &png(1, 2, 2));
+    put(dir.path(), "trashnet/train/paper/1.png", &png(2, 2, 2));
+    put(dir.path(), "papers/1.png", &png(1, 2, 2));
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        format!(
+            "{root}: holds the folders papers, trashnet, taken as classes, and no train/ with val/ or test/; trashnet holds train/: \
+             give DATA={root}/trashnet"
+        )
+    );
+    let flat = refusal(&section(&inner.join("train"), ", split_seed: 0"));
+    let expected = "train: holds the folders glass, paper, taken as classes, and no train/ with val/ or test/; for a split of its own \
+                    give `ingest.source.test_fraction` beside `ingest.source.split_seed`, e.g. 0.2, or where the classes lie deeper, \
+                    give their folder as DATA=path";
+    assert!(flat.ends_with(expected), "{flat}");
 }
