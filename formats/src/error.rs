@@ -118,7 +118,7 @@ pub enum FormatError {
 
     /// Bytes are not an image that can be decoded, or an image cannot be encoded.
     #[error(
-        "the image cannot be decoded or encoded: expected a complete JPEG or PNG; replace or leave out this image"
+        "the image cannot be decoded or encoded: expected a complete JPEG, PNG, WebP, BMP or GIF; replace or leave out this image"
     )]
     RgbImage(#[from] image::ImageError),
 

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_picture_and_cut_off_pictures_are_refused() {
-        let message = "the image cannot be decoded or encoded: expected a complete JPEG or PNG; replace or leave out this image";
+        let message = "the image cannot be decoded or encoded: expected a complete JPEG, PNG, WebP, BMP or GIF; replace or leave out this image";
         assert_eq!(RgbImage::decode(b"not an image").unwrap_err().to_string(), message);
         let encoded = distinct().encode_png().unwrap();
         assert_eq!(RgbImage::decode(&encoded[..encoded.len() - 20]).unwrap_err().to_string(), message);

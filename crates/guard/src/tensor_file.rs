@@ -8,13 +8,14 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use delt_formats::tensors::NamedTensor;
-use pytorch_reader::PytorchError;
+use pytorch_reader::{PickleValue, PytorchError, PytorchReader};
 use tempfile::NamedTempFile;
 use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
 use crate::claims::check_claims;
+use crate::foreign::guarded;
 use crate::pickle_scan;
 use crate::weights::{WeightsError, read_weights};
 
@@ -51,6 +52,17 @@ pub fn read_tensors(path: &Path) -> Result<Vec<NamedTensor>, WeightsError> {
         tensor.name = name.unwrap_or_default();
     }
     Ok(tensors)
+}
+
+/// The texts that a file of PyTorch lists under a key of its dictionary; none where it has no such list.
+pub fn read_texts(path: &Path, key: &str) -> Option<Vec<String>> {
+    check_claims(path).ok()?;
+    let value = guarded(|| PytorchReader::read_pickle_data(path, Some(key))).ok()?.ok()?;
+    let PickleValue::List(items) = value else { return None };
+    items
+        .into_iter()
+        .map(|item| if let PickleValue::String(text) = item { Some(text) } else { None })
+        .collect()
 }
 
 /// A copy of the file whose object is the value of a dictionary; none where there is no pickle to put it around.

@@ -3,16 +3,18 @@
 
 mod classes;
 mod folders;
+mod record;
 mod shards;
 mod tables;
 mod tensors;
 mod zca;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use delt_formats::teacher::Normalization;
 
 use crate::error::{ImagesError, Result};
+use crate::image_files::{files_below, folders_in};
 use crate::stored_image::Content;
 
 /// Endings of files of tensors.
@@ -58,15 +60,15 @@ pub enum Read {
 
 /// Finds the images at `path`, each with its place in `classes`.
 ///
-/// A folder has a folder for each class, itself or in its `train/`, or Parquet files; a file is Parquet, or has tensors of images
-/// and labels. Classes are matched by name, and by number only where the set has no names. `space` is that of tensors.
+/// A folder has a folder for each class, itself or in its `train/`, or Parquet files, or a single file of tensors; a file is
+/// Parquet, or has tensors of images and labels. Classes are matched by name, and by number only where the set has no names.
+/// `space` is that of tensors.
 ///
 /// # Errors
 /// Nothing that can be read, several kinds at once, classes that are not among `classes`.
 pub fn open(path: &Path, classes: &[String], space: Option<&Space<'_>>, read: Read) -> Result<ExternalSet> {
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if TENSORS.contains(&ending.as_str()) && path.is_file() {
-        let mut set = tensors::open(path, classes, space, read)?;
+    if let Some(file) = file_of_tensors(path)? {
+        let mut set = tensors::open(&file, classes, space, read)?;
         set.images.sort_by_key(|image| image.label);
         return Ok(set);
     }
@@ -85,6 +87,28 @@ pub fn open(path: &Path, classes: &[String], space: Option<&Space<'_>>, read: Re
     }
     set.images.sort_by_key(|image| image.label);
     Ok(set)
+}
+
+/// The file of tensors at `path`: itself, or the only one of a folder that holds neither folders nor Parquet.
+fn file_of_tensors(path: &Path) -> Result<Option<PathBuf>> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    if path.is_file() {
+        return Ok(TENSORS.contains(&ending.as_str()).then(|| path.to_path_buf()));
+    }
+    if !path.is_dir() || !folders_in(path)?.is_empty() || !files_below(path, &["parquet"])?.is_empty() {
+        return Ok(None);
+    }
+    match &files_below(path, &TENSORS[..3])?[..] {
+        [] => Ok(None),
+        [only] => Ok(Some(only.path.clone())),
+        several => {
+            let names = classes::listed(several.iter().map(|file| file.relative.clone()));
+            Err(ImagesError::layout(
+                path,
+                format!("holds the files of tensors {names}; give the path of that of the images"),
+            ))
+        }
+    }
 }
 
 impl ExternalSet {

@@ -64,6 +64,14 @@ impl PassedOver {
         }
     }
 
+    /// Takes one back that is read after all.
+    pub fn forget(&mut self, reason: Reason, name: &str) {
+        if let Some((count, names)) = self.0.get_mut(&reason) {
+            *count -= u64::from(names.remove(name));
+        }
+        self.0.retain(|_, (count, _)| *count > 0);
+    }
+
     /// One line for people beside the number of images that were found; `None` where nothing was passed over.
     pub fn note(&self, images: usize) -> Option<String> {
         (!self.0.is_empty()).then(|| format!("{images} images found; passed over: {self}"))

@@ -237,3 +237,86 @@ fn tables_have_class_ids_and_a_stated_space_is_for_tensors_only() {
     let said = open(folder.path(), &classes()[..2], None, Read::Labels).unwrap_err().to_string();
     assert!(said.contains(" row 0: label 2, expected 0 to 1"), "{said}");
 }
+
+#[test]
+fn folders_of_an_export_are_the_classes_that_its_record_names() {
+    let root = tempfile::tempdir().unwrap();
+    let png = RgbImage { width: 1, height: 1, rgb: vec![1, 2, 3] }.encode_png().unwrap();
+    let put = |path: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &png).unwrap();
+    };
+    let record = |folder: &str, text: &str| {
+        std::fs::write(root.path().join(folder).join("delt-export.json"), text).unwrap();
+    };
+    put("plain/00000/0.png");
+    put("plain/00001/0.png");
+    std::fs::create_dir(root.path().join("plain/00002")).unwrap();
+    let named = r#"{"classes": ["owl", "cat", "none"], "folders": ["00000", "00001", "00002"], "image_folder": "images"}"#;
+    record("plain", named);
+    let opened = |folder: &str| {
+        open(&root.path().join(folder), &classes(), None, Read::Labels)
+            .map_err(|error| error.to_string().replace(&root.path().display().to_string(), "@"))
+    };
+    let set = opened("plain").unwrap();
+    assert_eq!(set.per_class(3), [1, 0, 1]);
+    assert_eq!(set.notes, ["classes are named as delt-export.json says"]);
+    // as the exports for FKD and DD-Ranking have them
+    for inner in ["train", "images"] {
+        let export = format!("export-{inner}");
+        put(&format!("{export}/{inner}/00000/0.png"));
+        put(&format!("{export}/labels/00000/0.png"));
+        record(&export, named);
+        assert_eq!(opened(&export).unwrap().per_class(3), [0, 0, 1], "{inner}");
+        assert_eq!(
+            opened(&format!("{export}/{inner}")).unwrap_err(),
+            format!(
+                "@/{export}/{inner}: its folders are called by number, and delt-export.json above it names the classes; give @/{export}"
+            )
+        );
+    }
+    record("plain", r#"{"classes": ["owl", "fox", "none"], "folders": ["00000", "00001", "00002"]}"#);
+    let said = opened("plain").unwrap_err();
+    assert!(
+        said.starts_with("@/plain: folders not among the teacher's classes (`cat`, `dog`, `owl`): `fox`;"),
+        "{said}"
+    );
+    record("plain", r#"{"classes": ["owl"], "folders": ["00000", "00001"]}"#);
+    let said = opened("plain").unwrap_err();
+    assert!(said.starts_with("@/plain/delt-export.json: expected JSON with a name in `classes`"), "{said}");
+}
+
+#[test]
+fn of_a_folder_the_only_file_of_tensors_is_the_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = [floats("images", &[1, 3, 1, 1], &[0.5; 3]), whole("labels", &[1], &[2])];
+    file(folder.path(), &tensors);
+    std::fs::write(folder.path().join("delt-export.json"), "{}").unwrap();
+    let set = open(folder.path(), &classes(), None, Read::Images).unwrap();
+    assert_eq!(pixels(&set), [(2, vec![128; 3])]);
+    write_safetensors(folder.path().join("a.safetensors"), &tensors, None).unwrap();
+    let said = open(folder.path(), &classes(), None, Read::Images).unwrap_err().to_string();
+    assert!(
+        said.ends_with(
+            ": holds the files of tensors a.safetensors, set.safetensors; give the path of that of the images"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn classes_that_a_file_of_pytorch_names_are_matched_by_name() {
+    // torch.save({"images": torch.tensor([0.0, 0.2, 0.4, 0.6]).view(4, 1, 1, 1).repeat(1, 3, 1, 1), "labels": torch.tensor([0, 0, 1, 2]),
+    //             "classes": ["owl", "cat", "dog"]}, ..), as export writes it for FORMAT=torch
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/named_classes.pt");
+    let set = open(&path, &classes(), None, Read::Images).unwrap();
+    assert_eq!(pixels(&set), [(0, vec![102; 3]), (1, vec![153; 3]), (2, vec![0; 3]), (2, vec![51; 3])]);
+    assert_eq!(set.notes, Vec::<String>::new());
+    let two = classes()[..2].to_vec();
+    let said = open(&path, &two, None, Read::Labels).unwrap_err().to_string();
+    assert!(
+        said.contains("named_classes.pt: classes not among the teacher's classes (`cat`, `dog`): `owl`;"),
+        "{said}"
+    );
+}

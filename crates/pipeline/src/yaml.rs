@@ -23,6 +23,11 @@ const MOST_PARTS: usize = 16;
 const MISSING: &str =
     "is missing; write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
 
+/// Keys of columns, which no file to extend has, and what is said of them.
+const COLUMNS: [&str; 2] = ["image_column", "label_column"];
+const MISSING_COLUMN: &str = "is missing; name the column of the Parquet files: usual are image_column: image and label_column: label, \
+    and img and fine_label for CIFAR-100";
+
 /// What is said of the value of an override that is not YAML.
 const WRONG_VALUE: &str = "its value is not valid YAML; lists are written [1,2], sections {a: 1}, and text with special \
     characters in \"quotes\"";
@@ -186,6 +191,7 @@ pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, Yam
         let (place, said) = (error.path().to_string(), error.inner().to_string());
         let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
         let (place, problem) = match missing {
+            Some((key, _)) if COLUMNS.contains(&key) => (format!("{place}.{key}"), MISSING_COLUMN.to_owned()),
             Some((key, _)) if place == "." => (key.to_owned(), MISSING.to_owned()),
             Some((key, _)) => (format!("{place}.{key}"), MISSING.to_owned()),
             None => (place, in_words(&said)),

@@ -1,6 +1,6 @@
 //! Which of the source's classes are read, and which label each gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use delt_pipeline::config::ingest::LabelSpace;
 use delt_pipeline::near::near_names;
@@ -63,6 +63,23 @@ impl LabelMap {
     }
 }
 
+/// What is said of classes whose names differ only by case or by spaces around them.
+pub(crate) fn alike(names: &[String]) -> Option<String> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in names {
+        groups.entry(name.trim().to_lowercase()).or_default().push(format!("`{name}`"));
+    }
+    groups.retain(|_, group| group.len() > 1);
+    let shown: Vec<String> = groups.values().take(NAMES_SHOWN).map(|group| group.join(" and ")).collect();
+    let more = if groups.len() > NAMES_SHOWN { ", .." } else { "" };
+    (!groups.is_empty()).then(|| {
+        format!(
+            "classes whose names differ only by case or spaces are classes of their own: {}{more}",
+            shown.join(", ")
+        )
+    })
+}
+
 fn complaint(name: &str, known: &[String]) -> String {
     let near = near_names(name, known.iter().map(String::as_str));
     let hint = if near.is_empty() { String::new() } else { format!(", near names: {}", near.join(", ")) };
@@ -111,6 +128,17 @@ mod tests {
             "`ingest.classes`: there is no class `aple`, near names: apple, maple_tree; there is no class `Bear`, near names: bear; \
              there is no class `tree`, near names: pine_tree, maple_tree; there is no class `zebra`; \
              the source has 4 classes: apple, maple_tree, bear, …"
+        );
+    }
+
+    #[test]
+    fn names_that_differ_only_by_case_or_spaces_are_noted() {
+        assert_eq!(alike(&names(&["cat", "cats", "dog"])), None);
+        assert_eq!(
+            alike(&names(&["Cat", "cat", "cat ", "dog", "owl", "Owl"])).as_deref(),
+            Some(
+                "classes whose names differ only by case or spaces are classes of their own: `Cat` and `cat` and `cat `, `owl` and `Owl`"
+            )
         );
     }
 

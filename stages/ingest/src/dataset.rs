@@ -12,7 +12,7 @@ use delt_images::stored_image::{self, StoredImage, StoredImageError};
 use delt_pipeline::config::ingest::Ingest;
 use rayon::prelude::*;
 
-use crate::classes::LabelMap;
+use crate::classes::{self, LabelMap};
 use crate::coverage::{self, SeenBytes, Used};
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split};
@@ -59,7 +59,8 @@ pub fn write(
         return Err(IngestError::NoTestImage);
     }
     let (train_used, test_used) = (train.used(source.len(Split::Train)), test.used(source.len(Split::Test)));
-    let notes = coverage::notes(section, &labels, train_used, test_used, &seen);
+    let mut notes = coverage::notes(section, &labels, train_used, test_used, &seen);
+    notes.extend(classes::alike(&labels.names));
     let normalization = section.normalization.map_or_else(|| train.sums.normalization(), Ok)?;
     let (train_images, test_images) = (train.images(), test.images());
     let facts = DatasetFacts {

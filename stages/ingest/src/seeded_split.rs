@@ -38,6 +38,21 @@ impl SeededSplit {
         Some(Self { fraction: fraction?, seed: seed? })
     }
 
+    /// What to give for a split, where a section gives none or one of its settings.
+    pub fn cure(fraction: Option<f64>, seed: Option<u64>) -> &'static str {
+        match (fraction, seed) {
+            (Some(_), None) => {
+                "for a split of its own give `ingest.source.split_seed` beside `ingest.source.test_fraction`, e.g. 0"
+            }
+            (None, Some(_)) => {
+                "for a split of its own give `ingest.source.test_fraction` beside `ingest.source.split_seed`, e.g. 0.2"
+            }
+            _ => {
+                "for a split of its own give `ingest.source.test_fraction` and `ingest.source.split_seed`, e.g. 0.2 and 0"
+            }
+        }
+    }
+
     /// The split of each of a class's images.
     ///
     /// Images are ranked by BLAKE3 over seed and name, and the first `fraction` of them (rounded, but at least one and

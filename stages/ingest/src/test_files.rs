@@ -80,9 +80,7 @@ pub(crate) fn split_settings(
     } else {
         "is one file of training images".to_owned()
     };
-    let problem = format!(
-        "{found}; name test files in `ingest.source.test`, or for a split of its own give `ingest.source.test_fraction` \
-         and `ingest.source.split_seed`, e.g. 0.2 and 0"
-    );
+    let cure = SeededSplit::cure(section.test_fraction, section.split_seed);
+    let problem = format!("{found}; name test files in `ingest.source.test`, or {cure}");
     Err(IngestError::layout(&section.path, problem))
 }

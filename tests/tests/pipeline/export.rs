@@ -379,3 +379,24 @@ fn ddranking_finds_its_configuration_and_builds_the_teacher() {
     let Some(said) = python("torchvision, yaml", DDRANKING, &[&folder]) else { return };
     assert_eq!(said, "<All keys matched successfully>\n30 torch.Size([3, 32, 32])\n");
 }
+
+#[test]
+fn what_was_exported_comes_back_under_the_names_of_its_classes() {
+    let three = ["--branch", "random", "--set", r#"ingest.classes=["3", "5", "7"]"#];
+    let scene = Scene::up_to("delt-synthesize", &three);
+    let pixels = |row: &SyntheticRow| RgbImage::decode(&row.png).unwrap().rgb;
+    let named = |row: &SyntheticRow| (["3", "5", "7"][row.label as usize].parse().unwrap(), pixels(row));
+    let expected: Vec<(u32, Vec<u8>)> = scene.rows("random").iter().map(named).collect();
+    // a teacher of all ten digits, to which 0, 1 and 2 are others
+    let run = Run::new();
+    run.up_to("teacher-train", &["--branch", "random"]);
+    let all = Scene { run, work: tempfile::tempdir().unwrap() };
+    for format in ["torch", "imagefolder"] {
+        let (folder, _) = scene.export(format, format, &three);
+        let import = format!("synthesize.import={}", folder.display());
+        all.run.stage("delt-synthesize", &["--branch", "random", "--set", &import]);
+        let found: Vec<(u32, Vec<u8>)> =
+            all.rows("random").iter().map(|row| (row.label, pixels(row))).collect();
+        assert!(found == expected, "{format}");
+    }
+}

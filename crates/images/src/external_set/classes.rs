@@ -54,6 +54,16 @@ pub(super) fn matched(names: &[String], classes: &[String], what: &str) -> Resul
     }
 }
 
+/// Labels that are places in `names` as those of the teacher, going by the names that have an image: a set may name classes that it
+/// has none of.
+pub(super) fn of_labels(found: &[u32], names: &[String], teacher: &[String]) -> Result<Matched, String> {
+    let used: Vec<u32> = found.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let named: Vec<String> = used.iter().map(|label| names[*label as usize].clone()).collect();
+    let matched = matched(&named, teacher, "classes")?;
+    let of = |label: &u32| used.binary_search(label).map_or(0, |at| matched.labels[at]);
+    Ok(Matched { labels: found.iter().map(of).collect(), ..matched })
+}
+
 /// What is said where labels are numbers.
 pub(super) fn by_number(what: &str, classes: &[String]) -> String {
     let first = classes.iter().enumerate().map(|(label, class)| format!("{label} is `{class}`"));

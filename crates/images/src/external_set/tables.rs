@@ -1,6 +1,5 @@
 //! A set in Parquet tables.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -77,14 +76,10 @@ fn teachers(
         *is_by_number = true;
         return Ok(found.to_vec());
     }
-    // a set may name classes that it has no image of
-    let used: Vec<u32> = found.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let named: Vec<String> = used.iter().map(|label| names[*label as usize].clone()).collect();
-    let matched =
-        classes::matched(&named, teacher, "classes").map_err(|problem| ImagesError::layout(path, problem))?;
+    let matched = classes::of_labels(found, names, teacher);
+    let matched = matched.map_err(|problem| ImagesError::layout(path, problem))?;
     *is_by_number |= matched.is_by_number;
-    let of = |label: &u32| used.binary_search(label).map_or(0, |at| matched.labels[at]);
-    Ok(found.iter().map(of).collect())
+    Ok(matched.labels)
 }
 
 /// The columns of a file by their usual names, and its footer.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use delt_formats::RgbImage;
 use delt_formats::teacher::Normalization;
 use delt_formats::tensors::{NamedTensor, TensorValues};
-use delt_guard::{WeightsError, read_tensors};
+use delt_guard::{WeightsError, read_tensors, read_texts};
 
 use super::zca::Whitening;
 use super::{ExternalImage, ExternalSet, Read, Space, classes};
@@ -15,6 +15,8 @@ use crate::stored_image::Content;
 /// Names of images, as DC, MTT and others save them; those of their labels.
 const IMAGES: [&str; 4] = ["images", "image_syn", "data", "x"];
 const LABELS: [&str; 5] = ["labels", "label", "label_syn", "targets", "y"];
+/// Keys of the names of classes by label.
+const NAMES: [&str; 2] = ["classes", "class_names"];
 /// How far beyond 0 and 1 a pixel may be by rounding.
 const ROUNDING: f32 = 0.002;
 
@@ -35,17 +37,12 @@ pub(super) fn open(
     };
     let mut set = ExternalSet::default();
     let (images, others) = images_of(&tensors, &mut set.notes).map_err(refused)?;
+    let names = NAMES.iter().find_map(|key| read_texts(path, key)).filter(|names| !names.is_empty());
     let labels = match labels_of(&tensors, images, &mut set.notes).map_err(refused)? {
         Some(labels) => labels,
-        None => beside(path, images.shape[0], teacher, &mut set.notes)?,
+        None => beside(path, images.shape[0], names.as_deref().unwrap_or(teacher), &mut set.notes)?,
     };
-    if let Some(label) =
-        labels.iter().find(|label| usize::try_from(**label).is_ok_and(|l| l >= teacher.len()) || **label < 0)
-    {
-        let expected = format!("0 to {}, the teacher's classes", teacher.len().saturating_sub(1));
-        return Err(refused(format!("found the label {label}, expected {expected}")));
-    }
-    set.notes.push(classes::by_number("the labels are", teacher));
+    let labels = teachers(&labels, names.as_deref(), teacher, &mut set.notes).map_err(refused)?;
     set.notes.extend(others);
     let stated = stated_in(&tensors).filter(|_| space.is_none());
     if let Some(Normalization { mean, std }) = stated {
@@ -73,13 +70,41 @@ pub(super) fn open(
     let mut contents = contents.into_iter().map(Content::Pixels);
     set.images = (0..)
         .zip(labels)
-        .map(|(index, label): (usize, i64)| ExternalImage {
-            label: u32::try_from(label).unwrap_or(0),
+        .map(|(index, label): (usize, u32)| ExternalImage {
+            label,
             place: format!("{} image {index}", path.display()),
             content: contents.next(),
         })
         .collect();
     Ok(set)
+}
+
+/// Labels as the teacher's: by the names that the file lists, else as they are.
+fn teachers(
+    labels: &[i64],
+    names: Option<&[String]>,
+    teacher: &[String],
+    notes: &mut Vec<String>,
+) -> Result<Vec<u32>, String> {
+    let (most, whose) = match names {
+        Some(names) => (names.len(), "the classes that it names"),
+        None => (teacher.len(), "the teacher's classes"),
+    };
+    let place = |label: &i64| {
+        let fitting = u32::try_from(*label).ok().filter(|label| (*label as usize) < most);
+        fitting.ok_or_else(|| {
+            format!("found the label {label}, expected 0 to {}, {whose}", most.saturating_sub(1))
+        })
+    };
+    let labels = labels.iter().map(place).collect::<Result<Vec<u32>, String>>()?;
+    let matched = match names {
+        Some(names) => classes::of_labels(&labels, names, teacher)?,
+        None => classes::Matched { labels, is_by_number: true },
+    };
+    if matched.is_by_number {
+        notes.push(classes::by_number("the labels are", teacher));
+    }
+    Ok(matched.labels)
 }
 
 /// The tensor of images, and what is said of others; the complaint where there is none.
@@ -164,7 +189,7 @@ fn largest(row: &[f32]) -> i64 {
 
 /// Labels of images that are alone in their file: in a file beside it (`labels_best.pt` of `images_best.pt`), else class after
 /// class as many of each.
-fn beside(path: &Path, n: usize, teacher: &[String], notes: &mut Vec<String>) -> Result<Vec<i64>> {
+fn beside(path: &Path, n: usize, classes: &[String], notes: &mut Vec<String>) -> Result<Vec<i64>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let other: PathBuf = path.with_file_name(name.replacen("image", "label", 1));
     if other != path && other.is_file() {
@@ -180,11 +205,11 @@ fn beside(path: &Path, n: usize, teacher: &[String], notes: &mut Vec<String>) ->
             format!("holds no {n} whole numbers, the labels of as many images of {}", path.display());
         return Err(ImagesError::layout(&other, problem));
     }
-    let of_each = n / teacher.len().max(1);
-    if of_each == 0 || of_each * teacher.len() != n {
+    let of_each = n / classes.len().max(1);
+    if of_each == 0 || of_each * classes.len() != n {
         let problem = format!(
             "holds {n} images and no labels, and {n} is no multiple of the {} classes; save both: torch.save([images, labels], ..)",
-            teacher.len()
+            classes.len()
         );
         return Err(ImagesError::layout(path, problem));
     }

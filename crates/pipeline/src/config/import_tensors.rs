@@ -39,6 +39,9 @@ impl ImportTensors {
         range::ensure(is_whole, KEY, "found one of mean and std; state both, or neither")?;
         let is_any = self.mean.is_some() || self.zca.is_some();
         range::ensure(is_any, KEY, "found nothing; state mean and std, or zca")?;
+        if let Some(Normalization { mean, std }) = self.normalization() {
+            range::not_of_bytes(KEY, mean, std)?;
+        }
         for std in self.std.into_iter().flatten() {
             range::POSITIVE.check(format!("{KEY}.std"), f64::from(std))?;
         }

@@ -234,9 +234,8 @@ impl Ingest {
         )?;
         if let Some(Normalization { mean, std }) = self.normalization {
             let at = |key: &str| format!("ingest.normalization.{key}");
-            let is_positive = |std: f32| std.is_finite() && std > 0.0;
-            range::ensure(mean.into_iter().all(f32::is_finite), at("mean"), "expected three finite numbers")?;
-            range::ensure(std.into_iter().all(is_positive), at("std"), "expected three positive numbers")?;
+            mean.into_iter().try_for_each(|mean| range::PIXEL_MEAN.check(at("mean"), f64::from(mean)))?;
+            std.into_iter().try_for_each(|std| range::PIXEL_STD.check(at("std"), f64::from(std)))?;
         }
         Ok(())
     }

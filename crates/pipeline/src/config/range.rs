@@ -47,6 +47,13 @@ pub(super) const POSITIVE: Range = Range(|x| x > 0.0 && x.is_finite(), "a finite
 pub(super) const ABOVE_ZERO: Range = Range(|x| x > 0.0, "more than 0");
 /// Anything that is a number.
 pub(super) const FINITE: Range = Range(f64::is_finite, "a finite number");
+/// A mean of pixels, and their standard deviation.
+pub(super) const PIXEL_MEAN: Range =
+    Range(|x| (0.0..=1.0).contains(&x), "0 to 1, as pixels are; divide what is meant for 0 to 255 by 255");
+pub(super) const PIXEL_STD: Range = Range(
+    |x| x > 0.0 && x <= 1.0,
+    "more than 0, at most 1, for pixels from 0 to 1; divide what is meant for 0 to 255 by 255",
+);
 /// An accuracy.
 pub(super) const PERCENT: Range = Range(|x| (0.0..=100.0).contains(&x), "percent, 0 to 100");
 
@@ -59,6 +66,18 @@ impl Range {
 /// A number that memory or time is taken by.
 pub(super) fn at_most(place: impl Into<String>, value: u32, most: u32) -> Result<(), Invalid> {
     require(value <= most, place, value, format_args!("at most {most}"))
+}
+
+/// Refuses the normalization of others where it can only be meant for pixels from 0 to 255.
+pub(super) fn not_of_bytes(place: impl Into<String>, mean: [f32; 3], std: [f32; 3]) -> Result<(), Invalid> {
+    let is_of_bytes = mean.iter().any(|mean| *mean > 1.0) && std.iter().any(|std| *std > 1.0);
+    let found = format_args!("mean {mean:?} and std {std:?}");
+    require(
+        !is_of_bytes,
+        place,
+        found,
+        "those of pixels from 0 to 1; divide what is meant for 0 to 255 by 255",
+    )
 }
 
 /// Images of a training step.

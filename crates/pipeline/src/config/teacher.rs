@@ -214,6 +214,7 @@ impl Import {
             range::PERCENT.check(format!("{place}.expected_top1"), expected)?;
         }
         if let Some(Normalization { mean, std }) = self.normalization {
+            range::not_of_bytes(format!("{place}.normalization"), mean, std)?;
             for mean in mean {
                 range::FINITE.check(format!("{place}.normalization.mean"), f64::from(mean))?;
             }

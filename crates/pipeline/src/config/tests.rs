@@ -91,11 +91,23 @@ fn every_refusal_names_the_key_and_what_is_expected() {
         ("ingest.classes=[\"1\"]", "`ingest.classes`: expected at least two class names"),
         (
             "ingest.normalization={mean: [.nan, 0, 0], std: [1, 1, 1]}",
-            "`ingest.normalization.mean`: expected three finite numbers",
+            "`ingest.normalization.mean`: found NaN, expected 0 to 1, as pixels are",
         ),
         (
             "ingest.normalization={mean: [0, 0, 0], std: [1, 0, 1]}",
-            "`ingest.normalization.std`: expected three positive numbers",
+            "`ingest.normalization.std`: found 0, expected more than 0, at most 1",
+        ),
+        (
+            "ingest.normalization={mean: [127, 127, 127], std: [50, 50, 50]}",
+            "`ingest.normalization.mean`: found 127, expected 0 to 1, as pixels are; divide what is meant for 0 to 255 by 255",
+        ),
+        (
+            "ingest.normalization={mean: [0.5, 0.5, 0.5], std: [0.2, 50, 0.2]}",
+            "`ingest.normalization.std`: found 50, expected more than 0, at most 1, for pixels from 0 to 1",
+        ),
+        (
+            "teacher.import={path: t.pth, classes: dataset, normalization: {mean: [127, 127, 127], std: [50, 50, 50]}}",
+            "`teacher.import.normalization`: found mean [127.0, 127.0, 127.0] and std [50.0, 50.0, 50.0], expected those of pixels",
         ),
         (
             "ingest.source.test_fraction=1.5",

@@ -79,6 +79,10 @@ impl<L: Lookup> Dag<L> {
             let (ipc, size) = (branch.pipeline.select.ipc, branch.pipeline.teacher.size);
             let classes = Digest::of_json(&teacher.as_ref().provenance.classes);
             let mut config = json!({ "import": content, "classes": classes, "ipc": ipc, "size": size });
+            // once taken by number, whatever names they have
+            if may_name_classes(images) {
+                config["labels"] = json!("by name");
+            }
             if let Some(tensors) = &synthesize.import_tensors {
                 let zca = tensors.zca.as_deref().map(Digest::of_file).transpose();
                 let zca = zca
@@ -259,6 +263,14 @@ fn check_normalization(index: usize, found: &Normalization, expected: &Normaliza
         expected.std
     );
     Ok(())
+}
+
+/// Whether a set may say itself what its numbered classes are called: a file of PyTorch, or what export wrote.
+fn may_name_classes(path: &Path) -> bool {
+    let is_pytorch = path
+        .extension()
+        .is_some_and(|ending| ["pt", "pth", "tar"].iter().any(|of| ending.eq_ignore_ascii_case(of)));
+    if path.is_dir() { path.join("delt-export.json").is_file() } else { is_pytorch }
 }
 
 /// The digest of a file, or of all files in a folder with their names; hidden ones are passed over.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use csv::{ReaderBuilder, StringRecord};
 use delt_formats::canonical::Digest;
-use delt_images::image_files::ImageFile;
+use delt_images::image_files::{self, ImageFile};
 use delt_pipeline::config::ingest::Csv;
 
 use crate::error::{IngestError, Result};
@@ -17,6 +17,8 @@ use crate::text_labels::TextLabels;
 
 /// Names of the columns where the section gives none.
 const COLUMNS: [&str; 3] = ["path", "label", "split"];
+/// Tables of a folder that a message names.
+const TABLES_SHOWN: usize = 5;
 /// What separates columns; the first with which the header names them.
 const SEPARATORS: [u8; 4] = *b",\t;|";
 
@@ -37,6 +39,7 @@ struct Row {
 pub fn open(section: &Csv) -> Result<LabeledFiles> {
     let table = section.path.as_path();
     expect_exists(table, "a table of paths and labels")?;
+    refuse_folder(table)?;
     let text = fs_err::read(table)?;
     let text = String::from_utf8(text).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
@@ -57,8 +60,10 @@ pub fn open(section: &Csv) -> Result<LabeledFiles> {
     let classes = labels.names;
     if !has_test {
         let Some(split) = SeededSplit::of(section.test_fraction, section.split_seed) else {
-            let problem = "has no rows of a test split; name the column of splits in `ingest.source.split_column`, or for a split of \
-                           its own give `ingest.source.test_fraction` and `ingest.source.split_seed`, e.g. 0.2 and 0";
+            let cure = SeededSplit::cure(section.test_fraction, section.split_seed);
+            let problem = format!(
+                "has no rows of a test split; name the column of splits in `ingest.source.split_column`, or {cure}"
+            );
             return Err(IngestError::layout(table, problem));
         };
         let labels: Vec<u32> = files.iter().map(|file| file.label).collect();
@@ -72,6 +77,21 @@ pub fn open(section: &Csv) -> Result<LabeledFiles> {
         texts: Some(Digest::of_bytes(text.as_bytes())),
         notes,
     })
+}
+
+/// Refuses a folder, with the names of the tables in it.
+fn refuse_folder(table: &Path) -> Result<()> {
+    if !table.is_dir() {
+        return Ok(());
+    }
+    let tables = image_files::files_below(table, &["csv", "tsv"])?;
+    let names: Vec<&str> = tables.iter().take(TABLES_SHOWN).map(|file| file.relative.as_str()).collect();
+    let found = if names.is_empty() { "no .csv or .tsv".to_owned() } else { names.join(", ") };
+    let more = if tables.len() > TABLES_SHOWN { ", .." } else { "" };
+    let problem = format!(
+        "is a folder, expected a table of paths and labels; it holds {found}{more}: give the file as `ingest.source.path` or DATA=path"
+    );
+    Err(IngestError::layout(table, problem))
 }
 
 /// The rows, with the separator by which the header names the columns.
@@ -164,8 +184,9 @@ fn labeled(section: &Csv, rows: &[Row], labels: &TextLabels) -> Result<Vec<Label
         let file = root.join(path);
         let metadata = fs_err::metadata(&file).ok().filter(|metadata| metadata.is_file() && !path.is_empty());
         let bytes = metadata.map(|metadata| metadata.len()).ok_or_else(|| {
+            let hint = if path.contains('\\') { " (paths are written with `/`, not `\\`)" } else { "" };
             wrong(format!(
-                "`{path}` is no file in {}; correct it, or name the folder of the images in `ingest.source.images`",
+                "`{path}` is no file in {}{hint}; correct it, or name the folder of the images in `ingest.source.images`",
                 root.display()
             ))
         })?;

@@ -49,13 +49,7 @@ pub fn open(section: &ImageFolder) -> Result<LabeledFiles> {
             }
             files
         }
-        None => with_split(
-            root,
-            &train,
-            &classes,
-            SeededSplit::of(*test_fraction, *split_seed),
-            &mut passed_over,
-        )?,
+        None => with_split(root, &train, &classes, section, &mut passed_over)?,
     };
     notes.extend(passed_over.note(files.len()));
     Ok(LabeledFiles { description: "image folder", classes, files, texts: None, notes })
@@ -84,13 +78,12 @@ fn with_split(
     root: &Path,
     tree: &Path,
     classes: &[String],
-    split: Option<SeededSplit>,
+    section: &ImageFolder,
     passed_over: &mut PassedOver,
 ) -> Result<Vec<LabeledFile>> {
-    let Some(split) = split else {
-        let problem = "has no val/ or test/ beside train/; for a split of its own give `ingest.source.test_fraction` and \
-                       `ingest.source.split_seed`, e.g. 0.2 and 0";
-        return Err(IngestError::layout(root, problem));
+    let Some(split) = SeededSplit::of(section.test_fraction, section.split_seed) else {
+        let cure = SeededSplit::cure(section.test_fraction, section.split_seed);
+        return Err(IngestError::layout(root, layout::without_test(root, tree, classes, cure)?));
     };
     let mut files = Vec::new();
     for (class, label) in classes.iter().zip(0..) {

@@ -76,8 +76,8 @@ pub fn open(section: &Webdataset) -> Result<Shards> {
     let (train, test) = (part(train, &train_texts)?, part(test, &test_texts)?);
     let splits = if test.shards.is_empty() {
         let Some(split) = SeededSplit::of(section.test_fraction, section.split_seed) else {
-            let problem = "has no test shards; name them in `ingest.source.test`, or for a split of its own give \
-                           `ingest.source.test_fraction` and `ingest.source.split_seed`, e.g. 0.2 and 0";
+            let cure = SeededSplit::cure(section.test_fraction, section.split_seed);
+            let problem = format!("has no test shards; name them in `ingest.source.test`, or {cure}");
             return Err(IngestError::layout(&section.path, problem));
         };
         let key = |sample: usize| train_texts.keys[sample].clone();

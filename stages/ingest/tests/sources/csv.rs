@@ -138,6 +138,22 @@ fn refusals_name_the_line() {
              own give `ingest.source.test_fraction` and `ingest.source.split_seed`, e.g. 0.2 and 0"
         )
     );
+    let message = at("path,label\nimg/0.png,a\nimg/1.png,b\n", ", test_fraction: 0.5");
+    let expected = "give `ingest.source.split_seed` beside `ingest.source.test_fraction`, e.g. 0";
+    assert!(message.ends_with(expected), "{message}");
+    let message = at("path,label\nimg/0.png,a\nimg\\1.png,b\n", split);
+    let expected =
+        r"line 3: `img\1.png` is no file in ROOT (paths are written with `/`, not `\`); correct it";
+    assert!(message.contains(&expected.replace("ROOT", &dir.path().display().to_string())), "{message}");
+    let folder = format!("source: {{kind: csv, path: {}}}", dir.path().display());
+    assert_eq!(
+        refusal(&folder),
+        format!(
+            "{}: is a folder, expected a table of paths and labels; it holds labels.csv: give the file as `ingest.source.path` or \
+             DATA=path",
+            dir.path().display()
+        )
+    );
     assert_eq!(at("path,label\n", ""), format!("{table}: has no rows"));
     let message = at("path,label\nimg/0.png,a,b\n", "");
     assert!(message.starts_with(&format!("{table}: cannot be read as a table (")), "{message}");

@@ -142,7 +142,7 @@ fn a_broken_picture_is_named_or_counted() {
     assert!(
         message.starts_with(
             "train/Ape/b.png: cannot be decoded as an image; fix or delete it, or set `ingest.skip_broken: true` to count and \
-             leave out such images: the image cannot be decoded or encoded: expected a complete JPEG or PNG"
+             leave out such images: the image cannot be decoded or encoded: expected a complete JPEG, PNG, WebP, BMP or GIF"
         ),
         "{message}"
     );
@@ -326,4 +326,25 @@ fn the_fingerprint_follows_the_content_and_not_the_place() {
     assert_eq!(key(one.path()), key(two.path()));
     put(two.path(), "val/zebra/v.png", &png(55, 7, 2));
     assert_ne!(key(one.path()), key(two.path()));
+}
+
+#[test]
+fn a_folder_too_high_and_half_of_a_split_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, inner) = (dir.path().display(), dir.path().join("trashnet"));
+    put(dir.path(), "trashnet/train/glass/1.png", &png(1, 2, 2));
+    put(dir.path(), "trashnet/train/paper/1.png", &png(2, 2, 2));
+    put(dir.path(), "papers/1.png", &png(1, 2, 2));
+    assert_eq!(
+        refusal(&section(dir.path(), "")),
+        format!(
+            "{root}: holds the folders papers, trashnet, taken as classes, and no train/ with val/ or test/; trashnet holds train/: \
+             give DATA={root}/trashnet"
+        )
+    );
+    let flat = refusal(&section(&inner.join("train"), ", split_seed: 0"));
+    let expected = "train: holds the folders glass, paper, taken as classes, and no train/ with val/ or test/; for a split of its own \
+                    give `ingest.source.test_fraction` beside `ingest.source.split_seed`, e.g. 0.2, or where the classes lie deeper, \
+                    give their folder as DATA=path";
+    assert!(flat.ends_with(expected), "{flat}");
 }

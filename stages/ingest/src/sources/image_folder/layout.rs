@@ -91,6 +91,24 @@ impl Layout {
     }
 }
 
+/// What is wrong with a tree that has no test images: where the classes lie in the root, whether a folder of it has a train/.
+pub(super) fn without_test(root: &Path, tree: &Path, classes: &[String], cure: &str) -> Result<String> {
+    if tree != root {
+        return Ok(format!("has no val/ or test/ beside train/; {cure}"));
+    }
+    let found =
+        format!("holds the folders {}, taken as classes, and no train/ with val/ or test/", listed(classes));
+    for name in classes {
+        let inner = folders_in(&root.join(name))?;
+        let is_train = |name: &&String| part_of(name).is_some_and(|(split, _)| split == Split::Train);
+        if let Some(train) = inner.iter().find(is_train) {
+            let there = root.join(name);
+            return Ok(format!("{found}; {name} holds {train}/: give DATA={}", there.display()));
+        }
+    }
+    Ok(format!("{found}; {cure}, or where the classes lie deeper, give their folder as DATA=path"))
+}
+
 /// Goes into a folder that holds nothing but a folder of the same part, as archives unpack: `seg_train/seg_train`.
 fn descend(mut folder: PathBuf, split: Split) -> Result<PathBuf> {
     loop {
