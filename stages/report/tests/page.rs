@@ -347,8 +347,8 @@ fn a_page_that_cannot_be_written_is_refused_by_its_place() {
     assert_eq!(
         report::stage::run(&session).expect_err("refused").to_string(),
         format!(
-            "{}: the page cannot be written; choose another place with OUTPUT= (--output)",
-            file.join("page.html").display()
+            "`OUTPUT`: {0}/page.html: nothing can be created in {0}: not a directory; choose another place with OUTPUT= (--output)",
+            file.display()
         )
     );
 }
