@@ -124,7 +124,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
 
@@ -351,9 +351,12 @@ bench-scaling: ## how seconds and memory grow with batch, image size and classes
 bench-torch: $(TARGET)/torch-venv/made ## the same in turns with PyTorch on this machine: ratio NAME MEDIAN MIN MAX (fetches PyTorch from PyPI)
 	$(BENCH) --torch '$(TARGET)/torch-venv/bin/python'
 
+# readers of exports that are not ours; tests that lack them say so
+torch-venv: $(TARGET)/torch-venv/made ## PyTorch, torchvision, datasets and TensorBoard for tests and bench-torch (fetches 5 GB from PyPI)
+
 $(TARGET)/torch-venv/made:
 	$(PYTHON) -m venv '$(@D)'
-	'$(@D)/bin/pip' install --quiet torch==2.11.0 torchvision==0.26.0 numpy pillow pyarrow pytest
+	'$(@D)/bin/pip' install --quiet torch==2.11.0 torchvision==0.26.0 'datasets>=3,<5' numpy pillow pyarrow pytest pyyaml tensorboard
 	touch '$@'
 
 # no cargo is needed where it is installed: a virtual environment, pip or uv

@@ -20,7 +20,7 @@ pub(crate) fn torch_python() -> Result<PathBuf, String> {
     let output = Command::new(&python)
         .args(["-c", "import torch, torchvision, PIL, pyarrow, pytest"])
         .output()
-        .map_err(|e| format!("{}: {e}; `make bench-torch` makes one", python.display()))?;
+        .map_err(|e| format!("{}: {e}; `make torch-venv` makes one", python.display()))?;
     if output.status.success() {
         Ok(python)
     } else {
