@@ -191,12 +191,12 @@ evaluate-set: ## a synthetic set of another project under the recipe of a pipeli
 
 COMPARE = $(BIN)/compare --sweep $(call yaml,sweeps/$(SWEEP)) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
-	$(foreach value,$(SET),--set $(call quoted,$(value))) $(verbose)
+	$(foreach value,$(SET),--set $(call quoted,$(value))) $(verbose) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))
 
 compare: build ## methods side by side: run what a sweep names (pipelines/sweeps), then one table, page, CSV and Parquet of all
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
 		$(AGAIN) $$pipeline/evaluate || exit; done
-	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT))))
+	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE))
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target

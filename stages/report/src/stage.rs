@@ -1,7 +1,7 @@
 //! The stage: what the store holds of a pipeline in, one page out.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use delt_harness::session::Session;
@@ -22,7 +22,7 @@ pub(crate) const REPORTS: &str = "reports";
 /// evaluated run that one without results would replace.
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
-    check_output(session)?;
+    check_place(session.args.output.as_deref())?;
     let path = page_path(session);
     let (place, store) = (path.display(), session.store().root().display());
     if session.args.dry_run {
@@ -47,9 +47,9 @@ pub fn run(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a place where no page can be, before anything is read: `make P/report` asks before the stages run.
-fn check_output(session: &Session) -> Result<()> {
-    let Some(output) = &session.args.output else { return Ok(()) };
+/// Refuses a place where no page can be, before anything is read: `make P/report` and `make compare` ask before the stages run.
+pub(crate) fn check_place(output: Option<&Path>) -> Result<()> {
+    let Some(output) = output else { return Ok(()) };
     let problem = match try_place(output) {
         _ if output.is_dir() => "is a folder; write OUTPUT=folder/page.html (--output)".to_owned(),
         Err(error) => format!("{error}; choose another place with OUTPUT= (--output)"),

@@ -15,7 +15,7 @@ use crate::compare::method::{Method, methods_of};
 use crate::compare::sweep::{Sweep, pipeline_file};
 use crate::compare::{files, page};
 use crate::findings::Findings;
-use crate::stage::REPORTS;
+use crate::stage::{REPORTS, check_place};
 
 /// Compares the methods of a sweep
 #[derive(Debug, Parser)]
@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 fn run(command: Command) -> Result<()> {
     let sweep = Sweep::read(&command.sweep)?;
+    check_place(command.output.as_deref())?;
     if command.list {
         sweep.pipelines.iter().for_each(|name| println!("{name}"));
         return Ok(());
