@@ -4,6 +4,7 @@
 
 mod compare;
 mod export;
+mod export_ddranking;
 mod export_networks;
 mod external_set;
 mod fkd;
