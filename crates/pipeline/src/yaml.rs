@@ -23,6 +23,10 @@ const MOST_PARTS: usize = 16;
 const MISSING: &str =
     "is missing; write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
 
+/// What is said of one that lies in a section about the user's own files, which no file to extend can have.
+const MISSING_OWN: &str = "is missing; write it, no file to extend has what is true of your own files";
+const OWN: [&str; 2] = ["ingest.source", "teacher.import"];
+
 /// Keys of columns, which no file to extend has, and what is said of them.
 const COLUMNS: [&str; 2] = ["image_column", "label_column"];
 const MISSING_COLUMN: &str = "is missing; name the column of the Parquet files: usual are image_column: image and label_column: label, \
@@ -193,6 +197,9 @@ pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, Yam
         let (place, problem) = match missing {
             Some((key, _)) if COLUMNS.contains(&key) => (format!("{place}.{key}"), MISSING_COLUMN.to_owned()),
             Some((key, _)) if place == "." => (key.to_owned(), MISSING.to_owned()),
+            Some((key, _)) if OWN.contains(&place.as_str()) => {
+                (format!("{place}.{key}"), MISSING_OWN.to_owned())
+            }
             Some((key, _)) => (format!("{place}.{key}"), MISSING.to_owned()),
             None => (place, in_words(&said)),
         };
