@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a malformed golden file fails its test")]
 
+mod batch;
 mod crops;
 mod measures;
 mod mix;
@@ -11,8 +12,10 @@ mod randaugment;
 mod recovery;
 mod schedule;
 mod selection;
+mod tangent;
 mod trace;
 mod training;
+mod unrolled;
 
 #[test]
 fn the_golden_folder_has_its_meta_file() {

@@ -1,0 +1,134 @@
+//! The layers as plain differentiable operations, each with its derivative along a direction in weight space.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, sigmoid};
+use burn::tensor::module::{avg_pool2d, conv2d};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
+
+use crate::form::{Activation, KERNEL, Norm};
+use crate::forward::Statistics;
+
+/// Added to the variance before the square root.
+pub(crate) const EPSILON: f64 = 1e-5;
+
+/// A value, and its derivative along the direction where one is asked for and not 0.
+pub(crate) struct Both {
+    pub(crate) value: Tensor<4>,
+    pub(crate) dot: Option<Tensor<4>>,
+}
+
+/// `[c]` → `[1, c, 1, 1]`.
+fn per_channel(values: Tensor<1>) -> Tensor<4> {
+    let [channels] = values.dims();
+    values.reshape([1, channels, 1, 1])
+}
+
+fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    conv2d(x, weight, bias, ConvOptions::new([1, 1], [KERNEL / 2; 2], [1, 1], 1))
+}
+
+/// z = W * x + b and ż = W * ẋ + Ẇ * x + ḃ.
+pub(crate) fn convolution(
+    x: Both,
+    (weight, bias): &(Tensor<4>, Tensor<1>),
+    direction: Option<&(Tensor<4>, Tensor<1>)>,
+) -> Both {
+    let (weight, bias) = (weight.clone(), bias.clone());
+    let Some((weight_dot, bias_dot)) = direction else {
+        return Both { value: convolved(x.value, weight, Some(bias)), dot: None };
+    };
+    let own = convolved(x.value.clone(), weight_dot.clone(), Some(bias_dot.clone()));
+    let Some(x_dot) = x.dot else {
+        return Both { value: convolved(x.value, weight, Some(bias)), dot: Some(own) };
+    };
+    // W * x and W * ẋ are one convolution of twice as many images
+    let [n, ..] = x.value.dims();
+    let both = convolved(Tensor::cat(vec![x.value, x_dot], 0), weight, None);
+    let value = both.clone().slice([0..n]) + per_channel(bias);
+    Both { value, dot: Some(both.slice([n..2 * n]) + own) }
+}
+
+/// By which statistics a layer normalizes.
+pub(crate) enum By<'a> {
+    /// Those of the batch or of each image, through which gradients flow.
+    Own(Norm),
+    /// Running ones.
+    Running(&'a Statistics),
+}
+
+/// u = (z − mean) r, a = γu + β and their derivatives; also the batch's statistics where they were taken.
+pub(crate) fn normalization(
+    z: Both,
+    (gamma, beta): &(Tensor<1>, Tensor<1>),
+    direction: Option<&(Tensor<1>, Tensor<1>)>,
+    by: &By<'_>,
+) -> (Both, Option<Statistics>) {
+    let (gamma, beta) = (per_channel(gamma.clone()), per_channel(beta.clone()));
+    let mut found = None;
+    let (u, u_dot) = match by {
+        By::Running(Statistics { mean, variance }) => {
+            let r = per_channel((variance.clone() + EPSILON).sqrt().recip());
+            let u = (z.value - per_channel(mean.clone())) * r.clone();
+            (u, z.dot.map(|z_dot| z_dot * r))
+        }
+        By::Own(norm) => {
+            let dims: &[usize] = if *norm == Norm::Batch { &[0, 2, 3] } else { &[2, 3] };
+            let mean = |x: Tensor<4>| x.mean_dims(dims);
+            let mu = mean(z.value.clone());
+            let c = z.value - mu.clone();
+            let variance = mean(c.clone() * c.clone());
+            if *norm == Norm::Batch {
+                let [_, channels, ..] = mu.dims();
+                let flat = |x: Tensor<4>| x.without_autodiff().reshape([channels]);
+                found = Some(Statistics { mean: flat(mu), variance: flat(variance.clone()) });
+            }
+            let r = (variance + EPSILON).sqrt().recip();
+            let u = c * r.clone();
+            let u_dot = z.dot.map(|z_dot| {
+                let c_dot = z_dot.clone() - mean(z_dot);
+                let s = mean(u.clone() * c_dot.clone());
+                (c_dot - u.clone() * s) * r
+            });
+            (u, u_dot)
+        }
+    };
+    let dot = match (u_dot, direction) {
+        (Some(u_dot), Some((gamma_dot, beta_dot))) => Some(
+            gamma.clone() * u_dot
+                + per_channel(gamma_dot.clone()) * u.clone()
+                + per_channel(beta_dot.clone()),
+        ),
+        // nothing before the first layer moves, but its own γ and β do
+        (None, Some((gamma_dot, beta_dot))) => {
+            Some(per_channel(gamma_dot.clone()) * u.clone() + per_channel(beta_dot.clone()))
+        }
+        (_, None) => None,
+    };
+    (Both { value: gamma * u + beta, dot }, found)
+}
+
+/// The activation and its derivative times ȧ.
+pub(crate) fn activation(a: Both, activation: Activation) -> Both {
+    match activation {
+        Activation::Relu => {
+            let is_closed = a.value.clone().without_autodiff().lower_equal_scalar(0.0);
+            let dot = a.dot.map(|dot| {
+                let mask = if dot.device().is_autodiff() { is_closed.autodiff() } else { is_closed };
+                dot.mask_fill(mask, 0.0)
+            });
+            Both { value: relu(a.value), dot }
+        }
+        Activation::Softplus { beta } => {
+            let dot = a.dot.map(|dot| sigmoid(a.value.clone() * beta) * dot);
+            // log(1 + exp(βa)) without exponents that overflow
+            let small = ((a.value.clone().abs() * -beta).exp()).log1p() / beta;
+            Both { value: relu(a.value) + small, dot }
+        }
+    }
+}
+
+/// Average pooling of both.
+pub(crate) fn pooling(x: Both) -> Both {
+    let pool = |x| avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
+    Both { value: pool(x.value), dot: x.dot.map(pool) }
+}

@@ -1,0 +1,122 @@
+//! Gradients, and products with second derivatives by one backward pass over the tangent.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::{log_softmax, softmax};
+
+use crate::forward::{Dual, Norms};
+use crate::function::Function;
+
+/// A loss and its gradient on the weights.
+#[derive(Debug)]
+pub struct Gradient {
+    /// `[1]`.
+    pub loss: Tensor<1>,
+    /// `[parameters]`.
+    pub weights: Tensor<1>,
+}
+
+/// What else than the images a product is taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// H v.
+    pub weights: bool,
+    /// ∇y <v, g>.
+    pub targets: bool,
+}
+
+/// Derivatives of <v, g(θ, x, y)>, where g is the gradient of the mean cross-entropy on the weights.
+#[derive(Debug)]
+pub struct Product {
+    /// <v, g> itself, `[1]`.
+    pub value: Tensor<1>,
+    /// On the images, `[n, 3, size, size]`.
+    pub images: Tensor<4>,
+    /// H v, `[parameters]`, where wanted.
+    pub weights: Option<Tensor<1>>,
+    /// On the targets, `[n, classes]`, where wanted.
+    pub targets: Option<Tensor<2>>,
+}
+
+/// −mean over images of Σ_c y_c log softmax_c. Targets `[n, classes]` need not sum to 1.
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    let [n, _] = logits.dims();
+    -(targets * log_softmax(logits, 1)).sum() / n as f64
+}
+
+/// The derivative of [`cross_entropy`] along the direction: −mean Σ_c y_c (ȯ_c − Σ_k softmax(o)_k ȯ_k).
+pub fn cross_entropy_dot(dual: &Dual, targets: Tensor<2>) -> Tensor<1> {
+    let (logits, dot) = (dual.value.logits.clone(), dual.dot.logits.clone());
+    let [n, _] = logits.dims();
+    let mean = (softmax(logits, 1) * dot.clone()).sum_dim(1);
+    -(targets * (dot - mean)).sum() / n as f64
+}
+
+impl Function {
+    /// The mean cross-entropy of plain images and targets, and its gradient on the weights.
+    ///
+    /// # Shapes
+    /// `theta`: `[parameters]`; `x`: `[n, 3, size, size]`; `targets`: `[n, classes]`.
+    pub fn gradient(
+        &self,
+        theta: &Tensor<1>,
+        x: Tensor<4>,
+        targets: Tensor<2>,
+        norms: Norms<'_>,
+    ) -> Gradient {
+        self.gradient_of(theta, x, norms, |logits| cross_entropy(logits, targets))
+    }
+
+    /// The gradient of any loss of the logits.
+    pub fn gradient_of(
+        &self,
+        theta: &Tensor<1>,
+        x: Tensor<4>,
+        norms: Norms<'_>,
+        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    ) -> Gradient {
+        let weights = self.tracked(theta, matches!(norms, Norms::Own));
+        let loss = loss(self.forward(&weights, x, norms).logits);
+        let gradients = loss.clone().backward();
+        Gradient { loss: loss.inner(), weights: weights.gradient(&gradients, self) }
+    }
+
+    /// Jᵀu: the gradient on the weights of Σ logits ∘ `cotangent`.
+    pub fn pulled_back(
+        &self,
+        theta: &Tensor<1>,
+        x: Tensor<4>,
+        cotangent: Tensor<2>,
+        norms: Norms<'_>,
+    ) -> Tensor<1> {
+        self.gradient_of(theta, x, norms, |logits| (logits * cotangent).sum()).weights
+    }
+
+    /// The gradients of <v, g(θ, A(x), y)> on the images before the augmentation `view`, and on what else is wanted.
+    ///
+    /// # Shapes
+    /// As [`Self::gradient`]; `direction`: `[parameters]`.
+    pub fn product(
+        &self,
+        (theta, direction): (&Tensor<1>, &Tensor<1>),
+        (x, view): (Tensor<4>, &dyn Fn(Tensor<4>) -> Tensor<4>),
+        targets: Tensor<2>,
+        norms: Norms<'_>,
+        wanted: Wanted,
+    ) -> Product {
+        let by_own = matches!(norms, Norms::Own);
+        let weights = if wanted.weights { self.tracked(theta, by_own) } else { self.weights(theta) };
+        let x = x.autodiff().require_grad();
+        let targets = if wanted.targets { targets.autodiff().require_grad() } else { targets };
+        let dual = self.tangent(&weights, &self.weights(direction), view(x.clone()), norms);
+        let value = cross_entropy_dot(&dual, targets.clone());
+        let gradients = value.clone().backward();
+        Product {
+            value: value.inner(),
+            images: x.grad(&gradients).unwrap_or_else(|| x.clone().inner().zeros_like()),
+            weights: wanted.weights.then(|| weights.gradient(&gradients, self)),
+            targets: wanted
+                .targets
+                .then(|| targets.grad(&gradients).unwrap_or_else(|| targets.clone().inner().zeros_like())),
+        }
+    }
+}
