@@ -130,7 +130,7 @@ impl Work {
 
     fn network(&self, device: &Device) -> Result<Network> {
         let architecture = match self.case.network {
-            "convnet3" => Architecture::ConvNet { depth: 3, width: 128 },
+            "convnet3" => Architecture::convnet(3, 128),
             "resnet18-imagenet" => Architecture::Resnet18 { stem: Stem::Standard },
             _ => Architecture::Resnet18 { stem: Stem::Small },
         };

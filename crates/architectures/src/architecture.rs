@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Description, FeatureMap};
+use crate::description::{Description, FeatureMap, Operation};
 use crate::family::{Bound, Family};
 use crate::layer_list::LayerList;
 use crate::layout::Layout;
 use crate::resnet::Stem;
-use crate::{convnet, mobilenet_v2, resnet};
+use crate::{Norm, convnet, mobilenet_v2, resnet};
 
 /// Makes [`Architecture`] of rows: name in the configuration, variant with its fields, and the family it belongs to.
 macro_rules! architectures {
@@ -41,13 +41,22 @@ macro_rules! architectures {
 }
 
 architectures! {
-    /// `depth` blocks of 3x3 convolution, BatchNorm, ReLU and average pooling, then a linear layer.
+    /// `depth` blocks of 3x3 convolution, normalization, ReLU and average pooling, then a linear layer.
     "convnet": ConvNet {
         /// Blocks.
         depth: u32,
         /// Channels.
-        width: u32
-    } => convnet::ConvNet { depth, width };
+        width: u32,
+        /// What its blocks are normalized by.
+        #[serde(default, skip_serializing_if = "is_default")]
+        norm: Norm,
+        /// Normalize what enters a convolution in place of what leaves it; the first block is then not normalized (FRePo).
+        #[serde(default, skip_serializing_if = "is_default")]
+        norm_before_conv: bool,
+        /// Each block has twice the channels of the one before it; `width` are those of the first (FRePo, RCIG).
+        #[serde(default, skip_serializing_if = "is_default")]
+        doubling: bool
+    } => convnet::ConvNet { depth, width, norm, norm_before_conv, doubling };
 
     /// torchvision's ResNet-18.
     "resnet18": Resnet18 {
@@ -65,7 +74,16 @@ architectures! {
     "mobilenet_v2": MobilenetV2 {} => mobilenet_v2::MobileNetV2;
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl Architecture {
+    /// The ConvNet of RDED and DELT: BatchNorm behind each convolution, all of one width.
+    pub const fn convnet(depth: u32, width: u32) -> Self {
+        Self::ConvNet { depth, width, norm: Norm::Batch, norm_before_conv: false, doubling: false }
+    }
+
     /// The layers for RGB images of `size` px and so many classes.
     pub fn description(&self, size: usize, classes: usize) -> Description {
         let family = self.family();
@@ -83,6 +101,13 @@ impl Architecture {
     /// PyTorch's name of the last linear layer.
     pub fn classifier(&self) -> String {
         self.description(self.least_size(), 1).layers.pop().map_or(String::new(), |layer| layer.name)
+    }
+
+    /// Whether it has BatchNorm layers, and with them running statistics of what it has seen. A network without them computes
+    /// the same in training and in evaluation mode.
+    pub fn has_batch_norm(&self) -> bool {
+        let layers = self.description(self.least_size(), 1).layers;
+        layers.iter().any(|layer| layer.operation == Operation::BatchNorm)
     }
 
     /// How its tensors are called: by our own names, then by those of other published code.
@@ -122,13 +147,27 @@ mod tests {
     use super::*;
     use serde_json::{from_value, json, to_value};
 
+    fn convnet(norm: Norm, norm_before_conv: bool, doubling: bool) -> Architecture {
+        Architecture::ConvNet { depth: 3, width: 128, norm, norm_before_conv, doubling }
+    }
+
     #[test]
     fn architectures_are_named_and_shown_as_the_field_does() {
         let cases = [
             (
-                Architecture::ConvNet { depth: 3, width: 128 },
+                Architecture::convnet(3, 128),
                 json!({"name": "convnet", "depth": 3, "width": 128}),
                 "convnet3-w128",
+            ),
+            (
+                convnet(Norm::Instance, false, false),
+                json!({"name": "convnet", "depth": 3, "width": 128, "norm": "instance"}),
+                "convnet3-w128-instance",
+            ),
+            (
+                convnet(Norm::Batch, true, true),
+                json!({"name": "convnet", "depth": 3, "width": 128, "norm_before_conv": true, "doubling": true}),
+                "convnet3-w128-pre-doubling",
             ),
             (
                 Architecture::Resnet18 { stem: Stem::Small },
@@ -153,9 +192,58 @@ mod tests {
     fn unknown_fields_of_an_architecture_are_refused() {
         for value in [
             json!({"name": "mobilenet_v2", "width": 2}),
-            json!({"name": "convnet", "depth": 3, "width": 1, "norm": "batch"}),
+            json!({"name": "convnet", "depth": 3, "width": 1, "stem": "small"}),
+            json!({"name": "convnet", "depth": 3, "width": 1, "norm": "weight"}),
         ] {
             assert!(from_value::<Architecture>(value).is_err());
         }
+    }
+
+    #[test]
+    fn a_convnet_that_names_the_defaults_is_the_one_that_leaves_them_out() {
+        let all = json!({"name": "convnet", "depth": 3, "width": 128, "norm": "batch", "norm_before_conv": false, "doubling": false});
+        assert_eq!(from_value::<Architecture>(all).unwrap(), Architecture::convnet(3, 128));
+    }
+
+    #[test]
+    fn networks_with_running_statistics_say_so() {
+        assert!(Architecture::convnet(3, 8).has_batch_norm());
+        assert!(convnet(Norm::Batch, true, false).has_batch_norm());
+        for norm in [Norm::Instance, Norm::Group, Norm::Layer, Norm::None] {
+            assert!(!convnet(norm, false, false).has_batch_norm());
+        }
+    }
+
+    #[test]
+    fn convnets_whose_fields_make_no_sense_together_are_refused() {
+        let said = |depth, width, norm, norm_before_conv, doubling| {
+            Architecture::ConvNet { depth, width, norm, norm_before_conv, doubling }.misfit(32)
+        };
+        let refusals = [
+            (
+                said(3, 6, Norm::Group, false, false),
+                "norm: group makes 4 groups of channels, which a width of 6 does not fill; set a multiple of 4",
+            ),
+            (
+                said(3, 8, Norm::None, true, false),
+                "norm_before_conv: true has nothing to move with norm: none; leave it out",
+            ),
+            (
+                said(1, 8, Norm::Batch, true, false),
+                "norm_before_conv: true leaves a network of depth 1 without norm; leave it out, or say norm: none",
+            ),
+            (said(1, 8, Norm::Batch, false, true), "doubling: true changes nothing at depth 1; leave it out"),
+        ];
+        for (found, expected) in refusals {
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+        assert_eq!(said(3, 8, Norm::Group, true, true), None);
+    }
+
+    #[test]
+    fn the_last_width_of_a_doubling_convnet_is_bounded() {
+        let bound = convnet(Norm::Batch, false, true).bounds()[0];
+        assert_eq!((bound.value, bound.most), (128, 2048));
+        assert_eq!(Architecture::convnet(3, 128).bounds()[0].most, 8192);
     }
 }

@@ -32,6 +32,13 @@ pub enum Operation {
     Convolution(Convolution),
     /// Batch normalization.
     BatchNorm,
+    /// Normalization of each image by groups of its channels; as many as channels make instance normalization.
+    GroupNorm {
+        /// Groups of channels.
+        groups: usize,
+    },
+    /// Normalization of each image by all its values.
+    LayerNorm,
     /// Maximum of each window.
     MaxPool(Window),
     /// Mean of each window.
@@ -144,7 +151,7 @@ impl Description {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Architecture, Stem};
+    use crate::{Architecture, Norm, Stem};
 
     #[test]
     fn networks_are_as_large_as_is_published_of_them() {
@@ -162,6 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn convnets_have_the_parameters_of_the_published_code() {
+        // at 32 px and ten classes; the doubling ones are FRePo's and RCIG's
+        let published = [
+            (128, Norm::Instance, false, false, 320_010),
+            (32, Norm::Batch, false, false, 24_714),
+            (32, Norm::Layer, false, false, 110_538),
+            (128, Norm::None, false, true, 1_560_842),
+            (32, Norm::None, false, true, 113_738),
+            (128, Norm::Batch, true, true, 1_560_842 + 2 * (128 + 256)),
+        ];
+        for (width, norm, norm_before_conv, doubling, parameters) in published {
+            let network = Architecture::ConvNet { depth: 3, width, norm, norm_before_conv, doubling };
+            assert_eq!(network.description(32, 10).parameters(), parameters, "{network}");
+        }
+    }
+
+    #[test]
     fn networks_cost_what_is_published_of_them() {
         // multiplications at 224 px, 1000 classes, as torchvision's documentation lists them ("GFLOPS"): 1.81, 3.66, 0.30
         let published = [
@@ -174,14 +198,14 @@ mod tests {
             assert!((ours / multiplications - 1.0).abs() < 0.01, "{network}: {ours}");
         }
         // 27·128·32² + 9·128²·16² + 9·128²·8² + 100·128·4²
-        let conv3 = Architecture::ConvNet { depth: 3, width: 128 }.forward_flops(32, 100) / 2.0;
+        let conv3 = Architecture::convnet(3, 128).forward_flops(32, 100) / 2.0;
         assert_eq!(conv3, 3_538_944.0 + 37_748_736.0 + 9_437_184.0 + 204_800.0);
     }
 
     #[test]
     fn the_classifier_is_the_last_linear_layer() {
         let names = [
-            (Architecture::ConvNet { depth: 3, width: 128 }, "classifier"),
+            (Architecture::convnet(3, 128), "classifier"),
             (Architecture::Resnet34 { stem: Stem::Standard }, "fc"),
             (Architecture::MobilenetV2 {}, "classifier.1"),
         ];

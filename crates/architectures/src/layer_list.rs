@@ -47,6 +47,30 @@ impl LayerList {
         self.add(name, Operation::BatchNorm, [input, input], tensors)
     }
 
+    /// `groups` divide the channels.
+    pub(crate) fn group_norm(&mut self, name: &str, input: FeatureMap, groups: usize) -> FeatureMap {
+        self.image_norm(name, input, Operation::GroupNorm { groups }, &[input.channels])
+    }
+
+    pub(crate) fn layer_norm(&mut self, name: &str, input: FeatureMap) -> FeatureMap {
+        self.image_norm(name, input, Operation::LayerNorm, &[input.channels, input.side, input.side])
+    }
+
+    /// A normalization by what each image says of itself, whose scale and shift have this shape.
+    fn image_norm(
+        &mut self,
+        name: &str,
+        input: FeatureMap,
+        operation: Operation,
+        shape: &[usize],
+    ) -> FeatureMap {
+        let tensors = vec![
+            trained(name, "weight", shape, Start::Constant(1.0)),
+            trained(name, "bias", shape, Start::Constant(0.0)),
+        ];
+        self.add(name, operation, [input, input], tensors)
+    }
+
     /// A convolution `name.0` and its normalization `name.1`: torchvision's `Conv2dNormActivation`.
     pub(crate) fn conv_norm(
         &mut self,

@@ -15,21 +15,24 @@ impl Layout {
 }
 
 /// ConvNets of DC, DM, MTT and what builds on them: one `Sequential` of convolution, normalization, ReLU and pooling.
-pub(crate) const FEATURES: Layout = Layout {
-    origin: "DC's and MTT's (features.N)",
-    name: |ours| {
-        let place = |rest: &str, after: usize| {
-            let (block, leaf) = rest.split_once('.')?;
-            Some(format!("features.{}.{leaf}", block.parse::<usize>().ok()? * FEATURES_OF_A_BLOCK + after))
-        };
-        let convolution = ours.strip_prefix("layers.conv.").and_then(|rest| place(rest, 0));
-        let norm = || ours.strip_prefix("layers.norm.").and_then(|rest| place(rest, 1));
-        convolution.or_else(norm).unwrap_or_else(|| ours.to_owned())
-    },
-};
+pub(crate) const FEATURES: Layout = Layout { origin: FEATURES_ORIGIN, name: |ours| features(ours, 4) };
 
-/// Convolution, normalization, ReLU and pooling.
-const FEATURES_OF_A_BLOCK: usize = 4;
+/// The same without normalization.
+pub(crate) const FEATURES_WITHOUT_NORM: Layout =
+    Layout { origin: FEATURES_ORIGIN, name: |ours| features(ours, 3) };
+
+const FEATURES_ORIGIN: &str = "DC's and MTT's (features.N)";
+
+/// Our name by the place in the `Sequential`, where so many layers make a block.
+fn features(ours: &str, layers_of_a_block: usize) -> String {
+    let place = |rest: &str, after: usize| {
+        let (block, leaf) = rest.split_once('.')?;
+        Some(format!("features.{}.{leaf}", block.parse::<usize>().ok()? * layers_of_a_block + after))
+    };
+    let convolution = ours.strip_prefix("layers.conv.").and_then(|rest| place(rest, 0));
+    let norm = || ours.strip_prefix("layers.norm.").and_then(|rest| place(rest, 1));
+    convolution.or_else(norm).unwrap_or_else(|| ours.to_owned())
+}
 
 /// ResNets of kuangliu/pytorch-cifar and its many copies.
 pub(crate) const SHORTCUT_LINEAR: Layout = Layout {
@@ -87,6 +90,7 @@ mod tests {
             (FEATURES, "layers.conv.2.bias", "features.8.bias"),
             (FEATURES, "layers.norm.2.running_var", "features.9.running_var"),
             (FEATURES, "classifier.weight", "classifier.weight"),
+            (FEATURES_WITHOUT_NORM, "layers.conv.2.bias", "features.6.bias"),
             (SHORTCUT_LINEAR, "layer2.0.downsample.1.running_mean", "layer2.0.shortcut.1.running_mean"),
             (SHORTCUT_LINEAR, "layer2.0.conv1.weight", "layer2.0.conv1.weight"),
             (SHORTCUT_LINEAR, "fc.bias", "linear.bias"),

@@ -21,6 +21,7 @@ mod resnet;
 mod start;
 
 pub use architecture::Architecture;
+pub use convnet::Norm;
 pub use description::{Convolution, Description, FeatureMap, Layer, Operation, StateTensor, Window};
 pub use family::Bound;
 pub use layout::Layout;

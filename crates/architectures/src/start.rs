@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_tensor_starts_as_in_pytorch() {
-        let convnet = Architecture::ConvNet { depth: 3, width: 4 };
+        let convnet = Architecture::convnet(3, 4);
         let resnet = Architecture::Resnet18 { stem: Stem::Small };
         let mobilenet = Architecture::MobilenetV2 {};
         let cases = [

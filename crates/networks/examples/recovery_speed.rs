@@ -17,7 +17,7 @@ const CLASSES: usize = 10;
 fn main() -> Result<(), Box<dyn Error>> {
     let iterations: usize = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
     let opened = delt_device::open(&std::env::args().nth(2).unwrap_or_else(|| "auto".into()))?;
-    let convnet = Architecture::ConvNet { depth: 3, width: 128 };
+    let convnet = Architecture::convnet(3, 128);
     let teacher = Network::build(&convnet, CLASSES, SIZE, &opened.device, &mut by_formula("speed/"))?;
     let teacher = FrozenNetwork::new(teacher, &opened.device);
     let device = opened.device.clone().autodiff();

@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    const CONVNET: Architecture = Architecture::ConvNet { depth: 2, width: 4 };
+    const CONVNET: Architecture = Architecture::convnet(2, 4);
 
     /// A network whose values are all this one, under these names behind a prefix.
     fn network(architecture: &Architecture, prefix: &str, layout: Layout, value: f32) -> Vec<NamedTensor> {

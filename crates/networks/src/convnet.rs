@@ -1,13 +1,14 @@
-//! ConvNet-d of the distillation literature: d blocks of 3x3 convolution, batch normalization, ReLU and 2x2 average
-//! pooling, then one linear layer.
+//! ConvNet-d of the distillation literature: d blocks of 3x3 convolution, normalization, ReLU and 2x2 average pooling, then
+//! one linear layer.
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use delt_conv_norm::Activation;
 
+use crate::block_norm::BlockNorm;
 use crate::builder::Builder;
 use crate::error::NetworkError;
-use crate::layers::{BatchNorm, Conv, Linear};
+use crate::layers::{Conv, Linear};
 use crate::network::ForwardPass;
 use crate::pass::Pass;
 
@@ -18,6 +19,8 @@ pub struct ConvNet {
     pub layers: ConvNetLayers,
     /// The linear layer.
     pub classifier: Linear,
+    #[module(skip)]
+    norm_before_conv: bool,
 }
 
 /// The layers of the d blocks by kind, as in the published code.
@@ -25,30 +28,41 @@ pub struct ConvNet {
 pub struct ConvNetLayers {
     /// One 3x3 convolution per block.
     pub conv: Vec<Conv>,
-    /// One batch normalization per block.
-    pub norm: Vec<BatchNorm>,
+    /// One normalization per block.
+    pub norm: Vec<BlockNorm>,
 }
 
 impl ConvNet {
     pub(crate) fn build(builder: &mut Builder<'_>) -> Result<Self, NetworkError> {
         let blocks = builder.list("layers.conv", |builder, name| {
             let norm = name.replace("conv", "norm");
-            Ok((Conv::build(builder, name)?, BatchNorm::build(builder, &norm)?))
+            Ok((Conv::build(builder, name)?, BlockNorm::build(builder, &norm)?))
         })?;
         let (conv, norm) = blocks.into_iter().unzip();
-        Ok(Self { layers: ConvNetLayers { conv, norm }, classifier: Linear::build(builder, "classifier")? })
+        Ok(Self {
+            layers: ConvNetLayers { conv, norm },
+            classifier: Linear::build(builder, "classifier")?,
+            // images themselves are not normalized
+            norm_before_conv: builder.has("layers.norm") && !builder.has("layers.norm.0"),
+        })
     }
 }
 
 impl ForwardPass for ConvNet {
     fn features(&self, mut x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
         for (conv, norm) in self.layers.conv.iter().zip(&self.layers.norm) {
-            x = pass.block(conv, norm, x, Activation::ReluAveragePool);
+            let block = if self.norm_before_conv { BlockNorm::before } else { BlockNorm::after };
+            x = block(norm, conv, x, Activation::ReluAveragePool, pass);
         }
         pass.leave(x).flatten(1, 3)
     }
 
     fn classify(&self, features: Tensor<2>) -> Tensor<2> {
         self.classifier.forward(features)
+    }
+
+    fn is_fusible(&self) -> bool {
+        let is_batch = |norm: &BlockNorm| matches!(norm, BlockNorm::Batch(_));
+        !self.norm_before_conv && self.layers.norm.iter().all(is_batch)
     }
 }

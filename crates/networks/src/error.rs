@@ -19,6 +19,14 @@ pub enum NetworkError {
         /// Smallest side that works.
         least: usize,
     },
+    /// The fields of the architecture make no sense together.
+    #[error("{architecture}: {problem}")]
+    Misfit {
+        /// The network.
+        architecture: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A source of weights gave the wrong number of values.
     #[error("tensor `{name}` has {found} values, expected {expected} for shape {shape:?}")]
     WrongLength {

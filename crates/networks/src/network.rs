@@ -88,7 +88,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// Where the images are too small, or `fill` fails or gives a wrong number of values.
+    /// Where the images are too small or the fields make no sense, or `fill` fails or gives a wrong number of values.
     pub fn build(
         architecture: &Architecture,
         classes: usize,
@@ -99,6 +99,9 @@ impl Network {
         let least = architecture.least_size();
         if size < least {
             return Err(NetworkError::TooSmall { architecture: architecture.to_string(), size, least });
+        }
+        if let Some(problem) = architecture.misfit(size) {
+            return Err(NetworkError::Misfit { architecture: architecture.to_string(), problem });
         }
         let description = architecture.description(size, classes);
         Self::build_family(architecture, &mut Builder { description, device, fill })

@@ -12,6 +12,7 @@ use delt_conv_norm::{
     conv_norm_frozen_statistics, conv_norm_train,
 };
 
+use crate::block_norm::BlockNorm;
 use crate::bn_statistics::LayerStatistics;
 use crate::layers::{BN_EPSILON, BatchNorm, Conv};
 use crate::network::BatchStatistics;
@@ -20,6 +21,29 @@ use crate::network::BatchStatistics;
 pub(crate) trait Pass {
     /// Convolution, batch normalization and what follows them.
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4>;
+
+    /// A convolution, normalization of each image by itself or none, and what follows them. Networks that have it are not
+    /// fusible, so only passes layer by layer meet it; likewise [`Self::batch_norm`].
+    fn image_block(
+        &mut self,
+        conv: &Conv,
+        norm: &BlockNorm,
+        x: Tensor<4>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        let x = self.convolve(conv, x);
+        activate(norm.forward(x), activation)
+    }
+
+    /// A convolution by itself.
+    fn convolve(&mut self, conv: &Conv, x: Tensor<4>) -> Tensor<4> {
+        conv.forward(x)
+    }
+
+    /// Batch normalization by itself.
+    fn batch_norm(&mut self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+        norm.forward(x)
+    }
 
     /// Whether images lie channels last between [`Self::enter`] and [`Self::leave`].
     fn is_channels_last(&self) -> bool {
@@ -69,14 +93,22 @@ pub(crate) struct Evaluation {
 
 impl Pass for Evaluation {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let x = self.convolve(conv, x);
+        activate(self.batch_norm(norm, x), activation)
+    }
+
+    fn convolve(&mut self, conv: &Conv, x: Tensor<4>) -> Tensor<4> {
         if self.record >= Record::NormsAndConvolutions {
             self.convolution_inputs.push(x.clone());
         }
-        let x = if self.is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) };
+        if self.is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
+    }
+
+    fn batch_norm(&mut self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
         if self.record >= Record::Norms {
             self.norm_inputs.push(x.clone());
         }
-        activate(norm.forward(x), activation)
+        norm.forward(x)
     }
 }
 
@@ -87,28 +119,36 @@ pub(crate) struct Training {
     pub(crate) statistics: Vec<BatchStatistics>,
 }
 
-impl Pass for Training {
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let (gamma, beta) = (norm.weight.val(), norm.bias.val());
-        // with the number of values that each statistic is taken over
-        let (y, mean, variance, values) = if self.is_fused {
-            let [n, height, width, _] = x.dims();
-            let geometry = conv.geometry();
-            let bias = conv.bias.as_ref().map(Param::val);
-            let weights = TrainWeights { weight: conv.weight.val(), bias, gamma, beta };
-            let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, BN_EPSILON);
-            (y, mean, variance, n * geometry.out_size(height) * geometry.out_size(width))
-        } else {
-            let x = conv.forward(x);
-            let [n, _, height, width] = x.dims();
-            let normalized = batch_norm_train(x, gamma, beta, BN_EPSILON);
-            let y = activate(normalized.output, activation);
-            (y, normalized.mean, normalized.variance, n * height * width)
-        };
+impl Training {
+    /// Keeps the statistics of a layer, which are over so many values.
+    fn keep(&mut self, mean: Tensor<1>, variance: Tensor<1>, values: usize) {
         let unbiased = values as f64 / (values as f64 - 1.0).max(1.0);
         let variance_unbiased = variance.inner() * unbiased;
         self.statistics.push(BatchStatistics { mean: mean.inner(), variance_unbiased });
+    }
+}
+
+impl Pass for Training {
+    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if !self.is_fused {
+            let x = self.convolve(conv, x);
+            return activate(self.batch_norm(norm, x), activation);
+        }
+        let [n, height, width, _] = x.dims();
+        let geometry = conv.geometry();
+        let bias = conv.bias.as_ref().map(Param::val);
+        let (gamma, beta) = (norm.weight.val(), norm.bias.val());
+        let weights = TrainWeights { weight: conv.weight.val(), bias, gamma, beta };
+        let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, BN_EPSILON);
+        self.keep(mean, variance, n * geometry.out_size(height) * geometry.out_size(width));
         y
+    }
+
+    fn batch_norm(&mut self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+        let [n, _, height, width] = x.dims();
+        let normalized = batch_norm_train(x, norm.weight.val(), norm.bias.val(), BN_EPSILON);
+        self.keep(normalized.mean, normalized.variance, n * height * width);
+        normalized.output
     }
 
     fn is_channels_last(&self) -> bool {

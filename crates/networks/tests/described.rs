@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor};
-use delt_architectures::{Architecture, Description, FeatureMap, Operation, StateTensor, Stem};
+use delt_architectures::{Architecture, Description, FeatureMap, Norm, Operation, StateTensor, Stem};
 use delt_networks::{FrozenNetwork, Network};
 
 const CLASSES: usize = 7;
@@ -11,13 +11,22 @@ const CLASSES: usize = 7;
 /// Every row of the table, with a side of images that windows do not divide.
 fn networks() -> Vec<(Architecture, usize)> {
     vec![
-        (Architecture::ConvNet { depth: 3, width: 4 }, 27),
+        (Architecture::convnet(3, 4), 27),
+        (convnet(Norm::Instance, false, false), 27),
+        (convnet(Norm::Group, true, true), 27),
+        (convnet(Norm::Layer, true, false), 27),
+        (convnet(Norm::None, false, true), 27),
+        (convnet(Norm::Batch, true, true), 27),
         (Architecture::Resnet18 { stem: Stem::Small }, 11),
         (Architecture::Resnet18 { stem: Stem::Standard }, 37),
         (Architecture::Resnet34 { stem: Stem::Small }, 9),
         (Architecture::Resnet34 { stem: Stem::Standard }, 33),
         (Architecture::MobilenetV2 {}, 39),
     ]
+}
+
+fn convnet(norm: Norm, norm_before_conv: bool, doubling: bool) -> Architecture {
+    Architecture::ConvNet { depth: 3, width: 4, norm, norm_before_conv, doubling }
 }
 
 fn build(architecture: &Architecture, size: usize) -> Network {
@@ -69,6 +78,8 @@ fn pictures_go_through_networks_as_described() {
             convolutions.iter().map(|(_, input)| [2, input.channels, input.side, input.side]).collect();
         assert_eq!(entered, described, "{architecture}");
 
+        let has_statistics = !network.bn_layers().is_empty();
+        assert_eq!(has_statistics, architecture.has_batch_norm(), "{architecture}");
         let norms: Vec<_> = network.bn_layers().iter().map(|layer| layer.name.as_str()).collect();
         let described = layers(&description, |operation| *operation == Operation::BatchNorm);
         assert_eq!(norms, described.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{architecture}");

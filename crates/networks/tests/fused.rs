@@ -17,8 +17,8 @@ const TRAINING_GRADIENT_TOLERANCE: f64 = 0.1;
 /// Every network that has fused blocks, with the side of its images.
 fn networks() -> Vec<(Architecture, usize)> {
     vec![
-        (Architecture::ConvNet { depth: 2, width: 12 }, 8),
-        (Architecture::ConvNet { depth: 3, width: 20 }, 18),
+        (Architecture::convnet(2, 12), 8),
+        (Architecture::convnet(3, 20), 18),
         (Architecture::Resnet18 { stem: Stem::Small }, 16),
         (Architecture::Resnet18 { stem: Stem::Standard }, 40),
         (Architecture::Resnet34 { stem: Stem::Small }, 8),

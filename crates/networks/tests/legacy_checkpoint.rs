@@ -31,7 +31,7 @@ use delt_formats::{Architecture, NamedTensor, TensorValues};
 use delt_guard::read_weights;
 use delt_networks::{Network, NetworkError, checkpoint};
 
-const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 1, width: 2 };
+const ARCHITECTURE: Architecture = Architecture::convnet(1, 2);
 
 fn read(top_level_key: Option<&str>) -> Result<Vec<NamedTensor>, NetworkError> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guard/tests/legacy.pth");

@@ -1,10 +1,10 @@
 //! Weights that do not fit: the whole message of each refusal.
 
 use burn::tensor::Device;
-use delt_formats::{Architecture, NamedTensor, TensorValues};
+use delt_formats::{Architecture, NamedTensor, Norm, TensorValues};
 use delt_networks::Network;
 
-const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 1, width: 2 };
+const ARCHITECTURE: Architecture = Architecture::convnet(1, 2);
 
 /// All tensors of a small network for two classes of 4 px images.
 fn tensors() -> Vec<NamedTensor> {
@@ -55,11 +55,27 @@ fn tensors_that_do_not_fit_are_all_listed() {
 
 #[test]
 fn pictures_that_vanish_in_the_poolings_are_refused_with_the_least_size() {
-    let deep = Architecture::ConvNet { depth: 4, width: 8 };
+    let deep = Architecture::convnet(4, 8);
     let error = Network::initialize(&deep, 10, 8, 0, &Device::flex()).expect_err("refused");
     assert_eq!(
         error.to_string(),
         "convnet4-w8 cannot take 8 px images: nothing is left after its last pooling; use at least 16 px"
+    );
+}
+
+#[test]
+fn fields_that_make_no_sense_together_are_refused() {
+    let uneven = Architecture::ConvNet {
+        depth: 2,
+        width: 6,
+        norm: Norm::Group,
+        norm_before_conv: false,
+        doubling: false,
+    };
+    let error = Network::initialize(&uneven, 10, 8, 0, &Device::flex()).expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "convnet2-w6-group: norm: group makes 4 groups of channels, which a width of 6 does not fill; set a multiple of 4"
     );
 }
 

@@ -13,10 +13,10 @@ const THREADS: [usize; 5] = [1, 2, 3, 1, 2];
 
 /// Network, side of its images, images in a batch.
 fn cases() -> [(Architecture, usize, usize); 5] {
-    let convnet = Architecture::ConvNet { depth: 3, width: 20 };
+    let convnet = Architecture::convnet(3, 20);
     let resnet = Architecture::Resnet18 { stem: Stem::Small };
     [
-        (Architecture::ConvNet { depth: 3, width: 64 }, 32, 8),
+        (Architecture::convnet(3, 64), 32, 8),
         (convnet, 19, 5),
         (convnet, 8, 1),
         (resnet, 16, 6),

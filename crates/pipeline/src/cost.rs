@@ -163,7 +163,7 @@ mod tests {
         let sizes = Sizes { train_images: 50_000, test_images: 10_000, classes: 100, classes_in_use: 100 };
         let mut branches = branches("compare-small.yaml", &[]);
         branches.retain(|branch| branch.name == "g-vbsm");
-        let pass = |depth, width| Architecture::ConvNet { depth, width }.forward_flops(32, 100);
+        let pass = |depth, width| Architecture::convnet(depth, width).forward_flops(32, 100);
         let all = pass(3, 128) + pass(3, 64) + pass(2, 64);
         let flops: Vec<f64> = of_run(&branches, &sizes).iter().map(|cost| cost.flops).collect();
         assert_eq!(flops[2].round(), (2.0 * all / 3.0 * 1000.0 * 1000.0).round());

@@ -8,9 +8,9 @@ use burn::tensor::Tensor;
 use delt_networks::Network;
 use delt_pipeline::config::teacher::Optimizer;
 
-/// Makes the optimizer of a network. Weights of two or more dimensions decay; biases and normalization do not.
+/// Makes the optimizer of a network. Weights of two or more dimensions decay; others and biases do not.
 pub fn module_optimizer(optimizer: &Optimizer, network: &Network) -> ModuleOptimizer {
-    let short = one_dimensional(network);
+    let short = without_decay(network);
     match optimizer {
         Optimizer::Sgd { momentum, nesterov, weight_decay, .. } => {
             let sgd = |weight_decay: f64| {
@@ -41,17 +41,25 @@ pub fn module_optimizer(optimizer: &Optimizer, network: &Network) -> ModuleOptim
     }
 }
 
-/// The parameters of fewer than two dimensions.
-fn one_dimensional(network: &Network) -> ParamGroup {
-    struct Short(Vec<ParamId>);
+/// The parameters of fewer than two dimensions, and the biases of more: those of layer normalization have three.
+fn without_decay(network: &Network) -> ParamGroup {
+    #[derive(Default)]
+    struct Short {
+        leaf: String,
+        ids: Vec<ParamId>,
+    }
     impl ModuleVisitor for Short {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            name.clone_into(&mut self.leaf);
+        }
+
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if D < 2 {
-                self.0.push(param.id);
+            if D < 2 || self.leaf == "bias" {
+                self.ids.push(param.id);
             }
         }
     }
-    let mut short = Short(Vec::new());
+    let mut short = Short::default();
     network.visit(&mut short);
-    ParamGroup::from_ids(short.0)
+    ParamGroup::from_ids(short.ids)
 }

@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_cpu_makes_more_than_a_million_and_less_than_a_quadrillion_a_second() {
-        let network = Architecture::ConvNet { depth: 2, width: 16 };
+        let network = Architecture::convnet(2, 16);
         let speed = flops_per_second(&network, 16, 10, &Device::flex()).expect("measured");
         assert!((1e6..1e15).contains(&speed), "{speed}");
     }

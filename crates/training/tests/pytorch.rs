@@ -55,7 +55,7 @@ fn cross_entropies_agree_with_pytorch() {
 }
 
 fn network(device: &Device) -> Network {
-    let architecture = Architecture::ConvNet { depth: 1, width: 2 };
+    let architecture = Architecture::convnet(1, 2);
     let fill = |name: &str, shape: &[usize]| -> Vec<f32> {
         let value = |i: usize| match name {
             "layers.norm.0.running_mean" => 0.0,

@@ -10,7 +10,7 @@ use delt_networks::Network;
 use delt_pipeline::config::teacher::Optimizer;
 use delt_training::{ImageSet, TrainingError, TrainingState, module_optimizer};
 
-const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 1, width: 2 };
+const ARCHITECTURE: Architecture = Architecture::convnet(1, 2);
 
 fn classes() -> Vec<String> {
     vec!["cat".to_owned(), "dog".to_owned()]

@@ -14,7 +14,7 @@ const SIZE: usize = 8;
 const RECIPE: Optimizer = Optimizer::Sgd { lr: 0.05, momentum: 0.9, nesterov: true, weight_decay: 0.01 };
 
 fn start(device: &Device) -> (Network, ModuleOptimizer) {
-    let architecture = Architecture::ConvNet { depth: 2, width: 8 };
+    let architecture = Architecture::convnet(2, 8);
     let network = Network::initialize(&architecture, CLASSES, SIZE, 7, device).expect("the network is built");
     let optimizer = module_optimizer(&RECIPE, &network);
     (network, optimizer)

@@ -15,7 +15,7 @@ const SIZE: usize = 8;
 const STEPS: u64 = 4;
 
 fn architecture() -> Architecture {
-    Architecture::ConvNet { depth: 2, width: 8 }
+    Architecture::convnet(2, 8)
 }
 
 fn train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,24 +11,39 @@ from torch.nn import functional as F
 
 from delt import needs
 
+NORMS: dict[str, Callable[[int, int], nn.Module]] = {
+    "batch": lambda channels, side: nn.BatchNorm2d(channels),
+    "instance": lambda channels, side: nn.GroupNorm(channels, channels),
+    "group": lambda channels, side: nn.GroupNorm(4, channels),
+    "layer": lambda channels, side: nn.LayerNorm([channels, side, side]),
+    "none": lambda channels, side: nn.Identity(),
+}
+
 
 class ConvNet(nn.Module):
-    """``depth`` blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 average pooling, then a linear layer.
+    """``depth`` blocks of 3x3 convolution, normalization, ReLU and 2x2 average pooling, then a linear layer.
 
-    Images ``[n, 3, size, size]`` to logits ``[n, classes]``.
+    ``before``: normalize what enters a convolution but the first, in place of what leaves it. ``doubling``: each block has
+    twice the channels of the one before it. Images ``[n, 3, size, size]`` to logits ``[n, classes]``.
     """
 
-    def __init__(self, depth: int, width: int, classes: int, size: int) -> None:
+    def __init__(
+        self, depth: int, width: int, classes: int, size: int, norm: str = "batch", before: bool = False, doubling: bool = False
+    ) -> None:
         super().__init__()
-        conv = [nn.Conv2d(width if block else 3, width, 3, padding=1) for block in range(depth)]
-        norm = [nn.BatchNorm2d(width) for _ in range(depth)]
-        self.layers = nn.ModuleDict({"conv": nn.ModuleList(conv), "norm": nn.ModuleList(norm)})
-        self.classifier = nn.Linear(width * (size >> depth) ** 2, classes)
+        channels = [3] + [width << (block if doubling else 0) for block in range(depth)]
+        convs = [nn.Conv2d(channels[block], channels[block + 1], 3, padding=1) for block in range(depth)]
+        kinds = ["none" if before and block == 0 else norm for block in range(depth)]
+        norms = [NORMS[kind](channels[block + (not before)], size >> block) for block, kind in enumerate(kinds)]
+        self.layers = nn.ModuleDict({"conv": nn.ModuleList(convs), "norm": nn.ModuleList(norms)})
+        self.classifier = nn.Linear(channels[-1] * (size >> depth) ** 2, classes)
+        self.before = before
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of normalized images."""
         for conv, norm in zip(self.layers["conv"], self.layers["norm"]):  # type: ignore[call-overload]
-            images = F.avg_pool2d(F.relu(norm(conv(images))), 2)
+            images = conv(norm(images)) if self.before else norm(conv(images))
+            images = F.avg_pool2d(F.relu(images), 2)
         return self.classifier(images.flatten(1))
 
 
@@ -35,7 +51,9 @@ def build(architecture: dict[str, Any], classes: int, size: int) -> nn.Module | 
     """A network as a teacher's facts describe it, with weights of torch's own; none where there is none of this name."""
     name = architecture["name"]
     if name == "convnet":
-        return ConvNet(architecture["depth"], architecture["width"], classes, size)
+        norm, before = architecture.get("norm", "batch"), architecture.get("norm_before_conv", False)
+        doubling = architecture.get("doubling", False)
+        return ConvNet(architecture["depth"], architecture["width"], classes, size, norm, before, doubling)
     if name not in ("resnet18", "resnet34", "mobilenet_v2"):
         return None
     models = needs.package("torchvision.models", f"a {name}", "`state_dict()` gives the weights")

@@ -31,7 +31,7 @@ fn picture(index: u32) -> RgbImage {
 
 fn recipe() -> Evaluate {
     Evaluate {
-        student: Architecture::ConvNet { depth: 1, width: 4 },
+        student: Architecture::convnet(1, 4),
         loss: Loss::Kl { temperature: 4.0 },
         lr: None,
         beta_1: 0.9,

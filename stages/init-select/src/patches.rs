@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     fn ranker(size: u32) -> Ranker {
-        let (device, architecture) = (Device::flex(), Architecture::ConvNet { depth: 1, width: 2 });
+        let (device, architecture) = (Device::flex(), Architecture::convnet(1, 2));
         let network = Network::initialize(&architecture, 2, size as usize, 0, &device).expect("built");
         let normalization = Normalization { mean: [0.5; 3], std: [0.5; 3] };
         Ranker { network: FrozenNetwork::new(network, &device), device, size, normalization }

@@ -108,7 +108,7 @@ mod tests {
     fn a_committee_stores_the_mean_of_its_logits() {
         let device = Device::flex();
         let network = |seed: u64| {
-            let architecture = Architecture::ConvNet { depth: 1, width: 4 };
+            let architecture = Architecture::convnet(1, 4);
             let network = Network::initialize(&architecture, 3, 8, seed, &device).expect("a network");
             FrozenNetwork::new(network, &device)
         };

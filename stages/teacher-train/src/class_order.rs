@@ -167,7 +167,7 @@ mod tests {
             tensor("classifier.bias", vec![3], vec![1.0, 2.0, 3.0]),
             other.clone(),
         ];
-        let architecture = Architecture::ConvNet { depth: 1, width: 1 };
+        let architecture = Architecture::convnet(1, 1);
         permute_classifier(&mut tensors, &architecture, &names("owl cat dog"), &names("cat dog owl"));
         assert_eq!(tensors[0].values, TensorValues::F32(vec![2.0, 2.5, 3.0, 3.5, 1.0, 1.5]));
         assert_eq!(tensors[1].values, TensorValues::F32(vec![2.0, 3.0, 1.0]));

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use teacher_train::{class_order, import};
 
 const SIZE: u32 = 32;
-const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 3, width: 128 };
+const ARCHITECTURE: Architecture = Architecture::convnet(3, 128);
 
 /// What was measured in PyTorch.
 #[derive(Deserialize)]

@@ -12,7 +12,7 @@ use delt_pipeline::config::teacher::{Optimizer, Replicas, TrainRecipe, TrainSche
 use delt_training::ImageSet;
 use teacher_train::train::{Trained, Training};
 
-const ARCHITECTURE: Architecture = Architecture::ConvNet { depth: 2, width: 8 };
+const ARCHITECTURE: Architecture = Architecture::convnet(2, 8);
 const NORMALIZATION: Normalization = Normalization { mean: [0.5; 3], std: [0.25; 3] };
 
 fn recipe(epochs: u32, lr: f64) -> TrainRecipe {

@@ -72,7 +72,7 @@ fn check_pass(name: &str, images: &str, make: impl Fn(usize, usize, &Device) -> 
 }
 
 fn conv3_w16() -> Architecture {
-    Architecture::ConvNet { depth: 3, width: 16 }
+    Architecture::convnet(3, 16)
 }
 
 fn check_formula(name: &str, architecture: &Architecture, images: &str) {

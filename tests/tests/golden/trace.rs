@@ -34,7 +34,7 @@ fn config(case: &Value) -> Synthesize {
 
 fn teacher(case: &Value) -> RecoveryTeacher {
     let device = delt_tests::device();
-    let architecture = Architecture::ConvNet { depth: 3, width: 16 };
+    let architecture = Architecture::convnet(3, 16);
     let network = Network::build(&architecture, 10, SIZE, &device, &mut by_formula(&prefix())).unwrap();
     let constants = Normalization { mean: three(&case["mean"]), std: three(&case["std"]) };
     RecoveryTeacher::new(FrozenNetwork::new(network, &device), &constants, &device)

@@ -49,7 +49,7 @@ fn student_steps_agree_with_pytorch() {
     let (Some(scalars), Some(golden)) = (json("student_steps"), tensors("student_steps")) else { return };
     let device = device().autodiff();
     let ([_, _, size, _], [_, classes]) = (golden.shape("inputs"), golden.shape("teacher_logits"));
-    let architecture = Architecture::ConvNet { depth: 3, width: 16 };
+    let architecture = Architecture::convnet(3, 16);
     let mut network =
         Network::build(&architecture, classes, size, &device, &mut by_formula(&prefix())).unwrap();
     let lr = number(&scalars["lr"]);

@@ -6,7 +6,7 @@ use delt_formats::teacher::Architecture;
 use super::{Invalid, Pipeline};
 
 /// ConvNet-3 as the literature trains it on CIFAR.
-const CONV3: Architecture = Architecture::ConvNet { depth: 3, width: 128 };
+const CONV3: Architecture = Architecture::convnet(3, 128);
 
 /// Student batch where both networks are ConvNet-3 on CIFAR-100.
 const CONV3_PAIR_BATCH: u32 = 25;

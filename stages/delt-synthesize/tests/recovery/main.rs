@@ -57,7 +57,7 @@ fn batches(config: &Synthesize) -> Vec<BatchSchedule> {
 }
 
 fn network(device: &Device) -> FrozenNetwork {
-    let architecture = Architecture::ConvNet { depth: 2, width: 4 };
+    let architecture = Architecture::convnet(2, 4);
     let network = Network::initialize(&architecture, 2, SIZE, 3, device).expect("the network is built");
     FrozenNetwork::new(network, device)
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use delt_augment::view::MixSpec;
 use delt_formats::teacher::WEIGHTS_FILE;
 use delt_formats::tensors::{NamedTensor, TensorValues, read_safetensors};
-use delt_formats::{Architecture, Stem, TeacherFacts};
+use delt_formats::{Architecture, Norm, Stem, TeacherFacts};
 use delt_interchange::pth::{self, Tensor, Value};
 use delt_pipeline::config::evaluate::{Loss, StudentSchedule};
 use delt_pipeline::config::ingest::{Ingest, LabelSpace, Source};
@@ -103,7 +103,9 @@ fn dataset(ingest: &Ingest, classes: &[String]) -> Result<&'static str> {
 fn model(architecture: &Architecture, size: u32) -> Option<Model> {
     let stem_there = if [32, 64].contains(&size) { Stem::Small } else { Stem::Standard };
     let (name, is_torchvision) = match *architecture {
-        Architecture::ConvNet { depth, width: WIDTH } => (format!("ConvNet-{depth}-BN"), false),
+        Architecture::ConvNet { depth, width: WIDTH, norm, norm_before_conv: false, doubling: false } => {
+            (format!("ConvNet-{depth}{}", suffix(norm)?), false)
+        }
         Architecture::Resnet18 { stem } if stem == stem_there => ("ResNet-18-BN".to_owned(), true),
         Architecture::Resnet34 { stem } if stem == stem_there => ("ResNet-34-BN".to_owned(), true),
         Architecture::MobilenetV2 {} => ("mobilenet_v2".to_owned(), true),
@@ -112,6 +114,15 @@ fn model(architecture: &Architecture, size: u32) -> Option<Model> {
     // what goes by torchvision's name gets torchvision's weights, or none
     let takes_weights = !matches!(architecture, Architecture::MobilenetV2 {});
     Some(Model { name, is_torchvision, takes_weights })
+}
+
+/// What follows the depth in its name of a ConvNet, whose plain one has instance norm.
+fn suffix(norm: Norm) -> Option<&'static str> {
+    match norm {
+        Norm::Batch => Some("-BN"),
+        Norm::Instance => Some(""),
+        Norm::Group | Norm::Layer | Norm::None => None,
+    }
 }
 
 /// Refuses data sets that it does not have, networks that it does not build and losses that it does not score.
@@ -129,8 +140,8 @@ pub(super) fn check(branch: &Branch, classes: Option<&[String]>) -> Result<()> {
     };
     let refused = |place: &str, found: &Architecture| {
         let problem = format!(
-            "found {found}; DD-Ranking takes ConvNets of width {WIDTH}, ResNet-18 and 34 with the small stem at 32 and 64 px and \
-             torchvision's at others, as students also MobileNetV2; use another format"
+            "found {found}; DD-Ranking takes ConvNets of width {WIDTH} with norm batch or instance, ResNet-18 and 34 with the small \
+             stem at 32 and 64 px and torchvision's at others, as students also MobileNetV2; use another format"
         );
         Invalid::new(place, problem)
     };
