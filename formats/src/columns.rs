@@ -90,6 +90,16 @@ impl<'a> Columns<'a> {
         Ok(self.value::<ListArray>(column, row)?.as_primitive::<T>().values().to_vec())
     }
 
+    /// The list of numbers in a row, or none where it is null or the file's schema version has no such column.
+    pub fn optional_list<T: ArrowPrimitiveType>(
+        &self,
+        column: &'static str,
+        row: usize,
+    ) -> Option<Vec<T::Native>> {
+        self.batch.column_by_name(column)?;
+        Some(self.optional::<ListArray>(column, row)?.as_primitive::<T>().values().to_vec())
+    }
+
     /// The bytes of a row's image, and its path, empty where it has none.
     ///
     /// # Errors
@@ -166,6 +176,15 @@ pub(crate) fn list_array<'b, T: ArrowPrimitiveType>(
 ) -> ListArray {
     let lengths = lists.clone().map(<[T::Native]>::len);
     list_of(lengths, PrimitiveArray::<T>::from_iter_values(lists.flatten().copied()))
+}
+
+/// Builds a column of lists of numbers, of which any may be null.
+pub(crate) fn optional_list_array<'b, T: ArrowPrimitiveType>(
+    lists: impl Iterator<Item = Option<&'b [T::Native]>> + Clone,
+) -> ListArray {
+    let (element, offsets, elements, _) =
+        list_array::<T>(lists.clone().map(Option::unwrap_or_default)).into_parts();
+    ListArray::new(element, offsets, elements, Some(lists.map(|list| list.is_some()).collect()))
 }
 
 /// Lists of the given lengths, of elements that are never null.

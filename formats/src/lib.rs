@@ -9,6 +9,7 @@
 //! | [`teacher`] | a trained network: `weights.safetensors`, `history.parquet` |
 //! | [`scores`] | what the teacher thinks of each training image: `scores.parquet` |
 //! | [`initial`] | the images recovery starts from: `initial.parquet` |
+//! | [`mod@space`] | what networks take in place of pixels |
 //! | [`synthetic`], [`trace`] | the distilled images and their losses: `synthetic.parquet`, `trace.parquet` |
 //! | [`labels`] | stored views and soft labels: `labels.parquet` |
 //! | [`evaluation`], [`history`] | students trained on them: `history.parquet`, `summary.json` |
@@ -34,6 +35,7 @@ pub mod provenance;
 pub mod rgb_image;
 pub mod scores;
 pub mod sealed;
+pub mod space;
 pub mod synthetic;
 pub mod table;
 pub mod teacher;
@@ -54,6 +56,7 @@ pub use manifest::{FileEntry, Manifest};
 pub use provenance::{ArtifactKind, Key, Provenance};
 pub use rgb_image::RgbImage;
 pub use scores::{ScoreRow, ScoresFacts, ScoresReader, ScoresWriter};
+pub use space::{Space, WhitenedBy};
 pub use synthetic::{SyntheticFacts, SyntheticReader, SyntheticRow, SyntheticWriter};
 pub use teacher::{Architecture, Norm, Normalization, Stem, TeacherFacts};
 pub use tensors::{NamedTensor, TensorValues, read_safetensors, write_safetensors};

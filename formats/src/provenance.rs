@@ -46,6 +46,9 @@ pub enum ArtifactKind {
     LabelsPart,
 }
 
+/// The schema version of synthetic images that stand in the file as a network takes them too, see [`crate::synthetic`].
+pub const SYNTHETIC_WITH_PIXELS: u32 = 2;
+
 impl ArtifactKind {
     /// All kinds, in pipeline order.
     pub const ALL: [Self; 10] = [
@@ -100,10 +103,26 @@ impl ArtifactKind {
         }
     }
 
-    /// The schema version this build writes and reads; raised whenever the meaning of a column or field changes.
+    /// The schema version of what needs no column that a later one brought; raised whenever the meaning of a column or field
+    /// changes.
     pub fn schema_version(self) -> u32 {
         // none was raised so far
         1
+    }
+
+    /// The highest schema version that this build writes and reads. Versions from [`Self::schema_version`] to this one differ in
+    /// columns that the later ones add, so that what needs none of these keeps its key and its bytes.
+    pub fn newest_schema_version(self) -> u32 {
+        match self {
+            Self::Synthetic => SYNTHETIC_WITH_PIXELS,
+            other => other.schema_version(),
+        }
+    }
+
+    /// Whether this build reads files of that schema version.
+    #[must_use]
+    pub fn reads_schema(self, version: u32) -> bool {
+        (self.schema_version()..=self.newest_schema_version()).contains(&version)
     }
 }
 
@@ -184,9 +203,9 @@ impl Provenance {
     pub fn from_metadata(path: &Path, text: &str) -> Result<Self> {
         let unreadable = |source| FormatError::Json { path: path.to_owned(), source };
         let header: Header = serde_json::from_str(text).map_err(unreadable)?;
-        let expected = header.artifact.schema_version();
-        if header.schema_version != expected {
+        if !header.artifact.reads_schema(header.schema_version) {
             let (kind, found) = (header.artifact, header.schema_version);
+            let expected = kind.newest_schema_version();
             return Err(FormatError::WrongVersion { path: path.to_owned(), kind, found, expected });
         }
         serde_json::from_str(text).map_err(unreadable)

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{RecordBatch, StructArray};
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
@@ -51,14 +51,28 @@ pub trait Row: Clone + Debug {
     /// If a column holds what no row can.
     fn from_columns(columns: &Columns<'_>, row: usize) -> Result<Self>;
 
-    /// The rows as Arrow has them.
-    fn to_batch(rows: &[Self]) -> RecordBatch {
-        StructArray::from(Self::to_columns(rows)).into()
+    /// Builds the columns that the second schema version has beside those of the first; each may be null.
+    fn added_columns(_rows: &[Self]) -> Vec<Column> {
+        Vec::new()
     }
 
-    /// The names and types of the columns.
-    fn schema() -> SchemaRef {
-        Self::to_batch(&[]).schema()
+    /// The lowest schema version that has columns for all that the row holds.
+    fn least_schema_version(&self) -> u32 {
+        1
+    }
+
+    /// The rows as Arrow has them, in that schema version.
+    fn to_batch(rows: &[Self], schema_version: u32) -> RecordBatch {
+        let mut columns = Self::to_columns(rows);
+        if schema_version > 1 {
+            columns.extend(Self::added_columns(rows));
+        }
+        StructArray::from(columns).into()
+    }
+
+    /// The names and types of the columns of a schema version.
+    fn schema(schema_version: u32) -> SchemaRef {
+        Self::to_batch(&[], schema_version).schema()
     }
 
     /// Checks a row by itself: given are its number in the file and the length of the class list.
@@ -108,6 +122,7 @@ pub(crate) fn without_dictionary(
 pub struct TableWriter<R: Row> {
     path: PathBuf,
     classes: usize,
+    schema_version: u32,
     writer: ArrowWriter<fs_err::File>,
     pending: Vec<R>,
     pending_bytes: usize,
@@ -126,7 +141,8 @@ impl<R: Row> TableWriter<R> {
     pub fn create(path: impl AsRef<Path>, provenance: &Provenance) -> Result<Self> {
         let path = path.as_ref().to_owned();
         check_kind::<R>(&path, provenance)?;
-        let schema = R::schema();
+        let schema_version = provenance.schema_version;
+        let schema = R::schema(schema_version);
         let features = features(&schema, &provenance.classes)
             .map(|features| KeyValue::new(HUGGING_FACE_KEY.to_owned(), canonical_json(&features)));
         let provenance_entry = KeyValue::new(METADATA_KEY.to_owned(), provenance.to_metadata());
@@ -145,6 +161,7 @@ impl<R: Row> TableWriter<R> {
         Ok(Self {
             path,
             classes,
+            schema_version,
             writer,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -164,8 +181,16 @@ impl<R: Row> TableWriter<R> {
     ///
     /// # Errors
     ///
-    /// If the row cannot be, or the file cannot be written.
+    /// If the row cannot be, or holds what the file's schema version has no column for, or the file cannot be written.
     pub fn write(&mut self, row: &R) -> Result<()> {
+        let (needed, has) = (row.least_schema_version(), self.schema_version);
+        if needed > has {
+            let problem = format!(
+                "row {}: holds what schema version {needed} has columns for, but the file is of version {has}; plan it so",
+                self.rows
+            );
+            return Err(FormatError::unfit(&self.path, problem));
+        }
         row.check(self.rows, self.classes)
             .and_then(|()| row.check_order(self.pending.last().or(self.last.as_ref())))
             .map_err(|wrong| wrong.at(&self.path, self.rows, R::KINDS))?;
@@ -186,7 +211,7 @@ impl<R: Row> TableWriter<R> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let batch = R::to_batch(&self.pending);
+        let batch = R::to_batch(&self.pending, self.schema_version);
         self.last = self.pending.pop();
         self.pending.clear();
         self.pending_bytes = 0;
@@ -209,10 +234,13 @@ impl<R: Row> TableWriter<R> {
 /// Hugging Face's description of a file with images: an `image`, a `label` and plain columns.
 fn features(schema: &Schema, classes: &[String]) -> Option<Value> {
     schema.column_with_name("image")?;
-    let feature = |field: &FieldRef| match field.name().as_str() {
-        "image" => json!({"_type": "Image"}),
-        "label" => json!({"_type": "ClassLabel", "names": classes}),
-        _ => json!({"_type": "Value", "dtype": field.data_type().to_string().to_lowercase()}),
+    let value =
+        |data_type: &DataType| json!({"_type": "Value", "dtype": data_type.to_string().to_lowercase()});
+    let feature = |field: &FieldRef| match (field.name().as_str(), field.data_type()) {
+        ("image", _) => json!({"_type": "Image"}),
+        ("label", _) => json!({"_type": "ClassLabel", "names": classes}),
+        (_, DataType::List(of)) => json!({"_type": "Sequence", "feature": value(of.data_type())}),
+        (_, of) => value(of),
     };
     let features = schema.fields().iter().map(|field| (field.name().clone(), feature(field)));
     Some(json!({"info": {"features": features.collect::<Map<_, _>>()}}))

@@ -98,8 +98,34 @@ fn synthetic_images_round_trip() {
     let png = distinct().encode_png().unwrap();
     round_trip(
         ArtifactKind::Synthetic,
-        &[SyntheticRow { png, label: 2, slot: 0, round: 7, iterations: 500 }],
+        &[SyntheticRow { png, label: 2, round: 7, iterations: 500, ..SyntheticRow::default() }],
     );
+}
+
+#[test]
+fn synthetic_images_in_network_space_round_trip_with_their_targets_and_those_without_beside_them() {
+    let png = distinct().encode_png().unwrap();
+    let row = |slot, pixels: bool, target: Option<Vec<f32>>| SyntheticRow {
+        png: png.clone(),
+        label: 1,
+        slot,
+        pixels: pixels.then(|| (0..45).map(|at| (at as f32 - 20.0) * 0.37 * (1 + slot) as f32).collect()),
+        target,
+        ..SyntheticRow::default()
+    };
+    let rows = [row(0, true, Some(vec![0.25, -1.5, 7.0])), row(1, true, None), row(2, false, None)];
+    let provenance = Provenance { schema_version: 2, ..provenance(ArtifactKind::Synthetic) };
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = ["one.parquet", "two.parquet"].map(|name| {
+        let path = dir.path().join(name);
+        let mut writer = SyntheticWriter::create(&path, &provenance).unwrap();
+        rows.iter().for_each(|row| writer.write(row).unwrap());
+        writer.finish().unwrap();
+        let reader = SyntheticReader::open(&path).unwrap();
+        assert_eq!(reader.rows().collect::<Result<Vec<_>>>().unwrap(), rows);
+        fs_err::read(&path).unwrap()
+    });
+    assert!(bytes[0] == bytes[1], "bytes differ between two writings");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn table<R: Row>(kind: ArtifactKind, rows: &[R]) -> [(&'static str, Vec<u8>); 2]
     let packed = std::fs::read(&path).unwrap();
     let metadata = KeyValue::new("delt".to_owned(), provenance(kind).to_metadata());
     let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![metadata])).build();
-    let batch = R::to_batch(rows);
+    let batch = R::to_batch(rows, 1);
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     [("packed", packed), ("plain", writer.into_inner().unwrap())]
@@ -99,7 +99,7 @@ fn tables() {
     }
     let score = |id| ScoreRow { image_id: id, label: 1, probability: 0.5, loss: 0.7, rank: id as u32 };
     let initial = InitialRow { png: png.clone(), label: 1, slot: 0, image_id: 3, probability: 0.5 };
-    let synthetic = SyntheticRow { png, label: 1, slot: 0, round: 0, iterations: 40 };
+    let synthetic = SyntheticRow { png, label: 1, iterations: 40, ..SyntheticRow::default() };
     let trace = |iteration| TraceRow { batch: 0, iteration, lr: 0.1, ce: 2.0, bn: 1.0 };
     let history = HistoryRow { seed: 0, epoch: 0, lr: 0.1, loss: 2.0, top1: Some(50.0), top5: None };
     let all = [

@@ -35,7 +35,7 @@ fn differences(last: &Provenance, plan: &Plan) -> Vec<String> {
             lines.push(format!("{name}: {is}, was {was}"));
         }
     };
-    let (version, schema) = (plan.stage.algorithm_version, plan.kind.schema_version());
+    let (version, schema) = (plan.stage.algorithm_version, plan.schema_version);
     compare("algorithm version", last.algorithm_version.to_string(), version.to_string());
     compare("schema version", last.schema_version.to_string(), schema.to_string());
     compare("seed", last.seed.to_string(), plan.seed.to_string());
@@ -76,6 +76,7 @@ mod tests {
         let input = |text: &str| Digest::of_bytes(text.as_bytes());
         let before = Plan {
             kind: ArtifactKind::Labels,
+            schema_version: 1,
             stage: plan::RELABEL,
             config: json!({ "epochs": 300, "views": { "flip": true, "mix": { "kind": "cutmix" } } }),
             seed: 3407,

@@ -156,6 +156,7 @@ fn parts_of(plan: &Plan) -> String {
 fn part_of(plan: &Plan, range: &Range<u64>) -> Plan {
     Plan {
         kind: plan.kind.part(),
+        schema_version: plan.kind.part().schema_version(),
         config: json!({ "of": plan.config, "from": range.start, "to": range.end }),
         run: format!("{}/{:06}-{:06}", parts_of(plan), range.start, range.end),
         ..plan.clone()

@@ -220,6 +220,7 @@ impl<L: Lookup> Dag<L> {
         }
         Ok(Plan {
             kind: node.kind(),
+            schema_version: node.kind().schema_version(),
             stage: node.stage(),
             config,
             seed: node.seed(&branch.pipeline),

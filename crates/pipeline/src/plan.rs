@@ -45,6 +45,8 @@ pub const EXPORT: Stage = stage("export", 1, "Writes results to a folder as othe
 pub struct Plan {
     /// What it is.
     pub kind: ArtifactKind,
+    /// Layout of its columns.
+    pub schema_version: u32,
     /// Who makes it.
     pub stage: Stage,
     /// The part of the configuration that the stage reads.
@@ -67,7 +69,7 @@ impl Plan {
     pub fn provenance(&self, classes: &[String]) -> Provenance {
         Provenance {
             artifact: self.kind,
-            schema_version: self.kind.schema_version(),
+            schema_version: self.schema_version,
             producer: self.stage.name.to_owned(),
             algorithm_version: self.stage.algorithm_version,
             classes: classes.to_vec(),

@@ -38,8 +38,8 @@ impl Inspection {
                 format!("is the manifest of {found} {key}, expected {place}; move it back or re-run {stage}"),
             ));
         }
-        let (found, expected) = (manifest.provenance.schema_version, kind.schema_version());
-        if found != expected {
+        let (found, expected) = (manifest.provenance.schema_version, kind.newest_schema_version());
+        if !kind.reads_schema(found) {
             let judgment = if found > expected { Self::Newer } else { Self::Damaged };
             return judgment(
                 FormatError::WrongVersion { path: path.to_owned(), kind, found, expected }.into(),

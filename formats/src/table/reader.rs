@@ -56,7 +56,7 @@ impl<R: Row> TableReader<R> {
             })?;
         let provenance = Provenance::from_metadata(&path, text)?;
         check_kind::<R>(&path, &provenance)?;
-        check_schema::<R>(&path, metadata.schema())?;
+        check_schema::<R>(&path, provenance.schema_version, metadata.schema())?;
         Ok(Self { path, provenance, metadata, row_type: PhantomData })
     }
 
@@ -127,7 +127,7 @@ impl<R: Row> TableReader<R> {
 
     fn batches(&self, group: Option<usize>) -> Result<ParquetRecordBatchReader> {
         let file = fs_err::File::open(&self.path)?.into_file();
-        let schema = R::schema();
+        let schema = R::schema(self.provenance.schema_version);
         let wanted = self.metadata.schema().fields().iter().enumerate();
         let wanted = wanted.filter(|(_, field)| schema.column_with_name(field.name()).is_some());
         let projection =
@@ -213,8 +213,8 @@ pub(super) fn read_rows(footer: &ParquetMetaData, most: usize, bytes: usize) -> 
     fitting.clamp(1, most)
 }
 
-fn check_schema<R: Row>(path: &Path, found: &Schema) -> Result<()> {
-    for field in R::schema().fields() {
+fn check_schema<R: Row>(path: &Path, schema_version: u32, found: &Schema) -> Result<()> {
+    for field in R::schema(schema_version).fields() {
         let (column, expected) = (field.name(), field.data_type());
         let Some((_, there)) = found.column_with_name(column) else {
             let (path, column, expected) = (path.to_owned(), column.clone(), expected.to_string());

@@ -136,6 +136,19 @@ fn another_schema_version_is_named() {
 }
 
 #[test]
+fn synthetic_images_of_two_schema_versions_are_read_and_no_others() {
+    for (version, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
+        let provenance = Provenance { schema_version: version, ..provenance(ArtifactKind::Synthetic) };
+        let read = Provenance::from_metadata(Path::new("s.parquet"), &provenance.to_metadata());
+        assert_eq!(read.is_ok(), is_read);
+        let message = format!(
+            "s.parquet: synthetic of schema version {version}, expected version 2; re-run delt-synthesize with this build"
+        );
+        assert!(is_read || read.unwrap_err().to_string() == message);
+    }
+}
+
+#[test]
 fn a_file_of_another_artifact_is_named_by_readers_and_writers() {
     let dir = tempfile::tempdir().unwrap();
     let path = scores_file(dir.path());

@@ -29,7 +29,7 @@ fn labels_without_the_bounds_of_their_epochs_are_refused() {
             .set_key_value_metadata(Some(vec![metadata]))
             .set_statistics_enabled(statistics)
             .build();
-        let batch = ViewRow::to_batch(std::slice::from_ref(view));
+        let batch = ViewRow::to_batch(std::slice::from_ref(view), 1);
         let file = std::fs::File::create(&path).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();

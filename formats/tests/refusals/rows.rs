@@ -68,7 +68,7 @@ fn logits_of_another_number_and_logits_that_are_no_numbers_are_refused() {
 
 /// Writes rows without checking them, as another program would.
 fn unchecked<R: Row>(path: &Path, kind: ArtifactKind, rows: &[R]) {
-    let batch = R::to_batch(rows);
+    let batch = R::to_batch(rows, 1);
     let entries = vec![KeyValue::new("delt".to_owned(), provenance(kind).to_metadata())];
     let properties = WriterProperties::builder().set_key_value_metadata(Some(entries)).build();
     let mut writer =
@@ -175,8 +175,12 @@ fn slots_out_of_order_are_named() {
         row_refusal(ArtifactKind::Initial, &rows.iter().map(row).collect::<Vec<_>>())
     };
     let synthetic = |rows: &[(u32, u32)]| {
-        let row =
-            |&(label, slot): &(u32, u32)| SyntheticRow { png: vec![1], label, slot, round: 0, iterations: 0 };
+        let row = |&(label, slot): &(u32, u32)| SyntheticRow {
+            png: vec![1],
+            label,
+            slot,
+            ..SyntheticRow::default()
+        };
         row_refusal(ArtifactKind::Synthetic, &rows.iter().map(row).collect::<Vec<_>>())
     };
     for (rows, message) in [
@@ -194,9 +198,41 @@ fn slots_out_of_order_are_named() {
 }
 
 #[test]
+fn pixels_and_targets_that_no_network_takes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("synthetic.parquet");
+    let png = RgbImage { width: 2, height: 2, rgb: vec![0; 12] }.encode_png().unwrap();
+    let refused = |schema_version, pixels: Option<Vec<f32>>, target: Option<Vec<f32>>| {
+        let provenance = Provenance { schema_version, ..provenance(ArtifactKind::Synthetic) };
+        let row = SyntheticRow { png: png.clone(), pixels, target, ..SyntheticRow::default() };
+        let written = SyntheticWriter::create(&path, &provenance).unwrap().write(&row);
+        let (begin, end) = (format!("{}: row 0", path.display()), "; re-run delt-synthesize");
+        written.unwrap_err().to_string().strip_prefix(&begin).unwrap().trim_end_matches(end).to_owned()
+    };
+    let (whole, wide) = (Some(vec![0.5; 12]), Some(vec![f32::INFINITY; 12]));
+    for (pixels, target, message) in [
+        (
+            Some(vec![0.5; 4]),
+            None,
+            ", column `pixels`: found 4 values, expected 12, three for each pixel of the preview",
+        ),
+        (wide, None, ", column `pixels`: found inf, expected finite numbers"),
+        (whole.clone(), Some(vec![1.0]), ", column `target`: found 1 values, expected 2, one per class"),
+        (whole.clone(), Some(vec![1.0, f32::NAN]), ", column `target`: found NaN, expected finite numbers"),
+    ] {
+        assert_eq!(refused(2, pixels, target), message);
+    }
+    assert_eq!(
+        refused(1, whole, None),
+        ": holds what schema version 2 has columns for, but the file is of version 1; plan it so"
+    );
+}
+
+#[test]
 fn slots_go_on_from_one_row_group_to_the_next() {
-    let rows: Vec<SyntheticRow> =
-        (0..600).map(|slot| SyntheticRow { png: vec![1], label: 1, slot, round: 0, iterations: 0 }).collect();
+    let rows: Vec<SyntheticRow> = (0..600)
+        .map(|slot| SyntheticRow { png: vec![1], label: 1, slot, ..SyntheticRow::default() })
+        .collect();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("synthetic.parquet");
     let mut writer = SyntheticWriter::create(&path, &provenance(ArtifactKind::Synthetic)).unwrap();

@@ -114,7 +114,8 @@ impl Method for EarlyLateRecovery<'_> {
             health.count(&picture);
             let png = picture.encode_png()?;
             let (label, slot, round) = (batch.labels[at], batch.slots[at], batch.joins[at]);
-            images.push(SyntheticRow { png, label, slot, round, iterations: batch.iterations_of(at) });
+            let iterations = batch.iterations_of(at);
+            images.push(SyntheticRow { png, label, slot, round, iterations, ..SyntheticRow::default() });
         }
         Ok(Finished { images, trace: finished.trace, health })
     }

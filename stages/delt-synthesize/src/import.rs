@@ -47,7 +47,7 @@ pub fn images(branch: &Branch, classes: &[String]) -> Result<Imported> {
         *sizes.entry((picture.width, picture.height)).or_default() += 1;
         let png = fit(&picture, size).encode_png()?;
         let slot = imported.rows.last().filter(|row| row.label == label).map_or(0, |row| row.slot + 1);
-        imported.rows.push(SyntheticRow { png, label, slot, round: 0, iterations: 0 });
+        imported.rows.push(SyntheticRow { png, label, slot, ..SyntheticRow::default() });
     }
     sizes.remove(&(size, size));
     imported.notes.extend(resized(&sizes, size));

@@ -149,8 +149,7 @@ fn unrecovered(session: &Session, branch: &Branch, work: &Work<'_>) -> Result<Ma
                 png,
                 label,
                 slot,
-                round: 0,
-                iterations: 0,
+                ..SyntheticRow::default()
             };
             let rows = rows.into_iter().map(keep).collect();
             (classes, Imported { rows, ..Imported::default() }, summary)
@@ -193,8 +192,9 @@ impl Output {
         self.rows.finish()?;
         self.trace.finish()?;
         let rounds = rounds.map(|rounds| rounds as u64);
-        let per_class = self.per_class;
-        let facts = SyntheticFacts { images: self.images, image_iterations, rounds, per_class };
+        let Self { images, per_class, .. } = self;
+        let facts =
+            SyntheticFacts { images, image_iterations, rounds, per_class, ..SyntheticFacts::default() };
         Ok(Made { provenance: self.provenance, facts: to_value(facts)?, summary })
     }
 }

@@ -140,7 +140,14 @@ fn publish_images(session: &Session, branch: &Branch) {
             let (round, noise) = if most == 0 { (0, 0.1) } else { (slot / 2, 0.6) };
             let iterations = most.saturating_sub(round * 25);
             writer
-                .write(&SyntheticRow { png: picture(label, slot, noise), label, slot, round, iterations })
+                .write(&SyntheticRow {
+                    png: picture(label, slot, noise),
+                    label,
+                    slot,
+                    round,
+                    iterations,
+                    ..SyntheticRow::default()
+                })
                 .expect("write");
         }
         writer.finish().expect("finish");
