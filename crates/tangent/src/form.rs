@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use delt_formats::{Architecture, Norm as Named};
+
 /// Side of the kernels.
 pub(crate) const KERNEL: usize = 3;
 
@@ -57,6 +59,22 @@ pub struct Slot {
 }
 
 impl Form {
+    /// The structure of a network of the registry; none of those whose derivatives are not here: other families, group and layer
+    /// norm.
+    pub fn of(architecture: &Architecture, activation: Activation, size: usize, classes: usize) -> Option<Self> {
+        let Architecture::ConvNet { depth, width, norm, norm_before_conv, doubling } = *architecture else {
+            return None;
+        };
+        let norm = match norm {
+            Named::None => Norm::None,
+            Named::Batch => Norm::Batch,
+            Named::Instance => Norm::Instance,
+            Named::Group | Named::Layer => return None,
+        };
+        let widths = (0..depth).map(|block| (width as usize) << if doubling { block } else { 0 });
+        Some(Self { widths: widths.collect(), norm, norm_before_conv, activation, size, classes })
+    }
+
     /// All trained tensors in forward order.
     pub fn slots(&self) -> Vec<Slot> {
         let mut slots = Vec::new();

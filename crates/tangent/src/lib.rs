@@ -22,4 +22,4 @@ pub mod unrolled_sgd;
 pub use form::{Activation, Form, Norm, Slot};
 pub use forward::{Dual, Norms, Pass, Statistics};
 pub use function::{Function, Start, Weights};
-pub use products::{Gradient, Product, Wanted, cross_entropy, cross_entropy_dot};
+pub use products::{Gradient, Product, Wanted, cross_entropy, cross_entropy_dot, dot, total};

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
 
-use crate::forward::{Dual, Norms};
+use crate::forward::{Dual, Norms, Statistics};
 use crate::function::Function;
 
 /// A loss and its gradient on the weights.
@@ -13,6 +13,8 @@ pub struct Gradient {
     pub loss: Tensor<1>,
     /// `[parameters]`.
     pub weights: Tensor<1>,
+    /// The batch's own statistics of each batch normalization layer, where they were taken.
+    pub statistics: Vec<Statistics>,
 }
 
 /// What else than the images a product is taken for.
@@ -37,10 +39,25 @@ pub struct Product {
     pub targets: Option<Tensor<2>>,
 }
 
+/// The sum of all values, row by row first: Burn sums many at once in an order of chance.
+pub fn total(values: Tensor<2>) -> Tensor<1> {
+    values.sum_dim(1).sum_dim(0).reshape([1])
+}
+
+/// <a, b> of two vectors, in a fixed order as [`total`].
+pub fn dot(a: &Tensor<1>, b: &Tensor<1>) -> Tensor<1> {
+    const ROW: usize = 1024;
+    let products = a.clone() * b.clone();
+    let [count] = products.dims();
+    let whole = count / ROW * ROW;
+    let rest = total(products.clone().slice([whole..count]).reshape([1, count - whole]));
+    if whole == 0 { rest } else { total(products.slice([0..whole]).reshape([whole / ROW, ROW])) + rest }
+}
+
 /// −mean over images of Σ_c y_c log softmax_c. Targets `[n, classes]` need not sum to 1.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     let [n, _] = logits.dims();
-    -(targets * log_softmax(logits, 1)).sum() / n as f64
+    -total(targets * log_softmax(logits, 1)) / n as f64
 }
 
 /// The derivative of [`cross_entropy`] along the direction: −mean Σ_c y_c (ȯ_c − Σ_k softmax(o)_k ȯ_k).
@@ -48,7 +65,7 @@ pub fn cross_entropy_dot(dual: &Dual, targets: Tensor<2>) -> Tensor<1> {
     let (logits, dot) = (dual.value.logits.clone(), dual.dot.logits.clone());
     let [n, _] = logits.dims();
     let mean = (softmax(logits, 1) * dot.clone()).sum_dim(1);
-    -(targets * (dot - mean)).sum() / n as f64
+    -total(targets * (dot - mean)) / n as f64
 }
 
 impl Function {
@@ -75,9 +92,10 @@ impl Function {
         loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
     ) -> Gradient {
         let weights = self.tracked(theta, matches!(norms, Norms::Own));
-        let loss = loss(self.forward(&weights, x, norms).logits);
+        let (pass, statistics) = self.forward_with_statistics(&weights, x, norms);
+        let loss = loss(pass.logits);
         let gradients = loss.clone().backward();
-        Gradient { loss: loss.inner(), weights: weights.gradient(&gradients, self) }
+        Gradient { loss: loss.inner(), weights: weights.gradient(&gradients, self), statistics }
     }
 
     /// Jᵀu: the gradient on the weights of Σ logits ∘ `cotangent`.
@@ -88,7 +106,7 @@ impl Function {
         cotangent: Tensor<2>,
         norms: Norms<'_>,
     ) -> Tensor<1> {
-        self.gradient_of(theta, x, norms, |logits| (logits * cotangent).sum()).weights
+        self.gradient_of(theta, x, norms, |logits| total(logits * cotangent)).weights
     }
 
     /// The gradients of <v, g(θ, A(x), y)> on the images before the augmentation `view`, and on what else is wanted.

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::forward::Norms;
 use crate::function::Function;
-use crate::products::Wanted;
+use crate::products::{Wanted, dot};
 
 /// An augmentation, differentiable on the images.
 pub type View = Box<dyn Fn(Tensor<4>) -> Tensor<4>>;
@@ -113,7 +113,7 @@ pub fn backward(
     let mut found = SetGradient::zeros(set);
     let mut lr_gradient = Tensor::zeros([1], &set.images.device());
     for (step, InnerBatch { rows, view }) in batches.iter().enumerate().rev() {
-        lr_gradient = lr_gradient - (lambda.clone() * path.gradients[step].clone()).sum();
+        lr_gradient = lr_gradient - dot(&lambda, &path.gradients[step]);
         let (images, labels) = set.batch(rows);
         let wanted = Wanted { weights: curvature && step > 0, targets };
         let theta = &path.weights[step];
