@@ -13,6 +13,7 @@
 //! | [`randaugment`] | timm's 15 operations and the policy `rand-m{m}-n{n}-mstd{s}` |
 //! | [`mix`] | CutMix and MixUp |
 //! | [`mod@shuffle_patches`] | patches of a mosaic in another order |
+//! | [`dsa`], [`warp`] | the differentiable augmentations of the batch-to-batch methods |
 //! | [`normalize`] | pixels to normalized values and back |
 //! | [`mod@pad_crop_flip`] | the teacher's training transform |
 //! | [`torch_order()`] | the order in which PyTorch's loaders show images |
@@ -26,6 +27,7 @@ const CHANNELS: usize = 3;
 mod affine;
 pub mod crop;
 pub mod draws;
+pub mod dsa;
 mod error;
 pub mod mix;
 pub mod normalize;
@@ -37,6 +39,7 @@ pub mod shuffle_patches;
 mod tone;
 mod torch_order;
 pub mod view;
+pub mod warp;
 
 pub use crop::{easy_to_hard, random_resized_crop, random_square_crop};
 pub use draws::Draws;

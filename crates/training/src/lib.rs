@@ -3,6 +3,7 @@
 //! - [`mod@ahead`]: batches are made and results are stored while the network works;
 //! - [`schedule`]: learning rates as pure functions of the step;
 //! - [`optimizer`]: Burn's AdamW and SGD with every value written out;
+//! - [`dsa`]: differentiable augmentation of batches;
 //! - [`losses`]: KL divergence at a temperature, cross-entropy;
 //! - [`replicas`]: the same step over parts of a batch, on several devices;
 //! - [`mod@side_by_side`]: jobs on several devices;
@@ -14,6 +15,7 @@
 
 pub mod accuracy;
 pub mod ahead;
+pub mod dsa;
 mod error;
 pub mod image_set;
 pub mod losses;
@@ -24,6 +26,7 @@ pub mod side_by_side;
 pub mod speed;
 pub mod step;
 pub mod training_state;
+mod warp;
 
 pub use accuracy::{Accuracy, test_accuracy};
 pub use ahead::{ahead, behind};
