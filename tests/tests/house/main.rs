@@ -9,12 +9,13 @@ use delt_tests::workspace;
 use serde_json::Value;
 
 /// The layers from the ground up: a crate depends on crates of lower layers only, and stages never on each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["delt-architectures", "delt-conv-norm", "delt-device", "delt-interchange"],
     &["delt-formats"],
     &["delt-augment", "delt-guard", "delt-store"],
     &["delt-images", "delt-networks", "delt-pipeline"],
     &["delt-harness", "delt-training"],
+    &["delt-matching"],
     &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report", "export"],
     &["delt-formula"],
     &["delt-bench", "delt-crash", "delt-programs", "delt-tests"],
