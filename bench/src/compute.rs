@@ -279,6 +279,7 @@ fn recipe(batch: u32) -> Synthesize {
         teachers: Committee::TeacherAlone,
         convolution_statistics: None,
         method: Method::default(),
+        matching: None,
         import: None,
         import_tensors: None,
     }

@@ -6,7 +6,9 @@
 //! | module | artifact and files |
 //! |---|---|
 //! | [`dataset`] | real images: `train.parquet`, `test.parquet` |
+//! | [`whitening`] | what images are whitened by: `whitening.safetensors` |
 //! | [`teacher`] | a trained network: `weights.safetensors`, `history.parquet` |
+//! | [`experts`] | networks with their weights after each epoch: `expert-000.safetensors` and so on |
 //! | [`scores`] | what the teacher thinks of each training image: `scores.parquet` |
 //! | [`initial`] | the images recovery starts from: `initial.parquet` |
 //! | [`mod@space`] | what networks take in place of pixels |
@@ -24,6 +26,7 @@ pub mod columns;
 pub mod dataset;
 pub mod error;
 pub mod evaluation;
+pub mod experts;
 pub mod files;
 pub mod history;
 pub mod initial;
@@ -43,11 +46,13 @@ pub mod tensors;
 pub mod trace;
 pub mod view;
 mod view_columns;
+pub mod whitening;
 
 pub use canonical::{Digest, canonical_json};
 pub use dataset::{DatasetFacts, DatasetReader, DatasetWriter, ImageRow};
 pub use error::{FormatError, Result};
 pub use evaluation::{StudentResult, Summary};
+pub use experts::ExpertsFacts;
 pub use history::{HistoryReader, HistoryRow, HistoryWriter};
 pub use initial::{InitialReader, InitialRow, InitialWriter};
 pub use label_packing::{Keep, LabelPacking};
@@ -62,3 +67,4 @@ pub use teacher::{Architecture, Norm, Normalization, Stem, TeacherFacts};
 pub use tensors::{NamedTensor, TensorValues, read_safetensors, write_safetensors};
 pub use trace::{TraceReader, TraceRow, TraceWriter};
 pub use view::{AugmentOp, CropBox, Interpolation, Mix, Op, ViewRow};
+pub use whitening::{Whitening, WhiteningFacts};

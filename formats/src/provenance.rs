@@ -26,8 +26,12 @@ pub const METADATA_KEY: &str = "delt";
 pub enum ArtifactKind {
     /// Real images with labels, made by `ingest`.
     Dataset,
+    /// The matrices that real images are whitened by, made by `ingest`.
+    Whitening,
     /// A trained network, made by `teacher-train`.
     Teacher,
+    /// Networks with their weights after each epoch, made by `teacher-train`.
+    Experts,
     /// The teacher's view of each training image, made by `init-select`.
     Scores,
     /// The images recovery starts from, made by `init-select`.
@@ -38,6 +42,8 @@ pub enum ArtifactKind {
     Labels,
     /// Students trained on the views and tested, made by `evaluate`.
     Evaluation,
+    /// Some experts, made by one shard of `teacher-train`.
+    ExpertsPart,
     /// Scores of some training images, made by one shard of `init-select`.
     ScoresPart,
     /// Some batches of distilled images, made by one shard of `delt-synthesize`.
@@ -51,14 +57,17 @@ pub const SYNTHETIC_WITH_PIXELS: u32 = 2;
 
 impl ArtifactKind {
     /// All kinds, in pipeline order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Dataset,
+        Self::Whitening,
         Self::Teacher,
+        Self::Experts,
         Self::Scores,
         Self::Initial,
         Self::Synthetic,
         Self::Labels,
         Self::Evaluation,
+        Self::ExpertsPart,
         Self::ScoresPart,
         Self::SyntheticPart,
         Self::LabelsPart,
@@ -68,6 +77,7 @@ impl ArtifactKind {
     #[must_use]
     pub fn part(self) -> Self {
         match self {
+            Self::Experts => Self::ExpertsPart,
             Self::Scores => Self::ScoresPart,
             Self::Synthetic => Self::SyntheticPart,
             Self::Labels => Self::LabelsPart,
@@ -79,12 +89,15 @@ impl ArtifactKind {
     pub fn dir(self) -> &'static str {
         match self {
             Self::Dataset => "dataset",
+            Self::Whitening => "whitening",
             Self::Teacher => "teacher",
+            Self::Experts => "experts",
             Self::Scores => "scores",
             Self::Initial => "initial",
             Self::Synthetic => "synthetic",
             Self::Labels => "labels",
             Self::Evaluation => "evaluation",
+            Self::ExpertsPart => "experts_part",
             Self::ScoresPart => "scores_part",
             Self::SyntheticPart => "synthetic_part",
             Self::LabelsPart => "labels_part",
@@ -94,8 +107,8 @@ impl ArtifactKind {
     /// The stage whose run makes the artifact.
     pub fn stage(self) -> &'static str {
         match self {
-            Self::Dataset => "ingest",
-            Self::Teacher => "teacher-train",
+            Self::Dataset | Self::Whitening => "ingest",
+            Self::Teacher | Self::Experts | Self::ExpertsPart => "teacher-train",
             Self::Scores | Self::Initial | Self::ScoresPart => "init-select",
             Self::Synthetic | Self::SyntheticPart => "delt-synthesize",
             Self::Labels | Self::LabelsPart => "relabel",

@@ -4,10 +4,12 @@
 
 pub mod committee;
 pub mod evaluate;
+pub mod experts;
 pub mod external_branch;
 pub mod image_optimizer;
 pub mod import_tensors;
 pub mod ingest;
+pub mod matching;
 pub mod method;
 pub mod objective;
 mod range;
@@ -27,6 +29,7 @@ use serde_yaml::{Mapping, Value};
 
 use self::external_branch::ExternalBranch;
 use self::import_tensors::ImportTensors;
+use self::method::Method;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
 
@@ -49,6 +52,9 @@ pub struct Pipeline {
     /// Networks beside the teacher that recover and label with it, where `synthesize.teachers` or `relabel.voters` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub committee: Vec<teacher::Teacher>,
+    /// Networks whose weights are kept after each epoch, where a branch matches trajectories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<experts::Experts>,
     /// Stage init-select.
     pub select: select::Select,
     /// Stage delt-synthesize.
@@ -156,10 +162,11 @@ pub fn load_with(
         yaml::merge(&mut sections, change);
         let origin = format!("{origin} (branch {name})");
         let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
-        pipeline.synthesize.leave_recovery_out_of_an_import();
+        pipeline.leave_out_what_does_not_count();
         pipeline.validate().map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
         branches.extend(repetitions(name, pipeline));
     }
+    refuse_unused(&whole, &branches).map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
     let mut names = BTreeSet::new();
     let twice = branches.iter().find(|branch| !names.insert(branch.name.as_str()));
     let problem = match twice {
@@ -170,6 +177,18 @@ pub fn load_with(
         None => return Ok(branches),
     };
     Err(refused("branches", problem))
+}
+
+/// Refuses sections that no branch reads: whoever writes them expects something else.
+fn refuse_unused(whole: &Pipeline, branches: &[Branch]) -> Result<(), Invalid> {
+    let is_read = |section: fn(&Pipeline) -> bool| branches.iter().any(|branch| section(&branch.pipeline));
+    let matching = |of: &Pipeline| of.synthesize.matching.is_some();
+    let experts = |of: &Pipeline| of.experts.is_some();
+    let problem =
+        "no branch matches batches of real images; set synthesize.method in one, or leave this section out";
+    range::ensure(!matching(whole) || is_read(matching), "synthesize.matching", problem)?;
+    let problem = "no branch matches trajectories; set synthesize.method to trajectory_matching in one, or leave this section out";
+    range::ensure(!experts(whole) || is_read(experts), "experts", problem)
 }
 
 /// Where a pipeline says that its images are.
@@ -277,7 +296,7 @@ impl Pipeline {
         let Self { select, synthesize, .. } = self;
         select.strategy == select::Strategy::Random
             && !select.looks_at_images()
-            && synthesize.max_iterations == 0
+            && !synthesize.makes_images()
             && synthesize.import.is_none()
     }
 
@@ -285,6 +304,19 @@ impl Pipeline {
     pub fn student_recipe(&self) -> (relabel::Relabel, evaluate::Evaluate) {
         let relabel = relabel::Relabel { seeds: Vec::new(), ..self.relabel.clone() };
         (relabel, self.evaluate.clone())
+    }
+
+    fn leave_out_what_does_not_count(&mut self) {
+        self.synthesize.leave_out_what_does_not_count();
+        if !self.synthesize.needs().experts {
+            self.experts = None;
+        }
+    }
+
+    fn validate_experts(&self) -> Result<(), Invalid> {
+        let Method::TrajectoryMatching(method) = &self.synthesize.method else { return Ok(()) };
+        let problem = "is missing, which trajectory matching needs: how many, and how they are trained";
+        self.experts.as_ref().ok_or_else(|| Invalid::new("experts", problem))?.validate(method)
     }
 
     fn validate(&self) -> Result<(), Invalid> {
@@ -296,7 +328,8 @@ impl Pipeline {
         self.ingest.validate()?;
         self.teacher.validate("teacher")?;
         self.select.validate()?;
-        self.synthesize.validate(self.select.ipc)?;
+        self.synthesize.validate(self.select.ipc, self.teacher.size)?;
+        self.validate_experts()?;
         let ipc = self.synthesize.import.is_none().then_some(self.select.ipc);
         self.relabel.validate(ipc, self.teacher.size)?;
         self.validate_committee()?;

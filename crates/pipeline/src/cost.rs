@@ -1,6 +1,8 @@
 //! What a run costs before anything of it is computed: floating-point operations of every stage, counted from the
 //! configuration, and the hours they come to on a device whose speed was measured.
 
+mod matching;
+
 use delt_formats::teacher::Architecture;
 
 use crate::amounts::human_seconds;
@@ -61,6 +63,16 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         let pass = network.network.forward_flops(network.size as usize, sizes.classes);
         TRAINING_PASSES * pass * f64::from(epochs) * sizes.train_images as f64
     });
+    let experts =
+        distinct(&pipelines, |of| (&of.experts, of.synthesize.matching.as_ref().map(|it| it.network))).map(
+            |of| {
+                let (Some(experts), Some(matching)) = (&of.experts, &of.synthesize.matching) else {
+                    return 0.0;
+                };
+                let images = f64::from(experts.count) * f64::from(experts.epochs) * sizes.train_images as f64;
+                TRAINING_PASSES * pass(&matching.network, of) * images
+            },
+        );
     let scoring = distinct(&pipelines, |of| (of.network_of(Role::Ranker), &of.select.scores)).map(|of| {
         let ranker = of.network_of(Role::Ranker).filter(|_| of.select.scores.is_none());
         ranker.map_or(0.0, |ranker| pass(&ranker.network, of) * sizes.train_images as f64)
@@ -69,6 +81,9 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         networks.into_iter().map(|network| pass(&network.network, of)).collect()
     };
     let recovery = distinct(&pipelines, |of| (of.recovering(), &of.select, &of.synthesize)).map(|of| {
+        if let Some(matching) = &of.synthesize.matching {
+            return pass(&matching.network, of) * matching::passes(of, sizes);
+        }
         let iterations = EarlyLate::image_iterations_of(&of.synthesize, of.select.ipc, sizes.classes_in_use);
         let passes = passes(of.recovering(), of);
         RECOVERY_PASSES * passes.iter().sum::<f64>() / passes.len() as f64 * iterations as f64
@@ -87,7 +102,7 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         pass(&of.evaluate.student, of) * (seen + tested) * of.relabel.seeds.len() as f64
     });
     vec![
-        Cost { stage: TEACHER_TRAIN.name, flops: training.sum() },
+        Cost { stage: TEACHER_TRAIN.name, flops: training.sum::<f64>() + experts.sum::<f64>() },
         Cost { stage: INIT_SELECT.name, flops: scoring.sum() },
         Cost { stage: DELT_SYNTHESIZE.name, flops: recovery.sum() },
         Cost { stage: RELABEL.name, flops: labels.sum() },

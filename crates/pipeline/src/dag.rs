@@ -28,8 +28,12 @@ use crate::roles::Role;
 pub enum Node {
     /// The real images.
     Dataset,
+    /// The matrices that they are whitened by, where batches of them are matched.
+    Whitening,
     /// A network trained on them, or imported.
     Network(Role),
+    /// Networks trained on them with their weights after each epoch, where trajectories are matched.
+    Experts,
     /// The ranker's probabilities of all training images.
     Scores,
     /// The images that the synthesis starts from.
@@ -237,8 +241,11 @@ impl Node {
         let networks = networks.chain(pipeline.committee_roles());
         let networks = networks.filter(|role| pipeline.network_of(*role).is_some());
         let labels = pipeline.relabel.label_seeds().iter().map(|seed| Self::Labels(*seed));
+        let needs = pipeline.synthesize.needs();
         let mut nodes = vec![Self::Dataset];
+        nodes.extend(needs.whitening.then_some(Self::Whitening));
         nodes.extend(networks.map(Self::Network));
+        nodes.extend(needs.experts.then_some(Self::Experts));
         nodes.extend([Self::Scores, Self::Initial, Self::Synthetic]);
         nodes.extend(labels);
         nodes.push(Self::Evaluation);
@@ -249,7 +256,9 @@ impl Node {
     pub fn kind(self) -> ArtifactKind {
         match self {
             Self::Dataset => ArtifactKind::Dataset,
+            Self::Whitening => ArtifactKind::Whitening,
             Self::Network(_) => ArtifactKind::Teacher,
+            Self::Experts => ArtifactKind::Experts,
             Self::Scores => ArtifactKind::Scores,
             Self::Initial => ArtifactKind::Initial,
             Self::Synthetic => ArtifactKind::Synthetic,
@@ -262,8 +271,8 @@ impl Node {
     pub fn stage(self) -> Stage {
         use crate::plan::{DELT_SYNTHESIZE, EVALUATE, INGEST, INIT_SELECT, RELABEL, TEACHER_TRAIN};
         match self {
-            Self::Dataset => INGEST,
-            Self::Network(_) => TEACHER_TRAIN,
+            Self::Dataset | Self::Whitening => INGEST,
+            Self::Network(_) | Self::Experts => TEACHER_TRAIN,
             Self::Scores | Self::Initial => INIT_SELECT,
             Self::Synthetic => DELT_SYNTHESIZE,
             Self::Labels(_) => RELABEL,
@@ -274,9 +283,9 @@ impl Node {
     /// Seed of every draw in it; 0 where nothing is drawn.
     fn seed(self, pipeline: &Pipeline) -> u64 {
         match self {
-            Self::Dataset | Self::Scores => 0,
-            Self::Network(_) => pipeline.seed,
-            Self::Synthetic if pipeline.synthesize.max_iterations == 0 => 0,
+            Self::Dataset | Self::Whitening | Self::Scores => 0,
+            Self::Network(_) | Self::Experts => pipeline.seed,
+            Self::Synthetic if !pipeline.synthesize.makes_images() => 0,
             Self::Initial | Self::Synthetic => pipeline.draw_seed(),
             Self::Labels(seed) => seed,
             Self::Evaluation => pipeline.relabel.seeds[0],

@@ -5,6 +5,8 @@ use delt_formats::Keep;
 use delt_formats::synthetic::mean_per_class;
 
 use crate::config::evaluate::{Loss, StudentSchedule};
+use crate::config::matching::{Matching, Start, Targets};
+use crate::config::method::Method;
 use crate::config::relabel::{Labels, Relabel, TeacherMode};
 use crate::config::select::{FacilityLocation, Patches};
 use crate::config::synthesize::Init;
@@ -115,7 +117,12 @@ pub fn spread(per_class: &[u64]) -> String {
 
 /// What the images start from.
 fn initial(pipeline: &Pipeline) -> String {
-    if pipeline.synthesize.init == Init::Noise {
+    let matching = pipeline.synthesize.matching.as_ref();
+    let starts_from_noise = match matching {
+        Some(matching) => matching.init != Start::Selected,
+        None => pipeline.synthesize.init == Init::Noise,
+    };
+    if starts_from_noise {
         return "from noise".to_owned();
     }
     let strategy = pipeline.select.strategy.name();
@@ -128,9 +135,30 @@ fn initial(pipeline: &Pipeline) -> String {
     }
 }
 
+/// How batches of real images are matched.
+fn matched(method: Method, matching: &Matching) -> Vec<String> {
+    let mut parts = vec![
+        format!("{} iterations of {} under {}", matching.iterations, method.title(), matching.network),
+        format!("lr {}", matching.image_optimizer.lr()),
+    ];
+    if matching.is_whitened() {
+        parts.push("whitened".to_owned());
+    }
+    if !matching.augmentation.is_empty() {
+        parts.push("DSA".to_owned());
+    }
+    if matching.labels == Targets::Learned {
+        parts.push("learned labels".to_owned());
+    }
+    parts
+}
+
 /// What becomes of them.
 fn recovery(pipeline: &Pipeline) -> Vec<String> {
     let synthesize = &pipeline.synthesize;
+    if let Some(matching) = &synthesize.matching {
+        return matched(synthesize.method, matching);
+    }
     let iterations = match synthesize.max_iterations {
         0 => return vec!["as they are".to_owned()],
         most if synthesize.early_late && pipeline.select.ipc > 1 => {

@@ -6,7 +6,7 @@
 //! A method costs one file here, one section of the configuration (which declares what it reads, see
 //! [`delt_pipeline::config::method`]) and one row of [`open`].
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use delt_device::Opened;
 use delt_formats::{NamedTensor, SyntheticRow, TraceRow};
 use delt_harness::progress::Progress;
@@ -130,8 +130,12 @@ pub struct Step {
 }
 
 /// The method of a configuration.
-pub fn open<'a>(inputs: &'a Inputs<'a>) -> Box<dyn Method + 'a> {
+///
+/// # Errors
+/// A method that is not built yet.
+pub fn open<'a>(inputs: &'a Inputs<'a>) -> Result<Box<dyn Method + 'a>> {
     match inputs.branch.pipeline.synthesize.method {
-        Kind::EarlyLate {} => Box::new(EarlyLateRecovery::new(inputs)),
+        Kind::EarlyLate {} => Ok(Box::new(EarlyLateRecovery::new(inputs))),
+        other => bail!("`synthesize.method`: {} is not built yet; leave it out", other.title()),
     }
 }

@@ -47,7 +47,7 @@ pub fn check(session: &Session, branch: &Branch) -> Result<()> {
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     let plan = session.dag().plan(branch, Node::Synthetic)?;
     let config = &branch.pipeline.synthesize;
-    if config.import.is_some() || config.max_iterations == 0 {
+    if !config.makes_images() {
         if !session.makes_one_part() {
             session.produce(&plan, |work| unrecovered(session, branch, work))?;
         }
@@ -60,7 +60,11 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
             let _ = inputs.set(Inputs::open(session, branch)?);
         }
         let inputs = inputs.get().context("the inputs were opened")?;
-        Ok(method.get_or_init(|| method::open(inputs)).as_ref())
+        if method.get().is_none() {
+            let _ = method.set(method::open(inputs)?);
+        }
+        let method: &Box<dyn Method> = method.get().context("the method was opened")?;
+        Ok(method.as_ref())
     };
     if session.args.dry_run {
         println!("{}/{}: {}", session.pipeline_name(), branch.name, opened()?.describe());

@@ -211,7 +211,7 @@ impl Artifacts {
             match node {
                 Node::Network(Role::Ranker) => continue,
                 // ingest and scoring draw nothing
-                Node::Dataset | Node::Scores => {}
+                Node::Dataset | Node::Whitening | Node::Scores => {}
                 Node::Labels(_) if label_seeds.len() > 1 => config["seeds"] = json!(label_seeds),
                 _ => config["seed"] = manifest.provenance.seed.into(),
             }

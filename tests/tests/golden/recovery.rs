@@ -33,6 +33,7 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         teachers: Committee::TeacherAlone,
         convolution_statistics: None,
         method: Method::default(),
+        matching: None,
         import: None,
         import_tensors: None,
     }

@@ -76,6 +76,13 @@ pub(crate) fn facts(branch: &Branch, node: Node) -> Value {
         Node::Labels(seed) => json!({
             "epochs": 1, "batch": 1, "images": images, "views": images, "bytes": 1, "bytes_per_image": 1.0, "seed": seed
         }),
+        Node::Whitening => json!({
+            "kind": branch.pipeline.synthesize.matching.as_ref().map(|matching| matching.whitening),
+            "images": 50_000,
+            "size": branch.pipeline.teacher.size,
+            "normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        }),
+        Node::Experts => json!({}),
         Node::Dataset | Node::Evaluation => panic!("no stub for {node:?}"),
     }
 }
@@ -88,6 +95,8 @@ pub(crate) fn node(name: &str) -> Node {
         "teacher" => Node::Network(Role::Teacher),
         "ranker" => Node::Network(Role::Ranker),
         "full-data" => Node::Network(Role::FullData),
+        "whitening" => Node::Whitening,
+        "experts" => Node::Experts,
         "scores" => Node::Scores,
         "initial" => Node::Initial,
         "synthetic" => Node::Synthetic,

@@ -24,7 +24,7 @@ const MOST_MEMBERS: usize = 32;
 impl Pipeline {
     /// Whether the committee recovers images; images that are kept as they are know no network.
     pub fn recovers_by_committee(&self) -> bool {
-        self.synthesize.teachers == Committee::All && self.synthesize.max_iterations > 0
+        self.synthesize.teachers == Committee::All && self.synthesize.makes_images()
     }
 
     /// Whether the committee makes soft labels.

@@ -3,6 +3,8 @@
 
 use serde::Deserialize;
 
+use super::matching::Matching;
+use super::method::Method;
 use super::synthesize::{ConvolutionStatistics, Synthesize};
 use super::target::Target;
 
@@ -29,20 +31,24 @@ pub struct TraceName {
     pub long: &'static str,
 }
 
-/// What a synthesis reads beside its initial images; plan and key name these as inputs. A method that brings another kind (expert
-/// trajectories, whitening, a pool of networks, learned labels) adds a field here and its input in the plan.
+/// What a synthesis reads beside its initial images; plan and key name these as inputs. A method that brings another kind adds a
+/// field here and its input in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// The teacher's weights.
     pub teacher: bool,
     /// Real training images, and not only what the teacher has learned from them.
     pub real_images: bool,
+    /// The weights of experts after each epoch of their training.
+    pub experts: bool,
+    /// The matrices that real images are whitened by.
+    pub whitening: bool,
 }
 
 impl ObjectiveKind {
     /// What the objective reads.
     pub fn needs(self) -> Needs {
-        Needs { teacher: true, real_images: self != Self::Labels }
+        Needs { teacher: true, real_images: self != Self::Labels, experts: false, whitening: false }
     }
 
     /// What the columns `ce` and `bn` of the trace hold.
@@ -62,8 +68,9 @@ impl ObjectiveKind {
 
 /// What the columns `ce` and `bn` of a stored trace hold, by the configuration in its provenance.
 pub fn trace_names_of(stored: &serde_json::Value) -> [TraceName; 2] {
+    let method = Method::deserialize(&stored["method"]).unwrap_or_default();
     let config = Synthesize::deserialize(stored);
-    config.map_or(ObjectiveKind::Labels, |config| config.objective()).trace_names()
+    method.trace_names(config.map_or(ObjectiveKind::Labels, |config| config.objective()))
 }
 
 impl Synthesize {
@@ -78,6 +85,7 @@ impl Synthesize {
 
     /// What the synthesis reads beside its initial images.
     pub fn needs(&self) -> Needs {
-        self.method.needs(self.objective())
+        let is_whitened = self.matching.as_ref().is_some_and(Matching::is_whitened);
+        self.method.needs(self.objective(), is_whitened)
     }
 }

@@ -18,6 +18,8 @@ pub(super) const MOST_EPOCHS: u32 = 100_000;
 pub(super) const MOST_ITERATIONS: u32 = 10_000_000;
 /// Images of a class.
 pub(super) const MOST_IPC: u32 = 100_000;
+/// Networks that are kept side by side, or trained for one branch.
+pub(super) const MOST_NETWORKS: u32 = 10_000;
 /// Students of a branch.
 pub(super) const MOST_SEEDS: usize = 1000;
 /// Operations on an image.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::committee::Committee;
 use super::import_tensors::ImportTensors;
+use super::matching::Matching;
 use super::method::Method;
 use super::residual::Residual;
 use super::target::Target;
@@ -73,6 +74,10 @@ pub struct Synthesize {
     /// The outer loop. Absent: EarlyLate recovery.
     #[serde(default, skip_serializing_if = "is_default")]
     pub method: Method,
+    /// What the methods share that match batches of real images. All above but `method` is then left out, as is this with
+    /// EarlyLate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Matching>,
     /// Images that another project made, in place of all this: a folder with a folder for each class, Parquet, tensors of PyTorch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<SourcePath>,
@@ -144,8 +149,17 @@ pub enum Dtype {
 }
 
 impl Synthesize {
-    pub(super) fn validate(&self, ipc: u32) -> Result<(), Invalid> {
+    pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
         let at = |key: &str| format!("synthesize.{key}");
+        if self.method.is_matching() {
+            let problem = format!(
+                "is missing, which {} needs: its network, iterations and optimizer",
+                self.method.title()
+            );
+            let matching = self.matching.as_ref().ok_or_else(|| Invalid::new(at("matching"), problem))?;
+            self.method.validate(ipc)?;
+            return matching.validate(self.method, size);
+        }
         range::require(self.batch > 0, at("batch"), 0, "at least 1 image")?;
         range::at_most(at("batch"), self.batch, range::MOST_BATCH)?;
         range::at_most(at("max_iterations"), self.max_iterations, range::MOST_ITERATIONS)?;
@@ -187,10 +201,22 @@ impl Synthesize {
         range::POSITIVE.check(at("epsilon"), self.epsilon)
     }
 
-    /// Images that are imported are not recovered: nothing of this section counts but their place.
-    pub(super) fn leave_recovery_out_of_an_import(&mut self) {
+    /// Whether images are optimized, and not those of init-select or of another project taken as they are.
+    pub fn makes_images(&self) -> bool {
+        self.method.is_matching() || self.max_iterations > 0
+    }
+
+    /// Images that are imported are not made: nothing of this section counts but their place; and nothing of EarlyLate recovery
+    /// where batches of real images are matched.
+    pub(super) fn leave_out_what_does_not_count(&mut self) {
         if self.import.is_some() {
             self.max_iterations = 0;
+            self.method = Method::default();
+        }
+        if !self.method.is_matching() {
+            self.matching = None;
+        }
+        if self.import.is_some() || self.method.is_matching() {
             self.init = Init::Selected;
             self.batches = Batches::default();
             self.min_iterations = None;

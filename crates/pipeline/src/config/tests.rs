@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod matching;
+
 fn repository_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines").join(name)
 }

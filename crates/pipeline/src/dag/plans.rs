@@ -14,6 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::{Dag, Lookup, Node};
 use crate::config::Branch;
+use crate::config::matching::Matching;
 use crate::config::relabel::TeacherMode;
 use crate::config::teacher::Teacher;
 use crate::plan::{self, Plan};
@@ -30,13 +31,48 @@ impl<L: Lookup> Dag<L> {
             Node::Dataset => {
                 bail!("the plan of a data set follows from what its source holds, not from the pipeline")
             }
+            Node::Whitening => self.whitening_plan(branch),
             Node::Network(role) => self.network_plan(branch, role, None),
+            Node::Experts => self.experts_plan(branch),
             Node::Scores => self.scores_plan(branch),
             Node::Initial => self.initial_plan(branch),
             Node::Synthetic => self.synthetic_plan(branch),
             Node::Labels(seed) => self.labels_plan(branch, seed),
             Node::Evaluation => self.evaluation_plan(branch),
         }
+    }
+
+    /// The settings of what matches batches of real images.
+    fn matching_of<'b>(&self, branch: &'b Branch) -> Result<&'b Matching> {
+        branch.pipeline.synthesize.matching.as_ref().context("this branch matches no batches of real images")
+    }
+
+    fn whitening_plan(&self, branch: &Branch) -> Result<Plan> {
+        let kind = self.matching_of(branch)?.whitening;
+        let config = json!({ "kind": kind, "size": branch.pipeline.teacher.size });
+        self.plan_of(branch, Node::Whitening, config, &[Node::Dataset])
+    }
+
+    fn experts_plan(&self, branch: &Branch) -> Result<Plan> {
+        let matching = self.matching_of(branch)?;
+        let mut config = serde_json::to_value(branch.pipeline.experts.as_ref())?;
+        config["network"] = json!(matching.network);
+        config["size"] = json!(branch.pipeline.teacher.size);
+        let whitening = matching.is_whitened().then_some(Node::Whitening);
+        let inputs: Vec<Node> = [Node::Dataset].into_iter().chain(whitening).collect();
+        self.plan_of(branch, Node::Experts, config, &inputs)
+    }
+
+    /// Images that match batches of real ones: of EarlyLate recovery's settings nothing counts.
+    fn matching_plan(&self, branch: &Branch) -> Result<Plan> {
+        let method = branch.pipeline.synthesize.method;
+        let (matching, needs) = (self.matching_of(branch)?, branch.pipeline.synthesize.needs());
+        let mut inputs = vec![Node::Initial, Node::Dataset];
+        inputs.extend(needs.whitening.then_some(Node::Whitening));
+        inputs.extend(needs.experts.then_some(Node::Experts));
+        let config = json!({ "method": method, "matching": matching });
+        let plan = self.plan_of(branch, Node::Synthetic, config, &inputs)?;
+        Ok(Plan { schema_version: method.schema_version(), ..plan })
     }
 
     fn scores_plan(&self, branch: &Branch) -> Result<Plan> {
@@ -90,6 +126,9 @@ impl<L: Lookup> Dag<L> {
                 config["tensors"] = json!({ "normalization": tensors.normalization(), "zca": zca });
             }
             return self.plan_of(branch, node, config, &[]);
+        }
+        if synthesize.method.is_matching() {
+            return self.matching_plan(branch);
         }
         if synthesize.max_iterations == 0 {
             return self.plan_of(branch, node, json!({ "max_iterations": 0 }), &[Node::Initial]);

@@ -46,6 +46,7 @@ fn settings() -> Synthesize {
         teachers: Committee::TeacherAlone,
         convolution_statistics: None,
         method: Method::default(),
+        matching: None,
         import: None,
         import_tensors: None,
     }
