@@ -27,6 +27,7 @@ pub mod parts;
 pub mod progress;
 pub mod recipes;
 pub mod session;
+pub mod space;
 mod spent;
 pub mod synthetic_images;
 pub mod table;

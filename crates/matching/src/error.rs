@@ -1,6 +1,9 @@
 //! What can go wrong while images are matched.
 
+use std::path::PathBuf;
+
 use burn::tensor::TensorReadError;
+use delt_formats::FormatError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -22,4 +25,31 @@ pub enum MatchingError {
         #[source]
         source: TensorReadError,
     },
+    /// A value that is NaN or infinite.
+    #[error("{what} is {value}")]
+    NotFinite {
+        /// What it is.
+        what: String,
+        /// The value.
+        value: f64,
+    },
+    /// The learned learning rate can train nothing any more.
+    #[error(
+        "the learned learning rate came to {0}, expected a positive number; lower synthesize.method.lr_step.lr"
+    )]
+    LearnedLr(f64),
+    /// There is nothing to match.
+    #[error("no class has synthetic images")]
+    NoClasses,
+    /// The weights of an expert are not what they should be.
+    #[error("{}: {problem}; run teacher-train again (FORCE=1)", path.display())]
+    Expert {
+        /// The file.
+        path: PathBuf,
+        /// Found and expected.
+        problem: String,
+    },
+    /// A file that cannot be read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
 }

@@ -1,9 +1,25 @@
 //! The batch-to-batch methods: images that are matched to real ones, batch against batch, without a teacher.
 //!
-//! - [`optimizers`]: what moves images, labels and learned numbers along their gradients.
+//! A method is one file and implements [`Matching`]: gradients on the images and their targets at an iteration, and what is
+//! trained beside them. What moves the images ([`optimizers`]), saves and resumes is the same for all.
+//!
+//! - [`distribution`]: DM, mean features under networks drawn anew;
+//! - [`gradient`]: DC and DSA, gradients of one class along a training;
+//! - [`trajectory`]: MTT and TESLA, where a training leads from a point of an expert's way;
+//! - [`rat_bptt`]: RaT-BPTT, the loss of real images through a window of a training;
+//! - [`real_images`]: what batches are drawn of.
 
+pub mod distribution;
 mod error;
+pub mod gradient;
+pub mod matching;
 pub mod optimizers;
+pub mod rat_bptt;
+pub mod real_images;
+pub mod stored;
+pub mod trajectory;
 
 pub use error::MatchingError;
+pub use matching::{Found, Learned, Matching, Scene};
 pub use optimizers::{ImageOptimizer, learning_rate};
+pub use real_images::RealImages;

@@ -61,7 +61,12 @@ pub struct Slot {
 impl Form {
     /// The structure of a network of the registry; none of those whose derivatives are not here: other families, group and layer
     /// norm.
-    pub fn of(architecture: &Architecture, activation: Activation, size: usize, classes: usize) -> Option<Self> {
+    pub fn of(
+        architecture: &Architecture,
+        activation: Activation,
+        size: usize,
+        classes: usize,
+    ) -> Option<Self> {
         let Architecture::ConvNet { depth, width, norm, norm_before_conv, doubling } = *architecture else {
             return None;
         };

@@ -98,11 +98,11 @@ impl Function {
         Tensor::from_data(TensorData::new(values, [count]), &self.device)
     }
 
-    /// The vector of named tensors, whose other names are passed over; the name that is missing or of another shape where one is.
+    /// The values of named tensors in forward order; other names are passed over.
     ///
     /// # Errors
-    /// That name.
-    pub fn flatten(&self, tensors: &[NamedTensor]) -> Result<Tensor<1>, String> {
+    /// The name that is missing or of another shape.
+    pub fn values_of(&self, tensors: &[NamedTensor]) -> Result<Vec<f32>, String> {
         let mut values = Vec::with_capacity(self.parameters());
         for slot in &self.slots {
             let found = tensors.iter().find(|tensor| tensor.name == slot.name && tensor.shape == slot.shape);
@@ -111,7 +111,7 @@ impl Function {
                 _ => return Err(slot.name.clone()),
             }
         }
-        Ok(self.vector(values))
+        Ok(values)
     }
 
     /// Host values as named tensors.

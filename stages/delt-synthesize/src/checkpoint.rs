@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use delt_formats::{NamedTensor, TensorValues, read_safetensors, sealed, write_safetensors};
+use delt_matching::stored::kept_numbers;
 use delt_networks::LayerStatistics;
 
 /// What a checkpoint file holds.
@@ -47,6 +48,23 @@ impl Kept {
             Some(TensorValues::I64(values)) => Ok(values),
             _ => Err(self.misfit(name)),
         }
+    }
+
+    /// A number that [`delt_matching::stored::numbers`] kept, where it is there.
+    ///
+    /// # Errors
+    /// [`Self::misfit`].
+    pub fn number(&self, name: &str) -> Result<Option<f64>> {
+        if !self.tensors.iter().any(|tensor| tensor.name == name) {
+            return Ok(None);
+        }
+        let [number] = kept_numbers(&self.tensors, name).map_err(|_| self.misfit(name))?;
+        Ok(Some(number))
+    }
+
+    /// All tensors.
+    pub fn tensors(&self) -> &[NamedTensor] {
+        &self.tensors
     }
 
     /// The tensors whose names begin with a prefix, without it.

@@ -11,6 +11,7 @@ use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::initial::INITIAL_FILE;
 use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, SyntheticRow};
 use delt_harness::trained::Trained;
+use delt_matching::Learned;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::synthesize::{Dtype, Init, Synthesize};
 use delt_pipeline::early_late::{BatchSchedule, EarlyLate};
@@ -117,7 +118,7 @@ impl Method for EarlyLateRecovery<'_> {
             let iterations = batch.iterations_of(at);
             images.push(SyntheticRow { png, label, slot, round, iterations, ..SyntheticRow::default() });
         }
-        Ok(Finished { images, trace: finished.trace, health })
+        Ok(Finished { images, trace: finished.trace, health, learned: Learned::default() })
     }
 
     fn notes(&self, health: &[Health]) -> Result<Vec<String>> {

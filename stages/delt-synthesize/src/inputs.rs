@@ -21,6 +21,10 @@ pub struct Inputs<'a> {
     pub committee: Vec<Trained>,
     /// The training images' artifact, where the configuration says that they are looked at.
     pub dataset: Option<Entry>,
+    /// What real images are whitened by, where they are.
+    pub whitening: Option<Entry>,
+    /// Networks with their weights after each epoch, where the method looks at them.
+    pub experts: Option<Entry>,
     /// The initial images, by class and slot.
     pub initial: Vec<InitialRow>,
 }
@@ -36,11 +40,14 @@ impl<'a> Inputs<'a> {
         let entry = dag.entry(branch, Node::Initial)?;
         let (_, initial) = read_initial(&entry)?;
         entry.manifest.provenance.expect_classes(&entry.dir, teacher.classes())?;
-        let needs_images = pipeline.synthesize.needs().real_images;
+        let needs = pipeline.synthesize.needs();
+        let input = |is_needed: bool, node| is_needed.then(|| dag.entry(branch, node)).transpose();
         let by_committee = pipeline.recovers_by_committee();
         Ok(Self {
             branch,
-            dataset: needs_images.then(|| dag.entry(branch, Node::Dataset)).transpose()?,
+            dataset: input(needs.real_images, Node::Dataset)?,
+            whitening: input(needs.whitening, Node::Whitening)?,
+            experts: input(needs.experts, Node::Experts)?,
             committee: if by_committee { session.committee(branch)? } else { Vec::new() },
             teacher,
             initial,

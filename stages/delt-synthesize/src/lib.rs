@@ -33,6 +33,7 @@
 
 pub mod adam;
 pub mod augmentation;
+pub mod batch_matching;
 pub mod checkpoint;
 pub mod early_late_recovery;
 pub mod health;

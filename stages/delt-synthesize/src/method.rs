@@ -6,12 +6,14 @@
 //! A method costs one file here, one section of the configuration (which declares what it reads, see
 //! [`delt_pipeline::config::method`]) and one row of [`open`].
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use delt_device::Opened;
-use delt_formats::{NamedTensor, SyntheticRow, TraceRow};
+use delt_formats::{NamedTensor, Space, SyntheticRow, TraceRow};
 use delt_harness::progress::Progress;
+use delt_matching::Learned;
 use delt_pipeline::config::method::Method as Kind;
 
+use crate::batch_matching::BatchMatching;
 use crate::checkpoint::{Checkpoints, Kept};
 use crate::early_late_recovery::EarlyLateRecovery;
 use crate::health::Health;
@@ -54,6 +56,14 @@ pub trait Method {
 
     /// Rounds of the schedule, a fact of the artifact; none where there are no rounds.
     fn rounds(&self) -> Option<usize>;
+
+    /// The space of the images' pixels, where the artifact has them in 32 bits.
+    ///
+    /// # Errors
+    /// A whitening that cannot be read.
+    fn space(&self) -> Result<Option<Space>> {
+        Ok(None)
+    }
 }
 
 /// A finished unit.
@@ -65,6 +75,8 @@ pub struct Finished {
     pub trace: Vec<TraceRow>,
     /// Whether it can mean anything.
     pub health: Health,
+    /// Numbers that were learned with the images.
+    pub learned: Learned,
 }
 
 /// Where a method computes.
@@ -132,10 +144,10 @@ pub struct Step {
 /// The method of a configuration.
 ///
 /// # Errors
-/// A method that is not built yet.
+/// Settings that the method has no answer to.
 pub fn open<'a>(inputs: &'a Inputs<'a>) -> Result<Box<dyn Method + 'a>> {
     match inputs.branch.pipeline.synthesize.method {
         Kind::EarlyLate {} => Ok(Box::new(EarlyLateRecovery::new(inputs))),
-        other => bail!("`synthesize.method`: {} is not built yet; leave it out", other.title()),
+        _ => Ok(Box::new(BatchMatching::new(inputs)?)),
     }
 }

@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use delt_formats::synthetic::SYNTHETIC_FILE;
 use delt_formats::trace::TRACE_FILE;
 use delt_formats::{
-    InitialRow, Provenance, SyntheticFacts, SyntheticRow, SyntheticWriter, TraceRow, TraceWriter,
+    InitialRow, Provenance, Space, SyntheticFacts, SyntheticRow, SyntheticWriter, TraceRow, TraceWriter,
 };
 use delt_harness::parts::{InPieces, Pieces};
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
+use delt_matching::Learned;
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::synthesize::Batches;
 use delt_pipeline::dag::Node;
@@ -127,6 +128,7 @@ fn join(
         }
         finished.trace.iter().try_for_each(|row| output.loss(row))?;
         health.push(finished.health);
+        output.learned = finished.learned;
         image_iterations += method.work_of(unit);
     }
     waiting.sort_by_key(|row| (row.label, row.slot));
@@ -134,6 +136,7 @@ fn join(
     method.notes(&health)?.into_iter().for_each(|note| work.note(note));
     let images = output.images;
     let summary = format!("{images} images recovered in {image_iterations} {}", method.counted_in());
+    output.space = method.space()?;
     output.finish(image_iterations, method.rounds(), summary)
 }
 
@@ -173,6 +176,9 @@ struct Output {
     images: u64,
     /// As [`Imported::per_class`].
     per_class: Vec<u64>,
+    space: Option<Space>,
+    /// What the last unit learned: methods that learn numbers have one unit.
+    learned: Learned,
 }
 
 impl Output {
@@ -180,7 +186,8 @@ impl Output {
         let provenance = work.provenance(classes);
         let rows = SyntheticWriter::create(work.out_dir().join(SYNTHETIC_FILE), &provenance)?;
         let trace = TraceWriter::create(work.out_dir().join(TRACE_FILE), &provenance)?;
-        Ok(Self { provenance, rows, trace, images: 0, per_class: Vec::new() })
+        let (space, learned) = (None, Learned::default());
+        Ok(Self { provenance, rows, trace, images: 0, per_class: Vec::new(), space, learned })
     }
 
     fn image(&mut self, row: &SyntheticRow) -> Result<()> {
@@ -196,9 +203,17 @@ impl Output {
         self.rows.finish()?;
         self.trace.finish()?;
         let rounds = rounds.map(|rounds| rounds as u64);
-        let Self { images, per_class, .. } = self;
-        let facts =
-            SyntheticFacts { images, image_iterations, rounds, per_class, ..SyntheticFacts::default() };
+        let Self { images, per_class, space, learned, .. } = self;
+        let Learned { lr: learned_lr, log_temperature } = learned;
+        let facts = SyntheticFacts {
+            images,
+            image_iterations,
+            rounds,
+            per_class,
+            space,
+            learned_lr,
+            log_temperature,
+        };
         Ok(Made { provenance: self.provenance, facts: to_value(facts)?, summary })
     }
 }

@@ -7,6 +7,7 @@ mod batch;
 mod batch_dsa;
 mod batch_optimizers;
 mod crops;
+mod matching;
 mod measures;
 mod mix;
 mod networks;

@@ -1,0 +1,96 @@
+//! The real images that batches are drawn of, in the space of the synthetic ones.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_formats::Normalization;
+use delt_training::ImageSet;
+use rand::Rng;
+use rand::seq::{SliceRandom, index};
+
+/// Real images by class.
+#[derive(Debug)]
+pub struct RealImages {
+    values: Values,
+    labels: Vec<u32>,
+    by_class: Vec<Vec<usize>>,
+    side: usize,
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Values {
+    /// Normalized when they are asked for: 3 bytes a pixel.
+    EightBit(ImageSet, Normalization),
+    /// Whitened: 12 bytes a pixel.
+    Floats(Vec<f32>),
+}
+
+impl RealImages {
+    /// Images that are normalized only.
+    pub fn normalized(set: ImageSet, normalization: Normalization, classes: usize, device: &Device) -> Self {
+        let (labels, side) = (set.labels.clone(), set.size as usize);
+        Self::of(Values::EightBit(set, normalization), labels, classes, side, device)
+    }
+
+    /// Images as rows of values, `[n, 3, side, side]`.
+    ///
+    /// # Panics
+    /// Where there are not as many as the labels say.
+    pub fn floats(values: Vec<f32>, labels: Vec<u32>, classes: usize, side: usize, device: &Device) -> Self {
+        assert_eq!(values.len(), labels.len() * 3 * side * side, "one label for each image");
+        Self::of(Values::Floats(values), labels, classes, side, device)
+    }
+
+    fn of(values: Values, labels: Vec<u32>, classes: usize, side: usize, device: &Device) -> Self {
+        let mut by_class = vec![Vec::new(); classes];
+        for (row, label) in labels.iter().enumerate() {
+            by_class[*label as usize].push(row);
+        }
+        Self { values, labels, by_class, side, device: device.clone().without_autodiff() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The images of these rows, `[n, 3, side, side]`.
+    pub fn images(&self, rows: &[usize]) -> Tensor<4> {
+        let count = 3 * self.side * self.side;
+        let values = match &self.values {
+            Values::EightBit(set, normalization) => set.normalized(rows, normalization),
+            Values::Floats(all) => {
+                rows.iter().flat_map(|row| &all[row * count..][..count]).copied().collect()
+            }
+        };
+        Tensor::from_data(TensorData::new(values, [rows.len(), 3, self.side, self.side]), &self.device)
+    }
+
+    /// The classes of these rows.
+    pub fn labels(&self, rows: &[usize]) -> Vec<u32> {
+        rows.iter().map(|row| self.labels[*row]).collect()
+    }
+
+    /// At most `count` different images of a class; all of them where it has no more.
+    pub fn of_class(&self, class: u32, count: usize, rng: &mut impl Rng) -> Vec<usize> {
+        let rows = &self.by_class[class as usize];
+        index::sample(rng, rows.len(), count.min(rows.len())).iter().map(|at| rows[at]).collect()
+    }
+
+    /// Batches of a pass over all images in a new order; what is left over makes no batch unless there is no other.
+    pub fn pass(&self, count: usize, rng: &mut impl Rng) -> Vec<Vec<usize>> {
+        let mut rows: Vec<usize> = (0..self.len()).collect();
+        rows.shuffle(rng);
+        let count = count.clamp(1, self.len().max(1));
+        rows.chunks_exact(count).map(<[usize]>::to_vec).collect()
+    }
+
+    /// Batches of a pass, as [`Self::pass`] makes them.
+    pub fn batches(&self, count: usize) -> usize {
+        (self.len() / count.clamp(1, self.len().max(1))).max(1)
+    }
+}

@@ -1,0 +1,403 @@
+//! The methods that match batches of real images ([`delt_matching`]) behind the door of the outer loop: a unit is all images, or
+//! with distribution matching those of one class.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_augment::draws::{Draws, standard_normal};
+use delt_formats::dataset::{DatasetFacts, TRAIN_FILE};
+use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, Space, SyntheticRow, TraceRow};
+use delt_harness::space::OpenSpace;
+use delt_matching::distribution::DistributionMatching;
+use delt_matching::gradient::GradientMatching;
+use delt_matching::rat_bptt::{RatBptt, unit_noise};
+use delt_matching::trajectory::{TrajectoryMatching, read_experts};
+use delt_matching::{
+    ImageOptimizer, Learned, Matching as Loss, MatchingError, RealImages, Scene, learning_rate, stored,
+};
+use delt_pipeline::config::matching::{Matching, Start, Targets};
+use delt_pipeline::config::method::Method as Kind;
+use delt_tangent::unrolled_sgd::Set;
+use delt_tangent::{Activation, Form, Function, Norm};
+use delt_training::ImageSet;
+
+use crate::checkpoint::Kept;
+use crate::health::Health;
+use crate::inputs::Inputs;
+use crate::method::{Finished, Method, Place, Prepared, Step, Unit};
+
+/// Class and slot of an image.
+type Slot = (u32, u32);
+
+/// Batch-to-batch distillation of one branch.
+#[derive(Debug)]
+pub struct BatchMatching<'a> {
+    inputs: &'a Inputs<'a>,
+    method: Kind,
+    config: &'a Matching,
+    form: Form,
+    facts: DatasetFacts,
+    units: Vec<Vec<Slot>>,
+}
+
+impl<'a> BatchMatching<'a> {
+    /// Divides the images into units.
+    ///
+    /// # Errors
+    /// A network whose derivatives are not known.
+    pub fn new(inputs: &'a Inputs<'a>) -> Result<Self> {
+        let synthesize = &inputs.branch.pipeline.synthesize;
+        let config = synthesize.matching.as_ref().context("the pipeline was validated")?;
+        let (size, classes) = (inputs.branch.pipeline.teacher.size as usize, inputs.teacher.classes().len());
+        let activation = match synthesize.method {
+            Kind::Rcig(rcig) => rcig.softplus.map_or(Activation::Relu, |beta| Activation::Softplus { beta }),
+            _ => Activation::Relu,
+        };
+        let form = Form::of(&config.network, activation, size, classes).with_context(|| {
+            format!(
+                "`synthesize.matching.network`: found {}, expected a convnet with norm batch, instance or none, whose derivative \
+                 along a direction in weight space is known here",
+                config.network
+            )
+        })?;
+        let slots = inputs.initial.iter().map(|row| (row.label, row.slot)).collect::<Vec<Slot>>();
+        let by_class = matches!(synthesize.method, Kind::DistributionMatching(_)) && form.norm != Norm::Batch;
+        let units = match by_class {
+            true => slots.chunk_by(|a, b| a.0 == b.0).map(<[Slot]>::to_vec).collect(),
+            false => vec![slots],
+        };
+        let entry = inputs.dataset.as_ref().context("the method reads real images")?;
+        let facts = entry.manifest.facts_as()?;
+        Ok(Self { inputs, method: synthesize.method, config, form, facts, units })
+    }
+
+    /// Steps of the images.
+    fn steps(&self) -> u32 {
+        match self.method {
+            Kind::GradientMatching(it) => self.config.iterations.saturating_mul(it.outer),
+            _ => self.config.iterations,
+        }
+    }
+
+    fn normalization(&self) -> Normalization {
+        Normalization { mean: self.facts.mean, std: self.facts.std }
+    }
+
+    fn open_space(&self) -> Result<OpenSpace> {
+        OpenSpace::of(self.normalization(), self.form.size)
+    }
+
+    fn real_images(&self, space: &OpenSpace, device: &Device) -> Result<RealImages> {
+        let entry = self.inputs.dataset.as_ref().context("the method reads real images")?;
+        let (side, classes) = (self.form.size, self.inputs.teacher.classes());
+        let set = ImageSet::load(&entry.verified_file(TRAIN_FILE)?, side as u32, classes)?;
+        if self.config.is_whitened() {
+            let values = space.values(&set.images);
+            return Ok(RealImages::floats(values, set.labels, classes.len(), side, device));
+        }
+        Ok(RealImages::normalized(set, self.normalization(), classes.len(), device))
+    }
+
+    fn expert_files(&self) -> Result<Vec<PathBuf>> {
+        let Some(entry) = &self.inputs.experts else { return Ok(Vec::new()) };
+        let count = self.inputs.branch.pipeline.experts.as_ref().map_or(0, |experts| experts.count);
+        (0..count)
+            .map(|expert| Ok(entry.verified_file(&delt_formats::experts::expert_file(expert))?))
+            .collect()
+    }
+}
+
+impl Method for BatchMatching<'_> {
+    fn describe(&self) -> String {
+        let images: usize = self.units.iter().map(Vec::len).sum();
+        let whitened = if self.config.is_whitened() { ", whitened" } else { "" };
+        let (title, network, steps) = (self.method.title(), self.config.network, self.steps());
+        format!("{images} images, {steps} steps of {title} under {network}{whitened}")
+    }
+
+    fn units(&self) -> u64 {
+        self.units.len() as u64
+    }
+
+    fn work_of(&self, unit: u64) -> u64 {
+        u64::from(self.steps()) * self.units[unit as usize].len() as u64
+    }
+
+    fn counted_in(&self) -> &'static str {
+        "image-steps"
+    }
+
+    fn prepare<'m>(&'m self, place: &'m Place<'m>) -> Result<Box<dyn Prepared + 'm>> {
+        let device = place.opened.device.clone();
+        let space = self.open_space()?;
+        let real = Rc::new(self.real_images(&space, &device)?);
+        let function = Function::new(self.form.clone(), &device);
+        Ok(Box::new(Sets { of: self, real, function, space, experts: self.expert_files()? }))
+    }
+
+    fn rows(&self, unit: u64, finished: &Kept) -> Result<Finished> {
+        let (slots, space) = (&self.units[unit as usize], self.open_space()?);
+        let (side, classes) = (self.form.size, self.form.classes);
+        let images = finished.floats("images")?.1;
+        let targets = finished.floats("targets")?.1;
+        let fits = images.len() == slots.len() * 3 * side * side && targets.len() == slots.len() * classes;
+        ensure!(fits, finished.misfit("images"));
+        let are_learned = self.config.labels == Targets::Learned;
+        let mut rows = Vec::new();
+        for (at, (label, slot)) in slots.iter().enumerate() {
+            let pixels = images[at * 3 * side * side..][..3 * side * side].to_vec();
+            rows.push(SyntheticRow {
+                png: space.preview(&pixels).encode_png()?,
+                label: *label,
+                slot: *slot,
+                round: 0,
+                iterations: self.steps(),
+                pixels: Some(pixels),
+                target: are_learned.then(|| targets[at * classes..][..classes].to_vec()),
+            });
+        }
+        let trace = read_trace(unit, finished, self)?;
+        let learned = Learned {
+            lr: finished.number("learned_lr")?,
+            log_temperature: finished.number("log_temperature")?,
+        };
+        Ok(Finished { images: rows, trace, health: Health::default(), learned })
+    }
+
+    fn notes(&self, _: &[Health]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn rounds(&self) -> Option<usize> {
+        None
+    }
+
+    fn space(&self) -> Result<Option<Space>> {
+        Ok(Some(self.open_space()?.stated))
+    }
+}
+
+/// Losses and learning rates of a unit.
+fn read_trace(unit: u64, kept: &Kept, of: &BatchMatching<'_>) -> Result<Vec<TraceRow>> {
+    let [ce, bn] = [kept.floats("trace.first")?.1, kept.floats("trace.second")?.1];
+    let lr =
+        |iteration| learning_rate(&of.config.image_optimizer, u64::from(iteration), u64::from(of.steps()));
+    let row = |(iteration, (ce, bn)): (u32, (f32, f32))| TraceRow {
+        batch: unit as u32,
+        iteration,
+        lr: lr(iteration),
+        ce,
+        bn,
+    };
+    Ok((0..).zip(ce.into_iter().zip(bn)).map(row).collect())
+}
+
+/// What all units share, on a device.
+#[derive(Debug)]
+struct Sets<'a> {
+    of: &'a BatchMatching<'a>,
+    real: Rc<RealImages>,
+    function: Function,
+    space: OpenSpace,
+    experts: Vec<PathBuf>,
+}
+
+impl Sets<'_> {
+    /// First images of a unit, `[n, 3, side, side]`.
+    fn start(&self, slots: &[Slot], draws: &Draws) -> Result<Tensor<4>> {
+        let side = self.of.form.size;
+        let shape = [slots.len(), 3, side, side];
+        let noise = || {
+            let of = |(label, slot): &Slot| {
+                let rng = draws.stream("initial-noise", u64::from(*label), u64::from(*slot));
+                standard_normal(rng).take(3 * side * side).collect::<Vec<f32>>()
+            };
+            slots.iter().flat_map(of).collect::<Vec<f32>>()
+        };
+        let data = match self.of.config.init {
+            Start::Noise => TensorData::new(noise(), shape),
+            Start::NoiseUnitLength => unit_noise(noise(), shape),
+            Start::Selected => TensorData::new(self.space.values(&self.selected(slots)?), shape),
+        };
+        Ok(Tensor::from_data(data, self.function.device()))
+    }
+
+    fn selected(&self, slots: &[Slot]) -> Result<Vec<RgbImage>> {
+        let rows = &self.of.inputs.initial;
+        let picture = |(label, slot): &Slot| {
+            let at =
+                rows.binary_search_by_key(&(label, slot), |row: &InitialRow| (&row.label, &row.slot)).ok();
+            let at =
+                at.with_context(|| format!("initial.parquet: no image for class {label} slot {slot}"))?;
+            RgbImage::decode(&rows[at].png).with_context(|| format!("initial.parquet, row {at}"))
+        };
+        slots.iter().map(picture).collect()
+    }
+
+    fn loss(&self, scene: Scene) -> Result<Box<dyn Loss>> {
+        Ok(match self.of.method {
+            Kind::EarlyLate {} => anyhow::bail!("internal error: EarlyLate recovery matches no batches"),
+            Kind::DistributionMatching(it) => Box::new(DistributionMatching::new(scene, it)),
+            Kind::GradientMatching(it) => Box::new(GradientMatching::new(scene, it)),
+            Kind::TrajectoryMatching(it) => {
+                let count = self.experts.len() as u32;
+                let experts = read_experts(self.experts.clone(), self.function.clone());
+                Box::new(TrajectoryMatching::new(scene, it, experts, count))
+            }
+            Kind::RatBptt(it) => Box::new(RatBptt::new(scene, it)),
+            Kind::Frepo(_) | Kind::Rcig(_) => anyhow::bail!("not built yet"),
+        })
+    }
+}
+
+impl Prepared for Sets<'_> {
+    fn begin(&self, unit: u64) -> Result<Box<dyn Unit + '_>> {
+        let slots = &self.of.units[unit as usize];
+        let draws = Draws::new(self.of.inputs.branch.pipeline.draw_seed());
+        let scene = Scene {
+            function: self.function.clone(),
+            real: Rc::clone(&self.real),
+            labels: slots.iter().map(|(label, _)| *label).collect(),
+            strategies: self.of.config.augmentation.clone(),
+            draws,
+        };
+        let targets = first_targets(self.of.method, &scene);
+        let set = Set { images: self.start(slots, &draws)?, targets };
+        let config = self.of.config;
+        let labels = config.label_optimizer.filter(|_| config.labels == Targets::Learned);
+        Ok(Box::new(OneSet {
+            of: self.of,
+            unit,
+            image_optimizer: ImageOptimizer::new(config.image_optimizer, &set.images),
+            label_optimizer: labels.map(|rule| ImageOptimizer::new(rule, &set.targets)),
+            loss: self.loss(scene)?,
+            set,
+            trace: [Vec::new(), Vec::new()],
+            iteration: 0,
+        }))
+    }
+}
+
+/// Targets at the start: one-hot rows; with FRePo and RCIG less 1/C, with FRePo over √(C/10) too.
+fn first_targets(method: Kind, scene: &Scene) -> Tensor<2> {
+    let one_hot = scene.one_hot(&scene.labels);
+    let classes = scene.function.form.classes as f64;
+    match method {
+        Kind::Frepo(_) => (one_hot - 1.0 / classes) / (classes / 10.0).sqrt(),
+        Kind::Rcig(_) => one_hot - 1.0 / classes,
+        _ => one_hot,
+    }
+}
+
+/// One unit.
+struct OneSet<'a> {
+    of: &'a BatchMatching<'a>,
+    unit: u64,
+    set: Set,
+    loss: Box<dyn Loss>,
+    image_optimizer: ImageOptimizer<4>,
+    label_optimizer: Option<ImageOptimizer<2>>,
+    /// The two columns of losses.
+    trace: [Vec<f32>; 2],
+    iteration: u32,
+}
+
+/// Before the names of the method's own tensors in a checkpoint.
+const OF_METHOD: &str = "method.";
+
+impl OneSet<'_> {
+    /// What is kept of set and trace.
+    fn tensors(&self, set: &Set) -> Result<Vec<NamedTensor>> {
+        let mut tensors =
+            vec![stored::floats("images", &set.images)?, stored::floats("targets", &set.targets)?];
+        for (name, column) in ["trace.first", "trace.second"].into_iter().zip(&self.trace) {
+            tensors.push(crate::checkpoint::float(name, vec![column.len()], column.clone()));
+        }
+        Ok(tensors)
+    }
+
+    fn moved(&mut self) -> Result<String, MatchingError> {
+        let (iteration, config) = (self.iteration, self.of.config);
+        let found = self.loss.gradients(&self.set, iteration)?;
+        let lr = |rule| learning_rate(rule, u64::from(iteration), u64::from(self.of.steps()));
+        let images = self.set.images.clone();
+        self.set.images = self.image_optimizer.step(images, found.images, lr(&config.image_optimizer));
+        if let (Some(optimizer), Some(gradient)) = (&mut self.label_optimizer, found.targets) {
+            let rule = config.label_optimizer.as_ref().expect("labels are learned by it");
+            let moved = optimizer.step(self.set.targets.clone(), gradient, lr(rule));
+            self.set.targets = self.loss.allowed(moved);
+        }
+        self.loss.after(&self.set, iteration)?;
+        for (column, loss) in self.trace.iter_mut().zip(found.losses) {
+            column.push(loss as f32);
+        }
+        let names = self.of.method.trace_names(delt_pipeline::config::objective::ObjectiveKind::Labels);
+        let [first, second] = found.losses;
+        Ok(format!("{} {first:.4} {} {second:.4}", names[0].short, names[1].short))
+    }
+}
+
+impl Unit for OneSet<'_> {
+    fn is_finished(&self) -> bool {
+        self.iteration >= self.of.steps()
+    }
+
+    fn steps(&self) -> u32 {
+        self.iteration
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let said = self.moved().with_context(|| {
+            format!(
+                "{}, iteration {}: the last checkpoint stays; lower synthesize.matching.image_optimizer.lr ({})",
+                self.of.method.title(),
+                self.iteration,
+                self.of.config.image_optimizer.lr()
+            )
+        })?;
+        self.iteration += 1;
+        Ok(Step { work: self.of.units[self.unit as usize].len() as u64, said: Some(said) })
+    }
+
+    fn save(&mut self) -> Result<Vec<NamedTensor>> {
+        let mut tensors = self.tensors(&self.set)?;
+        tensors.extend(self.image_optimizer.state("image_optimizer")?);
+        if let Some(optimizer) = &self.label_optimizer {
+            tensors.extend(optimizer.state("label_optimizer")?);
+        }
+        let own = self.loss.save()?.into_iter();
+        tensors
+            .extend(own.map(|tensor| NamedTensor { name: format!("{OF_METHOD}{}", tensor.name), ..tensor }));
+        Ok(tensors)
+    }
+
+    fn restore(&mut self, kept: &Kept) -> Result<u64> {
+        let device = self.set.images.device();
+        let read = |name: &str, shape: &[usize]| -> Result<TensorData> {
+            let (found, values) = kept.floats(name)?;
+            ensure!(found == shape, kept.misfit(name));
+            Ok(TensorData::new(values, found))
+        };
+        self.set.images = Tensor::from_data(read("images", &self.set.images.dims())?, &device);
+        self.set.targets = Tensor::from_data(read("targets", &self.set.targets.dims())?, &device);
+        self.trace = [kept.floats("trace.first")?.1, kept.floats("trace.second")?.1];
+        self.iteration = self.trace[0].len() as u32;
+        self.image_optimizer.restore("image_optimizer", kept.tensors())?;
+        if let Some(optimizer) = &mut self.label_optimizer {
+            optimizer.restore("label_optimizer", kept.tensors())?;
+        }
+        self.loss.restore(kept.below(OF_METHOD).tensors())?;
+        Ok(u64::from(self.iteration) * self.of.units[self.unit as usize].len() as u64)
+    }
+
+    fn finish(&mut self) -> Result<Vec<NamedTensor>> {
+        let mut tensors = self.tensors(&self.loss.result(&self.set))?;
+        let Learned { lr, log_temperature } = self.loss.learned();
+        let learned = [("learned_lr", lr), ("log_temperature", log_temperature)];
+        tensors
+            .extend(learned.into_iter().filter_map(|(name, value)| Some(stored::numbers(name, &[value?]))));
+        Ok(tensors)
+    }
+}
