@@ -5,6 +5,7 @@
 pub mod committee;
 pub mod evaluate;
 pub mod external_branch;
+pub mod image_optimizer;
 pub mod import_tensors;
 pub mod ingest;
 pub mod method;

@@ -5,6 +5,7 @@
 
 mod batch;
 mod batch_dsa;
+mod batch_optimizers;
 mod crops;
 mod measures;
 mod mix;
