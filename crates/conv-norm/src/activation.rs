@@ -1,10 +1,11 @@
-//! What follows a convolution: scale and shift per channel, ReLU, 2x2 average pooling, and the backward pass.
+//! What follows a convolution: scale and shift per channel, ReLU or softplus, 2x2 average pooling, and the backward pass.
 
+use crate::gates::Gate;
 use crate::shape::ConvShape;
 use crate::vectors::with_vectors;
 
 /// What is done to the normalized values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// Nothing.
     Identity,
@@ -12,6 +13,39 @@ pub enum Activation {
     Relu,
     /// max(0, ·), then 2x2 average pooling of stride 2; an odd last row or column is left out.
     ReluAveragePool,
+    /// Softplus, log(1 + e^{βa}) / β with this β, then the same pooling.
+    SoftplusAveragePool(f32),
+}
+
+/// Runs an expression with the [`Gate`] of an activation.
+macro_rules! with_gate {
+    ($activation:expr, $gate:ident => $body:expr) => {
+        match $activation {
+            $crate::activation::Activation::Identity => {
+                let $gate = $crate::gates::Linear;
+                $body
+            }
+            $crate::activation::Activation::Relu | $crate::activation::Activation::ReluAveragePool => {
+                let $gate = $crate::gates::Rectifier;
+                $body
+            }
+            $crate::activation::Activation::SoftplusAveragePool(beta) => {
+                let $gate = $crate::gates::Softplus { beta };
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_gate;
+
+impl Activation {
+    /// Side of the squares that are averaged.
+    pub(crate) fn pooled_side(self) -> usize {
+        match self {
+            Self::Identity | Self::Relu => 1,
+            Self::ReluAveragePool | Self::SoftplusAveragePool(_) => 2,
+        }
+    }
 }
 
 /// Scale and shift per channel and what follows.
@@ -22,19 +56,10 @@ pub(crate) struct Affine {
     pub(crate) activation: Activation,
 }
 
-/// max(floor, x), but NaN stays NaN (`f32::max` would hide it): a broken network must be seen in the loss.
-#[inline(always)]
-fn at_least(floor: f32, x: f32) -> f32 {
-    if x < floor { floor } else { x }
-}
-
 impl Affine {
     /// Shape of the result, `[n, h, w, c]`.
     pub(crate) fn out_shape(&self, shape: &ConvShape) -> [usize; 4] {
-        let side = match self.activation {
-            Activation::Identity | Activation::Relu => 1,
-            Activation::ReluAveragePool => 2,
-        };
+        let side = self.activation.pooled_side();
         [shape.images, shape.out_height / side, shape.out_width / side, shape.outputs]
     }
 
@@ -45,21 +70,24 @@ impl Affine {
 
     /// `y = activation(scale · z + shift)` for whole images, channels last.
     pub(crate) fn forward(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
-        if self.activation == Activation::ReluAveragePool {
-            return self.forward_pooled(shape, z, y);
-        }
+        with_gate!(self.activation, gate => match self.activation.pooled_side() {
+            1 => self.forward_plain(gate, shape, z, y),
+            _ => self.forward_pooled(gate, shape, z, y),
+        });
+    }
+
+    fn forward_plain(&self, gate: impl Gate, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
         with_vectors!({
             let (scale, shift, channels) = (self.scale.as_slice(), self.shift.as_slice(), shape.outputs);
-            let floor = if self.activation == Activation::Identity { f32::NEG_INFINITY } else { 0.0 };
             for (z, y) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
                 for (((y, z), scale), shift) in y.iter_mut().zip(z).zip(scale).zip(shift) {
-                    *y = at_least(floor, z * scale + shift);
+                    *y = gate.value(z * scale + shift);
                 }
             }
         });
     }
 
-    fn forward_pooled(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
+    fn forward_pooled(&self, gate: impl Gate, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
         with_vectors!({
             let (scale, shift, channels) = (self.scale.as_slice(), self.shift.as_slice(), shape.outputs);
             let (row, pooled_row) = (shape.out_row(), shape.out_width / 2 * channels);
@@ -72,7 +100,7 @@ impl Affine {
                         let (a, b) = above.split_at(channels);
                         let (c, d) = below.split_at(channels);
                         for channel in 0..channels {
-                            let on = |z: &[f32]| at_least(0.0, z[channel] * scale[channel] + shift[channel]);
+                            let on = |z: &[f32]| gate.value(z[channel] * scale[channel] + shift[channel]);
                             y[channel] = 0.25 * (on(a) + on(b) + on(c) + on(d));
                         }
                     }
@@ -94,16 +122,18 @@ impl Affine {
     ) -> &'a [f32] {
         let (channels, length) = (shape.outputs, z.len());
         let affine = [self.scale.as_slice(), self.shift.as_slice()];
-        match self.activation {
-            Activation::Identity => return &dy[row * length..][..length],
-            Activation::Relu => {
+        if self.activation == Activation::Identity {
+            return &dy[row * length..][..length];
+        }
+        with_gate!(self.activation, gate => match self.activation.pooled_side() {
+            1 => {
                 let dy = &dy[row * length..][..length];
                 let pixels = z.chunks_exact(channels).zip(dy.chunks_exact(channels));
                 for ((z, dy), masked) in pixels.zip(masked.chunks_exact_mut(channels)) {
-                    mask(masked, dy, 1.0, z, affine);
+                    mask(gate, masked, dy, 1.0, z, affine);
                 }
             }
-            Activation::ReluAveragePool if row / 2 < shape.out_height / 2 => {
+            _ if row / 2 < shape.out_height / 2 => {
                 let pooled = shape.out_width / 2 * channels;
                 let dy = &dy[row / 2 * pooled..][..pooled];
                 let pairs = z.chunks_exact(2 * channels).zip(dy.chunks_exact(channels));
@@ -111,21 +141,27 @@ impl Affine {
                 for ((z, dy), masked) in pairs.zip(masked.chunks_exact_mut(2 * channels)) {
                     let ((left, right), (z_left, z_right)) =
                         (masked.split_at_mut(channels), z.split_at(channels));
-                    mask(left, dy, 0.25, z_left, affine);
-                    mask(right, dy, 0.25, z_right, affine);
+                    mask(gate, left, dy, 0.25, z_left, affine);
+                    mask(gate, right, dy, 0.25, z_right, affine);
                 }
             }
-            Activation::ReluAveragePool => masked.fill(0.0),
-        }
+            _ => masked.fill(0.0),
+        });
         masked
     }
 }
 
-/// The gradient of a pixel before a ReLU, times `factor`.
+/// The gradient of a pixel before its gate, times `factor`.
 #[inline(always)]
-fn mask(masked: &mut [f32], dy: &[f32], factor: f32, z: &[f32], [scale, shift]: [&[f32]; 2]) {
+fn mask(
+    gate: impl Gate,
+    masked: &mut [f32],
+    dy: &[f32],
+    factor: f32,
+    z: &[f32],
+    [scale, shift]: [&[f32]; 2],
+) {
     for ((((masked, dy), z), scale), shift) in masked.iter_mut().zip(dy).zip(z).zip(scale).zip(shift) {
-        let is_off = z * scale + shift <= 0.0;
-        *masked = if is_off { 0.0 } else { factor * dy };
+        *masked = gate.pull(z * scale + shift, factor * dy);
     }
 }

@@ -108,6 +108,18 @@ impl Filters {
         Self { rows, run, outputs, planes, packed }
     }
 
+    /// Filters of one row each as the rows of one filter.
+    pub(crate) fn above(&self, below: &Self) -> Self {
+        let length = self.run * LANES;
+        let mut packed = vec![0.0; 2 * self.packed.len()];
+        let rows = self.packed.par_chunks_exact(length).zip(below.packed.par_chunks_exact(length));
+        packed.par_chunks_exact_mut(2 * length).zip(rows).for_each(|(packed, (above, below))| {
+            packed[..length].copy_from_slice(above);
+            packed[length..].copy_from_slice(below);
+        });
+        Self { rows: 2, packed, ..*self }
+    }
+
     /// Blocks of output channels.
     pub(crate) fn blocks(&self) -> usize {
         self.outputs.div_ceil(LANES)

@@ -9,15 +9,21 @@
 //! recovery minimizes. A block in training mode ([`conv_norm_train`]) uses the statistics of the batch and gives gradients
 //! of its weights.
 //!
+//! [`conv_block`] normalizes by the batch, by each image or not at all, and rounds about as direct sums do;
+//! [`conv_block_dual`] gives its derivative along a direction in weight space too, and one backward pass over both: exact
+//! second derivatives of whole networks.
+//!
 //! Sums are taken in an order that depends on sizes only, so results are the same bytes in every run and for any number of
 //! threads. Other backends have no use for this crate: [`is_supported`] tells.
 
 mod activation;
 mod backward;
+mod block;
 mod correlate;
 mod filters;
 mod forward;
 mod frozen;
+mod gates;
 mod operation;
 mod plan;
 mod shape;
@@ -30,6 +36,8 @@ mod winograd;
 use burn::tensor::Tensor;
 
 pub use activation::Activation;
+pub use block::Normalize;
+pub use block::operation::{BlockWeights, conv_block, conv_block_dual};
 pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,

@@ -16,10 +16,10 @@ use crate::shape::Geometry;
 use crate::train::{self, Weights};
 
 /// A tensor of the CPU backend.
-type Values = FloatTensor<Flex>;
+pub(crate) type Values = FloatTensor<Flex>;
 
 /// A tensor of the CPU backend in a graph.
-type Tracked = FloatTensor<Autodiff<Flex>>;
+pub(crate) type Tracked = FloatTensor<Autodiff<Flex>>;
 
 /// Whether tensors of a device can go through these operations: those of the CPU backend.
 pub fn is_supported(device: &Device) -> bool {
@@ -27,13 +27,13 @@ pub fn is_supported(device: &Device) -> bool {
 }
 
 /// What goes into an operation.
-enum Input {
+pub(crate) enum Input {
     Plain(Values),
     Tracked(Tracked),
 }
 
 impl Input {
-    fn of<const D: usize>(tensor: Tensor<D>) -> Self {
+    pub(crate) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
         const MESSAGE: &str = "a tensor of the CPU backend; ask is_supported first";
         if tensor.device().is_autodiff() {
             Self::Tracked(tensor.try_into_primitive::<Autodiff<Flex>>().expect(MESSAGE))
@@ -44,20 +44,20 @@ impl Input {
 }
 
 /// Values one after another, with a copy where they do not lie so.
-fn contiguous(tensor: Values) -> Values {
+pub(crate) fn contiguous(tensor: Values) -> Values {
     if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
 }
 
-fn slice(tensor: &Values) -> &[f32] {
+pub(crate) fn slice(tensor: &Values) -> &[f32] {
     tensor.as_slice().expect("contiguous values of 32 bits")
 }
 
-fn shape4(tensor: &Values) -> [usize; 4] {
+pub(crate) fn shape4(tensor: &Values) -> [usize; 4] {
     let shape = tensor.shape();
     [shape[0], shape[1], shape[2], shape[3]]
 }
 
-fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Values {
+pub(crate) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Values {
     Values::from_data(TensorData::new(values, shape))
 }
 

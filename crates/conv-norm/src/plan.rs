@@ -151,6 +151,30 @@ impl Plan {
         self.run_padded(packed, self.padded.pad(images, padded), out, winograd);
     }
 
+    /// Filters W below filters Ẇ, for [`Self::run_pair`]; none where it has no way of its own.
+    pub(crate) fn stack(&self, weight: &Packed, dot: &Packed) -> Option<Filters> {
+        matches!(self.way, Way::Winograd(_)).then(|| dot.filters[0].above(&weight.filters[0]))
+    }
+
+    /// `first = W ⋆ a` unless it is empty, `second = W ⋆ b + Ẇ ⋆ a` for the images of one task, without bias. `both`:
+    /// of [`Self::stack`].
+    pub(crate) fn run_pair(
+        &self,
+        weight: &Packed,
+        both: &Filters,
+        [a, b]: [&[f32]; 2],
+        out: [&mut [f32]; 2],
+        [scratch, other]: [&mut Scratch; 2],
+    ) {
+        let Way::Winograd(tiling) = &self.way else { return };
+        let pair = [self.padded.pad(a, &mut scratch.padded), self.padded.pad(b, &mut other.padded)];
+        let filters = [&weight.filters[0], both];
+        match tiling.tile {
+            Tile::Two => scratch.winograd.convolve_pair::<F2, 2, 4>(tiling, filters, pair, out),
+            Tile::Four => scratch.winograd.convolve_pair::<F4, 4, 6>(tiling, filters, pair, out),
+        }
+    }
+
     /// Runs it on the images of one task, in their margins.
     pub(crate) fn run_padded(
         &self,

@@ -122,27 +122,65 @@ impl Scratch {
         input: &[f32],
         out: &mut [f32],
     ) {
-        let (inputs, outputs, frequencies) = (filters.run, filters.outputs, PATCH * PATCH);
-        let padded = &tiling.padded(inputs);
-        let tiles = input.len() / padded.values() * tiling.count();
-        let (plane, out_plane) = (tiles * inputs, tiles * outputs);
-        let Self { inputs: spectrum, outputs: product } = self;
-        spectrum.resize(frequencies * plane, 0.0);
-        product.resize(frequencies * out_plane, 0.0);
-        let algorithm = PhantomData::<A>;
-        let expand = Expand::<PATCH, PATCH, A> { tiling, padded, input, plane, out: spectrum, algorithm };
-        Arch::new().dispatch(expand);
+        self.expand::<A, TILE, PATCH>(tiling, filters.run, &[input]);
+        self.multiply::<A, TILE, PATCH>(tiling, filters, 1, bias, out);
+    }
+
+    /// For the same filters W and those of both, Ẇ above W: `first = W ⋆ a` unless it is empty, `second = W ⋆ b + Ẇ ⋆ a`.
+    pub(crate) fn convolve_pair<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+        &mut self,
+        tiling: &Tiling,
+        [filters, both]: [&Filters; 2],
+        pair: [&[f32]; 2],
+        [first, second]: [&mut [f32]; 2],
+    ) {
+        self.expand::<A, TILE, PATCH>(tiling, filters.run, &pair);
+        if !first.is_empty() {
+            self.multiply::<A, TILE, PATCH>(tiling, filters, 2, &[], first);
+        }
+        self.multiply::<A, TILE, PATCH>(tiling, both, 2, &[], second);
+    }
+
+    /// Inputs at all frequencies, `[frequency][source][tile][channel]`.
+    fn expand<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+        &mut self,
+        tiling: &Tiling,
+        channels: usize,
+        sources: &[&[f32]],
+    ) {
+        let padded = &tiling.padded(channels);
+        let part = sources[0].len() / padded.values() * tiling.count() * channels;
+        let (plane, algorithm) = (sources.len() * part, PhantomData::<A>);
+        self.inputs.resize(PATCH * PATCH * plane, 0.0);
+        for (at, input) in sources.iter().enumerate() {
+            let out = &mut self.inputs[at * part..];
+            Arch::new().dispatch(Expand::<PATCH, PATCH, A> { tiling, padded, input, plane, out, algorithm });
+        }
+    }
+
+    /// The product with filters that have a row for each of the sources that they read, and its way back to images.
+    fn multiply<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+        &mut self,
+        tiling: &Tiling,
+        filters: &Filters,
+        sources: usize,
+        bias: &[f32],
+        out: &mut [f32],
+    ) {
+        let (inputs, channels) = (filters.run, filters.outputs);
+        let tiles = out.len() / (tiling.size[0] * tiling.size[1] * channels) * tiling.count();
+        let (row_stride, out_plane) = (tiles * inputs, tiles * channels);
+        let Self { inputs: spectrum, outputs: input } = self;
+        input.resize(PATCH * PATCH * out_plane, 0.0);
         let pixels: Vec<Pixel> =
-            (0..tiles).map(|tile| Pixel { from: tile * inputs, to: tile * outputs }).collect();
-        let planes = spectrum.chunks_exact(plane).zip(product.chunks_exact_mut(out_plane));
+            (0..tiles).map(|tile| Pixel { from: tile * inputs, to: tile * channels }).collect();
+        let planes = spectrum.chunks_exact(sources * row_stride).zip(input.chunks_exact_mut(out_plane));
         for (plane, (input, out)) in planes.enumerate() {
             let pixels = pixels.as_slice();
-            let correlate = Correlate { filters, plane, bias: &[], input, row_stride: 0, pixels, out };
-            run_by_lanes(correlate);
+            run_by_lanes(Correlate { filters, plane, bias: &[], input, row_stride, pixels, out });
         }
-        let (channels, input) = (outputs, product);
-        let collapse = Collapse::<TILE, PATCH, A> { tiling, channels, input, bias, out, algorithm };
-        Arch::new().dispatch(collapse);
+        let algorithm = PhantomData::<A>;
+        Arch::new().dispatch(Collapse::<TILE, PATCH, A> { tiling, channels, input, bias, out, algorithm });
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train, conv2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -69,7 +69,7 @@ fn cases() -> Vec<Case> {
         has_bias,
         activation,
     };
-    use Activation::{Identity, Relu, ReluAveragePool};
+    use Activation::{Identity, Relu, ReluAveragePool, SoftplusAveragePool};
     vec![
         case(5, [8, 8], [3, 16], geometry(3, 1, 1), true, ReluAveragePool),
         case(3, [7, 9], [16, 20], geometry(3, 1, 1), true, ReluAveragePool),
@@ -77,6 +77,7 @@ fn cases() -> Vec<Case> {
         case(2, [9, 7], [5, 8], geometry(3, 2, 1), false, Relu),
         case(4, [8, 8], [8, 17], geometry(3, 2, 1), true, Identity),
         case(7, [4, 4], [24, 32], geometry(1, 2, 0), false, Identity),
+        case(3, [7, 6], [16, 20], geometry(3, 1, 1), true, SoftplusAveragePool(10.0)),
         case(70, [1, 1], [6, 5], geometry(1, 1, 0), true, Relu),
         case(2, [15, 13], [3, 10], geometry(7, 2, 3), false, Relu),
         case(3, [6, 6], [2, 3], geometry(3, 1, 0), true, Identity),
@@ -120,12 +121,12 @@ impl Case {
     }
 
     fn activate(&self, x: Tensor<4>) -> Tensor<4> {
+        let pool = |x| avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
         match self.activation {
             Activation::Identity => x,
             Activation::Relu => relu(x),
-            Activation::ReluAveragePool => {
-                avg_pool2d(relu(x), AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
-            }
+            Activation::ReluAveragePool => pool(relu(x)),
+            Activation::SoftplusAveragePool(beta) => pool(softplus(x, beta.into())),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Param;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use delt_conv_norm::{
@@ -62,10 +62,12 @@ pub(crate) trait Pass {
 }
 
 fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    let pool = |x| avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
     match activation {
         Activation::Identity => x,
         Activation::Relu => relu(x),
-        Activation::ReluAveragePool => avg_pool2d(relu(x), AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
+        Activation::ReluAveragePool => pool(relu(x)),
+        Activation::SoftplusAveragePool(beta) => pool(softplus(x, beta.into())),
     }
 }
 

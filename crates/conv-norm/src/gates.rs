@@ -1,0 +1,146 @@
+//! What a block does to a normalized value, with its derivatives.
+
+use std::f32::consts::LOG2_E;
+
+/// A function of one value.
+pub(crate) trait Gate: Copy + Sync {
+    /// Whether the slope changes from value to value.
+    const CURVED: bool;
+
+    /// The function at `a`.
+    fn value(self, a: f32) -> f32;
+
+    /// A derivative or a gradient through it: the slope at `a` times `g`.
+    fn pull(self, a: f32, g: f32) -> f32;
+
+    /// The slope of the slope at `a`.
+    fn curvature(self, a: f32) -> f32;
+}
+
+/// The value itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Linear;
+
+/// max(0, ·); its gate is open where the value is above 0 or NaN.
+#[derive(Clone, Copy)]
+pub(crate) struct Rectifier;
+
+/// log(1 + e^{βa}) / β.
+#[derive(Clone, Copy)]
+pub(crate) struct Softplus {
+    pub(crate) beta: f32,
+}
+
+impl Gate for Linear {
+    const CURVED: bool = false;
+
+    #[inline(always)]
+    fn value(self, a: f32) -> f32 {
+        a
+    }
+
+    #[inline(always)]
+    fn pull(self, _: f32, g: f32) -> f32 {
+        g
+    }
+
+    #[inline(always)]
+    fn curvature(self, _: f32) -> f32 {
+        0.0
+    }
+}
+
+impl Gate for Rectifier {
+    const CURVED: bool = false;
+
+    /// NaN stays NaN (`f32::max` would hide it): a broken network must be seen in the loss.
+    #[inline(always)]
+    fn value(self, a: f32) -> f32 {
+        if a < 0.0 { 0.0 } else { a }
+    }
+
+    #[inline(always)]
+    fn pull(self, a: f32, g: f32) -> f32 {
+        if a <= 0.0 { 0.0 } else { g }
+    }
+
+    #[inline(always)]
+    fn curvature(self, _: f32) -> f32 {
+        0.0
+    }
+}
+
+impl Gate for Softplus {
+    const CURVED: bool = true;
+
+    #[inline(always)]
+    fn value(self, a: f32) -> f32 {
+        let tail = exp_negative(self.beta * a.abs());
+        Rectifier.value(a) + log_1p(tail) / self.beta
+    }
+
+    #[inline(always)]
+    fn pull(self, a: f32, g: f32) -> f32 {
+        let tail = exp_negative(self.beta * a.abs());
+        let numerator = if a < 0.0 { tail } else { 1.0 };
+        g * (numerator / (1.0 + tail))
+    }
+
+    #[inline(always)]
+    fn curvature(self, a: f32) -> f32 {
+        let tail = exp_negative(self.beta * a.abs());
+        self.beta * tail / ((1.0 + tail) * (1.0 + tail))
+    }
+}
+
+/// The nearest whole number is what this leaves of a small number that it is added to.
+const ROUND: f32 = 12_582_912.0;
+
+/// log 2 in two parts: whole multiples of the first are exact.
+const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+
+/// e^{−t} for t ≥ 0, as 2^k e^r with |r| ≤ log(2) / 2; the standard library's is no loop for vectors.
+#[inline(always)]
+fn exp_negative(t: f32) -> f32 {
+    let x = if t > 87.0 { -87.0 } else { -t };
+    let shifted = x * LOG2_E + ROUND;
+    let k = shifted - ROUND;
+    let r = (x - k * LN_2[0]) - k * LN_2[1];
+    let tail = 1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0));
+    let series = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * tail))));
+    series * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()))
+}
+
+/// log(1 + e) for 0 ≤ e ≤ 1, by the series of the inverse hyperbolic tangent of e / (2 + e) ≤ 1/3.
+#[inline(always)]
+fn log_1p(e: f32) -> f32 {
+    let w = e / (2.0 + e);
+    let s = w * w;
+    let tail = 1.0 / 7.0 + s * (1.0 / 9.0 + s * (1.0 / 11.0 + s * (1.0 / 13.0)));
+    2.0 * w * (1.0 + s * (1.0 / 3.0 + s * (0.2 + s * tail)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn softplus_and_its_derivatives_are_exact_to_rounding() {
+        for beta in [1.0, 10.0, 60.0] {
+            let gate = Softplus { beta };
+            for step in -4000..=4000 {
+                let a = step as f32 * 1.3e-3;
+                let (wide, b) = (f64::from(a), f64::from(beta));
+                let (e, slope) = ((-b * wide.abs()).exp(), 1.0 / (1.0 + (-b * wide).exp()));
+                let expected = [wide.max(0.0) + e.ln_1p() / b, slope, b * slope * (1.0 - slope)];
+                let found = [gate.value(a), gate.pull(a, 1.0), gate.curvature(a)];
+                for (found, expected) in found.into_iter().zip(expected) {
+                    let error = (f64::from(found) - expected).abs() / expected.abs().max(1e-7);
+                    assert!(error < 1e-5, "softplus {beta} at {a}: {found}, expected {expected}");
+                }
+            }
+            assert!(gate.value(f32::NAN).is_nan() && gate.pull(f32::NAN, 1.0).is_nan());
+            assert_eq!([gate.value(f32::MAX), gate.pull(f32::MAX, 1.0)], [f32::MAX, 1.0]);
+        }
+    }
+}
