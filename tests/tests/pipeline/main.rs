@@ -11,6 +11,7 @@ mod fkd;
 mod imported_labels;
 mod lookups;
 mod makefile;
+mod matching;
 mod methods;
 mod mistakes;
 mod normalization;
