@@ -8,6 +8,7 @@ mod export_ddranking;
 mod export_networks;
 mod external_set;
 mod fkd;
+mod given;
 mod imported_labels;
 mod lookups;
 mod makefile;
