@@ -3,7 +3,6 @@
 
 use anyhow::Result;
 use delt_formats::evaluation::StudentResult;
-use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
 
@@ -79,16 +78,20 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
 /// Whether these are the same images, learned under hard labels and in all else as the others are.
 fn are_hard_labels_of(hard: &Pipeline, own: &Pipeline) -> bool {
     let (relabel, evaluate) = own.student_recipe();
-    let recipe = (relabel, Evaluate { loss: Loss::HardLabel {}, ..evaluate });
+    let recipe = (relabel, evaluate.with_hard_labels());
     let has_same_images = own.select == hard.select && own.synthesize == hard.synthesize;
     has_same_images && hard.student_recipe() == recipe && own.student_recipe() != recipe
 }
 
-/// Whether these are random real images, learned as the others are.
+/// Whether these are random real images, learned as the others are. Real images have no learned targets: where those are learned,
+/// their classes are as good.
 fn is_baseline_of(baseline: &Pipeline, own: &Pipeline) -> bool {
+    let (theirs, (relabel, evaluate)) = (baseline.student_recipe(), own.student_recipe());
+    let is_as_good =
+        evaluate.given.is_some() && theirs == (relabel.clone(), evaluate.clone().with_hard_labels());
     baseline.keeps_random_images()
         && !own.keeps_random_images()
-        && baseline.student_recipe() == own.student_recipe()
+        && (is_as_good || theirs == (relabel, evaluate))
 }
 
 /// What to add where no branch of the run says what random images are worth.

@@ -6,6 +6,7 @@ pub mod committee;
 pub mod evaluate;
 pub mod experts;
 pub mod external_branch;
+pub mod given;
 pub mod image_optimizer;
 pub mod import_tensors;
 pub mod ingest;
@@ -333,7 +334,7 @@ impl Pipeline {
         let ipc = self.synthesize.import.is_none().then_some(self.select.ipc);
         self.relabel.validate(ipc, self.teacher.size)?;
         self.validate_committee()?;
-        self.evaluate.validate(self.teacher.size)?;
+        self.evaluate.validate(self.teacher.size, self.relabel.source)?;
         let has_full_data = !self.full_data || self.network_of(Role::FullData).is_some();
         let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train it on all \
             images (or set full_data: false)";

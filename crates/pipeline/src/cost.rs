@@ -96,8 +96,17 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
                 passes * images(of) * epochs(of) * of.relabel.label_seeds().len() as f64
             });
     let students = pipelines.iter().map(|of| {
-        let seen = TRAINING_PASSES * images(of) * epochs(of);
-        let tests = (of.relabel.epochs.saturating_sub(1)).div_ceil(of.evaluate.test_every.max(1)) + 1;
+        let (passes, tests) = match &of.evaluate.given {
+            Some(given) => {
+                let per_class = vec![u64::from(of.select.ipc); sizes.classes_in_use as usize];
+                (given.passes(&per_class), given.tested_after().len() as u32)
+            }
+            None => {
+                let after_first = of.relabel.epochs.saturating_sub(1);
+                (epochs(of), after_first.div_ceil(of.evaluate.test_every.max(1)) + 1)
+            }
+        };
+        let seen = TRAINING_PASSES * images(of) * passes;
         let tested = f64::from(tests) * sizes.test_images as f64;
         pass(&of.evaluate.student, of) * (seen + tested) * of.relabel.seeds.len() as f64
     });

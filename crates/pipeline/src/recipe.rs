@@ -3,8 +3,10 @@
 use delt_augment::view::{MixSpec, Order};
 use delt_formats::Keep;
 use delt_formats::synthetic::mean_per_class;
+use serde_json::{Value, json};
 
 use crate::config::evaluate::{Loss, StudentSchedule};
+use crate::config::given::{Batch, Budget, FirstWeights, Given, GivenLoss, GivenLr, GivenOptimizer, Per};
 use crate::config::matching::{Matching, Start, Targets};
 use crate::config::method::Method;
 use crate::config::relabel::{Labels, Relabel, TeacherMode};
@@ -20,6 +22,11 @@ use crate::config::{Invalid, Pipeline};
 /// [`Invalid`] where no batch is published for this number of images per class.
 pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<String, Invalid> {
     let (relabel, evaluate) = (&pipeline.relabel, &pipeline.evaluate);
+    if let Some(given) = &evaluate.given {
+        let student = format!("{}, {}", evaluate.student, given_parts(given).join(", "));
+        let bn_momentum = evaluate.bn_momentum;
+        return Ok(format!("{}; {student}, bn_momentum {bn_momentum}", images(pipeline, imported)));
+    }
     let loss = match evaluate.loss {
         Loss::Kl { temperature } => format!("KL at T {temperature}"),
         Loss::MseGt { ce_weight } => format!("MSE of logits + {ce_weight} CE"),
@@ -50,6 +57,56 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
     parts.extend(views(relabel));
     parts.extend(stored_labels(relabel));
     Ok(format!("{}; {}", images(pipeline, imported), parts.join(", ")))
+}
+
+/// How students learn what the set itself gives.
+fn given_parts(given: &Given) -> Vec<String> {
+    let targets = match given.targets {
+        Targets::Hard => "hard labels",
+        Targets::Learned => "learned targets",
+    };
+    let loss = match given.loss {
+        GivenLoss::CrossEntropy {} => "CE",
+        GivenLoss::HalfSquaredError { per: Per::Image } => "half squared error an image",
+        GivenLoss::HalfSquaredError { per: Per::ImageAndClass } => "half squared error an image and class",
+    };
+    let lr = match given.optimizer.lr() {
+        GivenLr::Number(lr) => lr.to_string(),
+        GivenLr::Learned(_) => "learned".to_owned(),
+    };
+    let (units, unit) = match given.budget {
+        Budget::Epochs(epochs) => (epochs, "epochs"),
+        Budget::Steps(steps) => (steps, "steps"),
+    };
+    let optimizer = match given.optimizer {
+        GivenOptimizer::Sgd { momentum, weight_decay, drop, .. } => {
+            let drop = drop.map_or(String::new(), |it| format!(" x {} after {} {unit}", it.factor, it.after));
+            format!("SGD lr {lr}{drop}, momentum {momentum}, weight decay {weight_decay}")
+        }
+        GivenOptimizer::Adam { schedule, .. } => {
+            let schedule = schedule.map_or(String::new(), |it| {
+                format!(" after {} steps, cosine to {}", it.warmup_steps, it.final_share)
+            });
+            format!("Adam lr {lr}{schedule}")
+        }
+    };
+    let batch = match given.batch {
+        Batch::All => "all images a step".to_owned(),
+        Batch::Images(images) => format!("batch {images}"),
+        Batch::OfEachClass(images) => format!("{images} of each class a step"),
+    };
+    let strategies = json!(given.augmentation);
+    let strategies = strategies.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let views = match strategies.collect::<Vec<_>>().as_slice() {
+        [] => "no augmentation".to_owned(),
+        [one] => (*one).to_owned(),
+        some => format!("one of {}", some.join(" ")),
+    };
+    let mut parts =
+        vec![targets.to_owned(), loss.to_owned(), optimizer, format!("{units} {unit}"), batch, views];
+    parts.extend((given.first_weights == FirstWeights::Lecun).then(|| "LeCun's first weights".to_owned()));
+    parts.extend(given.mirror.then(|| "mirror images too".to_owned()));
+    parts
 }
 
 /// How the views of the images are drawn.

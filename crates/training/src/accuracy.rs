@@ -34,11 +34,28 @@ pub fn test_accuracy(
     device: &Device,
     progress: &dyn Watch,
 ) -> Result<Accuracy, TrainingError> {
+    let normalized = |batch: &[usize]| images.normalized(batch, normalization);
+    test_accuracy_on(network, images, normalized, batch, device, progress)
+}
+
+/// As [`test_accuracy`], of what `values` makes of the images at some indices: `[n, 3, size, size]` row by row.
+///
+/// # Errors
+///
+/// As [`test_accuracy`].
+pub fn test_accuracy_on(
+    network: &Network,
+    images: &ImageSet,
+    values: impl Fn(&[usize]) -> Vec<f32> + Send,
+    batch: usize,
+    device: &Device,
+    progress: &dyn Watch,
+) -> Result<Accuracy, TrainingError> {
     let network = FrozenNetwork::new(network.clone(), device);
     let mut scores = Vec::with_capacity(images.len());
     let indices: Vec<usize> = (0..images.len()).collect();
     let batches = indices.chunks(batch.max(1));
-    ahead(batches.clone().map(|batch| images.normalized(batch, normalization)), |pixels| {
+    ahead(batches.clone().map(values), |pixels| {
         for (batch, pixels) in batches.zip(pixels) {
             let logits = network.forward(images.on_device(pixels, device));
             let [_, classes] = logits.dims();

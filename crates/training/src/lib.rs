@@ -28,11 +28,11 @@ pub mod step;
 pub mod training_state;
 mod warp;
 
-pub use accuracy::{Accuracy, test_accuracy};
+pub use accuracy::{Accuracy, test_accuracy, test_accuracy_on};
 pub use ahead::{ahead, behind};
 pub use error::TrainingError;
 pub use image_set::ImageSet;
-pub use optimizer::module_optimizer;
+pub use optimizer::{given_optimizer, module_optimizer};
 pub use replicas::{Part, data_parallel_step, part_sizes};
 pub use side_by_side::side_by_side;
 pub use step::{StepLoss, training_step};

@@ -63,9 +63,27 @@ pub fn cross_entropy_to_distribution(logits: Tensor<2>, targets: Tensor<2>) -> T
     -(log_softmax(logits, 1) * targets).sum_dim(1).mean()
 }
 
+/// Half the squared distance of logits and targets, summed over the classes, mean over the batch.
+///
+/// # Shapes
+///
+/// Logits and targets `[n, classes]` → `[1]`.
+pub fn half_squared_error(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    (logits - targets).square().sum_dim(1).mean() / 2.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_squared_error_is_a_mean_over_images_and_a_sum_over_classes() {
+        let device = Device::flex();
+        let logits = Tensor::<2>::from_data([[0.0, 0.0], [1.0, 3.0]], &device);
+        let targets = Tensor::<2>::from_data([[1.0, 0.0], [1.0, 1.0]], &device);
+        let found = half_squared_error(logits, targets).try_into_scalar::<f32>().expect("readable");
+        assert!((found - 1.25).abs() < 1e-6, "{found}");
+    }
 
     #[test]
     fn mse_gt_is_the_mean_over_images_and_classes_and_a_share_of_cross_entropy() {

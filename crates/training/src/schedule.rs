@@ -49,6 +49,15 @@ pub fn cosine(step: u64, steps: u64) -> f64 {
     0.5 * (1.0 + (PI * step as f64 / steps as f64).cos())
 }
 
+/// From 0 in a straight line to 1 at step `warmup`, then along a cosine to `end` at the last of `steps` (optax's schedules, joined).
+pub fn warm_cosine(step: u64, steps: u64, warmup: u64, end: f64) -> f64 {
+    if step < warmup {
+        return step as f64 / warmup as f64;
+    }
+    let down = steps.saturating_sub(warmup).max(1);
+    end + (1.0 - end) * cosine((step - warmup).min(down), down)
+}
+
 /// ½(1 + cos(π t / 2E)): from 1 to ½, as the published evaluation uses it.
 pub fn smoothed_cosine(epoch: u32, epochs: u32) -> f64 {
     0.5 * (1.0 + (PI * f64::from(epoch) / (2.0 * f64::from(epochs))).cos())
@@ -71,6 +80,17 @@ mod tests {
     fn one_cycle_survives_a_single_step() {
         assert!(one_cycle(0, 1, 0.3).is_finite());
         assert!(one_cycle(0, 1, 0.0).is_finite());
+    }
+
+    #[test]
+    fn a_warm_cosine_agrees_with_optax() {
+        // join_schedules([linear_schedule(0, 1, 4), cosine_decay_schedule(1, 6, alpha=0.01)], [4]), ten steps
+        let expected = [0.0, 0.25, 0.5, 0.75, 1.0, 0.933_682_6, 0.7525, 0.505, 0.2575, 0.076_317_4];
+        for (step, expected) in expected.into_iter().enumerate() {
+            let found = warm_cosine(step as u64, 10, 4, 0.01);
+            assert!((found - expected).abs() < 1e-7, "step {step}: {found}");
+        }
+        assert!((warm_cosine(0, 1, 0, 0.01) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -42,12 +42,15 @@ class SyntheticImages:
     Args:
         source: a run, or an artifact of kind ``synthetic`` (then give ``transform`` or ``normalization``).
         transform: from a Pillow image to what is wanted, as torchvision's transforms are; without one an item is a float32 tensor
-            ``[3, size, size]``, normalized.
+            ``[3, size, size]``, normalized, or what was learned in a network's space.
         normalization: mean and std of pixels in 0..1, the teacher's by default.
 
     Attributes:
         pixels: uint8 ``[n, size, size, 3]``, RGB.
         labels: int64 ``[n]``; ``classes[label]`` is the name.
+        values: float32 ``[n, 3, size, size]``, the images in the space of ``facts["space"]`` where they were learned there, of which
+            ``pixels`` are a preview; else None.
+        targets: float32 ``[n, classes]``, where targets were learned; else None.
     """
 
     def __init__(
@@ -61,11 +64,14 @@ class SyntheticImages:
             normalization = normalization_of(source.artifact("teacher"))
         if normalization is None and transform is None:
             raise DeltError(f"{artifact.folder}: give transform= or normalization=(mean, std), or a run, whose teacher has one")
-        table = pq.read_table(artifact.file("synthetic.parquet"), columns=["image", "label"])
+        table = pq.read_table(artifact.file("synthetic.parquet"))
         self.classes: list[str] = artifact.classes
         self.pixels: np.ndarray = np.stack([build.decode(image["bytes"]) for image in table["image"].to_pylist()])
         self.labels: np.ndarray = table["label"].to_numpy().astype(np.int64)
         self.transform, self.normalization = transform, normalization
+        self.values, self.targets = _lists(table, "pixels"), _lists(table, "target")
+        if self.values is not None:
+            self.values = self.values.reshape(len(table), 3, *self.pixels.shape[1:3])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,6 +79,9 @@ class SyntheticImages:
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return _items(self, index)
+        if self.values is not None and self.transform is None:
+            torch = needs.package("torch", "an image as a tensor", "`SyntheticImages.values` are the same as an array")
+            return torch.from_numpy(self.values[index].copy()), int(self.labels[index])
         return _item(self.pixels[index], self.labels[index], self.transform, self.normalization)
 
 
@@ -185,6 +194,13 @@ def _expect_made_from(labels: Artifact, **inputs: Artifact) -> None:
     for role, artifact in inputs.items():
         if labels.inputs.get(role) != artifact.digest:
             raise DeltError(f"{labels.folder}: was made from another {role} than {artifact.folder}; run relabel again")
+
+
+def _lists(table: Any, column: str) -> np.ndarray | None:
+    """A column of lists as an array ``[n, length]``; None where the file has no such column, or a row has no list."""
+    if column not in table.column_names or table[column].null_count > 0:
+        return None
+    return np.array(table[column].to_pylist(), np.float32)
 
 
 def _items(images: Any, which: slice) -> list[Any]:

@@ -13,6 +13,8 @@ from typing import Any
 MANIFEST = "manifest.json"
 #: The layout of manifests and the schema version of files that this package reads.
 VERSION = 1
+#: The highest schema version that it reads, where that is another: `synthetic` in network space.
+NEWEST = {"synthetic": 2}
 
 
 class DeltError(Exception):
@@ -38,9 +40,10 @@ class Artifact:
         manifest = _json(self.folder / MANIFEST)
         provenance = manifest["provenance"]
         found = (manifest.get("format_version", 1), provenance["schema_version"])
-        if found != (VERSION, VERSION):
+        newest = NEWEST.get(manifest["artifact"], VERSION)
+        if found[0] != VERSION or not VERSION <= found[1] <= newest:
             raise DeltError(
-                f"{self.folder / MANIFEST}: format and schema version {found}, this package reads {(VERSION, VERSION)}; "
+                f"{self.folder / MANIFEST}: format and schema version {found}, this package reads {(VERSION, newest)}; "
                 "install the package that belongs to that version of delt"
             )
         self.kind: str = manifest["artifact"]

@@ -1,11 +1,15 @@
 //! Stage 5, `evaluate`: trains students from scratch on the stored views and tests them on the real test images.
 //!
 //! Takes the synthetic images, the labels and the data set, makes `history.parquet` and `summary.json`. It replays
-//! views and never augments by itself. Run it with `make digits/evaluate`.
+//! views and never augments by itself, unless the set gives the targets ([`given`]): then there are no views to replay. Run it
+//! with `make digits/evaluate`.
 
+pub mod given;
+pub mod given_student;
 pub mod stage;
 pub mod student;
 pub mod summary;
+pub mod timetable;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,8 @@ use delt_formats::history::HISTORY_FILE;
 use delt_formats::labels::LABELS_FILE;
 use delt_formats::synthetic::SYNTHETIC_FILE;
 use delt_formats::{
-    HistoryRow, HistoryWriter, LabelsReader, RgbImage, StudentResult, Summary, SyntheticReader,
+    HistoryRow, HistoryWriter, LabelsReader, RgbImage, StudentResult, Summary, SyntheticFacts,
+    SyntheticReader,
 };
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
@@ -26,6 +27,8 @@ use delt_store::Entry;
 use delt_training::{ImageSet, side_by_side};
 use serde_json::{Value, json};
 
+use crate::given::GivenSet;
+use crate::given_student::{Lessons, train as train_on_given};
 use crate::student::{TrainingTargets, is_tested, train};
 use crate::summary::{at_chance, student_result};
 
@@ -52,7 +55,9 @@ struct Inputs<'a> {
     image_labels: Vec<u32>,
     /// The real images that students are tested on.
     test: ImageSet,
-    /// Soft labels by student seed.
+    /// Images in network space and targets, where the set gives them.
+    given: Option<GivenSet>,
+    /// Soft labels by student seed; none where the set gives the targets.
     labels: Vec<(u64, LabelsReader)>,
     /// Bytes of all labels.
     label_bytes: u64,
@@ -72,8 +77,12 @@ impl<'a> Inputs<'a> {
             Some(_) => Value::Null,
             None => dag.entry(branch, Node::Initial)?.manifest.provenance.config,
         };
+        let facts: SyntheticFacts = synthetic.manifest.facts_as()?;
+        let given = pipeline.evaluate.given.as_ref();
+        let given = given.map(|given| GivenSet::read(&reader, &facts, &teacher.facts, given)).transpose()?;
         let (mut labels, mut label_bytes) = (Vec::new(), 0);
-        for seed in &pipeline.relabel.seeds {
+        let labeled = pipeline.relabel.seeds.iter().filter(|_| given.is_none());
+        for seed in labeled {
             let shared = pipeline.relabel.share_labels;
             let label_seed = if shared { pipeline.relabel.seeds[0] } else { *seed };
             let entry = dag.entry(branch, Node::Labels(label_seed))?;
@@ -94,6 +103,7 @@ impl<'a> Inputs<'a> {
             pictures,
             image_labels,
             test,
+            given,
             labels,
             label_bytes,
         })
@@ -107,7 +117,10 @@ impl<'a> Inputs<'a> {
         let label_recipe =
             labels.last().map_or(Value::Null, |(_, labels)| labels.provenance().config.clone());
         let devices: Vec<&Device> = opened.iter().map(|opened| &opened.device).collect();
-        let histories = self.train(labels, devices, work)?;
+        let histories = match &self.given {
+            Some(set) => self.train_on_given(set, devices, work)?,
+            None => self.train(labels, devices, work)?,
+        };
 
         let provenance = work.provenance(self.teacher.classes());
         let mut writer = HistoryWriter::create(work.out_dir().join(HISTORY_FILE), &provenance)?;
@@ -122,9 +135,7 @@ impl<'a> Inputs<'a> {
         });
         let summary = self.summarize(branch_recipe, &histories, &opened[0].device)?;
         summary.write(work.out_dir().join(SUMMARY_FILE))?;
-        let lr = self.branch.pipeline.student_lr(self.teacher.classes().len());
-        let epochs = self.branch.pipeline.relabel.epochs;
-        let note = at_chance(&summary.students, &self.test.labels, lr, epochs);
+        let note = at_chance(&summary.students, &self.test.labels, &self.knobs());
         note.into_iter().for_each(|note| work.note(note));
         let n = summary.students.len();
         let score = |mean, std| Score { mean, std, n };
@@ -136,6 +147,46 @@ impl<'a> Inputs<'a> {
             summary.test_images
         );
         Ok(Made { provenance, facts: serde_json::to_value(&summary)?, summary: line })
+    }
+
+    /// What students that do not learn may owe it to.
+    fn knobs(&self) -> String {
+        let pipeline = &self.branch.pipeline;
+        match &self.given {
+            Some(set) => format!("evaluate.given.optimizer.lr ({}) and evaluate.given.budget", set.lr),
+            None => format!(
+                "evaluate.lr ({}), relabel.epochs ({}) and the teacher's accuracy",
+                pipeline.student_lr(self.teacher.classes().len()),
+                pipeline.relabel.epochs
+            ),
+        }
+    }
+
+    /// As [`Self::train`], on what the set gives.
+    fn train_on_given(
+        &self,
+        set: &GivenSet,
+        devices: Vec<&Device>,
+        work: &Work<'_>,
+    ) -> Result<Vec<Vec<HistoryRow>>> {
+        let evaluate = &self.branch.pipeline.evaluate;
+        let given = evaluate.given.as_ref().context("`evaluate.given` is missing")?;
+        side_by_side(devices, self.branch.pipeline.relabel.seeds.clone(), |device, seed| {
+            let lessons = Lessons {
+                student: &evaluate.student,
+                given,
+                bn_momentum: evaluate.bn_momentum,
+                seed,
+                set,
+                test: &self.test,
+                device,
+            };
+            let label = format!("evaluate seed {seed}");
+            let progress = Progress::of_branch(&label, lessons.images(), "images", self.branch);
+            let history = train_on_given(&lessons, work.checkpoint_dir(), &progress)?;
+            progress.finish();
+            Ok(history)
+        })
     }
 
     /// The histories of all students, by seed.

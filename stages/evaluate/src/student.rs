@@ -20,7 +20,7 @@ use delt_training::{
 };
 
 /// Images of the test set that the student sees at once.
-const TEST_BATCH: usize = 200;
+pub(crate) const TEST_BATCH: usize = 200;
 
 /// What a student learns from.
 #[derive(Debug)]

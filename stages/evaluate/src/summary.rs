@@ -14,13 +14,14 @@ pub fn student_result(seed: u64, history: &[HistoryRow]) -> Option<StudentResult
 }
 
 /// What to know of students that guessing explains; none where all are better.
-pub fn at_chance(students: &[StudentResult], test_labels: &[u32], lr: f64, epochs: u32) -> Option<String> {
+/// `knobs` are what they may owe it to.
+pub fn at_chance(students: &[StudentResult], test_labels: &[u32], knobs: &str) -> Option<String> {
     let chance = Chance::of(test_labels);
     let at_chance: Vec<_> = students.iter().filter(|student| chance.reaches(student.last_top1)).collect();
     let student = at_chance.first()?;
     Some(format!(
         "{} of {} students are no better than guessing after the last epoch (that of seed {}: {:.2} % of {} test images; {chance}); \
-         look at evaluate.lr ({lr}), relabel.epochs ({epochs}) and the teacher's accuracy",
+         look at {knobs}",
         at_chance.len(),
         students.len(),
         student.seed,
@@ -45,15 +46,15 @@ mod tests {
         };
         let said = |last: [f64; 3]| {
             let students = [student(5, last[0]), student(7, last[1]), student(9, last[2])];
-            at_chance(&students, &labels, 0.5, 2)
+            at_chance(&students, &labels, "evaluate.lr (0.5) and the teacher's accuracy")
         };
         assert_eq!(said([14.0, 90.0, 15.0]), None);
         assert_eq!(
             said([14.0, 9.5, 12.0]).as_deref(),
             Some(
                 "2 of 3 students are no better than guessing after the last epoch (that of seed 7: 9.50 % of 540 test images; guessing \
-                 reaches up to 13.1 %, the share of the largest class is 10.0 %); look at evaluate.lr (0.5), relabel.epochs (2) and the \
-                 teacher's accuracy"
+                 reaches up to 13.1 %, the share of the largest class is 10.0 %); look at evaluate.lr (0.5) and the teacher's \
+                 accuracy"
             )
         );
     }

@@ -42,6 +42,7 @@ fn recipe() -> Evaluate {
         bn_momentum: 0.1,
         test_every: 1,
         ema: None,
+        given: None,
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Card {
     facts: SyntheticFacts,
     /// Whether another project made them.
     is_imported: bool,
+    /// Whether students learn what the set itself gives, without soft labels.
+    is_given: bool,
     image_bytes: u64,
     /// Bytes of the soft labels of all students; none where none are made.
     label_bytes: Option<u64>,
@@ -97,6 +99,7 @@ impl Card {
             name: results.name(),
             classes: results.classes()?,
             is_imported: results.branch.pipeline.synthesize.import.is_some(),
+            is_given: results.branch.pipeline.relabel.is_given(),
             facts: results.entry(Node::Synthetic)?.manifest.facts_as()?,
             image_bytes,
             label_bytes,
@@ -196,13 +199,14 @@ impl Card {
         };
         let Summary { last_mean, last_std, best_mean, best_std, test_images, .. } = summary;
         let seeds = summary.students.len();
+        let targets = if self.is_given { "what they give themselves" } else { "soft labels" };
         // of one student there is none
         let std = |std: &f64| if seeds > 1 { format!("{std:.2}") } else { String::new() };
         format!(
             "| top-1, % | mean | standard deviation | seeds |\n|---|---|---|---|\n\
              | after the last epoch | {last_mean:.2} | {} | {seeds} |\n\
              | best tested epoch | {best_mean:.2} | {} | {seeds} |\n\n\
-             Students trained on these images with soft labels as the recipe says, tested on {test_images} real images.",
+             Students trained on these images with {targets} as the recipe says, tested on {test_images} real images.",
             std(last_std),
             std(best_std)
         )
@@ -217,6 +221,9 @@ impl Card {
     fn size(&self) -> String {
         let images = human_bytes(self.image_bytes);
         let labels = match self.label_bytes {
+            None if self.is_given => {
+                "There are no soft labels: students learn what the images give.".to_owned()
+            }
             None => "Soft labels are not made yet.".to_owned(),
             Some(bytes) => format!(
                 "The soft labels of all students, which are not here, take {}, {:.1} times the images.",

@@ -7,6 +7,7 @@ mod batch;
 mod batch_algebra;
 mod batch_dsa;
 mod batch_optimizers;
+mod batch_students;
 mod crops;
 mod matching;
 mod measures;

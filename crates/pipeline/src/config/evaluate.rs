@@ -3,6 +3,9 @@
 use delt_formats::teacher::Architecture;
 use serde::{Deserialize, Serialize};
 
+use super::given::Given;
+use super::matching::Targets;
+use super::relabel::LabelSource;
 use super::{Invalid, range};
 
 /// Section `evaluate`.
@@ -34,6 +37,10 @@ pub struct Evaluate {
     /// student after every step, from the initial weights on (EDC: 0.99). Absent: test the student itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// How students learn the targets of the set itself, with `relabel.source: given`. Of this section only `student` and
+    /// `bn_momentum` count then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Given>,
 }
 
 /// What a student minimizes.
@@ -68,8 +75,18 @@ pub enum StudentSchedule {
 }
 
 impl Evaluate {
-    pub(super) fn validate(&self, size: u32) -> Result<(), Invalid> {
+    /// The same recipe on the images' classes.
+    #[must_use]
+    pub fn with_hard_labels(self) -> Self {
+        match self.given {
+            Some(given) => Self { given: Some(Given { targets: Targets::Hard, ..given }), ..self },
+            None => Self { loss: Loss::HardLabel {}, ..self },
+        }
+    }
+
+    pub(super) fn validate(&self, size: u32, source: LabelSource) -> Result<(), Invalid> {
         super::teacher::check_fit(&self.student, size, "evaluate.student")?;
+        self.validate_given(source)?;
         range::require(self.test_every > 0, "evaluate.test_every", 0, "at least 1")?;
         if let Some(lr) = self.lr {
             range::POSITIVE.check("evaluate.lr", lr)?;
@@ -87,5 +104,27 @@ impl Evaluate {
             range::BETWEEN.check("evaluate.ema", ema)?;
         }
         range::SHARE.check("evaluate.bn_momentum", self.bn_momentum)
+    }
+
+    fn validate_given(&self, source: LabelSource) -> Result<(), Invalid> {
+        let place = "evaluate.given";
+        match (&self.given, source) {
+            (None, LabelSource::Teacher) => Ok(()),
+            (None, LabelSource::Given) => {
+                let problem =
+                    "is missing, which relabel.source: given needs: how students learn the set's own targets";
+                Err(Invalid::new(place, problem))
+            }
+            (Some(_), LabelSource::Teacher) => {
+                let problem = "found with relabel.source: teacher, whose soft labels are learned by the rest of this section; set \
+                    relabel.source: given, or this to null";
+                Err(Invalid::new(place, problem))
+            }
+            (Some(given), LabelSource::Given) => {
+                let problem = "found with evaluate.given, whose students are tested themselves; leave it out";
+                range::ensure(self.ema.is_none(), "evaluate.ema", problem)?;
+                given.validate()
+            }
+        }
     }
 }

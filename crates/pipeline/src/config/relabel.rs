@@ -15,6 +15,10 @@ use super::{Invalid, SourcePath, is_default, range, recipes};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Relabel {
+    /// Where targets come from. With `given` nothing is labeled: students learn by `evaluate.given`, and of this section only `seeds`
+    /// counts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub source: LabelSource,
     /// Passes over the synthetic images; a student trains for exactly these.
     pub epochs: u32,
     /// Images per student step; absent: the published batch for this number of images per class. Where there are fewer
@@ -51,6 +55,17 @@ pub struct Relabel {
     /// seed, as the Python package's `label` writes it, or the file of the only seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<SourcePath>,
+}
+
+/// Where the targets of students come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelSource {
+    /// The teacher labels stored views.
+    #[default]
+    Teacher,
+    /// The set: its classes, or targets that were learned with its images.
+    Given,
 }
 
 /// What is stored of the soft labels: less than everything costs accuracy and saves bytes.
@@ -131,9 +146,18 @@ impl Relabel {
         })
     }
 
+    /// Whether the set itself gives the targets, so that there are no labels.
+    pub fn is_given(&self) -> bool {
+        self.source == LabelSource::Given
+    }
+
     /// The seeds that get a label artifact of their own.
     pub fn label_seeds(&self) -> &[u64] {
-        if self.share_labels { &self.seeds[..1] } else { &self.seeds }
+        match (self.source, self.share_labels) {
+            (LabelSource::Given, _) => &[],
+            (LabelSource::Teacher, true) => &self.seeds[..1],
+            (LabelSource::Teacher, false) => &self.seeds,
+        }
     }
 
     /// Refuses views that nobody could replay in that order.
@@ -176,6 +200,13 @@ impl Relabel {
 
     /// `ipc` is none where the images are imported, and their number counts.
     pub(super) fn validate(&self, ipc: Option<u32>, size: u32) -> Result<(), Invalid> {
+        self.validate_seeds()?;
+        if self.is_given() {
+            let is_alone = self.import.is_none() && is_default(&self.voters);
+            let problem =
+                "found given with import or voters, whose labels nobody would learn; leave these out";
+            return range::ensure(is_alone, "relabel.source", problem);
+        }
         self.view_spec().validate().map_err(|error| Invalid::new("relabel", error.to_string()))?;
         if let Some(ipc) = ipc {
             self.batch_for(ipc, 2, recipes::IPC)?;
@@ -195,7 +226,10 @@ impl Relabel {
         let problem = "labels of others know no voters and no teacher_mode; leave these out";
         range::ensure(self.import.is_none() || is_alone, "relabel.import", problem)?;
         let layers = self.randaugment.map_or(0, |randaugment| randaugment.layers);
-        range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)?;
+        range::at_most("relabel.randaugment.layers", layers, range::MOST_LAYERS)
+    }
+
+    fn validate_seeds(&self) -> Result<(), Invalid> {
         let (seeds, most) = (self.seeds.len(), range::MOST_SEEDS);
         range::require(seeds <= most, "relabel.seeds", format!("{seeds} seeds"), format!("at most {most}"))?;
         range::require(seeds > 0, "relabel.seeds", "an empty list", "at least one student seed")?;

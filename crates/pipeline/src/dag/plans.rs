@@ -14,6 +14,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::{Dag, Lookup, Node};
 use crate::config::Branch;
+use crate::config::given::Given;
 use crate::config::matching::Matching;
 use crate::config::relabel::TeacherMode;
 use crate::config::teacher::Teacher;
@@ -171,7 +172,22 @@ impl<L: Lookup> Dag<L> {
         Ok(plan)
     }
 
+    /// Students that learn what the set itself gives know no labels, and read nothing else of their section.
+    fn given_plan(&self, branch: &Branch, given: &Given) -> Result<Plan> {
+        let evaluate = &branch.pipeline.evaluate;
+        let config = json!({
+            "student": evaluate.student,
+            "bn_momentum": evaluate.bn_momentum,
+            "given": given,
+            "seeds": branch.pipeline.relabel.seeds,
+        });
+        self.plan_of(branch, Node::Evaluation, config, &[Node::Dataset, TEACHER, Node::Synthetic])
+    }
+
     fn evaluation_plan(&self, branch: &Branch) -> Result<Plan> {
+        if let Some(given) = &branch.pipeline.evaluate.given {
+            return self.given_plan(branch, given);
+        }
         let relabel = &branch.pipeline.relabel;
         let mut config = serde_json::to_value(&branch.pipeline.evaluate)?;
         config["seeds"] = json!(relabel.seeds);
@@ -195,7 +211,9 @@ impl<L: Lookup> Dag<L> {
         let pipeline = &branch.pipeline;
         if pipeline.synthesize.import.is_none() {
             self.check_ipc(branch)?;
-            pipeline.student_batch(classes, &[])?;
+            if !pipeline.relabel.is_given() {
+                pipeline.student_batch(classes, &[])?;
+            }
         }
         check_packing(pipeline.relabel.labels.packing(), classes)?;
         let own = Normalization { mean: facts.mean, std: facts.std };

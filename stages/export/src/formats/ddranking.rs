@@ -151,6 +151,11 @@ pub(super) fn check(branch: &Branch, classes: Option<&[String]>) -> Result<()> {
     if !builds(&evaluate.student, false) {
         return Err(refused("evaluate.student", &evaluate.student).into());
     }
+    if evaluate.given.is_some() {
+        let problem =
+            "found students on the set's own targets, and this format scores soft labels; use another format";
+        return Err(Invalid::new("evaluate.given", problem).into());
+    }
     if evaluate.loss == (Loss::HardLabel {}) {
         let problem =
             "found hard labels, and this format scores soft ones; set kl or mse_gt, or use another format";

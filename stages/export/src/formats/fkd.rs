@@ -27,6 +27,8 @@ const THEIRS: ([f32; 3], [f32; 3], u32) = ([0.485, 0.456, 0.406], [0.229, 0.224,
 
 /// Refuses labels in another order. With this one the configuration refuses what the layout has no place for.
 pub(super) fn check(branch: &Branch, _: Option<&[String]>) -> Result<()> {
+    let problem = "found given, and without labels there is nothing for this layout; use another format";
+    ensure!(!branch.pipeline.relabel.is_given(), Invalid::new("relabel.source", problem));
     let problem = "expected `torch`, the order in which loaders of this layout look for labels; `make P/export FORMAT=fkd` sets \
         it, as --set relabel.order=torch does";
     ensure!(branch.pipeline.relabel.order == Order::Torch, Invalid::new("relabel.order", problem));

@@ -1,11 +1,13 @@
-//! `torch`: one `.pt` of tensors, as `torch.save` writes them.
+//! `torch`: one `.pt` of tensors, as `torch.save` writes them. Images in network space go as they are, with their learned targets.
 
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use delt_formats::labels::LABELS_FILE;
-use delt_formats::{CropBox, LabelsReader, Mix, Normalization, RgbImage, SyntheticRow, ViewRow};
+use delt_formats::{
+    CropBox, LabelsReader, Mix, Normalization, RgbImage, SyntheticFacts, SyntheticRow, ViewRow,
+};
 use delt_interchange::pth::{self, Dtype, Tensor, Value};
 use delt_pipeline::dag::Node;
 use serde_json::json;
@@ -20,9 +22,11 @@ const INVERT: &str = "(d[\"images\"] * d[\"std\"].view(1, 3, 1, 1) + d[\"mean\"]
 
 /// Writes images, labels, what they are normalized by, and soft labels where these are of the images themselves.
 pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
-    let mut labels = Vec::new();
+    let (mut labels, mut targets) = (Vec::new(), Vec::new());
     for row in results.images()? {
-        labels.push(i64::from(row?.label));
+        let row = row?;
+        labels.push(i64::from(row.label));
+        targets.extend(row.target.into_iter().flatten());
     }
     let classes = results.classes()?;
     let mut written = Written::default();
@@ -35,19 +39,25 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
         ("mean", Value::Tensor(Tensor::f32([3], &mean))),
         ("std", Value::Tensor(Tensor::f32([3], &std))),
         ("classes", Value::List(classes.iter().cloned().map(Value::Text).collect())),
-        ("invert", Value::Text(INVERT.to_owned())),
     ];
+    if images.is_8_bit {
+        members.push(("invert", Value::Text(INVERT.to_owned())));
+    }
+    if targets.len() == labels.len() * classes.len() {
+        members.push(("targets", Value::Tensor(Tensor::f32([labels.len(), classes.len()], &targets))));
+    }
+    members.extend(images.learned_lr.map(|lr| ("learned_lr", Value::Float(lr))));
     if let Some(soft) = &soft {
         members.push(("soft_labels", Value::Tensor(Tensor::f32([labels.len(), classes.len()], soft))));
     }
     let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     pth::write(&folder.join(FILE), Value::Dict(members)).context(FILE)?;
-    written.summary = format!(
-        "{} images of {} classes: d = torch.load(\"{FILE}\"), and {INVERT} gives the 8-bit images back",
-        labels.len(),
-        classes.len()
-    );
-    written.facts.insert("invert".to_owned(), json!(INVERT));
+    written.summary =
+        format!("{} images of {} classes: d = torch.load(\"{FILE}\")", labels.len(), classes.len());
+    if images.is_8_bit {
+        written.summary += &format!(", and {INVERT} gives the 8-bit images back");
+        written.facts.insert("invert".to_owned(), json!(INVERT));
+    }
     written.facts.insert("image_classes".to_owned(), json!(labels));
     Ok(written)
 }
@@ -57,13 +67,20 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
 struct Images {
     normalization: Normalization,
     size: u32,
+    /// Whether they are 8-bit images, normalized, and not numbers in a network's space.
+    is_8_bit: bool,
+    /// The learning rate that was learned with them.
+    learned_lr: Option<f64>,
 }
 
 impl Images {
-    /// As the teacher of the results takes them.
+    /// As they were learned, else as the teacher of the results takes them.
     fn of(results: &Results<'_>) -> Result<Self> {
         let teacher = results.teacher()?;
-        Ok(Self { normalization: teacher.normalization, size: teacher.size })
+        let facts: SyntheticFacts = results.entry(Node::Synthetic)?.manifest.facts_as()?;
+        let is_8_bit = facts.space.is_none();
+        let normalization = facts.space.map_or(teacher.normalization, |space| space.normalization);
+        Ok(Self { normalization, size: teacher.size, is_8_bit, learned_lr: facts.learned_lr })
     }
 
     /// All images, class by class: `[n, 3, size, size]`, normalized. They are decoded one by one when the tensor is written.
@@ -80,6 +97,9 @@ impl Images {
 
     /// The numbers of one image: by channel, row by row.
     fn normalized(&self, row: &SyntheticRow) -> Result<Vec<u8>> {
+        if let Some(pixels) = &row.pixels {
+            return Ok(pixels.iter().flat_map(|value| value.to_le_bytes()).collect());
+        }
         let RgbImage { width, height, rgb } = decoded(row)?;
         let size = self.size;
         ensure!(
@@ -103,8 +123,8 @@ impl Images {
 /// The teacher's logits of the images, in their order, where the stored views are the images as they are. Labels of augmented views
 /// mean nothing beside the images alone.
 fn soft_labels(results: &Results<'_>, images: usize, notes: &mut Vec<String>) -> Result<Option<Vec<f32>>> {
-    let seed = results.branch.pipeline.relabel.label_seeds()[0];
-    let Some(labels) = results.if_made(Node::Labels(seed))? else { return Ok(None) };
+    let Some(seed) = results.branch.pipeline.relabel.label_seeds().first() else { return Ok(None) };
+    let Some(labels) = results.if_made(Node::Labels(*seed))? else { return Ok(None) };
     let mut views = LabelsReader::open(labels.verified_file(LABELS_FILE)?)?.epoch(0)?;
     let size = results.teacher()?.size;
     if !views.iter().all(|view| is_whole_image(view, size)) || views.len() != images {

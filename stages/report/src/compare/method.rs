@@ -10,7 +10,7 @@ use delt_harness::synthetic_images::decoded_images;
 use delt_harness::table::{Row, Score, branch_row};
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::of_classes;
-use delt_pipeline::config::evaluate::{Evaluate, Loss};
+use delt_pipeline::config::evaluate::Evaluate;
 use delt_pipeline::config::relabel::Relabel;
 use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
@@ -99,8 +99,9 @@ fn recipe_as(pipeline: &Pipeline, kind: Kind) -> (Relabel, Evaluate) {
     let (mut relabel, mut evaluate) = pipeline.student_recipe();
     match kind {
         Kind::Method => {}
-        Kind::Hard => evaluate.loss = Loss::HardLabel {},
+        Kind::Hard => evaluate = evaluate.with_hard_labels(),
         Kind::Plain => {
+            evaluate.given.iter_mut().for_each(|given| given.augmentation = Vec::new());
             relabel.randaugment = None;
             relabel.min_crop_scale = 1.0;
             relabel.flip = false;
