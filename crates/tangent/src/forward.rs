@@ -1,11 +1,13 @@
 //! The way forward: values, and with a direction their derivatives along it.
 
 use burn::tensor::Tensor;
+use delt_conv_norm::{channels_first, channels_last};
 use delt_device::product;
 
-use crate::form::Norm;
+use crate::form::{Form, Norm};
 use crate::function::{Function, Weights};
-use crate::layers::{Both, By, activation, convolution, normalization, pooling};
+use crate::layers::{Both, By, Channels, normalization, pooling};
+use crate::{fused, layers};
 
 /// What a forward pass gives.
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ pub enum Norms<'a> {
 impl Function {
     /// Logits and features of `[n, 3, size, size]`.
     pub fn forward(&self, weights: &Weights, x: Tensor<4>, norms: Norms<'_>) -> Pass {
-        self.forward_with_statistics(weights, x, norms).0
+        self.pass(weights, x, norms, None)
     }
 
     /// As [`Self::forward`], with the batch's own statistics of each batch normalization layer where they were taken.
@@ -56,15 +58,25 @@ impl Function {
         x: Tensor<4>,
         norms: Norms<'_>,
     ) -> (Pass, Vec<Statistics>) {
-        let (features, statistics) = self.blocks(weights, None, x, norms);
-        let features = features.value.flatten(1, 3);
-        let logits = linear(features.clone(), &weights.classifier);
-        (Pass { logits, features }, statistics)
+        let mut statistics = Vec::new();
+        let pass = self.pass(weights, x, norms, Some(&mut statistics));
+        (pass, statistics)
+    }
+
+    fn pass(
+        &self,
+        weights: &Weights,
+        x: Tensor<4>,
+        norms: Norms<'_>,
+        statistics: Option<&mut Vec<Statistics>>,
+    ) -> Pass {
+        let features = self.blocks((weights, None), x, norms, statistics).value.flatten(1, 3);
+        Pass { logits: linear(features.clone(), &weights.classifier), features }
     }
 
     /// Values, and their derivatives along `direction`.
     pub fn tangent(&self, weights: &Weights, direction: &Weights, x: Tensor<4>, norms: Norms<'_>) -> Dual {
-        let (both, _) = self.blocks(weights, Some(direction), x, norms);
+        let both = self.blocks((weights, Some(direction)), x, norms, None);
         let features = both.value.flatten::<2>(1, 3);
         let dot = both.dot.expect("every block moves with its weights").flatten::<2>(1, 3);
         let logits = linear(features.clone(), &weights.classifier);
@@ -74,42 +86,58 @@ impl Function {
         Dual { value: Pass { logits, features }, dot: Pass { logits: logits_dot, features: dot } }
     }
 
+    /// All blocks, `[n, c, h, w]` in and out. Statistics are noted where they are asked for.
     fn blocks(
         &self,
-        weights: &Weights,
-        direction: Option<&Weights>,
+        (weights, direction): (&Weights, Option<&Weights>),
         x: Tensor<4>,
         norms: Norms<'_>,
-    ) -> (Both, Vec<Statistics>) {
-        let mut x = Both { value: x, dot: None };
-        let mut statistics = Vec::new();
+        mut noted: Option<&mut Vec<Statistics>>,
+    ) -> Both {
+        let Form { norm, norm_before_conv, activation, .. } = self.form;
+        // a fused block keeps its statistics to itself
+        let is_fused = self.is_fused && (noted.is_none() || norm != Norm::Batch || norm_before_conv);
+        let channels = if is_fused { Channels::Last } else { Channels::First };
+        let mut x = Both { value: if is_fused { channels_last(x) } else { x }, dot: None };
         let mut running = match norms {
-            Norms::Running(layers) if self.form.norm == Norm::Batch => Some(layers.iter()),
-            _ => None,
-        };
-        let mut normalize = |x: Both, block: usize| {
-            let Some(weights) = &weights.norms[block] else { return x };
-            let direction = direction.and_then(|direction| direction.norms[block].as_ref());
-            let by = match &mut running {
-                Some(layers) => By::Running(layers.next().expect("running statistics of every layer")),
-                None => By::Own(self.form.norm),
-            };
-            let (x, found) = normalization(x, weights, direction, &by);
-            statistics.extend(found);
-            x
+            Norms::Running(layers) if norm == Norm::Batch => layers.iter(),
+            _ => [].iter(),
         };
         for block in 0..self.form.widths.len() {
-            if self.form.norm_before_conv {
-                x = normalize(x, block);
+            let convolution = &weights.convolutions[block];
+            let convolution_dot = direction.map(|direction| &direction.convolutions[block]);
+            let gamma_beta = weights.norms[block].as_ref();
+            let gamma_beta_dot = direction.and_then(|direction| direction.norms[block].as_ref());
+            let by = gamma_beta.and_then(|_| running.next()).map_or(By::Own(norm), By::Running);
+            let mut normalize = |x: Both| {
+                let Some(gamma_beta) = gamma_beta else { return x };
+                let (x, found) = normalization(x, gamma_beta, gamma_beta_dot, &by, channels);
+                if let Some(noted) = &mut noted {
+                    noted.extend(found);
+                }
+                x
+            };
+            if norm_before_conv {
+                x = normalize(x);
             }
-            let direction = direction.map(|direction| &direction.convolutions[block]);
-            x = convolution(x, &weights.convolutions[block], direction);
-            if !self.form.norm_before_conv {
-                x = normalize(x, block);
-            }
-            x = pooling(activation(x, self.form.activation));
+            x = match (is_fused, norm_before_conv) {
+                (true, true) => {
+                    let direction = convolution_dot.map(|direction| (direction, None));
+                    fused::block(x, (convolution, None), direction, &By::Own(Norm::None), activation)
+                }
+                (true, false) => {
+                    let direction = convolution_dot.map(|direction| (direction, gamma_beta_dot));
+                    fused::block(x, (convolution, gamma_beta), direction, &by, activation)
+                }
+                (false, before) => {
+                    let x = layers::convolution(x, convolution, convolution_dot);
+                    let x = if before { x } else { normalize(x) };
+                    pooling(layers::activation(x, activation))
+                }
+            };
         }
-        (x, statistics)
+        let leave = |x| if is_fused { channels_first(x) } else { x };
+        Both { value: leave(x.value), dot: x.dot.map(leave) }
     }
 }
 

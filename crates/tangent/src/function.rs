@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use delt_augment::draws::Draws;
+use delt_conv_norm::is_supported;
 use delt_formats::{NamedTensor, TensorValues};
 use rand::RngExt;
 use rand_distr::StandardNormal;
@@ -20,6 +21,8 @@ pub struct Function {
     pub(crate) slots: Vec<Slot>,
     /// Without autodiff.
     pub(crate) device: Device,
+    /// Whether blocks are taken as one operation.
+    pub(crate) is_fused: bool,
 }
 
 /// How first weights are drawn; normalization starts as the identity in both.
@@ -45,7 +48,14 @@ pub struct Weights {
 impl Function {
     /// The function on a device, autodiff or not.
     pub fn new(form: Form, device: &Device) -> Self {
-        Self { slots: form.slots(), form, device: device.clone().without_autodiff() }
+        let is_fused = is_supported(device);
+        Self { slots: form.slots(), form, device: device.clone().without_autodiff(), is_fused }
+    }
+
+    /// The same function, layer by layer on every backend.
+    #[must_use]
+    pub fn without_fusion(self) -> Self {
+        Self { is_fused: false, ..self }
     }
 
     /// Where it computes, without autodiff.

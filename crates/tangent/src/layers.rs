@@ -17,10 +17,31 @@ pub(crate) struct Both {
     pub(crate) dot: Option<Tensor<4>>,
 }
 
-/// `[c]` → `[1, c, 1, 1]`.
-fn per_channel(values: Tensor<1>) -> Tensor<4> {
-    let [channels] = values.dims();
-    values.reshape([1, channels, 1, 1])
+/// Where the channels of images lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channels {
+    /// `[n, c, h, w]`.
+    First,
+    /// `[n, h, w, c]`.
+    Last,
+}
+
+impl Channels {
+    /// `[c]` → `[1, c, 1, 1]`, or `[1, 1, 1, c]`.
+    fn spread(self, values: Tensor<1>) -> Tensor<4> {
+        let [channels] = values.dims();
+        values.reshape(if self == Self::First { [1, channels, 1, 1] } else { [1, 1, 1, channels] })
+    }
+
+    /// Over what statistics are taken.
+    fn dims(self, norm: Norm) -> &'static [usize] {
+        match (self, norm == Norm::Batch) {
+            (Self::First, true) => &[0, 2, 3],
+            (Self::First, false) => &[2, 3],
+            (Self::Last, true) => &[0, 1, 2],
+            (Self::Last, false) => &[1, 2],
+        }
+    }
 }
 
 fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
@@ -44,7 +65,7 @@ pub(crate) fn convolution(
     // W * x and W * ẋ are one convolution of twice as many images
     let [n, ..] = x.value.dims();
     let both = convolved(Tensor::cat(vec![x.value, x_dot], 0), weight, None);
-    let value = both.clone().slice([0..n]) + per_channel(bias);
+    let value = both.clone().slice([0..n]) + Channels::First.spread(bias);
     Both { value, dot: Some(both.slice([n..2 * n]) + own) }
 }
 
@@ -62,7 +83,9 @@ pub(crate) fn normalization(
     (gamma, beta): &(Tensor<1>, Tensor<1>),
     direction: Option<&(Tensor<1>, Tensor<1>)>,
     by: &By<'_>,
+    channels: Channels,
 ) -> (Both, Option<Statistics>) {
+    let per_channel = |values| channels.spread(values);
     let (gamma, beta) = (per_channel(gamma.clone()), per_channel(beta.clone()));
     let mut found = None;
     let (u, u_dot) = match by {
@@ -72,14 +95,12 @@ pub(crate) fn normalization(
             (u, z.dot.map(|z_dot| z_dot * r))
         }
         By::Own(norm) => {
-            let dims: &[usize] = if *norm == Norm::Batch { &[0, 2, 3] } else { &[2, 3] };
-            let mean = |x: Tensor<4>| x.mean_dims(dims);
+            let mean = |x: Tensor<4>| x.mean_dims(channels.dims(*norm));
             let mu = mean(z.value.clone());
             let c = z.value - mu.clone();
             let variance = mean(c.clone() * c.clone());
             if *norm == Norm::Batch {
-                let [_, channels, ..] = mu.dims();
-                let flat = |x: Tensor<4>| x.without_autodiff().reshape([channels]);
+                let flat = |x: Tensor<4>| x.without_autodiff().flatten(0, 3);
                 found = Some(Statistics { mean: flat(mu), variance: flat(variance.clone()) });
             }
             let r = (variance + EPSILON).sqrt().recip();

@@ -14,6 +14,7 @@
 mod form;
 mod forward;
 mod function;
+mod fused;
 mod layers;
 mod products;
 pub mod unrolled_adam;

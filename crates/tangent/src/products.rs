@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, softmax};
 
 use crate::forward::{Dual, Norms, Statistics};
-use crate::function::Function;
+use crate::function::{Function, Weights};
 
 /// A loss and its gradient on the weights.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Gradient {
     pub loss: Tensor<1>,
     /// `[parameters]`.
     pub weights: Tensor<1>,
-    /// The batch's own statistics of each batch normalization layer, where they were taken.
+    /// The batch's own statistics of each batch normalization layer, where they were asked for.
     pub statistics: Vec<Statistics>,
 }
 
@@ -92,8 +92,23 @@ impl Function {
         loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
     ) -> Gradient {
         let weights = self.tracked(theta, matches!(norms, Norms::Own));
-        let (pass, statistics) = self.forward_with_statistics(&weights, x, norms);
-        let loss = loss(pass.logits);
+        let logits = self.forward(&weights, x, norms).logits;
+        self.backward(&weights, loss(logits), Vec::new())
+    }
+
+    /// As [`Self::gradient_of`] by the batch's own statistics, which are noted: training mode of batch normalization.
+    pub fn gradient_in_training(
+        &self,
+        theta: &Tensor<1>,
+        x: Tensor<4>,
+        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    ) -> Gradient {
+        let weights = self.tracked(theta, true);
+        let (pass, statistics) = self.forward_with_statistics(&weights, x, Norms::Own);
+        self.backward(&weights, loss(pass.logits), statistics)
+    }
+
+    fn backward(&self, weights: &Weights, loss: Tensor<1>, statistics: Vec<Statistics>) -> Gradient {
         let gradients = loss.clone().backward();
         Gradient { loss: loss.inner(), weights: weights.gradient(&gradients, self), statistics }
     }

@@ -12,8 +12,12 @@ const NETS: [&str; 5] = ["instance", "batch", "running", "none_doubling_softplus
 fn tangents_and_products_equal_double_backward() {
     let (Some(facts), Some(golden)) = (json("batch/tangent"), tensors("batch/tangent")) else { return };
     let scale = number(&facts["direction_scale"]);
-    for name in NETS {
-        let (net, of) = (Net::of(&facts["nets"][name]), |leaf: &str| format!("{name}.{leaf}"));
+    // as one operation a block, and layer by layer
+    for (name, is_fused) in NETS.into_iter().flat_map(|name| [(name, true), (name, false)]) {
+        let (mut net, of) = (Net::of(&facts["nets"][name]), |leaf: &str| format!("{name}.{leaf}"));
+        if !is_fused {
+            net.function = net.function.without_fusion();
+        }
         let reached = &facts["reached"][name];
         let reached = |what: &str| reached[what].as_f64().unwrap_or(5e-7);
         let direction = net.named("direction", scale);
