@@ -17,6 +17,7 @@ mod range;
 pub mod recipes;
 pub mod relabel;
 pub mod residual;
+mod running_statistics;
 pub mod select;
 pub mod synthesize;
 pub mod target;
@@ -334,6 +335,7 @@ impl Pipeline {
         let ipc = self.synthesize.import.is_none().then_some(self.select.ipc);
         self.relabel.validate(ipc, self.teacher.size)?;
         self.validate_committee()?;
+        self.validate_running_statistics()?;
         self.evaluate.validate(self.teacher.size, self.relabel.source)?;
         let has_full_data = !self.full_data || self.network_of(Role::FullData).is_some();
         let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train it on all \

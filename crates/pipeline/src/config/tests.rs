@@ -265,6 +265,28 @@ fn a_committee_is_of_different_networks_that_see_the_same_images() {
 }
 
 #[test]
+fn networks_without_batch_norm_are_refused_where_its_statistics_are_needed() {
+    let instance = "teacher.network.norm=instance";
+    let said = |settings: &[&str]| said("digits.yaml", settings, None);
+    let matched = "which has no BatchNorm whose statistics the recovery could match; take norm: batch, match those of \
+        convolutions (synthesize.convolution_statistics), or set synthesize.bn_matching_weight=0";
+    assert_eq!(
+        said(&[instance]),
+        format!(" (branch delt): at `teacher.network`: found convnet2-w32-instance, {matched}")
+    );
+    let labels = "which has no BatchNorm and labels the same in both modes; take norm: batch, or leave \
+        relabel.teacher_mode out";
+    assert_eq!(
+        said(&[instance, "relabel.teacher_mode=train", "synthesize.bn_matching_weight=0"]),
+        format!(" (branch random): at `teacher.network`: found convnet2-w32-instance, {labels}")
+    );
+    for other in ["synthesize.bn_matching_weight=0", "synthesize.convolution_statistics={drop: 0.4}"] {
+        let settings = [instance.to_owned(), other.to_owned(), "evaluate.student.norm=none".to_owned()];
+        load(&repository_file("digits.yaml"), &settings, None).expect("the network serves");
+    }
+}
+
+#[test]
 fn a_ranker_is_held_to_what_a_teacher_is() {
     let ranker = "select.ranker={size: 8, network: {name: convnet, depth: 2, width: 8}}";
     assert_eq!(

@@ -61,6 +61,7 @@ impl Objective for OfClass {
         let [active, _] = features.dims();
         let apart = features - self.points.clone().narrow(0, 0, active);
         let target = apart.square().sum_dim(1).mean().mul_scalar(self.weight);
-        Loss::new(target, weighted(terms.into_iter().map(Some).collect(), config), config)
+        let statistics = weighted(terms.into_iter().map(Some).collect(), &target.device(), config);
+        Loss::new(target, statistics, config)
     }
 }

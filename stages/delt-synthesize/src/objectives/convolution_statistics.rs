@@ -90,7 +90,8 @@ impl Objective for ConvolutionStatistics {
         let mut terms = self.terms(recorded.convolution_inputs, moment);
         terms.extend(recorded.bn_terms.into_iter().map(Some));
         let target = cross_entropy(self.network.classify(recorded.features), labels);
-        Loss::new(target, weighted(terms, config), config)
+        let statistics = weighted(terms, &target.device(), config);
+        Loss::new(target, statistics, config)
     }
 }
 

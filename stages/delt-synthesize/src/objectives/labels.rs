@@ -1,6 +1,6 @@
 //! Cross-entropy to the labels plus the distance of the teacher's BatchNorm statistics (SRe2L, eq. 7; DELT, section 3.1).
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::synthesize::Synthesize;
 use delt_training::losses::{self, class_indices};
@@ -19,7 +19,7 @@ impl Objective for Labels {
     /// BatchNorm in forward order, 1 for the others.
     fn loss(&self, _: Moment, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
         let (features, terms) = self.network.features_with_bn_terms(images);
-        let statistics = weighted(terms.into_iter().map(Some).collect(), config);
+        let statistics = weighted(terms.into_iter().map(Some).collect(), &features.device(), config);
         Loss::new(cross_entropy(self.network.classify(features), labels), statistics, config)
     }
 }
@@ -32,15 +32,15 @@ impl Loss {
     }
 }
 
-/// The sum of the terms of the layers that are not left out; the first layer's has `first_bn_multiplier`.
-pub(super) fn weighted(terms: Vec<Option<Tensor<1>>>, config: &Synthesize) -> Tensor<1> {
-    let device = terms.iter().flatten().next().map(Tensor::device);
+/// The sum of the terms of the layers that are not left out; the first layer's has `first_bn_multiplier`. Of none, as of a
+/// network without BatchNorm, it is 0 on the device.
+pub(super) fn weighted(terms: Vec<Option<Tensor<1>>>, device: &Device, config: &Synthesize) -> Tensor<1> {
     let mut weighted = terms.into_iter().enumerate().filter_map(|(layer, term)| {
         if layer == 0 { term.map(|term| term.mul_scalar(config.first_bn_multiplier)) } else { term }
     });
     match weighted.next() {
         Some(first) => weighted.fold(first, |sum, term| sum + term),
-        None => Tensor::zeros([1], &device.unwrap_or_default().without_autodiff()),
+        None => Tensor::zeros([1], &device.clone().without_autodiff()),
     }
 }
 

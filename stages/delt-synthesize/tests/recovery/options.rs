@@ -2,8 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
-use delt_formats::{CropBox, Normalization};
-use delt_networks::FrozenNetwork;
+use delt_formats::{Architecture, CropBox, Norm, Normalization};
+use delt_networks::{FrozenNetwork, Network};
 use delt_pipeline::config::synthesize::{LrSchedule, OptimizerState, Synthesize};
 use delt_synthesize::adam::PixelAdam;
 use delt_synthesize::augmentation::Augmentation;
@@ -127,4 +127,28 @@ fn bf16_changes_loss_and_gradient_by_its_rounding_and_no_more() {
     let difference = norm(&mut full.iter().zip(&half).map(|(a, b)| a - b)) / norm(&mut full.iter().copied());
     // 8 bits of mantissa: 2⁻⁹ a value
     assert!(difference > 1e-4 && difference < 2e-2, "{difference}");
+}
+
+#[test]
+fn a_network_without_batch_norm_recovers_by_labels_alone() {
+    let (device, config) = (Device::flex(), Synthesize { bn_matching_weight: 0.0, ..settings() });
+    let architecture = Architecture::ConvNet {
+        depth: 2,
+        width: 4,
+        norm: Norm::Instance,
+        norm_before_conv: false,
+        doubling: false,
+    };
+    let network = Network::initialize(&architecture, 2, SIZE, 3, &device).expect("the network is built");
+    let constants = Normalization { mean: [0.5; 3], std: [0.25; 3] };
+    let teacher = RecoveryTeacher::new(FrozenNetwork::new(network, &device), &constants, &device);
+    let batch = &batches(&config)[0];
+    let images = TensorData::new(noise(&Draws::new(1), batch, SIZE), [8, 3, SIZE, SIZE]);
+    let leaf = Tensor::<4>::from_data(images, &device).autodiff().require_grad();
+    let loss = teacher.loss(leaf.clone(), &batch.labels, &config);
+    let gradient = leaf.grad(&loss.total.clone().backward()).expect("a gradient");
+    assert!(values(gradient).expect("readable").iter().any(|value| *value != 0.0));
+    let [total, target, statistics] =
+        [loss.total, loss.target, loss.statistics].map(|part| values(part.inner()).expect("readable")[0]);
+    assert_eq!((total, statistics), (target, 0.0));
 }
