@@ -275,7 +275,7 @@ mod tests {
                     assert!(tones.iter().all(|t| (0.5..1.5).contains(&t.contrast)));
                 }
                 Changes::Warps(warps) => {
-                    assert!(warps.iter().all(|w| w.shift.iter().all(|s| s.abs() <= 4.0)))
+                    assert!(warps.iter().all(|w| w.shift.iter().all(|s| s.abs() <= 4.0)));
                 }
             }
         }

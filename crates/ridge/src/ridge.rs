@@ -42,15 +42,15 @@ impl Kernel {
         let [n, _] = features.dims();
         let mut kernel = Matrix::zeros(n, n);
         add_square(kernel.values_mut(), features.view());
-        let diagonal = kernel.values_mut().iter_mut().step_by(n + 1);
-        let ridge_value = match ridge {
-            Ridge::Trace(share) => share * diagonal.map(|value| *value).sum::<f64>() / n as f64,
+        let trace: f64 = kernel.values().iter().step_by(n + 1).sum();
+        let on_diagonal = match ridge {
+            Ridge::Trace(share) => share * trace / n as f64,
             Ridge::Absolute(value) => value,
         };
-        kernel.values_mut().iter_mut().step_by(n + 1).for_each(|value| *value += ridge_value);
+        kernel.values_mut().iter_mut().step_by(n + 1).for_each(|value| *value += on_diagonal);
         let factor =
             Llt::new(kernel.view(), Side::Lower).map_err(|LltError::NonPositivePivot { index }| {
-                RidgeError::NotPositive { images: n, ridge: ridge_value, row: index }
+                RidgeError::NotPositive { images: n, ridge: on_diagonal, row: index }
             })?;
         Ok(Self { features, ridge, factor })
     }

@@ -88,8 +88,8 @@ fn sampled(taps: &[Tap], from: &[f32], to: &mut [f32]) {
 /// Each pixel given back to where its taps come from.
 fn scattered(taps: &[Tap], from: &[f32], to: &mut [f32]) {
     for (from, Tap { at, weight }) in from.iter().zip(taps) {
-        for k in 0..4 {
-            to[at[k] as usize] += weight[k] * from;
+        for (at, weight) in at.iter().zip(weight) {
+            to[*at as usize] += weight * from;
         }
     }
 }
