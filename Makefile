@@ -58,7 +58,7 @@ command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline $(call yaml,$*) --store
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(if $(SET_PATH),--set-path $(call quoted,$(SET_PATH))) $(if $(TEACHER),--teacher $(call quoted,$(TEACHER))) \
 	$(foreach value,$(SET) $(SET_$(FORMAT)),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
-	$(if $(filter $(SHARDED),$(words)),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
+	$(if $(filter $(SHARDED) $(EXPERTS:=/teacher-train) $(EXPERTS:=/teacher-train/$(lastword $(words))),$(words) $@),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
 	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
 	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
 	$(if $(filter export,$(words)),$(if $(FORMAT),--format $(call quoted,$(FORMAT))))
@@ -66,6 +66,8 @@ stage   = @$(if $(slurm),$(submit),$(command))
 
 # SHARDS=N: parts 0 to N-1 of each of these stages are targets of their own, before the one that merges them
 SHARDED = init-select delt-synthesize relabel
+# ... and teacher-train of the pipelines whose own file has a section `experts`
+EXPERTS := $(sort $(basename $(notdir $(shell grep -ls '^experts:' pipelines/*.yaml $(DELT_HOME)/pipelines/*.yaml))))
 shards := $(filter-out 0,$(SHARDS))
 last   := $(if $(shards),$(shell echo $$(($(shards) - 1))))
 
@@ -110,7 +112,7 @@ endif
 
 STAGE_NAMES := $(shell sed -n 's,^$$(PIPELINES:=/\([a-z-]*\)).*,\1,p' '$(THIS)')
 KNOWN := $(PIPELINES) $(foreach name,$(STAGE_NAMES),$(PIPELINES:=/$(name))) $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' '$(THIS)') \
-	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
+	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 strangers := $(filter-out $(KNOWN) $(TARGET)/%,$(MAKECMDGOALS))
 $(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N))))
 $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
@@ -126,7 +128,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 .SUFFIXES:
 .PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
-	$(foreach name,$(SHARDED),$(foreach part,$(parts),$(PIPELINES:=/$(name)/$(part))))
+	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
 #: P/ingest           read the real images into a dataset
@@ -176,14 +178,15 @@ DELT_STORE_BIN = $(BIN)/delt-store --store $(call quoted,$(STORE)) $(if $(CACHE)
 store-gc: build ## what no run refers to; KEEP='P Q/delt': only these runs count; DELETE=1 deletes it and forgets the others
 	@$(DELT_STORE_BIN) gc $(foreach name,$(KEEP),--keep $(call quoted,$(name))) $(if $(filter-out 0,$(DELETE)),--delete)
 
-# $(call in_part,STAGE,STAGE BEFORE,PART): the part comes after the stage before, the stage after the part
+# $(call in_part,STAGE,STAGE BEFORE,PART,PIPELINES): the part comes after the stage before, the stage after the part
 define in_part
-$(PIPELINES:=/$(1)/$(3)): %/$(1)/$(3): %/$(2) ; $$(stage)
-$(PIPELINES:=/$(1)): %/$(1): %/$(1)/$(3)
+$(4:=/$(1)/$(3)): %/$(1)/$(3): %/$(2) ; $$(stage)
+$(4:=/$(1)): %/$(1): %/$(1)/$(3)
 endef
-$(foreach part,$(parts),$(eval $(call in_part,init-select,teacher-train,$(part))))
-$(foreach part,$(parts),$(eval $(call in_part,delt-synthesize,init-select,$(part))))
-$(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part))))
+$(if $(EXPERTS),$(foreach part,$(parts),$(eval $(call in_part,teacher-train,ingest,$(part),$(EXPERTS)))))
+$(foreach part,$(parts),$(eval $(call in_part,init-select,teacher-train,$(part),$(PIPELINES))))
+$(foreach part,$(parts),$(eval $(call in_part,delt-synthesize,init-select,$(part),$(PIPELINES))))
+$(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part),$(PIPELINES))))
 
 # the same with the pipeline as a knob
 evaluate-set: ## a synthetic set of another project under the recipe of a pipeline: PIPELINE=P SET_PATH=... TEACHER=..., as P/evaluate-set
@@ -226,7 +229,7 @@ help: ## list every target
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
 	@echo "  V=1                            tell all: configurations, devices, each artifact"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
-	@echo "  SHARDS=16                      init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
+	@echo "  SHARDS=16                      experts, init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
 	@echo "  SLURM=1                        submit jobs, and arrays of parts, to Slurm; binaries are built here, once"
 	@echo "  SBATCH='--partition=gpu ...'   more arguments for sbatch"
 	@echo "  SLURM_LOGS=folder              where jobs write what they say (data/slurm)"

@@ -67,7 +67,8 @@ pub struct InPieces<'a> {
 }
 
 /// Stages whose work has parts.
-const SHARDED: [&str; 3] = [plan::INIT_SELECT.name, plan::DELT_SYNTHESIZE.name, plan::RELABEL.name];
+const SHARDED: [&str; 4] =
+    [plan::TEACHER_TRAIN.name, plan::INIT_SELECT.name, plan::DELT_SYNTHESIZE.name, plan::RELABEL.name];
 
 /// Refuses shards where there is nothing to split, and a shard that is none of them.
 pub(crate) fn check_shards(stage: Stage, args: &Args) -> Result<(), YamlError> {

@@ -86,7 +86,7 @@ impl<'a> BatchMatching<'a> {
     }
 
     fn open_space(&self) -> Result<OpenSpace> {
-        OpenSpace::of(self.normalization(), self.form.size)
+        OpenSpace::open(self.normalization(), self.form.size, self.inputs.whitening.as_ref())
     }
 
     fn real_images(&self, space: &OpenSpace, device: &Device) -> Result<RealImages> {

@@ -38,6 +38,7 @@ mod table_classes;
 mod tar_archive;
 mod test_files;
 mod text_labels;
+mod whitening;
 
 use std::process::ExitCode;
 

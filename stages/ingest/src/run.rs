@@ -1,4 +1,5 @@
-//! The stage: each branch's source is opened, told apart by its fingerprint, and read unless the store has it.
+//! The stage: each branch's source is opened, told apart by its fingerprint, and read unless the store has it; then it is
+//! whitened where the branch asks for that.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,7 @@ use delt_pipeline::config::ingest::Ingest;
 
 use crate::download::Downloads;
 use crate::source::Source;
-use crate::{dataset, sources};
+use crate::{dataset, sources, whitening};
 
 /// Folder of the store where downloaded archives stay.
 const DOWNLOADS: &str = "downloads";
@@ -48,7 +49,7 @@ pub fn run(session: &Session) -> Result<()> {
             session.point(&plan.run, ArtifactKind::Dataset, &key)?;
             session.point(&session.dag().dataset_pointer(branch)?, ArtifactKind::Dataset, &key)?;
         }
-        Ok(())
+        whitening::run(session, branch)
     })
 }
 

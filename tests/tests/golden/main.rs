@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a malformed golden file fails its test")]
 
 mod batch;
+mod batch_algebra;
 mod batch_dsa;
 mod batch_optimizers;
 mod batch_students;

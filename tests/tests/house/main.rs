@@ -22,11 +22,12 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// What a crate must not have among its dependencies, direct or not.
-const NEVER: [(&str, &[&str]); 4] = [
+const NEVER: [(&str, &[&str]); 5] = [
     ("delt-formats", &["burn", "clap", "object_store", "tokio", "reqwest"]),
     ("delt-pipeline", &["burn", "clap", "indicatif", "object_store", "tokio"]),
     ("delt-training", &["clap", "indicatif", "delt-harness"]),
     ("delt-harness", &["burn"]),
+    ("delt-ridge", &["burn", "clap"]),
 ];
 
 fn cargo(arguments: &[&str]) -> Vec<u8> {

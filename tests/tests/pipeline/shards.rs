@@ -99,7 +99,7 @@ fn shards_that_cannot_be_are_refused() {
     };
     assert_eq!(
         refused("ingest", &["--shards", "2"]),
-        "ingest: command line: at `--shards`: ingest has no parts, expected one of init-select, delt-synthesize, relabel\n"
+        "ingest: command line: at `--shards`: ingest has no parts, expected one of teacher-train, init-select, delt-synthesize, relabel\n"
     );
     assert_eq!(
         refused("relabel", &["--shards", "2", "--shard", "2"]),
