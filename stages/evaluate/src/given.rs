@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_augment::to_normalized;
 use delt_formats::synthetic::SYNTHETIC_FILE;
 use delt_formats::{RgbImage, Space, SyntheticFacts, SyntheticReader, TeacherFacts};
+use delt_harness::space::OpenSpace;
 use delt_pipeline::config::Invalid;
 use delt_pipeline::config::given::{Given, GivenLoss, GivenLr};
 use delt_pipeline::config::matching::Targets;
+use delt_store::Entry;
 use delt_training::ImageSet;
 
 /// Images with their targets.
@@ -20,7 +21,7 @@ pub struct GivenSet {
     /// Class of each image.
     pub labels: Vec<u32>,
     /// What networks take in place of pixels, test images too.
-    pub space: Space,
+    pub space: OpenSpace,
     /// Peak learning rate of students.
     pub lr: f64,
     /// Side of the images, px.
@@ -33,12 +34,14 @@ impl GivenSet {
     /// Reads images and targets: pixels in network space where the set has them, else its 8-bit images, normalized as the teacher's.
     ///
     /// # Errors
-    /// What a recipe asks for and the set has not; images of another size than the teacher's.
+    /// What a recipe asks for and the set has not; images of another size than the teacher's, or of another whitening than
+    /// `whitening`, which is the branch's.
     pub fn read(
         reader: &SyntheticReader,
         facts: &SyntheticFacts,
         teacher: &TeacherFacts,
         given: &Given,
+        whitening: Option<&Entry>,
     ) -> Result<Self> {
         let (classes, size) = (reader.provenance().classes.len(), teacher.size as usize);
         let own = || Space { normalization: teacher.normalization, whitening: None };
@@ -46,7 +49,7 @@ impl GivenSet {
             pixels: Vec::new(),
             targets: Vec::new(),
             labels: Vec::new(),
-            space: facts.space.clone().unwrap_or_else(own),
+            space: OpenSpace::of_set(&facts.space.clone().unwrap_or_else(own), size, whitening)?,
             lr: peak(given, facts)?,
             size,
             classes,
@@ -54,16 +57,26 @@ impl GivenSet {
         for row in reader.rows() {
             let row = row?;
             let place = || format!("{SYNTHETIC_FILE}, row {}", set.labels.len());
-            let values = match row.pixels {
-                Some(pixels) => pixels,
-                None => set.space_values(&RgbImage::decode(&row.png).with_context(place)?),
+            let check = |values: usize| {
+                ensure!(
+                    values == 3 * size * size,
+                    "{}: has {values} values, expected three for each of {size} x {size} px (teacher.size); make the images at this \
+                     size",
+                    place()
+                );
+                Ok(())
             };
-            ensure!(
-                values.len() == 3 * size * size,
-                "{}: has {} values, expected three for each of {size} x {size} px (teacher.size); make the images at this size",
-                place(),
-                values.len()
-            );
+            let values = match row.pixels {
+                Some(pixels) => {
+                    check(pixels.len())?;
+                    pixels
+                }
+                None => {
+                    let image = RgbImage::decode(&row.png).with_context(place)?;
+                    check(image.rgb.len())?;
+                    set.space.values(&[image])
+                }
+            };
             let target = match (given.targets, row.target) {
                 (Targets::Hard, _) => hard(row.label as usize, classes, given.loss),
                 (Targets::Learned, Some(target)) => target,
@@ -108,12 +121,8 @@ impl GivenSet {
 
     /// The test images at some indices as networks take them: `[n, 3, size, size]` row by row.
     pub fn test_values(&self, test: &ImageSet, indices: &[usize]) -> Vec<f32> {
-        test.normalized(indices, &self.space.normalization)
-    }
-
-    fn space_values(&self, image: &RgbImage) -> Vec<f32> {
-        let mut values = vec![0.0; image.rgb.len()];
-        to_normalized(image, &self.space.normalization, &mut values);
+        let mut values = test.normalized(indices, &self.space.stated.normalization);
+        self.space.enter(&mut values);
         values
     }
 }

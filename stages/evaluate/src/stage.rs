@@ -79,7 +79,10 @@ impl<'a> Inputs<'a> {
         };
         let facts: SyntheticFacts = synthetic.manifest.facts_as()?;
         let given = pipeline.evaluate.given.as_ref();
-        let given = given.map(|given| GivenSet::read(&reader, &facts, &teacher.facts, given)).transpose()?;
+        let whitening = pipeline.synthesize.needs().whitening.then(|| dag.entry(branch, Node::Whitening));
+        let whitening = whitening.filter(|_| given.is_some()).transpose()?;
+        let read = |given| GivenSet::read(&reader, &facts, &teacher.facts, given, whitening.as_ref());
+        let given = given.map(read).transpose()?;
         let (mut labels, mut label_bytes) = (Vec::new(), 0);
         let labeled = pipeline.relabel.seeds.iter().filter(|_| given.is_none());
         for seed in labeled {
