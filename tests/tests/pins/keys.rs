@@ -42,8 +42,10 @@ impl Place {
             std::fs::copy(pins.join(from), to).unwrap();
         };
         for split in ["train", "test"] {
-            let name = format!("cifar100/{split}-00000-of-00001.parquet");
-            copy(&name, &shared.join("data").join(&name));
+            for set in ["cifar10", "cifar100"] {
+                let name = format!("{set}/{split}-00000-of-00001.parquet");
+                copy(&name, &shared.join("data").join(&name));
+            }
         }
         copy("classes.json", &shared.join("teachers/cifar100_conv3.json"));
         copy("picture.png", &shared.join("teachers/cifar100_conv3.safetensors"));
@@ -113,7 +115,11 @@ impl Place {
 /// Pipelines that download the archive get the stand-in: the key holds what was read and not where it lay.
 fn data_of(pipeline: &Path) -> &'static [&'static str] {
     match pipeline.file_name().unwrap().to_str().unwrap() {
-        "cifar100-ipc10.yaml" | "cifar100-ipc10-conv3.yaml" => &["--data", "../shared/data/cifar100"],
+        "cifar100-ipc10.yaml"
+        | "cifar100-ipc10-conv3.yaml"
+        | "cifar100-ipc1-matching.yaml"
+        | "cifar100-ipc10-matching.yaml" => &["--data", "../shared/data/cifar100"],
+        "cifar10-ipc1-matching.yaml" | "cifar10-ipc10-matching.yaml" => &["--data", "../shared/data/cifar10"],
         _ => &[],
     }
 }
@@ -146,13 +152,18 @@ fn plan(session: &Session, branch: &Branch, node: Node) -> Plan {
 /// Pins the artifacts of all stages of a pipeline.
 fn pin(place: &Place, pipeline: &Path, found: &mut BTreeSet<String>) {
     for stage in STAGES {
+        if stage == "ingest" {
+            // no whitening, which takes minutes
+            let session = place.session(pipeline);
+            let plain = session.branches().iter().filter(|it| !it.pipeline.synthesize.needs().whitening);
+            let only: Vec<&str> = plain.flat_map(|branch| ["--branch", branch.group.as_str()]).collect();
+            place.run(stage, pipeline, &only);
+            place.enlarge_datasets();
+        }
         // a stage that makes two artifacts knows the second one's key once the first is there
         while pin_stage(place, pipeline, stage, found) {}
         if stage != "evaluate" {
             place.run(stage, pipeline, &[]);
-        }
-        if stage == "ingest" {
-            place.enlarge_datasets();
         }
     }
 }
@@ -166,10 +177,10 @@ fn pin_stage(place: &Place, pipeline: &Path, stage: &str, found: &mut BTreeSet<S
     let mut is_new = false;
     for (run, key) in &dry {
         is_new |= found.insert(format!("key {run} {}", key.prefix(DIGITS)));
-        if ["ingest", "evaluate"].contains(&stage) {
+        let parts: Vec<&str> = run.split('/').collect();
+        if stage == "evaluate" || parts[2] == "dataset" {
             continue;
         }
-        let parts: Vec<&str> = run.split('/').collect();
         let branch = session.branches().iter().find(|branch| branch.name == parts[1]).unwrap();
         let node = stubs::node(parts[2]);
         let plan = plan(&session, branch, node);

@@ -12,6 +12,7 @@ mod given;
 mod imported_labels;
 mod lookups;
 mod makefile;
+mod matching;
 mod methods;
 mod mistakes;
 mod normalization;

@@ -1,0 +1,51 @@
+//! What the methods that match batches of real images read, through the binaries: whitening and experts.
+
+use delt_formats::experts::expert_file;
+use delt_formats::whitening::{Whitening, WhiteningFacts};
+use delt_formats::{ExpertsFacts, read_safetensors};
+use delt_tests::binaries::{Run, published};
+use tempfile::TempDir;
+
+const MTT: [&str; 2] = ["--branch", "mtt"];
+
+fn digits(folder: &TempDir) -> Run {
+    Run::of("pipelines/digits-matching.yaml", &folder.path().join("store"), "flex")
+}
+
+#[test]
+fn experts_have_the_same_bytes_in_parts_and_branches_of_one_space_share_them() {
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (whole, parted) = (digits(&one), digits(&two));
+    for stage in ["ingest", "teacher-train"] {
+        whole.stage(stage, &MTT);
+    }
+    parted.stage("ingest", &MTT);
+    for shard in ["1", "0"] {
+        parted.stage("teacher-train", &[&MTT[..], &["--shards", "2", "--shard", shard]].concat());
+        assert!(!parted.store().join("teacher").exists(), "a part is of experts alone");
+    }
+    let said = parted.stage("teacher-train", &[&MTT[..], &["--shards", "2"]].concat());
+    assert!(said.contains("3 experts convnet2-w16-instance after 8 epochs: top-1 "), "{said}");
+    let kinds = ["whitening", "teacher", "experts"];
+    assert!(published(&whole.store(), &kinds) == published(&parted.store(), &kinds), "other bytes");
+    whole.cached("teacher-train", &["--branch", "tesla"]);
+
+    let (folder, manifest) = whole.pointed("digits-matching/mtt/experts", "experts");
+    let facts: ExpertsFacts = manifest.facts_as().unwrap();
+    assert_eq!((facts.whitening, facts.epochs), (Whitening::Absolute, 8));
+    assert!(facts.test_top1.len() == 3 && facts.test_top1.iter().all(|top1| *top1 > 50.0), "{facts:?}");
+    let (_, whitening) = whole.pointed("digits-matching/mtt/whitening", "whitening");
+    assert_eq!(manifest.provenance.inputs["whitening"], whitening.digest);
+    assert_eq!(whitening.facts_as::<WhiteningFacts>().unwrap().normalization.mean, [0.0; 3]);
+    let (weights, _) = read_safetensors(folder.join(expert_file(2))).unwrap();
+    assert_eq!(weights.len(), 9 * 10);
+    assert!(weights.iter().any(|tensor| tensor.name == "8/classifier.weight"));
+}
+
+#[test]
+fn a_part_of_what_trains_no_expert_does_nothing_and_says_so() {
+    let run = Run::new();
+    run.stage("ingest", &[]);
+    let said = run.stage("teacher-train", &["--shards", "2", "--shard", "0"]);
+    assert_eq!(said, "teacher-train: no branch has experts, which alone are made in parts\n");
+}
