@@ -63,16 +63,23 @@ impl GivenSet {
         for row in reader.rows() {
             let row = row?;
             let place = || format!("{SYNTHETIC_FILE}, row {}", set.labels.len());
-            let values = match row.pixels {
-                Some(pixels) => pixels,
-                None => set.space.values(&[RgbImage::decode(&row.png).with_context(place)?]),
+            let check = |values: usize| {
+                ensure!(
+                    values == 3 * size * size,
+                    "{}: has {values} values, expected three for each of {size} x {size} px (teacher.size); make the images at this \
+                     size",
+                    place()
+                );
+                Ok(())
             };
-            ensure!(
-                values.len() == 3 * size * size,
-                "{}: has {} values, expected three for each of {size} x {size} px (teacher.size); make the images at this size",
-                place(),
-                values.len()
-            );
+            let values = if let Some(pixels) = row.pixels {
+                check(pixels.len())?;
+                pixels
+            } else {
+                let image = RgbImage::decode(&row.png).with_context(place)?;
+                check(image.rgb.len())?;
+                set.space.values(&[image])
+            };
             let target = match (given.targets, row.target) {
                 (Targets::Hard, _) => hard(row.label as usize, classes, given.loss),
                 (Targets::Learned, Some(target)) => target,
