@@ -25,6 +25,7 @@ pub mod teacher;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use delt_formats::Whitening;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 
@@ -301,6 +302,22 @@ impl Pipeline {
             && synthesize.import.is_none()
     }
 
+    /// The whitening of the images, and of the test images of their students: the method's, or what students ask for where images have
+    /// no space of their own.
+    pub fn whitening(&self) -> Option<Whitening> {
+        let of_method = self.synthesize.matching.as_ref().map(|matching| matching.whitening);
+        let of_students = self.evaluate.given.as_ref().and_then(|given| given.whitening);
+        of_method.or(of_students).filter(|kind| *kind != Whitening::None)
+    }
+
+    fn validate_whitening(&self) -> Result<(), Invalid> {
+        let asked = self.evaluate.given.as_ref().and_then(|given| given.whitening);
+        let Some((asked, matching)) = asked.zip(self.synthesize.matching.as_ref()) else { return Ok(()) };
+        let problem =
+            "is another than synthesize.matching.whitening, behind which the images are; leave it out";
+        range::ensure(asked == matching.whitening, "evaluate.given.whitening", problem)
+    }
+
     /// How labels and students are made, whatever the seeds.
     pub fn student_recipe(&self) -> (relabel::Relabel, evaluate::Evaluate) {
         let relabel = relabel::Relabel { seeds: Vec::new(), ..self.relabel.clone() };
@@ -335,6 +352,7 @@ impl Pipeline {
         self.relabel.validate(ipc, self.teacher.size)?;
         self.validate_committee()?;
         self.evaluate.validate(self.teacher.size, self.relabel.source)?;
+        self.validate_whitening()?;
         let has_full_data = !self.full_data || self.network_of(Role::FullData).is_some();
         let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train it on all \
             images (or set full_data: false)";

@@ -243,7 +243,7 @@ impl Node {
         let labels = pipeline.relabel.label_seeds().iter().map(|seed| Self::Labels(*seed));
         let needs = pipeline.synthesize.needs();
         let mut nodes = vec![Self::Dataset];
-        nodes.extend(needs.whitening.then_some(Self::Whitening));
+        nodes.extend(pipeline.whitening().map(|_| Self::Whitening));
         nodes.extend(networks.map(Self::Network));
         nodes.extend(needs.experts.then_some(Self::Experts));
         nodes.extend([Self::Scores, Self::Initial, Self::Synthetic]);

@@ -104,6 +104,9 @@ fn given_parts(given: &Given) -> Vec<String> {
     };
     let mut parts =
         vec![targets.to_owned(), loss.to_owned(), optimizer, format!("{units} {unit}"), batch, views];
+    parts.extend(
+        given.whitening.map(|kind| format!("whitening {}", json!(kind).as_str().unwrap_or_default())),
+    );
     parts.extend((given.first_weights == FirstWeights::Lecun).then(|| "LeCun's first weights".to_owned()));
     parts.extend(given.mirror.then(|| "mirror images too".to_owned()));
     parts

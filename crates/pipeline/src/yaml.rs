@@ -16,6 +16,9 @@ use crate::config::Invalid;
 /// and not merged, since the options of one variant mean nothing to another.
 const VARIANT_KEYS: [&str; 2] = ["kind", "name"];
 
+/// Keys of which a map holds one alone: the other then takes its place.
+const EITHER: [[&str; 2]; 3] = [["epochs", "steps"], ["images", "of_each_class"], ["every", "at"]];
+
 /// Parts of a key, at most: no section lies deeper.
 const MOST_PARTS: usize = 16;
 
@@ -148,7 +151,10 @@ pub fn merge(base: &mut Mapping, over: Mapping) {
 }
 
 fn names_another_variant(below: &Mapping, above: &Mapping) -> bool {
+    let is_alone = |map: &Mapping, key: &str| map.len() == 1 && map.contains_key(key);
+    let swaps = |one: &str, other: &str| is_alone(below, one) && is_alone(above, other);
     VARIANT_KEYS.iter().any(|key| above.get(key).is_some_and(|new| below.get(key) != Some(new)))
+        || EITHER.iter().any(|[one, other]| swaps(one, other) || swaps(other, one))
 }
 
 /// Applies one `a.b.c=value` override; the value is read as YAML.
@@ -233,6 +239,9 @@ mod tests {
         let mut base = map("a: {x: 1, y: 2}\nnetwork: {name: convnet, depth: 3, width: 128}\n");
         merge(&mut base, map("a: {y: 3}\nnetwork: {name: resnet18, stem: small}\n"));
         assert_eq!(base, map("a: {x: 1, y: 3}\nnetwork: {name: resnet18, stem: small}\n"));
+        let mut base = map("budget: {epochs: 5}\nrelabel: {epochs: 5}\n");
+        merge(&mut base, map("budget: {steps: 9}\nrelabel: {batch: 2}\n"));
+        assert_eq!(base, map("budget: {steps: 9}\nrelabel: {epochs: 5, batch: 2}\n"));
     }
 
     #[test]

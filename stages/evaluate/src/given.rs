@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_augment::to_normalized;
 use delt_formats::synthetic::SYNTHETIC_FILE;
-use delt_formats::{RgbImage, Space, SyntheticFacts, SyntheticReader, TeacherFacts};
+use delt_formats::{RgbImage, SyntheticFacts, SyntheticReader, TeacherFacts};
+use delt_harness::space::OpenSpace;
 use delt_pipeline::config::Invalid;
 use delt_pipeline::config::given::{Given, GivenLoss, GivenLr};
 use delt_pipeline::config::matching::Targets;
+use delt_store::Entry;
 use delt_training::ImageSet;
 
 /// Images with their targets.
@@ -20,7 +21,9 @@ pub struct GivenSet {
     /// Class of each image.
     pub labels: Vec<u32>,
     /// What networks take in place of pixels, test images too.
-    pub space: Space,
+    pub space: OpenSpace,
+    /// The test images in that space, where it is costly to go there.
+    whitened_test: Option<Vec<f32>>,
     /// Peak learning rate of students.
     pub lr: f64,
     /// Side of the images, px.
@@ -30,23 +33,29 @@ pub struct GivenSet {
 }
 
 impl GivenSet {
-    /// Reads images and targets: pixels in network space where the set has them, else its 8-bit images, normalized as the teacher's.
+    /// Reads images and targets: pixels in network space where the set has them, else its 8-bit images, normalized as the teacher's
+    /// or whitened by `whitening`, that of the branch.
     ///
     /// # Errors
-    /// What a recipe asks for and the set has not; images of another size than the teacher's.
+    /// What a recipe asks for and the set has not; images of another size than the teacher's; a whitening that is not that of the set.
     pub fn read(
         reader: &SyntheticReader,
         facts: &SyntheticFacts,
         teacher: &TeacherFacts,
         given: &Given,
+        whitening: Option<&Entry>,
     ) -> Result<Self> {
         let (classes, size) = (reader.provenance().classes.len(), teacher.size as usize);
-        let own = || Space { normalization: teacher.normalization, whitening: None };
+        let space = match &facts.space {
+            Some(stated) => OpenSpace::of_set(stated, size, whitening),
+            None => OpenSpace::open(teacher.normalization, size, whitening),
+        };
         let mut set = Self {
             pixels: Vec::new(),
             targets: Vec::new(),
             labels: Vec::new(),
-            space: facts.space.clone().unwrap_or_else(own),
+            space: space?,
+            whitened_test: None,
             lr: peak(given, facts)?,
             size,
             classes,
@@ -56,7 +65,7 @@ impl GivenSet {
             let place = || format!("{SYNTHETIC_FILE}, row {}", set.labels.len());
             let values = match row.pixels {
                 Some(pixels) => pixels,
-                None => set.space_values(&RgbImage::decode(&row.png).with_context(place)?),
+                None => set.space.values(&[RgbImage::decode(&row.png).with_context(place)?]),
             };
             ensure!(
                 values.len() == 3 * size * size,
@@ -106,15 +115,18 @@ impl GivenSet {
         )
     }
 
-    /// The test images at some indices as networks take them: `[n, 3, size, size]` row by row.
-    pub fn test_values(&self, test: &ImageSet, indices: &[usize]) -> Vec<f32> {
-        test.normalized(indices, &self.space.normalization)
+    /// Takes all test images to the space at once, where a test would cost more than it.
+    pub fn enter(&mut self, test: &ImageSet) {
+        self.whitened_test = self.space.stated.whitening.is_some().then(|| self.space.values(&test.images));
     }
 
-    fn space_values(&self, image: &RgbImage) -> Vec<f32> {
-        let mut values = vec![0.0; image.rgb.len()];
-        to_normalized(image, &self.space.normalization, &mut values);
-        values
+    /// The test images at some indices as networks take them: `[n, 3, size, size]` row by row.
+    pub fn test_values(&self, test: &ImageSet, indices: &[usize]) -> Vec<f32> {
+        let Some(values) = &self.whitened_test else {
+            return test.normalized(indices, &self.space.stated.normalization);
+        };
+        let count = 3 * self.size * self.size;
+        indices.iter().flat_map(|index| &values[index * count..(index + 1) * count]).copied().collect()
     }
 }
 

@@ -79,7 +79,10 @@ impl<'a> Inputs<'a> {
         };
         let facts: SyntheticFacts = synthetic.manifest.facts_as()?;
         let given = pipeline.evaluate.given.as_ref();
-        let given = given.map(|given| GivenSet::read(&reader, &facts, &teacher.facts, given)).transpose()?;
+        let whitening = pipeline.whitening().map(|_| dag.entry(branch, Node::Whitening)).transpose()?;
+        let read = |given| GivenSet::read(&reader, &facts, &teacher.facts, given, whitening.as_ref());
+        let mut given = given.map(read).transpose()?;
+        given.iter_mut().for_each(|set| set.enter(&test));
         let (mut labels, mut label_bytes) = (Vec::new(), 0);
         let labeled = pipeline.relabel.seeds.iter().filter(|_| given.is_none());
         for seed in labeled {

@@ -112,6 +112,7 @@ mod tests {
         let drop = Some(Drop { after: 3, factor: 0.1 });
         Given {
             targets: Targets::Hard,
+            whitening: None,
             loss: GivenLoss::CrossEntropy {},
             optimizer: GivenOptimizer::Sgd {
                 lr: GivenLr::Number(0.1),

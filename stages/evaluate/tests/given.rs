@@ -71,6 +71,7 @@ fn teacher(size: u32) -> TeacherFacts {
 fn recipe(targets: Targets, lr: GivenLr) -> Given {
     Given {
         targets,
+        whitening: None,
         loss: GivenLoss::HalfSquaredError { per: Per::ImageAndClass },
         optimizer: GivenOptimizer::Sgd { lr, momentum: 0.9, weight_decay: 0.0, drop: None },
         first_weights: FirstWeights::Lecun,
@@ -89,8 +90,8 @@ fn pixels_targets_and_learning_rate_of_a_set_are_taken_as_they_stand() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let (reader, facts) = (set(folder.path(), true), facts(Some(0.02)));
     let given = recipe(Targets::Learned, LEARNED);
-    let set = GivenSet::read(&reader, &facts, &teacher(SIZE), &given).expect("reads");
-    assert_eq!((set.len(), set.lr, &set.space), (4, 0.02, &SPACE));
+    let set = GivenSet::read(&reader, &facts, &teacher(SIZE), &given, None).expect("reads");
+    assert_eq!((set.len(), set.lr, &set.space.stated), (4, 0.02, &SPACE));
     assert_eq!(set.labels, [0, 0, 1, 1]);
     assert_eq!(set.targets, [0.0, -1.0, 1.0, -1.0, 2.0, -1.0, 3.0, -1.0]);
     assert_eq!(set.pixels[192..196], [-1.5, -0.5, 0.5, 1.5]);
@@ -104,9 +105,9 @@ fn pixels_targets_and_learning_rate_of_a_set_are_taken_as_they_stand() {
 fn images_of_8_bits_are_normalized_as_the_teachers_and_labeled_by_their_class() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let given = Given { loss: GivenLoss::CrossEntropy {}, ..recipe(Targets::Hard, GivenLr::Number(0.1)) };
-    let set =
-        GivenSet::read(&set(folder.path(), false), &facts(None), &teacher(SIZE), &given).expect("reads");
-    assert_eq!(set.space, Space { normalization: TEACHERS, whitening: None });
+    let set = GivenSet::read(&set(folder.path(), false), &facts(None), &teacher(SIZE), &given, None)
+        .expect("reads");
+    assert_eq!(set.space.stated, Space { normalization: TEACHERS, whitening: None });
     assert_eq!(set.targets, [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]);
     // red, then green: every third byte of the picture
     let expected = picture(1).rgb[3];
@@ -118,7 +119,7 @@ fn what_a_recipe_asks_for_and_a_set_has_not_is_refused() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let reader = set(folder.path(), false);
     let said = |given: Given, size| {
-        let read = GivenSet::read(&reader, &facts(None), &teacher(size), &given);
+        let read = GivenSet::read(&reader, &facts(None), &teacher(size), &given, None);
         read.expect_err("refused").to_string()
     };
     let number = GivenLr::Number(0.1);
@@ -142,7 +143,7 @@ fn what_a_recipe_asks_for_and_a_set_has_not_is_refused() {
 fn losses(lr: f64) -> Result<Vec<(u32, f64)>, String> {
     let folder = tempfile::tempdir().expect("temporary folder");
     let given = recipe(Targets::Learned, GivenLr::Number(lr));
-    let set = GivenSet::read(&set(folder.path(), true), &facts(Some(1.0)), &teacher(SIZE), &given);
+    let set = GivenSet::read(&set(folder.path(), true), &facts(Some(1.0)), &teacher(SIZE), &given, None);
     let pictures: Vec<RgbImage> = (0..4).map(picture).collect();
     let test = ImageSet { size: SIZE, images: pictures, labels: vec![0, 0, 1, 1], ids: (0..4).collect() };
     let lessons = Lessons {

@@ -23,11 +23,7 @@ const CHUNK: usize = 1024;
 /// # Errors
 /// Images that cannot be read, or too few of them; what the store reports.
 pub(crate) fn run(session: &Session, branch: &Branch) -> Result<()> {
-    let matching = branch.pipeline.synthesize.matching.as_ref();
-    let Some(kind) = matching.map(|matching| matching.whitening).filter(|kind| *kind != Whitening::None)
-    else {
-        return Ok(());
-    };
+    let Some(kind) = branch.pipeline.whitening() else { return Ok(()) };
     let plan = session.dag().plan(branch, Node::Whitening)?;
     let dataset = session.dag().entry(branch, Node::Dataset)?;
     session.produce(&plan, |work| make(&dataset, kind, branch, work))?;

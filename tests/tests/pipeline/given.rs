@@ -70,3 +70,19 @@ fn a_learning_rate_that_nobody_learned_is_refused_by_name() {
     assert!(said.trim_end().ends_with(expected), "{said}");
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn real_images_stand_in_the_space_of_a_method_and_test_images_with_them() {
+    let run = Run::new();
+    let more = ["--set", "evaluate.given.whitening=trace", "--set", "evaluate.given.budget={steps: 200}"];
+    let more = [&SETTINGS[..], &more, &["--set", "evaluate.given.tests={at: [150]}"]].concat();
+    run.up_to("evaluate", &more);
+    let (_, whitening) = run.pointed("tiny/random/whitening", "whitening");
+    let (folder, evaluation) = run.pointed("tiny/random/evaluation", "evaluation");
+    assert_eq!(evaluation.provenance.inputs["whitening"], whitening.digest);
+    let rows = HistoryReader::open(folder.join("history.parquet")).unwrap().rows().map(Result::unwrap);
+    assert_eq!(rows.map(|row| row.epoch).collect::<Vec<_>>(), [149, 199, 149, 199]);
+    let summary = Summary::read(folder.join("summary.json")).unwrap();
+    // test images that are not whitened would be guessed at
+    assert!(summary.last_mean > 40.0, "{summary:?}");
+}

@@ -2,6 +2,7 @@
 //! then: students draw their own views. Published recipes of the batch-to-batch methods can all be written so.
 
 use delt_augment::dsa::Strategy;
+use delt_formats::Whitening;
 use serde::{Deserialize, Serialize};
 
 use super::matching::Targets;
@@ -13,6 +14,9 @@ use super::{Invalid, is_default, range};
 pub struct Given {
     /// What is learned of each image. Its class is 1 for this one and 0 for others, with a squared error both less the mean (FRePo).
     pub targets: Targets,
+    /// Whitening of images that have no space of their own: real ones then stand in that of a method. Test images go through it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<Whitening>,
     /// What is minimized.
     pub loss: GivenLoss,
     /// With its learning rate over the training.

@@ -49,7 +49,7 @@ impl<L: Lookup> Dag<L> {
     }
 
     fn whitening_plan(&self, branch: &Branch) -> Result<Plan> {
-        let kind = self.matching_of(branch)?.whitening;
+        let kind = branch.pipeline.whitening().context("this branch whitens nothing")?;
         let config = json!({ "kind": kind, "size": branch.pipeline.teacher.size });
         self.plan_of(branch, Node::Whitening, config, &[Node::Dataset])
     }
@@ -181,7 +181,9 @@ impl<L: Lookup> Dag<L> {
             "given": given,
             "seeds": branch.pipeline.relabel.seeds,
         });
-        self.plan_of(branch, Node::Evaluation, config, &[Node::Dataset, TEACHER, Node::Synthetic])
+        let mut inputs = vec![Node::Dataset, TEACHER, Node::Synthetic];
+        inputs.extend(branch.pipeline.whitening().map(|_| Node::Whitening));
+        self.plan_of(branch, Node::Evaluation, config, &inputs)
     }
 
     fn evaluation_plan(&self, branch: &Branch) -> Result<Plan> {
