@@ -247,6 +247,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_recipe_of_matched_batches_names_the_method_and_its_network() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar10-ipc1-matching.yaml");
+        let branches = crate::config::load(&path, &[], None).expect("loads");
+        let branch = branches.iter().find(|branch| branch.name == "frepo").expect("a branch");
+        let said = line(&branch.pipeline, 10, &[]).expect("no batch is asked for");
+        let expected = "teacher convnet3-w128; ipc 1, random, 500000 iterations of FRePo under convnet3-w128-pre-doubling, lr 0.0003, \
+            whitened, learned labels; convnet3-w128-none-doubling, learned targets, half squared error an image, Adam lr 0.0003";
+        assert!(said.starts_with(expected), "{said}");
+    }
+
+    #[test]
     fn a_recipe_names_what_a_score_depends_on() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
         let said = |settings: &[&str]| {

@@ -155,7 +155,7 @@ fn pin(place: &Place, pipeline: &Path, found: &mut BTreeSet<String>) {
         if stage == "ingest" {
             // no whitening, which takes minutes
             let session = place.session(pipeline);
-            let plain = session.branches().iter().filter(|it| !it.pipeline.synthesize.needs().whitening);
+            let plain = session.branches().iter().filter(|it| it.pipeline.whitening().is_none());
             let only: Vec<&str> = plain.flat_map(|branch| ["--branch", branch.group.as_str()]).collect();
             place.run(stage, pipeline, &only);
             place.enlarge_datasets();

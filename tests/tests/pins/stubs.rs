@@ -77,7 +77,7 @@ pub(crate) fn facts(branch: &Branch, node: Node) -> Value {
             "epochs": 1, "batch": 1, "images": images, "views": images, "bytes": 1, "bytes_per_image": 1.0, "seed": seed
         }),
         Node::Whitening => json!({
-            "kind": branch.pipeline.synthesize.matching.as_ref().map(|matching| matching.whitening),
+            "kind": branch.pipeline.whitening(),
             "images": 50_000,
             "size": branch.pipeline.teacher.size,
             "normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},

@@ -314,8 +314,8 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
         ),
         (
             &["compare", "SWEEP=digts"],
-            "SWEEP=digts: pipelines/sweeps has no digts.yaml; did you mean `digits`?; there are: ablation cifar100-conv3 digits \
-             iterations."
+            "SWEEP=digts: pipelines/sweeps has no digts.yaml; did you mean `digits`?; there are: ablation \
+             cifar10-matching cifar100-conv3 cifar100-matching digits digits-matching iterations."
                 .to_owned(),
         ),
         (

@@ -68,3 +68,31 @@ fn of_rcig(it: &Rcig, images: f64) -> f64 {
     let pool = mean_steps(it.network_steps) * TRAINING_PASSES * images;
     steps + f64::from(it.real_batch) * step + products + pool
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::of_run;
+    use super::*;
+
+    #[test]
+    fn iterations_cost_what_passes_through_the_network_and_branches_share_experts() {
+        let sizes = Sizes { train_images: 50_000, test_images: 10_000, classes: 10, classes_in_use: 10 };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar10-ipc1-matching.yaml");
+        let branches = crate::config::load(&path, &[], None).expect("loads");
+        let of = |name: &str| branches.iter().find(|branch| branch.name == name).expect("a branch").clone();
+        let passes = |name: &str| passes(&of(name).pipeline, &sizes);
+        assert_eq!(passes("dm"), 20_000.0 * 10.0 * (256.0 + 2.0));
+        assert_eq!(passes("dsa"), 1000.0 * 3.0 * 10.0 * (256.0 + 3.2));
+        assert_eq!(passes("mtt"), 5000.0 * 3.0 * 50.0 * 10.0 * 4.0);
+        assert_eq!(passes("delt"), 0.0);
+        let costs = |names: &[&str]| {
+            of_run(&names.iter().map(|name| of(name)).collect::<Vec<_>>(), &sizes).remove(0).flops
+        };
+        let network = of("mtt").pipeline.synthesize.matching.expect("matches").network;
+        let experts = 3.0 * 100.0 * 22.0 * 50_000.0 * network.forward_flops(32, 10);
+        let found = costs(&["mtt", "tesla", "delt"]) - costs(&["delt"]);
+        assert!((found / experts - 1.0).abs() < 1e-9, "{found} against {experts}");
+    }
+}

@@ -16,6 +16,7 @@ use super::{Dag, Lookup, Node};
 use crate::config::Branch;
 use crate::config::given::Given;
 use crate::config::matching::Matching;
+use crate::config::method::{Method, RatBptt};
 use crate::config::relabel::TeacherMode;
 use crate::config::teacher::Teacher;
 use crate::plan::{self, Plan};
@@ -218,6 +219,12 @@ impl<L: Lookup> Dag<L> {
             }
         }
         check_packing(pipeline.relabel.labels.packing(), classes)?;
+        if let Method::RatBptt(RatBptt { classes: Some(some), .. }) = pipeline.synthesize.method {
+            ensure!(
+                some as usize <= classes,
+                "`synthesize.method.classes`: found {some}, expected at most the {classes} that there are; leave it out to take them all"
+            );
+        }
         let own = Normalization { mean: facts.mean, std: facts.std };
         let of = |network: &Teacher| network.import.as_ref().and_then(|it| it.normalization).unwrap_or(own);
         if pipeline.recovers_by_committee() || pipeline.labels_by_committee() {
