@@ -24,7 +24,7 @@ use products::{Memory, Products};
 /// By which statistics a block normalizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Normalize {
-    /// None: γ and β, where there are any, are applied as they are.
+    /// None: γ and β, where there are any, are applied as they are. Running statistics are a γ and a β.
     None,
     /// Mean and biased variance per channel over the batch.
     Batch,
