@@ -95,11 +95,11 @@ mod tests {
     #[test]
     fn siamese_draws_do_the_same_to_both_sides_and_draws_of_each_what_each_alone_gets() {
         let (real, side) = (images(3, 8), 8);
-        let synthetic = real.clone().slice([1..2]);
+        let synthetic = real.clone().narrow(0, 1, 1);
         for strategy in Strategy::DSA.into_iter().chain(Strategy::FREPO) {
             let mut rng = Draws::new(5).stream("test", 0, strategy as u64);
             let siamese = draw(&[strategy], &mut rng, Images::One, side).expect("an operation");
-            let one = |tensor: Tensor<4>| values(tensor.slice([1..2]));
+            let one = |tensor: Tensor<4>| values(tensor.narrow(0, 1, 1));
             let alone = values(apply(&siamese, synthetic.clone()));
             assert_eq!(one(apply(&siamese, real.clone())), alone, "{strategy:?}");
             let each = draw(&[strategy], &mut rng, Images::Each(3), side).expect("an operation");
