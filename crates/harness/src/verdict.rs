@@ -258,6 +258,22 @@ mod tests {
     }
 
     #[test]
+    fn learned_targets_are_compared_with_the_classes_of_random_images() {
+        const GIVEN: &str = "evaluate.given={targets: hard, loss: {kind: cross_entropy}, budget: {steps: 9}, batch: all, \
+            augmentation: [], tests: {every: 3}, optimizer: {kind: adam, lr: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1.0e-8}}";
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let session = |targets: &str| {
+            let learned = format!("branches.delt={{evaluate: {{given: {targets}}}}}");
+            session(folder.path(), &["--set", "relabel.source=given", "--set", GIVEN, "--set", &learned])
+        };
+        for (targets, is_baseline) in [("{targets: learned}", true), ("{batch: {images: 9}}", false)] {
+            let session = session(targets);
+            let [random, delt] = session.branches() else { panic!("two branches") };
+            assert_eq!(is_baseline_of(&random.pipeline, &delt.pipeline), is_baseline, "{targets}");
+        }
+    }
+
+    #[test]
     fn students_that_are_best_at_their_first_test_have_learned_nothing() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let session = session(folder.path(), &[]);

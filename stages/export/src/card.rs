@@ -174,6 +174,17 @@ impl Card {
             self.classes.iter().enumerate().map(|(class, name)| (class.to_string(), name)).collect();
         let size = SIZES.iter().find(|(below, _)| images < *below).map_or("n>1M", |(_, size)| size);
         let column = |name: &str, dtype: Value| json!({ "name": name, "dtype": dtype });
+        let mut features = vec![
+            column("image", json!("image")),
+            column("label", json!({ "class_label": { "names": names } })),
+            column("slot", json!("uint32")),
+            column("round", json!("uint32")),
+            column("iterations", json!("uint32")),
+        ];
+        if self.facts.space.is_some() {
+            let list = |name: &str| json!({ "name": name, "sequence": "float32" });
+            features.extend(["pixels", "target"].map(list));
+        }
         json!({
             "license": self.source.identifier(),
             "pretty_name": format!("{} (distilled by delt)", self.name),
@@ -182,11 +193,7 @@ impl Card {
             "size_categories": [size],
             "configs": [{ "config_name": "default", "data_files": [{ "split": "train", "path": "data/train-*" }] }],
             "dataset_info": {
-                "features": [
-                    column("image", json!("image")),
-                    column("label", json!({ "class_label": { "names": names } })),
-                    column("slot", json!("uint32")), column("round", json!("uint32")), column("iterations", json!("uint32")),
-                ],
+                "features": features,
                 "splits": [{ "name": "train", "num_bytes": self.image_bytes, "num_examples": images }],
                 "download_size": self.image_bytes, "dataset_size": self.image_bytes,
             },
@@ -199,7 +206,7 @@ impl Card {
         };
         let Summary { last_mean, last_std, best_mean, best_std, test_images, .. } = summary;
         let seeds = summary.students.len();
-        let targets = if self.is_given { "what they give themselves" } else { "soft labels" };
+        let targets = if self.is_given { "the targets that come with them" } else { "soft labels" };
         // of one student there is none
         let std = |std: &f64| if seeds > 1 { format!("{std:.2}") } else { String::new() };
         format!(

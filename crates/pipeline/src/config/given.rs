@@ -140,7 +140,7 @@ pub enum GivenOptimizer {
 
 /// A learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a number, or `learned`")]
+#[serde(untagged, expecting = "expected `lr` to be a number, or `learned`")]
 pub enum GivenLr {
     /// This one.
     Number(f64),

@@ -398,3 +398,17 @@ fn rounds_that_do_not_divide_are_refused() {
         "{message}"
     );
 }
+
+#[test]
+fn students_stand_in_the_space_of_their_images_and_real_ones_where_they_are_asked_to() {
+    let load = |setting: &str| load(&repository_file("digits-matching.yaml"), &[setting.to_owned()], None);
+    let white = "branches.white={like: random-hard, evaluate: {given: {whitening: absolute}}}";
+    let branches = load(white).expect("loads");
+    let of =
+        |name| branches.iter().find(|branch| branch.name == name).expect("a branch").pipeline.whitening();
+    let absolute = Some(Whitening::Absolute);
+    assert_eq!(["random-hard", "dm", "mtt", "white"].map(of), [None, None, absolute, absolute]);
+    let message = load("branches.mtt.evaluate.given.whitening=trace").expect_err("refused").to_string();
+    let expected = "`evaluate.given.whitening`: is another than synthesize.matching.whitening, behind which the images are; leave it out";
+    assert!(message.ends_with(expected), "{message}");
+}
