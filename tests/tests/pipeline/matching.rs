@@ -6,7 +6,8 @@ use delt_formats::{ExpertsFacts, read_safetensors};
 use delt_tests::binaries::{Run, published};
 use tempfile::TempDir;
 
-const MTT: [&str; 2] = ["--branch", "mtt"];
+const WHITENED: &str = "branches.mtt.synthesize.matching.whitening=absolute";
+const MTT: [&str; 4] = ["--branch", "mtt", "--set", WHITENED];
 
 fn digits(folder: &TempDir) -> Run {
     Run::of("pipelines/digits-matching.yaml", &folder.path().join("store"), "flex")
@@ -28,7 +29,7 @@ fn experts_have_the_same_bytes_in_parts_and_branches_of_one_space_share_them() {
     assert!(said.contains("3 experts convnet2-w16-instance after 8 epochs: top-1 "), "{said}");
     let kinds = ["whitening", "teacher", "experts"];
     assert!(published(&whole.store(), &kinds) == published(&parted.store(), &kinds), "other bytes");
-    whole.cached("teacher-train", &["--branch", "tesla"]);
+    whole.cached("teacher-train", &["--branch", "tesla", "--set", WHITENED]);
 
     let (folder, manifest) = whole.pointed("digits-matching/mtt/experts", "experts");
     let facts: ExpertsFacts = manifest.facts_as().unwrap();
