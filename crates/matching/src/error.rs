@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::TensorReadError;
 use delt_formats::FormatError;
+use delt_ridge::RidgeError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,9 @@ pub enum MatchingError {
         /// Found and expected.
         problem: String,
     },
+    /// A regression that has no solution.
+    #[error(transparent)]
+    Ridge(#[from] RidgeError),
     /// A file that cannot be read.
     #[error(transparent)]
     Format(#[from] FormatError),

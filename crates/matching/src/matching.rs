@@ -134,6 +134,14 @@ impl Scene {
         rows.chunks(size.max(1)).enumerate().map(batch).collect()
     }
 
+    /// The real images of an iteration, by passes over all of them.
+    pub fn real_batch(&self, count: u32, iteration: u32) -> Vec<usize> {
+        let batches = self.real.batches(count as usize);
+        let pass = u64::from(iteration) / batches as u64;
+        let mut rng = self.draws.stream("real-pass", pass, 0);
+        self.real.pass(count as usize, &mut rng).swap_remove(iteration as usize % batches)
+    }
+
     /// One-hot rows of these classes.
     pub fn one_hot(&self, labels: &[u32]) -> Tensor<2> {
         let classes = self.function.form.classes;
@@ -163,6 +171,13 @@ fn view_of(operation: Option<Operation>) -> View {
 /// What the device reports; a value that is NaN or infinite.
 pub fn finite(what: &str, value: Tensor<1>) -> Result<f64, MatchingError> {
     let read = |source| MatchingError::Read { what: what.to_owned(), source };
-    let value = f64::from(value.try_into_scalar::<f32>().map_err(read)?);
+    number(what, f64::from(value.try_into_scalar::<f32>().map_err(read)?))
+}
+
+/// A number that is not NaN or infinite.
+///
+/// # Errors
+/// One that is.
+pub(crate) fn number(what: &str, value: f64) -> Result<f64, MatchingError> {
     if value.is_finite() { Ok(value) } else { Err(MatchingError::NotFinite { what: what.to_owned(), value }) }
 }

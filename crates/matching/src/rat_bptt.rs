@@ -39,18 +39,13 @@ impl RatBptt {
         Adam { lr, beta_1, beta_2, epsilon }
     }
 
-    /// Pass over the real images, and the batch in it.
-    fn place(&self, iteration: u32) -> (u64, usize) {
-        let batches = self.scene.real.batches(self.config.real_batch as usize);
-        (iteration as u64 / batches as u64, iteration as usize % batches)
-    }
-
-    /// Steps of the inner training in a pass.
-    fn steps(&self, pass: u64) -> u32 {
+    /// Steps of the inner training, the same in a pass over the real images.
+    fn steps(&self, iteration: u32) -> u32 {
         let Config { steps, window, window_at_end, .. } = self.config;
         if window_at_end {
             steps
         } else {
+            let pass = u64::from(iteration) / self.scene.real.batches(self.config.real_batch as usize) as u64;
             self.scene.draws.stream("window", pass, 0).random_range(window..=steps)
         }
     }
@@ -80,9 +75,8 @@ impl RatBptt {
 
     /// Mean cross-entropy of real images, and its gradient on the weights.
     fn outer(&self, theta: &Tensor<1>, iteration: u32) -> Result<(f64, Tensor<1>), MatchingError> {
-        let (scene, (pass, at)) = (&self.scene, self.place(iteration));
-        let mut rng = scene.draws.stream("real-pass", pass, 0);
-        let batch = scene.real.pass(self.config.real_batch as usize, &mut rng).swap_remove(at);
+        let scene = &self.scene;
+        let batch = scene.real_batch(self.config.real_batch, iteration);
         let (mut loss, mut gradient) = (0.0, theta.zeros_like());
         for (part, rows) in batch.chunks(PART).enumerate() {
             let view = scene.view("real-view", iteration.into(), part as u64, rows.len());
@@ -101,7 +95,7 @@ impl RatBptt {
 impl Matching for RatBptt {
     fn gradients(&mut self, set: &Set, iteration: u32) -> Result<Found, MatchingError> {
         let (scene, adam) = (&self.scene, self.adam());
-        let steps = self.steps(self.place(iteration).0);
+        let steps = self.steps(iteration);
         let start =
             scene.function.initialize(Start::Torch, &scene.draws, "matching-network", iteration.into(), 0);
         let batches: Vec<InnerBatch> = (0..steps).map(|step| self.batch(iteration, step)).collect();

@@ -44,7 +44,8 @@ impl Channels {
     }
 }
 
-fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+/// W * x + b.
+pub(crate) fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
     conv2d(x, weight, bias, ConvOptions::new([1, 1], [KERNEL / 2; 2], [1, 1], 1))
 }
 
@@ -145,6 +146,14 @@ pub(crate) fn activation(a: Both, activation: Activation) -> Both {
             let small = ((a.value.clone().abs() * -beta).exp()).log1p() / beta;
             Both { value: relu(a.value) + small, dot }
         }
+    }
+}
+
+/// The derivative of the activation at `a`.
+pub(crate) fn slope(a: &Tensor<4>, activation: Activation) -> Tensor<4> {
+    match activation {
+        Activation::Relu => a.clone().greater_scalar(0.0).float(),
+        Activation::Softplus { beta } => sigmoid(a.clone() * beta),
     }
 }
 

@@ -11,8 +11,10 @@ use delt_formats::dataset::{DatasetFacts, TRAIN_FILE};
 use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, Space, SyntheticRow, TraceRow};
 use delt_harness::space::OpenSpace;
 use delt_matching::distribution::DistributionMatching;
+use delt_matching::frepo::Frepo;
 use delt_matching::gradient::GradientMatching;
 use delt_matching::rat_bptt::{RatBptt, unit_noise};
+use delt_matching::rcig::Rcig;
 use delt_matching::trajectory::{TrajectoryMatching, read_experts};
 use delt_matching::{
     ImageOptimizer, Learned, Matching as Loss, MatchingError, RealImages, Scene, learning_rate, stored,
@@ -247,7 +249,8 @@ impl Sets<'_> {
                 Box::new(TrajectoryMatching::new(scene, it, experts, count))
             }
             Kind::RatBptt(it) => Box::new(RatBptt::new(scene, it)),
-            Kind::Frepo(_) | Kind::Rcig(_) => anyhow::bail!("not built yet"),
+            Kind::Frepo(it) => Box::new(Frepo::new(scene, it)),
+            Kind::Rcig(it) => Box::new(Rcig::new(scene, it, self.of.config.image_optimizer)),
         })
     }
 }

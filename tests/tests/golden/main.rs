@@ -11,6 +11,7 @@ mod batch_students;
 mod convnet_variants;
 mod crops;
 mod figures;
+mod kernels;
 mod matching;
 mod measures;
 mod mix;
