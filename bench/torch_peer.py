@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from batch import works
+
 CLASSES = 100
 MEAN = torch.tensor([0.507, 0.487, 0.441]).view(1, 3, 1, 1)
 STD = torch.tensor([0.267, 0.256, 0.276]).view(1, 3, 1, 1)
@@ -70,6 +72,8 @@ class Statistics:
 
 
 def make_work(name, layout):
+    if name in works.NAMES:
+        return works.make(works.NAMES[name], layout)
     kind, case = name.split("-", 1)
     size, batch = CASES[case]
     torch.manual_seed(0)

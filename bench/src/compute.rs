@@ -19,7 +19,7 @@ use delt_training::losses::{cross_entropy, kl_divergence};
 use delt_training::{ImageSet, module_optimizer, training_step};
 use relabel::soft_label::Labeler;
 
-use crate::scaling;
+use crate::{matching, scaling};
 
 /// What is run once and timed.
 pub(crate) type Job = Box<dyn FnMut() -> Result<()>>;
@@ -30,7 +30,7 @@ pub(crate) const NORMALIZATION: Normalization =
 /// A network at a size of image, with the batch that it is measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
-    /// `convnet3`, `resnet18` (small stem) or `resnet18-imagenet` (standard stem).
+    /// `convnet3`, `resnet18` (small stem), `resnet18-imagenet` (standard stem) or `conv` (FRePo's).
     pub(crate) network: &'static str,
     /// Side of the images, px.
     pub(crate) size: u32,
@@ -53,6 +53,7 @@ pub(crate) enum Kind {
     Teacher,
     Labeling,
     Scoring,
+    Matching(matching::Kind),
 }
 
 const KINDS: [(Kind, &str); 5] = [
@@ -72,10 +73,12 @@ pub(crate) struct Work {
     pub(crate) case: Case,
 }
 
-/// Every work, by network.
+/// Every work, by network, then the batch-to-batch methods.
 pub(crate) fn all() -> Vec<Work> {
     let of_case = |case| KINDS.map(|(kind, kind_name)| Work { kind, kind_name, case });
-    CASES.into_iter().flat_map(of_case).collect()
+    let matching =
+        matching::all().map(|(kind, kind_name, case)| Work { kind: Kind::Matching(kind), kind_name, case });
+    CASES.into_iter().flat_map(of_case).chain(matching).collect()
 }
 
 /// The work of a name.
@@ -125,6 +128,7 @@ impl Work {
             Kind::Teacher => self.teacher(device),
             Kind::Labeling => self.labeling(device),
             Kind::Scoring => self.scoring(device),
+            Kind::Matching(kind) => matching::start(kind, &self.case, device),
         }
     }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "results go to stdout")]
 
 mod compute;
+mod matching;
 mod memory;
 mod scaling;
 mod storage;

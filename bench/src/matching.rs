@@ -1,0 +1,179 @@
+//! An outer iteration of each batch-to-batch method on the network that it is published with, as `delt-synthesize` runs it:
+//! gradients, the step of the images, and what moves after. `bench/batch/works.py` does the same in PyTorch.
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use burn::tensor::{Device, Tensor, TensorData};
+use delt_augment::Draws;
+use delt_augment::dsa::Strategy;
+use delt_formats::{Architecture, Norm};
+use delt_formula::formula_uniform;
+use delt_matching::distribution::DistributionMatching;
+use delt_matching::gradient::GradientMatching;
+use delt_matching::rat_bptt::RatBptt;
+use delt_matching::trajectory::{Experts, TrajectoryMatching};
+use delt_matching::{ImageOptimizer, Matching, RealImages, Scene};
+use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
+use delt_pipeline::config::method;
+use delt_tangent::unrolled_sgd::Set;
+use delt_tangent::{Activation, Form, Function, Start};
+
+use crate::compute::{Case, Job};
+
+/// DSA's strategies, as published for CIFAR.
+const STRATEGIES: [Strategy; 6] =
+    [Strategy::Color, Strategy::Crop, Strategy::Cutout, Strategy::Flip, Strategy::Scale, Strategy::Rotate];
+
+/// Steps of the images whose gradient is by SGD.
+const SGD: Rule = Rule::Sgd { lr: 0.1, momentum: 0.5, final_share: None };
+
+/// Steps of the images whose gradient is by Adam.
+const ADAM: Rule = Rule::Adam { lr: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None };
+
+/// A method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Dm,
+    Dsa,
+    /// With curvature; without it TESLA.
+    Trajectory(bool),
+    RatBptt,
+}
+
+/// Each method by name, with the network that it is published with and its synthetic images.
+const KINDS: [(Kind, &str, &str, usize); 5] = [
+    (Kind::Dm, "dm", "convnet3", 100),
+    (Kind::Dsa, "dsa", "convnet3", 10),
+    (Kind::Trajectory(true), "mtt", "convnet3", 10),
+    (Kind::Trajectory(false), "tesla", "convnet3", 10),
+    (Kind::RatBptt, "rat-bptt", "convnet3", 10),
+];
+
+impl Kind {
+    /// Real images of an iteration.
+    fn real(self) -> usize {
+        match self {
+            Self::Dm => 640,
+            Self::Dsa => 2560,
+            Self::Trajectory(_) => 0,
+            Self::RatBptt => 500,
+        }
+    }
+}
+
+/// Name and case of each method.
+pub(crate) fn all() -> impl Iterator<Item = (Kind, &'static str, Case)> {
+    let case = |network, batch| Case { network, size: 32, batch, classes: 10 };
+    KINDS.into_iter().map(move |(kind, name, network, batch)| (kind, name, case(network, batch)))
+}
+
+/// Has all that an iteration needs ready.
+///
+/// # Errors
+/// A network whose derivatives are not known.
+pub(crate) fn start(kind: Kind, case: &Case, device: &Device) -> Result<Job> {
+    let (classes, side) = (case.classes as usize, case.size as usize);
+    let pixels = |name, images: usize| -> Vec<f32> {
+        let values = formula_uniform("bench/", name, images * 3 * side * side);
+        values.into_iter().map(|u| 1.5 * u as f32).collect()
+    };
+    let labels_of = |images: usize| (0..images).map(|image| (image * classes / images) as u32).collect();
+    let (real, labels): (usize, Vec<u32>) = (kind.real(), labels_of(case.batch));
+    let scene = Scene {
+        function: Function::new(form(case)?, device),
+        real: Rc::new(RealImages::floats(pixels("real", real), labels_of(real), classes, side, device)),
+        labels: labels.clone(),
+        strategies: strategies(kind),
+        draws: Draws::new(0),
+    };
+    let images = TensorData::new(pixels("synthetic", case.batch), [case.batch, 3, side, side]);
+    let mut set = Set { images: Tensor::from_data(images, device), targets: scene.one_hot(&labels) };
+    let rule = if kind == Kind::RatBptt { ADAM } else { SGD };
+    let mut optimizer = ImageOptimizer::new(rule, &set.images);
+    let (mut matching, mut iteration) = (matching(kind, scene)?, 0);
+    Ok(Box::new(move || {
+        let found = matching.gradients(&set, iteration)?;
+        set.images = optimizer.step(set.images.clone(), found.images, rule.lr());
+        matching.after(&set, iteration)?;
+        iteration += 1;
+        Ok(())
+    }))
+}
+
+fn form(case: &Case) -> Result<Form> {
+    let architecture = Architecture::ConvNet {
+        depth: 3,
+        width: 128,
+        norm: Norm::Instance,
+        norm_before_conv: false,
+        doubling: false,
+    };
+    let form = Form::of(&architecture, Activation::Relu, case.size as usize, case.classes as usize);
+    form.context("no derivative of the network is known")
+}
+
+fn strategies(kind: Kind) -> Vec<Strategy> {
+    match kind {
+        Kind::RatBptt => vec![Strategy::Flip, Strategy::Rotate],
+        _ => STRATEGIES.to_vec(),
+    }
+}
+
+fn matching(kind: Kind, scene: Scene) -> Result<Box<dyn Matching>> {
+    let (real, classes) = (kind.real() as u32, scene.function.form.classes as u32);
+    Ok(match kind {
+        Kind::Dm => {
+            let config = method::DistributionMatching { real_batch: real / classes };
+            Box::new(DistributionMatching::new(scene, config))
+        }
+        Kind::Dsa => {
+            let config = method::GradientMatching {
+                real_batch: real / classes,
+                outer: 1,
+                inner_epochs: 1,
+                network_lr: 0.01,
+                network_batch: 256,
+                statistics_batch: None,
+            };
+            Box::new(GradientMatching::new(scene, config))
+        }
+        Kind::Trajectory(curvature) => {
+            let config = method::TrajectoryMatching {
+                steps: 10,
+                expert_epochs: 1,
+                max_start_epoch: 1,
+                lr: 0.01,
+                lr_step: method::LrStep { lr: 1e-9, momentum: 0.5 },
+                batch: None,
+                curvature,
+                expert_labels: false,
+            };
+            let experts = experts(&scene)?;
+            Box::new(TrajectoryMatching::new(scene, config, experts, 1))
+        }
+        Kind::RatBptt => {
+            let config = method::RatBptt {
+                inner: method::InnerAdam { lr: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
+                window: 5,
+                steps: 10,
+                window_at_end: true,
+                real_batch: real,
+                images_per_class: None,
+                classes: None,
+                clip: method::Clip { factor: 2.0, decay: 0.9 },
+            };
+            Box::new(RatBptt::new(scene, config))
+        }
+    })
+}
+
+/// Two epochs of an expert.
+fn experts(scene: &Scene) -> Result<Box<Experts>> {
+    let epoch = |epoch| {
+        let weights = scene.function.initialize(Start::Torch, &scene.draws, "expert", 0, epoch);
+        weights.try_into_vec_as::<f32>().context("weights")
+    };
+    let epochs = [epoch(0)?, epoch(1)?];
+    Ok(Box::new(move |_, epoch| Ok(epochs[epoch as usize].clone())))
+}
