@@ -8,7 +8,7 @@ use delt_device::product;
 
 use crate::forward::{Norms, Statistics};
 use crate::function::{Function, Weights};
-use crate::layers::{Both, By, activation, convolved, normalization, pooling, slope};
+use crate::layers::{Both, By, Channels, activation, convolved, normalization, pooling, slope};
 use crate::products::total;
 
 /// The derivative of a network's logits of a batch, for any direction in weight space.
@@ -44,9 +44,15 @@ impl<'a> Linearized<'a> {
             let mut normalize = |x: Tensor<4>| {
                 let Some(weights) = &weights.norms[block] else { return x };
                 normalized = Some(x.clone());
-                normalization(Both { value: x, dot: None }, weights, None, &by(function, norms, block))
-                    .0
-                    .value
+                normalization(
+                    Both { value: x, dot: None },
+                    weights,
+                    None,
+                    &by(function, norms, block),
+                    Channels::First,
+                )
+                .0
+                .value
             };
             if form.norm_before_conv {
                 x = normalize(x);
@@ -102,7 +108,7 @@ impl<'a> Linearized<'a> {
                 };
                 let x = Both { value: x.clone(), dot };
                 let by = by(self.function, self.norms, at);
-                normalization(x, weights, direction.norms[at].as_ref(), &by).0.dot
+                normalization(x, weights, direction.norms[at].as_ref(), &by, Channels::First).0.dot
             };
             if form.norm_before_conv {
                 dot = normalize(dot);

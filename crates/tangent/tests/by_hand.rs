@@ -32,7 +32,10 @@ fn noise<const D: usize>(name: &str, shape: [usize; D]) -> Tensor<D> {
 }
 
 fn set(images: usize) -> Set {
-    Set { images: noise("images", [images, 3, SIDE, SIDE]), targets: noise("targets", [images, CLASSES]).abs() }
+    Set {
+        images: noise("images", [images, 3, SIDE, SIDE]),
+        targets: noise("targets", [images, CLASSES]).abs(),
+    }
 }
 
 fn first(function: &Function) -> Tensor<1> {
@@ -108,7 +111,11 @@ fn two_steps_with_a_shared_image_equal_a_dense_hessian() {
 }
 
 /// Two blocks with instance normalization whose gates are given, or found: their places, and the mean cross-entropy.
-fn gated(theta: &Tensor<1>, set: &Set, gates: Option<&[Tensor<4, Bool>]>) -> (Vec<Tensor<4, Bool>>, Tensor<1>) {
+fn gated(
+    theta: &Tensor<1>,
+    set: &Set,
+    gates: Option<&[Tensor<4, Bool>]>,
+) -> (Vec<Tensor<4, Bool>>, Tensor<1>) {
     let widths = [3, 2, 4];
     let (mut at, mut x, mut found) = (0, set.images.clone().autodiff(), Vec::new());
     let mut take = |count: usize| {
@@ -124,7 +131,8 @@ fn gated(theta: &Tensor<1>, set: &Set, gates: Option<&[Tensor<4, Bool>]>) -> (Ve
         let c = z.clone() - z.mean_dim(2).mean_dim(3);
         let variance = c.clone().square().mean_dim(2).mean_dim(3);
         let a = c / (variance + 1e-5).sqrt() * gamma + beta;
-        let closed = gates.map_or_else(|| a.clone().inner().lower_equal_scalar(0.0), |gates| gates[block].clone());
+        let closed =
+            gates.map_or_else(|| a.clone().inner().lower_equal_scalar(0.0), |gates| gates[block].clone());
         found.push(closed.clone());
         let open = a.mask_fill(closed.autodiff(), 0.0);
         x = avg_pool2d(open, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
