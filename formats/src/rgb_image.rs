@@ -51,6 +51,24 @@ impl RgbImage {
         Ok(Self { width: image.width(), height: image.height(), rgb: image.into_raw() })
     }
 
+    /// Images of one size in rows, one below the other; a row that is shorter ends black.
+    pub fn in_rows(rows: &[Vec<Self>]) -> Self {
+        let first = rows.iter().flatten().next();
+        let (width, height) = first.map_or((0, 0), |image| (image.width as usize, image.height as usize));
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let line = columns * width * 3;
+        let mut rgb = vec![0; rows.len() * height * line];
+        for (row, images) in rows.iter().enumerate() {
+            for (column, image) in images.iter().enumerate() {
+                for (y, pixels) in image.rgb.chunks_exact(width.max(1) * 3).take(height).enumerate() {
+                    let start = (row * height + y) * line + column * width * 3;
+                    rgb[start..start + pixels.len()].copy_from_slice(pixels);
+                }
+            }
+        }
+        Self { width: (columns * width) as u32, height: (rows.len() * height) as u32, rgb }
+    }
+
     /// Encodes as PNG; the same image always gives the same bytes.
     ///
     /// # Errors
@@ -94,6 +112,14 @@ mod tests {
         let encoded = distinct().encode_png().unwrap();
         assert_eq!(encoded, distinct().encode_png().unwrap());
         assert_eq!(RgbImage::decode(&encoded).unwrap(), distinct());
+    }
+
+    #[test]
+    fn images_in_rows_lie_beside_and_below_each_other() {
+        let of = |value: u8| RgbImage { width: 2, height: 1, rgb: vec![value; 6] };
+        let all = RgbImage::in_rows(&[vec![of(1), of(2)], vec![of(3)]]);
+        assert_eq!((all.width, all.height), (4, 2));
+        assert_eq!(all.rgb.chunks(6).map(|part| part[0]).collect::<Vec<_>>(), [1, 2, 3, 0]);
     }
 
     #[test]

@@ -21,6 +21,9 @@ use crate::table::{Row, TableReader, TableWriter, without_dictionary};
 /// The file.
 pub const SYNTHETIC_FILE: &str = "synthetic.parquet";
 
+/// The course of some images, where a method notes it: a row for each moment, from the start to the end.
+pub const COURSE_FILE: &str = "course.png";
+
 /// What the manifest of synthetic images says about them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

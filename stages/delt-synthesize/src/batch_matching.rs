@@ -25,7 +25,7 @@ use delt_tangent::unrolled_sgd::Set;
 use delt_tangent::{Activation, Form, Function, Norm};
 use delt_training::ImageSet;
 
-use crate::checkpoint::Kept;
+use crate::checkpoint::{Kept, float};
 use crate::health::Health;
 use crate::inputs::Inputs;
 use crate::method::{Finished, Method, Place, Prepared, Step, Unit};
@@ -165,7 +165,13 @@ impl Method for BatchMatching<'_> {
             lr: finished.number("learned_lr")?,
             log_temperature: finished.number("log_temperature")?,
         };
-        Ok(Finished { images: rows, trace, health: Health::default(), learned })
+        let shown = slots.chunk_by(|a, b| a.0 == b.0).take(SHOWN).count();
+        let mut course = course(&space, &finished.floats("course")?.1, shown, side);
+        let last = slots.chunk_by(|a, b| a.0 == b.0).take(SHOWN).map(|of_class| of_class[0]);
+        let end = last.filter_map(|slot| slots.iter().position(|other| *other == slot));
+        course
+            .push(end.map(|at| space.preview(&images[at * 3 * side * side..][..3 * side * side])).collect());
+        Ok(Finished { images: rows, trace, health: Health::default(), learned, course })
     }
 
     fn notes(&self, _: &[Health]) -> Result<Vec<String>> {
@@ -179,6 +185,13 @@ impl Method for BatchMatching<'_> {
     fn space(&self) -> Result<Option<Space>> {
         Ok(Some(self.open_space()?.stated))
     }
+}
+
+/// Pixels of the course of so many images as rows of previews, one for each moment.
+fn course(space: &OpenSpace, pixels: &[f32], images: usize, side: usize) -> Vec<Vec<RgbImage>> {
+    let previews = pixels.chunks_exact(3 * side * side).map(|pixels| space.preview(pixels));
+    let previews: Vec<RgbImage> = previews.collect();
+    previews.chunks(images.max(1)).map(<[RgbImage]>::to_vec).collect()
 }
 
 /// Losses and learning rates of a unit.
@@ -267,11 +280,13 @@ impl Prepared for Sets<'_> {
             draws,
         };
         let targets = first_targets(self.of.method, &scene);
+        let shown = scene.classes().into_iter().map(|(_, rows)| rows[0]).take(SHOWN).collect();
         let set = Set { images: self.start(slots, &draws)?, targets };
         let config = self.of.config;
         let labels = config.label_optimizer.filter(|_| config.labels == Targets::Learned);
         Ok(Box::new(OneSet {
             of: self.of,
+            of_space: self.space.clone(),
             unit,
             image_optimizer: ImageOptimizer::new(config.image_optimizer, &set.images),
             label_optimizer: labels.map(|rule| ImageOptimizer::new(rule, &set.targets)),
@@ -279,6 +294,8 @@ impl Prepared for Sets<'_> {
             set,
             trace: [Vec::new(), Vec::new()],
             iteration: 0,
+            shown,
+            course: Vec::new(),
         }))
     }
 }
@@ -294,9 +311,16 @@ fn first_targets(method: Kind, scene: &Scene) -> Tensor<2> {
     }
 }
 
+/// Moments of the course that is noted, the start among them.
+const MOMENTS: u32 = 8;
+
+/// Classes whose first image the course shows.
+const SHOWN: usize = 10;
+
 /// One unit.
 struct OneSet<'a> {
     of: &'a BatchMatching<'a>,
+    of_space: OpenSpace,
     unit: u64,
     set: Set,
     loss: Box<dyn Loss>,
@@ -305,18 +329,35 @@ struct OneSet<'a> {
     /// The two columns of losses.
     trace: [Vec<f32>; 2],
     iteration: u32,
+    /// The rows of the set that the course shows.
+    shown: Vec<usize>,
+    /// Their pixels, moment by moment.
+    course: Vec<f32>,
 }
 
 /// Before the names of the method's own tensors in a checkpoint.
 const OF_METHOD: &str = "method.";
 
 impl OneSet<'_> {
+    /// Notes what the images look like now, where a moment of the course has come.
+    fn note(&mut self) -> Result<()> {
+        let moments = self.course.len() / (self.shown.len() * 3 * self.of.form.size.pow(2)).max(1);
+        let due = u64::from(self.of.steps()) * moments as u64 / u64::from(MOMENTS);
+        if u64::from(self.iteration) == due && moments < MOMENTS as usize {
+            let images = self.set.batch(&self.shown).0;
+            let values = images.try_into_vec_as::<f32>();
+            self.course.extend(values.context("the device did not return the images")?);
+        }
+        Ok(())
+    }
+
     /// What is kept of set and trace.
     fn tensors(&self, set: &Set) -> Result<Vec<NamedTensor>> {
         let mut tensors =
             vec![stored::floats("images", &set.images)?, stored::floats("targets", &set.targets)?];
-        for (name, column) in ["trace.first", "trace.second"].into_iter().zip(&self.trace) {
-            tensors.push(crate::checkpoint::float(name, vec![column.len()], column.clone()));
+        let [first, second] = &self.trace;
+        for (name, values) in [("trace.first", first), ("trace.second", second), ("course", &self.course)] {
+            tensors.push(float(name, vec![values.len()], values.clone()));
         }
         Ok(tensors)
     }
@@ -352,6 +393,7 @@ impl Unit for OneSet<'_> {
     }
 
     fn step(&mut self) -> Result<Step> {
+        self.note()?;
         let said = self.moved().with_context(|| {
             format!(
                 "{}, iteration {}: the last checkpoint stays; lower synthesize.matching.image_optimizer.lr ({})",
@@ -387,12 +429,17 @@ impl Unit for OneSet<'_> {
         self.set.targets = Tensor::from_data(read("targets", &self.set.targets.dims())?, &device);
         self.trace = [kept.floats("trace.first")?.1, kept.floats("trace.second")?.1];
         self.iteration = self.trace[0].len() as u32;
+        self.course = kept.floats("course")?.1;
         self.image_optimizer.restore("image_optimizer", kept.tensors())?;
         if let Some(optimizer) = &mut self.label_optimizer {
             optimizer.restore("label_optimizer", kept.tensors())?;
         }
         self.loss.restore(kept.below(OF_METHOD).tensors())?;
         Ok(u64::from(self.iteration) * self.of.units[self.unit as usize].len() as u64)
+    }
+
+    fn course(&self) -> Vec<Vec<RgbImage>> {
+        course(&self.of_space, &self.course, self.shown.len(), self.of.form.size)
     }
 
     fn finish(&mut self) -> Result<Vec<NamedTensor>> {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
-use delt_formats::{NamedTensor, TensorValues, read_safetensors, sealed, write_safetensors};
+use delt_formats::synthetic::COURSE_FILE;
+use delt_formats::{NamedTensor, RgbImage, TensorValues, read_safetensors, sealed, write_safetensors};
 use delt_matching::stored::kept_numbers;
 use delt_networks::LayerStatistics;
 
@@ -131,6 +132,18 @@ impl<'a> Checkpoints<'a> {
     /// A file that cannot be written; values that are NaN or infinite, in whose place the state before stays.
     pub fn keep_state(&self, unit: u64, tensors: &[NamedTensor]) -> Result<()> {
         write(&self.state_path(unit), tensors)
+    }
+
+    /// Shows the course of a unit, where it has one: `course.png` beside the states.
+    ///
+    /// # Errors
+    /// As [`Self::keep_state`].
+    pub fn show(&self, course: &RgbImage) -> Result<()> {
+        if course.rgb.is_empty() {
+            return Ok(());
+        }
+        let path = self.folder.join(COURSE_FILE);
+        fs_err::write(&path, course.encode_png()?).with_context(|| cannot_be_written(&path))
     }
 
     /// The state inside a unit, where there is one.

@@ -118,7 +118,8 @@ impl Method for EarlyLateRecovery<'_> {
             let iterations = batch.iterations_of(at);
             images.push(SyntheticRow { png, label, slot, round, iterations, ..SyntheticRow::default() });
         }
-        Ok(Finished { images, trace: finished.trace, health, learned: Learned::default() })
+        let (trace, learned) = (finished.trace, Learned::default());
+        Ok(Finished { images, trace, health, learned, course: Vec::new() })
     }
 
     fn notes(&self, health: &[Health]) -> Result<Vec<String>> {

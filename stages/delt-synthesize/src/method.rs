@@ -8,7 +8,7 @@
 
 use anyhow::Result;
 use delt_device::Opened;
-use delt_formats::{NamedTensor, Space, SyntheticRow, TraceRow};
+use delt_formats::{NamedTensor, RgbImage, Space, SyntheticRow, TraceRow};
 use delt_harness::progress::Progress;
 use delt_matching::Learned;
 use delt_pipeline::config::method::Method as Kind;
@@ -77,6 +77,8 @@ pub struct Finished {
     pub health: Health,
     /// Numbers that were learned with the images.
     pub learned: Learned,
+    /// What some of its images looked like on the way, moment by moment; none where that is not noted.
+    pub course: Vec<Vec<RgbImage>>,
 }
 
 /// Where a method computes.
@@ -124,6 +126,11 @@ pub trait Unit {
     /// # Errors
     /// A tensor that is absent or has another shape.
     fn restore(&mut self, kept: &Kept) -> Result<u64>;
+
+    /// What some images looked like so far, moment by moment.
+    fn course(&self) -> Vec<Vec<RgbImage>> {
+        Vec::new()
+    }
 
     /// What is kept of the whole unit.
     ///

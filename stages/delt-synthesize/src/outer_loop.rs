@@ -1,14 +1,19 @@
 //! The outer loop of every method: unit after unit, checkpoints on the way, resuming where an earlier run stopped.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
+use delt_formats::RgbImage;
 use delt_harness::progress::Progress;
 
 use crate::checkpoint::Checkpoints;
 use crate::method::{Method, Prepared, Step};
 
-/// Steps between two checkpoints inside a unit.
+/// Steps between two checkpoints inside a unit, or fewer where they take long.
 pub const CHECKPOINT_STEPS: u32 = 100;
+
+/// Time between two checkpoints, at most a step more.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(60);
 
 /// Computes units into checkpoints, one in memory at a time. The result does not depend on whether or where an earlier run was
 /// stopped.
@@ -33,15 +38,18 @@ pub fn run(
         if let Some(kept) = checkpoints.state(index)? {
             progress.resume_at(done + unit.restore(&kept)?);
         }
+        let mut kept = Instant::now();
         while !unit.is_finished() {
             let Step { work, said } = unit.step()?;
             if let Some(said) = said {
                 progress.message(said);
             }
             let advanced = progress.advance(work);
-            let is_due = unit.steps().is_multiple_of(CHECKPOINT_STEPS) && !unit.is_finished();
-            if is_due || advanced.is_err() {
+            let is_due = unit.steps().is_multiple_of(CHECKPOINT_STEPS) || kept.elapsed() > CHECKPOINT_TIME;
+            if (is_due && !unit.is_finished()) || advanced.is_err() {
                 checkpoints.keep_state(index, &unit.save()?)?;
+                checkpoints.show(&RgbImage::in_rows(&unit.course()))?;
+                kept = Instant::now();
             }
             advanced?;
         }

@@ -4,10 +4,11 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use anyhow::{Context, Result};
-use delt_formats::synthetic::SYNTHETIC_FILE;
+use delt_formats::synthetic::{COURSE_FILE, SYNTHETIC_FILE};
 use delt_formats::trace::TRACE_FILE;
 use delt_formats::{
-    InitialRow, Provenance, Space, SyntheticFacts, SyntheticRow, SyntheticWriter, TraceRow, TraceWriter,
+    InitialRow, Provenance, RgbImage, Space, SyntheticFacts, SyntheticRow, SyntheticWriter, TraceRow,
+    TraceWriter,
 };
 use delt_harness::parts::{InPieces, Pieces};
 use delt_harness::progress::Progress;
@@ -129,6 +130,9 @@ fn join(
         finished.trace.iter().try_for_each(|row| output.loss(row))?;
         health.push(finished.health);
         output.learned = finished.learned;
+        output.course.resize(output.course.len().max(finished.course.len()), Vec::new());
+        let moments = output.course.iter_mut().zip(finished.course);
+        moments.for_each(|(row, images)| row.extend(images));
         image_iterations += method.work_of(unit);
     }
     waiting.sort_by_key(|row| (row.label, row.slot));
@@ -137,6 +141,7 @@ fn join(
     let images = output.images;
     let summary = format!("{images} images recovered in {image_iterations} {}", method.counted_in());
     output.space = method.space()?;
+    output.course(work)?;
     output.finish(image_iterations, method.rounds(), summary)
 }
 
@@ -179,6 +184,8 @@ struct Output {
     space: Option<Space>,
     /// What the last unit learned: methods that learn numbers have one unit.
     learned: Learned,
+    /// What some images looked like on the way.
+    course: Vec<Vec<RgbImage>>,
 }
 
 impl Output {
@@ -187,7 +194,8 @@ impl Output {
         let rows = SyntheticWriter::create(work.out_dir().join(SYNTHETIC_FILE), &provenance)?;
         let trace = TraceWriter::create(work.out_dir().join(TRACE_FILE), &provenance)?;
         let (space, learned) = (None, Learned::default());
-        Ok(Self { provenance, rows, trace, images: 0, per_class: Vec::new(), space, learned })
+        let (per_class, course) = (Vec::new(), Vec::new());
+        Ok(Self { provenance, rows, trace, images: 0, per_class, space, learned, course })
     }
 
     fn image(&mut self, row: &SyntheticRow) -> Result<()> {
@@ -197,6 +205,15 @@ impl Output {
 
     fn loss(&mut self, row: &TraceRow) -> Result<()> {
         Ok(self.trace.write(row)?)
+    }
+
+    /// Writes the course of some images, where there is one.
+    fn course(&self, work: &Work<'_>) -> Result<()> {
+        let course = RgbImage::in_rows(&self.course);
+        if !course.rgb.is_empty() {
+            fs_err::write(work.out_dir().join(COURSE_FILE), course.encode_png()?)?;
+        }
+        Ok(())
     }
 
     fn finish(self, image_iterations: u64, rounds: Option<usize>, summary: String) -> Result<Made> {

@@ -62,7 +62,10 @@ pub fn loss(branch: &BranchFindings, index: usize, column: usize) -> Chart {
     let lines = with_mean(batches, 2..=BATCH_LINES, &color(index), each, mean);
     let title = format!("{}: {what}", branch.name);
     let marks = branch.joins.iter().map(|iteration| f64::from(*iteration)).collect();
-    Chart { title, x_label: "iteration", y_label: what, scale: Scale::Log, lines, marks }
+    // a logarithm would leave out what is negative
+    let is_positive = branch.trace.iter().all(|row| value(row) > 0.0);
+    let scale = if is_positive { Scale::Log } else { Scale::Linear };
+    Chart { title, x_label: "iteration", y_label: what, scale, lines, marks }
 }
 
 /// Lines by what they are of, each in the order of its points.

@@ -6,8 +6,9 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use delt_formats::initial::{INITIAL_FILE, InitialReader};
-use delt_formats::synthetic::{SYNTHETIC_FILE, SyntheticReader};
+use delt_formats::synthetic::{COURSE_FILE, SYNTHETIC_FILE, SyntheticReader};
 use delt_pipeline::config::Branch;
+use delt_pipeline::config::matching::Start;
 use delt_pipeline::config::synthesize::Init;
 use delt_store::Entry;
 use maud::{Markup, html};
@@ -26,6 +27,8 @@ pub struct Gallery {
     pub classes_in_all: usize,
     /// Iterations that the images had, each number once.
     pub iterations: BTreeSet<u32>,
+    /// Some images from the start, row by row, to the end, where the method noted it.
+    pub course: Option<Vec<u8>>,
 }
 
 /// The images of one class.
@@ -60,7 +63,11 @@ impl Gallery {
     pub fn read(branch: &Branch, initial: Option<&Entry>, synthetic: &Entry, bytes: u64) -> Result<Self> {
         let names = &synthetic.manifest.provenance.classes;
         let recipe = &branch.pipeline.synthesize;
-        let is_optimized = recipe.max_iterations > 0;
+        let is_optimized = recipe.makes_images();
+        let starts_selected = match &recipe.matching {
+            Some(matching) => matching.init == Start::Selected,
+            None => recipe.init == Init::Selected,
+        };
         let size = |entry: &Entry, file: &str| entry.manifest.files.get(file).map_or(0, |file| file.bytes);
         let initial_bytes = initial.map_or(0, |initial| size(initial, INITIAL_FILE));
         let all_bytes = initial_bytes + size(synthetic, SYNTHETIC_FILE);
@@ -83,7 +90,7 @@ impl Gallery {
                 let row = row?;
                 if let Some(slot) = classes.get_mut(&row.label).and_then(|slots| slots.get_mut(&row.slot)) {
                     slot.probability = Some(row.probability);
-                    slot.initial_png = (is_optimized && recipe.init == Init::Selected).then_some(row.png);
+                    slot.initial_png = (is_optimized && starts_selected).then_some(row.png);
                 }
             }
         }
@@ -93,7 +100,11 @@ impl Gallery {
             slots: slots.into_values().collect(),
         };
         let classes = classes.into_iter().map(images).collect();
-        Ok(Self { is_optimized, classes, classes_in_all: in_use.len(), iterations })
+        let has_course = synthetic.manifest.files.contains_key(COURSE_FILE);
+        let course = has_course
+            .then(|| -> Result<_> { Ok(fs_err::read(synthetic.verified_file(COURSE_FILE)?)?) })
+            .transpose()?;
+        Ok(Self { is_optimized, classes, classes_in_all: in_use.len(), iterations, course })
     }
 
     /// Iterations of the longest batch before which new images join: an image that joins late has fewer of its iterations.
@@ -107,6 +118,10 @@ impl Gallery {
         html! {
             @if self.classes.len() < self.classes_in_all {
                 p .note { "The first " (self.classes.len()) " of " (self.classes_in_all) " classes." }
+            }
+            @if let Some(course) = &self.course {
+                p .note { "The first image of some classes, a row for each eighth of the way, from the start down to the end." }
+                (picture(course, "course of some images"))
             }
             div .classes {
                 @for class in &self.classes {
