@@ -15,7 +15,7 @@ use rand::seq::index;
 use crate::MatchingError;
 use crate::matching::{Found, Matching, Scene, number};
 use crate::pool::{Pool, Rule};
-use crate::regression::{features, folded_targets, margin, matrix, mirrored, mirrored_set, tensor};
+use crate::regression::{features, folded_targets, margin, matrix, mirrored, mirrored_targets, tensor};
 
 /// The method, with its pool.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub fn regressed(
     let others = features(function, (theta, norms), real)?;
     let leaf = set.images.clone().autodiff().require_grad();
     let own = function.forward(&function.weights(theta), mirrored(leaf.clone(), mirror), norms).features;
-    let labels = matrix(&mirrored_set(set, mirror).targets, "labels")?;
+    let labels = matrix(&mirrored_targets(set.targets.clone(), mirror), "labels")?;
     let real_labels = matrix(real_labels, "real labels")?;
     let ridge = Ridge::Trace(ridge);
     let found = regression(matrix(&own, "features")?, &labels, &others, &real_labels, ridge)?;

@@ -4,6 +4,7 @@
 //! training of the tangent depends on the images directly, and through where that training ends: the latter by the inverse of
 //! its second derivatives, which are constant.
 
+mod cross_entropy;
 mod partial;
 pub mod problem;
 mod rates;

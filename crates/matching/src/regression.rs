@@ -8,19 +8,23 @@ use delt_tangent::{Function, Norms};
 use crate::MatchingError;
 
 /// Images that go through a network at once where no graph is kept: bounds the activations in memory.
-pub(crate) const PART: usize = 256;
+pub(crate) const PART: usize = 128;
 
 /// Images followed by their mirror images, where they count.
 pub(crate) fn mirrored(images: Tensor<4>, mirror: bool) -> Tensor<4> {
     if mirror { Tensor::cat(vec![images.clone(), images.flip([3])], 0) } else { images }
 }
 
-/// A set followed by its mirror images, which have the same targets.
+/// Their targets, which are the same of both.
+pub(crate) fn mirrored_targets(targets: Tensor<2>, mirror: bool) -> Tensor<2> {
+    if mirror { Tensor::cat(vec![targets.clone(), targets], 0) } else { targets }
+}
+
+/// A set followed by its mirror images.
 pub(crate) fn mirrored_set(set: &Set, mirror: bool) -> Set {
-    let targets = set.targets.clone();
     Set {
         images: mirrored(set.images.clone(), mirror),
-        targets: if mirror { Tensor::cat(vec![targets.clone(), targets], 0) } else { targets },
+        targets: mirrored_targets(set.targets.clone(), mirror),
     }
 }
 

@@ -10,6 +10,14 @@ use crate::layers::{Both, By, EPSILON};
 /// Convolution weights of a block, and γ and β where it normalizes behind the convolution.
 pub(crate) type Weights<'a> = (&'a (Tensor<4>, Tensor<1>), Option<&'a (Tensor<1>, Tensor<1>)>);
 
+const GEOMETRY: Geometry = Geometry { kernel: KERNEL, stride: 1, padding: KERNEL / 2 };
+
+/// W * x + b alone.
+pub(crate) fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    let weights = BlockWeights { weight, bias, norm: None };
+    conv_block(x, weights, GEOMETRY, Normalize::None, Gate::Identity, EPSILON)
+}
+
 /// A whole block.
 pub(crate) fn block(
     x: Both,
@@ -18,7 +26,6 @@ pub(crate) fn block(
     by: &By<'_>,
     activation: Activation,
 ) -> Both {
-    let geometry = Geometry { kernel: KERNEL, stride: 1, padding: KERNEL / 2 };
     let normalize = match by {
         By::Own(Norm::Instance) => Normalize::Instance,
         By::Own(Norm::Batch) => Normalize::Batch,
@@ -31,13 +38,13 @@ pub(crate) fn block(
     let own = of(weights, by);
     match direction {
         None => {
-            let value = conv_block(x.value, own, geometry, normalize, gate, EPSILON);
+            let value = conv_block(x.value, own, GEOMETRY, normalize, gate, EPSILON);
             Both { value, dot: None }
         }
         Some(direction) => {
             let direction = of(direction, by);
             let (value, dot) =
-                conv_block_dual(x.value, x.dot, own, direction, geometry, normalize, gate, EPSILON);
+                conv_block_dual(x.value, x.dot, own, direction, GEOMETRY, normalize, gate, EPSILON);
             Both { value, dot: Some(dot) }
         }
     }

@@ -7,6 +7,7 @@ use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 
 use crate::form::{Activation, KERNEL, Norm};
 use crate::forward::Statistics;
+use crate::fused;
 
 /// Added to the variance before the square root.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -45,7 +46,7 @@ impl Channels {
 }
 
 /// W * x + b.
-pub(crate) fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
     conv2d(x, weight, bias, ConvOptions::new([1, 1], [KERNEL / 2; 2], [1, 1], 1))
 }
 
@@ -154,6 +155,25 @@ pub(crate) fn slope(a: &Tensor<4>, activation: Activation) -> Tensor<4> {
     match activation {
         Activation::Relu => a.clone().greater_scalar(0.0).float(),
         Activation::Softplus { beta } => sigmoid(a.clone() * beta),
+    }
+}
+
+impl Channels {
+    /// W * x + b.
+    pub(crate) fn convolved(self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+        if self == Self::First { convolved(x, weight, bias) } else { fused::convolved(x, weight, bias) }
+    }
+
+    /// Average pooling.
+    pub(crate) fn pooled(self, x: Tensor<4>) -> Tensor<4> {
+        if self == Self::First {
+            return pooling(Both { value: x, dot: None }).value;
+        }
+        let [n, h, w, c] = x.dims();
+        let (rows, columns) = (h / 2, w / 2);
+        let x = x.slice([0..n, 0..2 * rows, 0..2 * columns, 0..c]);
+        let x = x.reshape([n * rows, 2, 2 * columns * c]).sum_dim(1);
+        x.reshape([n * rows * columns, 2, c]).sum_dim(1).reshape([n, rows, columns, c]) / 4.0
     }
 }
 

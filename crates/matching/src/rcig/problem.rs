@@ -12,10 +12,11 @@ use delt_tangent::unrolled_adam::State;
 use delt_tangent::unrolled_sgd::{Set, SetGradient};
 use delt_tangent::{Function, Linearized, Norms, dot, total};
 
+use super::cross_entropy::cross_entropy;
 use super::partial::Partial;
 use crate::MatchingError;
 use crate::pool::adam;
-use crate::regression::{PART, folded, folded_targets, matrix, mirrored_set, tensor};
+use crate::regression::{PART, folded, folded_targets, host, matrix, mirrored_set, tensor};
 
 /// Images whose graph is kept at once while pixels are differentiated.
 const PIXEL_PART: usize = 100;
@@ -189,13 +190,10 @@ impl<'a> Problem<'a> {
             let linear = Linearized::new(self.function, self.theta, part, self.norms);
             let others = matrix(&linear.features, "features of real images")?;
             let (_, pulled) = linear.there_and_back(tau, |moved| {
-                let mut predicted = matrix(moved, "predictions")?;
-                let by_kernel = self.kernel.predict(&others, alpha);
-                predicted
-                    .values_mut()
-                    .iter_mut()
-                    .zip(by_kernel.values())
-                    .for_each(|(value, by)| *value += by);
+                let mut predicted = self.kernel.predict(&others, alpha);
+                let moved = host(moved, "predictions")?;
+                let values = predicted.values_mut().iter_mut().zip(moved);
+                values.for_each(|(value, moved)| *value += f64::from(moved));
                 let found = cross_entropy(&predicted, own, log_temperature, labels.len());
                 loss += found.loss;
                 of_temperature += found.of_predictions.dot(&predicted);
@@ -222,7 +220,7 @@ impl<'a> Problem<'a> {
         let mut of_features = self.kernel.gradient_features(alpha, &outer.pulled);
         Kernel::add_gradient_by_others(&mut of_features, alpha, &outer.others, &outer.of_predictions);
         let of_moved = (tau, &scaled(&outer.pulled, -1.0));
-        let images = self.pixels(Some(&of_features), &[of_moved], 1.0);
+        let images = self.pixels(&of_features, &[of_moved], 1.0);
         SetGradient { images, targets: folded_targets(tensor(&outer.pulled, self.function), self.mirror) }
     }
 
@@ -238,21 +236,16 @@ impl<'a> Problem<'a> {
         let pulled = self.kernel.solve(&matrix(&self.linear.along(v), "predictions")?);
         let of_features = self.kernel.gradient_features(alpha, &pulled);
         let of_moved = [(v, alpha), (tau, &scaled(&pulled, -1.0))];
-        let images = self.pixels(Some(&of_features), &of_moved, self.scale);
+        let images = self.pixels(&of_features, &of_moved, self.scale);
         let targets = tensor(&scaled(&pulled, self.scale), self.function);
         Ok(SetGradient { images, targets: folded_targets(targets, self.mirror) })
     }
 
     /// `factor` times the gradient on the images of Σ F ∘ `of_features` + Σ (J d) ∘ u over the pairs (d, u) of `of_moved`.
-    fn pixels(
-        &mut self,
-        of_features: Option<&Matrix>,
-        of_moved: &[(&Tensor<1>, &Matrix)],
-        factor: f64,
-    ) -> Tensor<4> {
+    fn pixels(&mut self, of_features: &Matrix, of_moved: &[(&Tensor<1>, &Matrix)], factor: f64) -> Tensor<4> {
         let function = self.function;
         let weights = function.weights(self.theta);
-        let of_features = of_features.map(|matrix| tensor(matrix, function));
+        let of_features = tensor(of_features, function);
         let of_moved: Vec<_> =
             of_moved.iter().map(|(d, u)| (function.weights(d), tensor(u, function))).collect();
         let mut gradient = self.images.zeros_like();
@@ -267,7 +260,7 @@ impl<'a> Problem<'a> {
                     let dual = function.tangent(&weights, direction, leaf.clone(), self.norms);
                     let mut sum = total(dual.dot.logits * cotangent.clone().select(0, rows.clone()));
                     // the values are the same for every direction
-                    if let (0, Some(of_features)) = (at, &of_features) {
+                    if at == 0 {
                         sum = sum + total(dual.value.features * of_features.clone().select(0, rows.clone()));
                     }
                     let gradients = sum.backward();
@@ -298,31 +291,6 @@ impl<'a> Problem<'a> {
         let zeros = Tensor::zeros([self.solved.len()], &vector.device());
         vector.slice_assign([self.solved.clone()], zeros)
     }
-}
-
-/// The mean cross-entropy of `count` images, and its gradient, of some of them.
-struct CrossEntropy {
-    loss: f64,
-    of_predictions: Matrix,
-}
-
-fn cross_entropy(predicted: &Matrix, labels: &[u32], log_temperature: f64, count: usize) -> CrossEntropy {
-    let [_, classes] = predicted.dims();
-    let factor = log_temperature.exp();
-    let mut of_predictions = Matrix::zeros(labels.len(), classes);
-    let mut loss = 0.0;
-    let rows = predicted.values().chunks(classes).zip(of_predictions.values_mut().chunks_mut(classes));
-    for ((row, gradient), label) in rows.zip(labels) {
-        let most = row.iter().fold(f64::NEG_INFINITY, |most, value| most.max(value * factor));
-        let exponents = row.iter().map(|value| (value * factor - most).exp());
-        gradient.iter_mut().zip(exponents).for_each(|(gradient, exponent)| *gradient = exponent);
-        let sum: f64 = gradient.iter().sum();
-        let label = *label as usize;
-        loss += (sum.ln() + most - row[label] * factor) / count as f64;
-        gradient.iter_mut().for_each(|gradient| *gradient *= factor / (sum * count as f64));
-        gradient[label] -= factor / count as f64;
-    }
-    CrossEntropy { loss, of_predictions }
 }
 
 fn scaled(matrix: &Matrix, factor: f64) -> Matrix {
