@@ -54,8 +54,7 @@ impl Kind {
     /// Real images of an iteration.
     fn real(self) -> usize {
         match self {
-            Self::Dm => 640,
-            Self::Dsa => 2560,
+            Self::Dm | Self::Dsa => 640,
             Self::Trajectory(_) => 0,
             Self::RatBptt => 500,
         }
