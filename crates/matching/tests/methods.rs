@@ -24,7 +24,8 @@ const METHODS: [&str; 5] = ["dm", "dsa", "mtt", "tesla", "rat-bptt"];
 
 /// Noise around an image of each class.
 fn image(draws: &Draws, class: u32, index: u64) -> Vec<f32> {
-    let values = |purpose, index| standard_normal(draws.stream(purpose, class.into(), index)).take(3 * SIDE * SIDE);
+    let values =
+        |purpose, index| standard_normal(draws.stream(purpose, class.into(), index)).take(3 * SIDE * SIDE);
     values("class", 0).zip(values("image", index)).map(|(class, own)| class + 0.3 * own).collect()
 }
 
@@ -124,12 +125,12 @@ impl Run {
     fn new(name: &str, seed: u64) -> Self {
         let scene = scene(seed);
         let noise = standard_normal(Draws::new(5).stream("start", 0, 0)).take(6 * 3 * SIDE * SIDE).collect();
-        let images = Tensor::from_data(
-            TensorData::new::<f32, _>(noise, [6, 3, SIDE, SIDE]),
-            scene.function.device(),
-        );
+        let images =
+            Tensor::from_data(TensorData::new::<f32, _>(noise, [6, 3, SIDE, SIDE]), scene.function.device());
         let rule = match name {
-            "rat-bptt" => Rule::Adam { lr: 0.03, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None },
+            "rat-bptt" => {
+                Rule::Adam { lr: 0.03, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None }
+            }
             "mtt" | "tesla" => Rule::Sgd { lr: 20.0, momentum: 0.5, final_share: None },
             "dm" => Rule::Sgd { lr: 1.0, momentum: 0.5, final_share: None },
             _ => Rule::Sgd { lr: 0.1, momentum: 0.5, final_share: None },
