@@ -53,6 +53,13 @@ def uniform(name, count):
     return (z >> np.uint64(11)).astype(np.float64) / 2**53 * 2 - 1
 
 
+def net_of(facts):
+    widths = [facts["width"] << (block if facts["doubling"] else 0) for block in range(facts["depth"])]
+    norm = {"running": "batch"}.get(facts["norm"], facts["norm"])
+    before, beta = facts["norm_before_conv"], facts["softplus_beta"]
+    return methods.Net(widths, facts["classes"], facts["size"], norm, before, beta)
+
+
 class File:
     """A golden file, with the weights of its networks by formula."""
 
@@ -63,13 +70,6 @@ class File:
         self.tensors = {name: to(tensor) for name, tensor in tensors.items()}
         self.prefix = json.loads((folder() / "meta.json").read_text())["weights_prefix"]
         self.errors = []
-
-    def net(self, facts):
-        double = facts["doubling"]
-        widths = [facts["width"] << (block if double else 0) for block in range(facts["depth"])]
-        norm = {"running": "batch"}.get(facts["norm"], facts["norm"])
-        before, beta = facts["norm_before_conv"], facts["softplus_beta"]
-        return methods.Net(widths, facts["classes"], facts["size"], norm, before, beta)
 
     def values(self, name, shape):
         u = uniform(self.prefix + name, math.prod(shape)).reshape(shape)
@@ -118,7 +118,7 @@ def flat(weights):
 
 def dm(layout):
     file = File("distribution_matching", layout)
-    net, facts, synthetic = file.net(file.facts["net"]), file.facts, file.leaf("synthetic")
+    net, facts, synthetic = net_of(file.facts["net"]), file.facts, file.leaf("synthetic")
     ways = [(it["kind"], it["draws"]) for it in facts["augmentation"]]
 
     def groups(images, count):
@@ -135,7 +135,7 @@ def dm(layout):
 def dsa(layout):
     file = File("gradient_matching", layout)
     for name, case in file.facts["cases"].items():
-        net, way = file.net(case["net"]), case["augmentation"]
+        net, way = net_of(case["net"]), case["augmentation"]
         weights = {name: value.requires_grad_() for name, value in file.weights(net).items()}
         synthetic = file.leaf(f"{name}.synthetic")
 
@@ -153,7 +153,7 @@ def dsa(layout):
 
 def of_trajectory(layout, cases, curvature):
     file = File("trajectory_matching", layout)
-    net = file.net(file.facts["net"])
+    net = net_of(file.facts["net"])
     start = flat(file.weights(net))
     target = start + file.named(net, "target", file.facts["target_scale"])
     for name in cases:
@@ -183,7 +183,7 @@ def tesla(layout):
 def rat_bptt(layout):
     file = File("rat_bptt", layout)
     facts = file.facts
-    net, images, targets = file.net(facts["net"]), file.leaf("images"), file.leaf("targets")
+    net, images, targets = net_of(facts["net"]), file.leaf("images"), file.leaf("targets")
     batches, real = [(images, targets)] * facts["steps"], one_hot(facts["real_labels"], 4)
     real = file.tensors["real"], real
     loss = methods.rat_bptt(net, flat(file.weights(net)), batches, facts["window"], facts["adam"], real)
@@ -197,7 +197,7 @@ def frepo(layout):
     file = File("frepo", layout)
     for name in ("none_doubling", "pre_running_doubling"):
         case, reached = file.facts["cases"][name], file.facts["reached"][name]
-        net = file.net(case["net"])
+        net = net_of(case["net"])
         synthetic = [file.leaf(f"{name}.{leaf}") for leaf in ("images", "labels")]
         real = [file.tensors[f"{name}.{leaf}"] for leaf in ("real", "real_labels")]
         running = file.running(net, case["net"])
@@ -211,7 +211,7 @@ def frepo(layout):
 def rcig(layout):
     file = File("rcig", layout)
     facts, reached, last = file.facts, file.facts["reached"], "classifier.weight"
-    net = file.net(facts["net"])
+    net = net_of(facts["net"])
     of = methods.Rcig(net, file.weights(net), facts["l2"])
     synthetic = [file.leaf(leaf) for leaf in ("images", "labels")]
     real = file.tensors["real"], one_hot(facts["real_labels"], net.classes)

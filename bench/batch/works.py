@@ -101,7 +101,7 @@ def dm(layout):
 
 
 def dsa(layout):
-    net, data = methods.Net(*CONVNET3, "instance"), Data(1, 256, layout)
+    net, data = methods.Net(*CONVNET3, "instance"), Data(1, 64, layout)
 
     def loss():
         weights = {name: value.requires_grad_() for name, value in fresh(net, layout).items()}

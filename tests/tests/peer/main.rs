@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
+mod batch;
+
 use std::env::var_os;
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,0 +1,237 @@
+//! Twenty iterations of the batch-to-batch methods beside PyTorch's double backward in float64 (`bench/batch/iterate.py`): the same
+//! first weights in each, all images in each batch, no augmentation; the images must come out the same.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use burn::tensor::{Tensor, TensorData};
+use delt_augment::Draws;
+use delt_formats::{NamedTensor, TensorValues, write_safetensors};
+use delt_formula::formula_uniform;
+use delt_matching::distribution::DistributionMatching;
+use delt_matching::gradient::GradientMatching;
+use delt_matching::rat_bptt::RatBptt;
+use delt_matching::trajectory::{Experts, TrajectoryMatching};
+use delt_matching::{ImageOptimizer, Matching, RealImages, Scene};
+use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
+use delt_pipeline::config::method::{self, Method};
+use delt_tangent::unrolled_sgd::Set;
+use delt_tangent::{Activation, Form, Function, Norm, Start};
+use delt_tests::{device, relative_error, values, workspace};
+use serde_json::json;
+
+const ITERATIONS: u32 = 20;
+const CLASSES: usize = 4;
+const SIDE: usize = 16;
+/// Synthetic images of a class, and real ones.
+const IMAGES: [usize; 2] = [2, 6];
+
+/// A Python with PyTorch; `None`, with the reason printed, where there is none.
+fn python() -> Option<PathBuf> {
+    let made = || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("torch-venv").join("bin/python");
+    let python = std::env::var_os("DELT_TORCH_PYTHON").map_or_else(made, PathBuf::from);
+    let has_torch = Command::new(&python).args(["-c", "import numpy, torch"]).output();
+    if has_torch.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let reason = "has no PyTorch; set DELT_TORCH_PYTHON, or `make torch-venv` makes one";
+    let _ = writeln!(std::io::stderr(), "skipped: {} {reason}", python.display());
+    None
+}
+
+/// Images of so many of each class: a pattern of the class, and noise.
+fn images(name: &str, per_class: usize) -> Vec<f32> {
+    let count = 3 * SIDE * SIDE;
+    let image = |at: usize| {
+        let pattern = formula_uniform("peer/", &format!("class.{}", at / per_class), count);
+        let noise = formula_uniform("peer/", &format!("{name}.{at}"), count);
+        pattern.into_iter().zip(noise).map(|(pattern, noise)| (pattern + noise) as f32)
+    };
+    (0..CLASSES * per_class).flat_map(image).collect()
+}
+
+fn labels(per_class: usize) -> Vec<u32> {
+    (0..CLASSES * per_class).map(|at| (at / per_class) as u32).collect()
+}
+
+fn scene() -> Scene {
+    let form = Form {
+        widths: vec![8; 3],
+        norm: Norm::Instance,
+        norm_before_conv: false,
+        activation: Activation::Relu,
+        size: SIDE,
+        classes: CLASSES,
+    };
+    let real = RealImages::floats(images("real", IMAGES[1]), labels(IMAGES[1]), CLASSES, SIDE, &device());
+    Scene {
+        function: Function::new(form, &device()),
+        real: Rc::new(real),
+        labels: labels(IMAGES[0]),
+        strategies: Vec::new(),
+        draws: Draws::new(7),
+    }
+}
+
+/// Vectors under names, for the peer.
+type Vectors = Rc<RefCell<Vec<NamedTensor>>>;
+
+fn floats(name: &str, shape: &[usize], values: Vec<f32>) -> NamedTensor {
+    NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values: TensorValues::F32(values) }
+}
+
+/// An expert whose epochs are drawn anew whenever they are asked for, start and target in turns, and handed over.
+fn expert(scene: &Scene, kept: &Vectors) -> Box<Experts> {
+    let (function, draws, kept) = (scene.function.clone(), scene.draws, kept.clone());
+    Box::new(move |_, epoch| {
+        let mut kept = kept.borrow_mut();
+        let iteration = kept.len() as u64 / 2;
+        let start = values(function.initialize(Start::Torch, &draws, "expert", iteration, 0));
+        // the expert has moved a little
+        let moves = formula_uniform("peer/", &format!("expert.{iteration}"), start.len());
+        let share = 0.02 * f64::from(epoch);
+        let moved = start.iter().zip(moves).map(|(start, u)| start + (share * u) as f32);
+        let moved: Vec<f32> = moved.collect();
+        let name = if epoch == 0 { "start" } else { "target" };
+        kept.push(floats(&format!("{name}.{iteration}"), &[moved.len()], moved.clone()));
+        Ok(moved)
+    })
+}
+
+/// What each iteration's network starts from, for the peer, as the methods draw it.
+fn first_weights(scene: &Scene, every: u32, kept: &Vectors) {
+    for network in 0..ITERATIONS.div_ceil(every) {
+        let weights =
+            scene.function.initialize(Start::Torch, &scene.draws, "matching-network", network.into(), 0);
+        let name = format!("start.{}", network * every);
+        kept.borrow_mut().push(floats(&name, &[scene.function.parameters()], values(weights)));
+    }
+}
+
+fn start(method: Method, kept: &Vectors) -> Box<dyn Matching> {
+    let scene = scene();
+    match method {
+        Method::DistributionMatching(config) => {
+            first_weights(&scene, 1, kept);
+            Box::new(DistributionMatching::new(scene, config))
+        }
+        Method::GradientMatching(config) => {
+            first_weights(&scene, config.outer, kept);
+            Box::new(GradientMatching::new(scene, config))
+        }
+        Method::TrajectoryMatching(config) => {
+            let experts = expert(&scene, kept);
+            Box::new(TrajectoryMatching::new(scene, config, experts, 1))
+        }
+        Method::RatBptt(config) => {
+            first_weights(&scene, 1, kept);
+            Box::new(RatBptt::new(scene, config))
+        }
+        other => panic!("{} is not here", other.title()),
+    }
+}
+
+/// Runs both, and compares the images: within a thousandth, of which the movement is most.
+#[track_caller]
+fn compare(method: Method, rule: Rule) {
+    let Some(python) = python() else { return };
+    let kept = Vectors::default();
+    let mut matching = start(method, &kept);
+    let scene = scene();
+    let shape = [CLASSES * IMAGES[0], 3, SIDE, SIDE];
+    let first = images("synthetic", IMAGES[0]);
+    let tensor = Tensor::from_data(TensorData::new(first.clone(), shape), &device());
+    let mut set = Set { images: tensor, targets: scene.one_hot(&scene.labels) };
+    let mut optimizer = ImageOptimizer::new(rule, &set.images);
+    for iteration in 0..ITERATIONS {
+        let found = matching.gradients(&set, iteration).unwrap();
+        set.images = optimizer.step(set.images.clone(), found.images, rule.lr());
+        matching.after(&set, iteration).unwrap();
+    }
+    let ours = values(set.images);
+
+    let folder = tempfile::tempdir().unwrap();
+    let real = [CLASSES * IMAGES[1], 3, SIDE, SIDE];
+    let one_hot = |per_class: usize| values(scene.one_hot(&labels(per_class)));
+    kept.borrow_mut().extend([
+        floats("images", &shape, first.clone()),
+        floats("targets", &[shape[0], CLASSES], one_hot(IMAGES[0])),
+        floats("real", &real, images("real", IMAGES[1])),
+        floats("real_targets", &[real[0], CLASSES], one_hot(IMAGES[1])),
+    ]);
+    write_safetensors(folder.path().join("job.safetensors"), &kept.borrow(), None).unwrap();
+    let net = json!({"depth": 3, "width": 8, "size": SIDE, "classes": CLASSES, "norm": "instance",
+        "norm_before_conv": false, "doubling": false, "softplus_beta": null});
+    let job = json!({"config": method, "image_optimizer": rule, "iterations": ITERATIONS, "net": net});
+    std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
+    let script = workspace().join("bench/batch/iterate.py");
+    let mut command = Command::new(python);
+    command.arg(script).arg(folder.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("OMP_NUM_THREADS", "1");
+    assert!(command.status().unwrap().success(), "the peer failed");
+    let bytes = std::fs::read(folder.path().join("images.f32")).unwrap();
+    let theirs: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+
+    let (error, moved) = (relative_error(&ours, &theirs), relative_error(&theirs, &first));
+    eprintln!("{}: images moved by {moved:.3}, {error:.1e} from PyTorch", method.title());
+    assert!(moved > 0.05, "{}: images moved by {moved} only", method.title());
+    assert!(error < 1e-3, "{}: images are {error} from PyTorch", method.title());
+}
+
+const fn sgd(lr: f64) -> Rule {
+    Rule::Sgd { lr, momentum: 0.5, final_share: None }
+}
+
+#[test]
+fn distribution_matching_moves_images_as_pytorch_does() {
+    let method = method::DistributionMatching { real_batch: 100 };
+    compare(Method::DistributionMatching(method), sgd(0.1));
+}
+
+#[test]
+fn gradient_matching_moves_images_as_pytorch_does() {
+    let method = method::GradientMatching {
+        real_batch: 100,
+        outer: 4,
+        inner_epochs: 3,
+        network_lr: 0.05,
+        network_batch: 100,
+        statistics_batch: None,
+    };
+    compare(Method::GradientMatching(method), sgd(0.1));
+}
+
+#[test]
+fn trajectory_matching_moves_images_as_pytorch_does_with_and_without_curvature() {
+    for curvature in [true, false] {
+        let method = method::TrajectoryMatching {
+            steps: 5,
+            expert_epochs: 1,
+            max_start_epoch: 1,
+            lr: 0.05,
+            lr_step: method::LrStep { lr: 1e-6, momentum: 0.5 },
+            batch: None,
+            curvature,
+            expert_labels: false,
+        };
+        compare(Method::TrajectoryMatching(method), sgd(10.0));
+    }
+}
+
+#[test]
+fn rat_bptt_moves_images_as_pytorch_does() {
+    let method = method::RatBptt {
+        inner: method::InnerAdam { lr: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
+        window: 4,
+        steps: 8,
+        window_at_end: true,
+        real_batch: 24,
+        images_per_class: None,
+        classes: None,
+        clip: method::Clip { factor: 2.0, decay: 0.9 },
+    };
+    let rule = Rule::Adam { lr: 0.02, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None };
+    compare(Method::RatBptt(method), rule);
+}
