@@ -102,9 +102,9 @@ impl Pool {
         let [n, _] = set.targets.dims();
         let of =
             |logits: Tensor<2>| total((logits - set.targets).square()) * (0.5 / (n as f64 * rule.divisor));
-        let found = self.function.gradient_of(&state.weights, set.images, Norms::Own, of);
+        let (found, of_batch) = self.function.gradient_in_training(&state.weights, set.images, of);
         let moved = |old: Tensor<1>, new: Tensor<1>| old * (1.0 - rule.batch_share) + new * rule.batch_share;
-        let statistics = statistics.into_iter().zip(found.statistics).map(|(old, new)| Statistics {
+        let statistics = statistics.into_iter().zip(of_batch).map(|(old, new)| Statistics {
             mean: moved(old.mean, new.mean),
             variance: moved(old.variance, new.variance),
         });

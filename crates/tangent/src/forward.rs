@@ -100,15 +100,20 @@ impl Function {
         let channels = if is_fused { Channels::Last } else { Channels::First };
         let mut x = Both { value: if is_fused { channels_last(x) } else { x }, dot: None };
         let mut running = match norms {
-            Norms::Running(layers) if norm == Norm::Batch => layers.iter(),
-            _ => [].iter(),
+            Norms::Running(layers) if norm == Norm::Batch => Some(layers.iter()),
+            _ => None,
         };
         for block in 0..self.form.widths.len() {
             let convolution = &weights.convolutions[block];
             let convolution_dot = direction.map(|direction| &direction.convolutions[block]);
             let gamma_beta = weights.norms[block].as_ref();
             let gamma_beta_dot = direction.and_then(|direction| direction.norms[block].as_ref());
-            let by = gamma_beta.and_then(|_| running.next()).map_or(By::Own(norm), By::Running);
+            let by = match (&mut running, gamma_beta) {
+                (Some(layers), Some(_)) => {
+                    By::Running(layers.next().expect("running statistics of every layer that normalizes"))
+                }
+                _ => By::Own(norm),
+            };
             let mut normalize = |x: Both| {
                 let Some(gamma_beta) = gamma_beta else { return x };
                 let (x, found) = normalization(x, gamma_beta, gamma_beta_dot, &by, channels);

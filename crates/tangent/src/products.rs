@@ -13,8 +13,6 @@ pub struct Gradient {
     pub loss: Tensor<1>,
     /// `[parameters]`.
     pub weights: Tensor<1>,
-    /// The batch's own statistics of each batch normalization layer, where they were asked for.
-    pub statistics: Vec<Statistics>,
 }
 
 /// What else than the images a product is taken for.
@@ -93,24 +91,24 @@ impl Function {
     ) -> Gradient {
         let weights = self.tracked(theta, matches!(norms, Norms::Own));
         let logits = self.forward(&weights, x, norms).logits;
-        self.backward(&weights, loss(logits), Vec::new())
+        self.backward(&weights, loss(logits))
     }
 
-    /// As [`Self::gradient_of`] by the batch's own statistics, which are noted: training mode of batch normalization.
+    /// As [`Self::gradient_of`] by the batch's own statistics, which are returned: training mode of batch normalization.
     pub fn gradient_in_training(
         &self,
         theta: &Tensor<1>,
         x: Tensor<4>,
         loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
-    ) -> Gradient {
+    ) -> (Gradient, Vec<Statistics>) {
         let weights = self.tracked(theta, true);
         let (pass, statistics) = self.forward_with_statistics(&weights, x, Norms::Own);
-        self.backward(&weights, loss(pass.logits), statistics)
+        (self.backward(&weights, loss(pass.logits)), statistics)
     }
 
-    fn backward(&self, weights: &Weights, loss: Tensor<1>, statistics: Vec<Statistics>) -> Gradient {
+    fn backward(&self, weights: &Weights, loss: Tensor<1>) -> Gradient {
         let gradients = loss.clone().backward();
-        Gradient { loss: loss.inner(), weights: weights.gradient(&gradients, self), statistics }
+        Gradient { loss: loss.inner(), weights: weights.gradient(&gradients, self) }
     }
 
     /// Jᵀu: the gradient on the weights of Σ logits ∘ `cotangent`.

@@ -4,7 +4,10 @@ use delt_formats::experts::expert_file;
 use delt_formats::whitening::{Whitening, WhiteningFacts};
 use delt_formats::{ExpertsFacts, read_safetensors};
 use delt_tests::binaries::{Run, published};
+
 use tempfile::TempDir;
+
+use crate::reproducible::in_the_middle;
 
 const WHITENED: &str = "branches.mtt.synthesize.matching.whitening=absolute";
 const MTT: [&str; 4] = ["--branch", "mtt", "--set", WHITENED];
@@ -49,4 +52,47 @@ fn a_part_of_what_trains_no_expert_does_nothing_and_says_so() {
     run.stage("ingest", &[]);
     let said = run.stage("teacher-train", &["--shards", "2", "--shard", "0"]);
     assert_eq!(said, "teacher-train: no branch has experts, which alone are made in parts\n");
+}
+
+/// Methods whose digits take a second, with steps enough that a state is kept on the way.
+const MATCHED: [(&str, &str); 4] = [
+    ("dm", "batch-00001-state"),
+    ("dsa", "batch-00000-state"),
+    ("mtt", "batch-00000-state"),
+    ("frepo", "batch-00000-state"),
+];
+
+#[test]
+fn killed_methods_resume_and_parts_of_classes_join_to_the_same_bytes() {
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let of =
+        |folder: &TempDir| Run::of("tests/pipelines/matching.yaml", &folder.path().join("store"), "flex");
+    let (whole, stopped) = (of(&one), of(&two));
+    for (branch, state) in MATCHED {
+        let branch = ["--branch", branch];
+        for stage in ["ingest", "teacher-train", "init-select"] {
+            whole.stage(stage, &branch);
+            stopped.stage(stage, &branch);
+        }
+        let said = whole.stage("delt-synthesize", &branch);
+        assert!(said.contains("image-steps"), "{said}");
+        let mut child = in_the_middle(&stopped, "delt-synthesize", &format!("{state}.safetensors"), &branch);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = stopped.stage("delt-synthesize", &branch);
+        assert!(said.contains(" resumes from its checkpoint"), "{said}");
+    }
+    let made = published(&whole.store(), &["synthetic"]);
+    assert!(made.iter().any(|(path, _)| path.ends_with("course.png")), "no course");
+    assert!(made == published(&stopped.store(), &["synthetic"]), "other bytes");
+
+    let three = tempfile::tempdir().unwrap();
+    let parted = of(&three);
+    parted.up_to("init-select", &["--branch", "dm"]);
+    for shard in ["2", "0", "1"] {
+        parted.stage("delt-synthesize", &["--branch", "dm", "--shards", "3", "--shard", shard]);
+    }
+    parted.stage("delt-synthesize", &["--branch", "dm", "--shards", "3"]);
+    let of_parts = published(&parted.store(), &["synthetic"]);
+    assert!(of_parts.iter().all(|file| made.contains(file)), "parts gave other bytes");
 }
