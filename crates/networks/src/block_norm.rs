@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use delt_architectures::Operation;
-use delt_conv_norm::Activation;
+use delt_conv_norm::{Activation, BlockWeights, Normalize, conv_block};
 
 use crate::builder::Builder;
 use crate::error::NetworkError;
@@ -96,6 +96,26 @@ impl BlockNorm {
         pass.image_block(conv, &Self::Absent(Absent {}), x, activation)
     }
 
+    /// Whether a block that is one operation can have it.
+    pub(crate) fn is_fusible(&self) -> bool {
+        match self {
+            Self::Batch(_) | Self::Absent(_) => true,
+            Self::Group(norm) => norm.is_instance_norm(),
+            Self::Layer(_) => false,
+        }
+    }
+
+    /// Convolution, instance norm or none, and the activation as one operation, channels last.
+    pub(crate) fn fused(&self, conv: &Conv, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let (normalize, norm) = match self {
+            Self::Group(norm) => (Normalize::Instance, Some((norm.weight.val(), norm.bias.val()))),
+            _ => (Normalize::None, None),
+        };
+        let bias = conv.bias.as_ref().map(Param::val);
+        let weights = BlockWeights { weight: conv.weight.val(), bias, norm };
+        conv_block(x, weights, conv.geometry(), normalize, activation, BN_EPSILON)
+    }
+
     /// `[n, c, h, w]` → `[n, c, h, w]`, batch normalization in evaluation mode.
     pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         match self {
@@ -108,6 +128,11 @@ impl BlockNorm {
 }
 
 impl GroupNorm {
+    /// Whether each channel is a group of its own.
+    fn is_instance_norm(&self) -> bool {
+        self.weight.dims() == [self.groups]
+    }
+
     /// `[n, c, h, w]` → `[n, c, h, w]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         // [c] -> [1, c, 1, 1], to be broadcast over images

@@ -62,7 +62,6 @@ impl ForwardPass for ConvNet {
     }
 
     fn is_fusible(&self) -> bool {
-        let is_batch = |norm: &BlockNorm| matches!(norm, BlockNorm::Batch(_));
-        !self.norm_before_conv && self.layers.norm.iter().all(is_batch)
+        !self.norm_before_conv && self.layers.norm.iter().all(BlockNorm::is_fusible)
     }
 }

@@ -14,8 +14,9 @@ use crate::pass::{Evaluation, Frozen, Measuring, Preparation, Record};
 
 /// A network in evaluation mode for good: the teacher, the ranker, a student under test.
 ///
-/// On the CPU backend, convolution, batch normalization and what follows go as one operation; elsewhere, and for
-/// MobileNetV2, the network runs layer by layer. The results are the same within rounding.
+/// On the CPU backend, convolution, normalization and what follows go as one operation; elsewhere, and for MobileNetV2 and
+/// ConvNets of group or layer norm or with norm before convolution, the network runs layer by layer. The results are the same
+/// within rounding.
 #[derive(Debug)]
 pub struct FrozenNetwork {
     network: Network,

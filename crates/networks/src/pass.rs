@@ -22,8 +22,7 @@ pub(crate) trait Pass {
     /// Convolution, batch normalization and what follows them.
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4>;
 
-    /// A convolution, normalization of each image by itself or none, and what follows them. Networks that have it are not
-    /// fusible, so only passes layer by layer meet it; likewise [`Self::batch_norm`].
+    /// A convolution, normalization of each image by itself or none, and what follows them.
     fn image_block(
         &mut self,
         conv: &Conv,
@@ -31,11 +30,15 @@ pub(crate) trait Pass {
         x: Tensor<4>,
         activation: Activation,
     ) -> Tensor<4> {
+        if self.is_channels_last() {
+            return norm.fused(conv, x, activation);
+        }
         let x = self.convolve(conv, x);
         activate(norm.forward(x), activation)
     }
 
-    /// A convolution by itself.
+    /// A convolution by itself. Networks that have it are not fusible, so only passes layer by layer meet it; likewise
+    /// [`Self::batch_norm`].
     fn convolve(&mut self, conv: &Conv, x: Tensor<4>) -> Tensor<4> {
         conv.forward(x)
     }
@@ -180,6 +183,19 @@ impl Pass for Frozen<'_> {
         y
     }
 
+    fn image_block(
+        &mut self,
+        conv: &Conv,
+        norm: &BlockNorm,
+        x: Tensor<4>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        if self.record >= Record::NormsAndConvolutions {
+            self.convolution_inputs.push(channels_first(x.clone()));
+        }
+        norm.fused(conv, x, activation)
+    }
+
     fn is_channels_last(&self) -> bool {
         true
     }
@@ -212,6 +228,12 @@ impl Pass for Preparation {
     fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let [outputs, ..] = conv.weight.dims();
         self.0.push(prepare(conv, norm, activation).map(Arc::new));
+        Tensor::zeros([1, outputs, 1, 1], &x.device())
+    }
+
+    /// Nothing to prepare.
+    fn image_block(&mut self, conv: &Conv, _: &BlockNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
+        let [outputs, ..] = conv.weight.dims();
         Tensor::zeros([1, outputs, 1, 1], &x.device())
     }
 }
