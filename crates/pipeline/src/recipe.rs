@@ -99,7 +99,6 @@ fn given_parts(given: &Given) -> Vec<String> {
     let strategies = strategies.as_array().into_iter().flatten().filter_map(Value::as_str);
     let views = match strategies.collect::<Vec<_>>().as_slice() {
         [] => "no augmentation".to_owned(),
-        [one] => (*one).to_owned(),
         some => format!("one of {}", some.join(" ")),
     };
     let mut parts =

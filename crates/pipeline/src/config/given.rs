@@ -229,12 +229,9 @@ impl Given {
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         let at = |key: &str| format!("evaluate.given.{key}");
-        let (units, key) = match self.budget {
-            Budget::Epochs(epochs) => (epochs, "budget.epochs"),
-            Budget::Steps(steps) => (steps, "budget.steps"),
-        };
-        range::require(units > 0, at(key), 0, "at least 1")?;
-        range::at_most(at(key), units, range::MOST_ITERATIONS)?;
+        let units = self.budget.units();
+        range::require(units > 0, at("budget"), 0, "at least 1")?;
+        range::at_most(at("budget"), units, range::MOST_ITERATIONS)?;
         if let Batch::Images(n) | Batch::OfEachClass(n) = self.batch {
             range::require(n > 0, at("batch"), 0, "at least 1 image, or `all`")?;
             range::at_most(at("batch"), n, range::MOST_BATCH)?;
@@ -280,8 +277,7 @@ impl Given {
                 range::BELOW_ONE.check(at("beta_1"), beta_1)?;
                 range::BELOW_ONE.check(at("beta_2"), beta_2)?;
                 range::POSITIVE.check(at("epsilon"), epsilon)?;
-                schedule
-                    .map_or(Ok(()), |it| range::FRACTION.check(at("schedule.final_share"), it.final_share))
+                schedule.map_or(Ok(()), |it| range::SHARE.check(at("schedule.final_share"), it.final_share))
             }
         }
     }

@@ -32,8 +32,6 @@ pub(super) struct Range(fn(f64) -> bool, &'static str);
 pub(super) const BELOW_ONE: Range = Range(|x| (0.0..1.0).contains(&x), "0 or more, less than 1");
 /// A share of a target that is never all of it.
 pub(super) const SMOOTHING: Range = Range(|x| (0.0..1.0).contains(&x), "a share of 0 or more, less than 1");
-/// A share that may be nothing or all.
-pub(super) const FRACTION: Range = Range(|x| (0.0..=1.0).contains(&x), "a share, 0 to 1");
 /// A share that is more than nothing.
 pub(super) const SHARE: Range = Range(|x| x > 0.0 && x <= 1.0, "more than 0, at most 1");
 /// A share of an area that is not empty.
