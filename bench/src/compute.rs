@@ -107,9 +107,9 @@ impl Work {
         format!("{}-b{}-c{}", self.name(), self.case.batch, self.case.classes)
     }
 
-    /// Whether it is a recovery iteration.
-    pub(crate) fn is_recovery(&self) -> bool {
-        self.kind == Kind::Recovery
+    /// Whether peak memory is compared too: recovery, and MTT, all of whose steps PyTorch keeps.
+    pub(crate) fn compares_memory(&self) -> bool {
+        matches!(self.kind, Kind::Recovery | Kind::Matching(matching::Kind::Trajectory(true)))
     }
 
     /// Images of one run.

@@ -137,7 +137,7 @@ fn compare(
         println!("{name}: {own:.4} s, PyTorch ({}) {other:.4} s", peer.layout());
         lines.push(format!("ratio {name} {median:.3} {low:.3} {high:.3}"));
     }
-    for work in works.iter().filter(|work| work.is_recovery()) {
+    for work in works.iter().filter(|work| work.compares_memory()) {
         let name = work.name();
         let ours = peak_bytes(args, &name, args.runs)?;
         let theirs = torch::peak_bytes(python, &name, WARM_UP + args.runs)?;
