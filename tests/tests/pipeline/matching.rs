@@ -55,11 +55,8 @@ fn a_part_of_what_trains_no_expert_does_nothing_and_says_so() {
 }
 
 /// Methods whose digits take a second, with steps enough that a state is kept on the way.
-const MATCHED: [(&str, &str); 3] = [
-    ("dm", "batch-00001-state"),
-    ("dsa", "batch-00000-state"),
-    ("mtt", "batch-00000-state"),
-];
+const MATCHED: [(&str, &str); 3] =
+    [("dm", "batch-00001-state"), ("dsa", "batch-00000-state"), ("mtt", "batch-00000-state")];
 
 #[test]
 fn killed_methods_resume_and_parts_of_classes_join_to_the_same_bytes() {
