@@ -144,13 +144,13 @@ impl Block {
 }
 
 /// Both in parts of so many values; without end, empty ones after the last.
-fn parts<'a>(pair: [&'a [f32]; 2], size: usize) -> impl Iterator<Item = [&'a [f32]; 2]> {
+fn parts(pair: [&[f32]; 2], size: usize) -> impl Iterator<Item = [&[f32]; 2]> {
     let [a, b] = pair.map(|values| values.chunks(size.max(1)).chain(repeat(&[][..])));
     a.zip(b).map(|(a, b)| [a, b])
 }
 
 /// As [`parts`].
-fn parts_mut_of<'a>(pair: [&'a mut [f32]; 2], size: usize) -> impl Iterator<Item = [&'a mut [f32]; 2]> {
+fn parts_mut_of(pair: [&mut [f32]; 2], size: usize) -> impl Iterator<Item = [&mut [f32]; 2]> {
     let [a, b] = pair.map(|values| values.chunks_mut(size.max(1)).chain(repeat_with(Default::default)));
     a.zip(b).map(|(a, b)| [a, b])
 }

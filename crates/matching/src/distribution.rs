@@ -78,7 +78,7 @@ fn means(function: &Function, weights: &Weights, groups: Vec<Tensor<4>>) -> Vec<
     let mut end = 0;
     let mean = |size: &usize| {
         end += size;
-        all.clone().slice([end - size..end]).mean_dim(0)
+        all.clone().narrow(0, end - size, *size).mean_dim(0)
     };
     sizes.iter().map(mean).collect()
 }

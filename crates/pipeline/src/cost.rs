@@ -44,10 +44,8 @@ pub struct Cost {
 /// percent of its training, are left out.
 pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
     let pipelines: Vec<&Pipeline> = branches.iter().map(|branch| &branch.pipeline).collect();
-    let pass = |network: &Architecture, of: &Pipeline| {
-        network.forward_flops(of.teacher.size as usize, sizes.classes)
-    };
-    let images = |of: &Pipeline| sizes.classes_in_use as f64 * f64::from(of.select.ipc);
+    let pass = |network: &Architecture, of: &Pipeline| pass(network, of, sizes);
+    let images = |of: &Pipeline| images(of, sizes);
     let epochs = |of: &Pipeline| f64::from(of.relabel.epochs);
 
     let mut trained: Vec<Teacher> = Vec::new();
@@ -64,15 +62,8 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         TRAINING_PASSES * pass * f64::from(epochs) * sizes.train_images as f64
     });
     let experts =
-        distinct(&pipelines, |of| (&of.experts, of.synthesize.matching.as_ref().map(|it| it.network))).map(
-            |of| {
-                let (Some(experts), Some(matching)) = (&of.experts, &of.synthesize.matching) else {
-                    return 0.0;
-                };
-                let images = f64::from(experts.count) * f64::from(experts.epochs) * sizes.train_images as f64;
-                TRAINING_PASSES * pass(&matching.network, of) * images
-            },
-        );
+        distinct(&pipelines, |of| (&of.experts, of.synthesize.matching.as_ref().map(|it| it.network)))
+            .map(|of| of_experts(of, sizes));
     let scoring = distinct(&pipelines, |of| (of.network_of(Role::Ranker), &of.select.scores)).map(|of| {
         let ranker = of.network_of(Role::Ranker).filter(|_| of.select.scores.is_none());
         ranker.map_or(0.0, |ranker| pass(&ranker.network, of) * sizes.train_images as f64)
@@ -95,21 +86,7 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
                 let passes = passes(of.labeling(), of).iter().filter(|_| is_asked).sum::<f64>();
                 passes * images(of) * epochs(of) * of.relabel.label_seeds().len() as f64
             });
-    let students = pipelines.iter().map(|of| {
-        let (passes, tests) = match &of.evaluate.given {
-            Some(given) => {
-                let per_class = vec![u64::from(of.select.ipc); sizes.classes_in_use as usize];
-                (given.passes(&per_class), given.tested_after().len() as u32)
-            }
-            None => {
-                let after_first = of.relabel.epochs.saturating_sub(1);
-                (epochs(of), after_first.div_ceil(of.evaluate.test_every.max(1)) + 1)
-            }
-        };
-        let seen = TRAINING_PASSES * images(of) * passes;
-        let tested = f64::from(tests) * sizes.test_images as f64;
-        pass(&of.evaluate.student, of) * (seen + tested) * of.relabel.seeds.len() as f64
-    });
+    let students = pipelines.iter().map(|of| of_students(of, sizes));
     vec![
         Cost { stage: TEACHER_TRAIN.name, flops: training.sum::<f64>() + experts.sum::<f64>() },
         Cost { stage: INIT_SELECT.name, flops: scoring.sum() },
@@ -117,6 +94,40 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         Cost { stage: RELABEL.name, flops: labels.sum() },
         Cost { stage: EVALUATE.name, flops: students.sum() },
     ]
+}
+
+/// One image going through a network.
+fn pass(network: &Architecture, of: &Pipeline, sizes: &Sizes) -> f64 {
+    network.forward_flops(of.teacher.size as usize, sizes.classes)
+}
+
+/// Synthetic images.
+fn images(of: &Pipeline, sizes: &Sizes) -> f64 {
+    sizes.classes_in_use as f64 * f64::from(of.select.ipc)
+}
+
+/// Training the experts of a branch, where it has any.
+fn of_experts(of: &Pipeline, sizes: &Sizes) -> f64 {
+    let (Some(experts), Some(matching)) = (&of.experts, &of.synthesize.matching) else { return 0.0 };
+    let images = f64::from(experts.count) * f64::from(experts.epochs) * sizes.train_images as f64;
+    TRAINING_PASSES * pass(&matching.network, of, sizes) * images
+}
+
+/// Training and testing the students of a branch.
+fn of_students(of: &Pipeline, sizes: &Sizes) -> f64 {
+    let (passes, tests) = match &of.evaluate.given {
+        Some(given) => {
+            let per_class = vec![u64::from(of.select.ipc); sizes.classes_in_use as usize];
+            (given.passes(&per_class), given.tested_after().len() as u32)
+        }
+        None => {
+            let after_first = of.relabel.epochs.saturating_sub(1);
+            (f64::from(of.relabel.epochs), after_first.div_ceil(of.evaluate.test_every.max(1)) + 1)
+        }
+    };
+    let seen = TRAINING_PASSES * images(of, sizes) * passes;
+    let tested = f64::from(tests) * sizes.test_images as f64;
+    pass(&of.evaluate.student, of, sizes) * (seen + tested) * of.relabel.seeds.len() as f64
 }
 
 /// The first pipeline of each kind.

@@ -67,8 +67,8 @@ pub(crate) fn convolution(
     // W * x and W * ẋ are one convolution of twice as many images
     let [n, ..] = x.value.dims();
     let both = convolved(Tensor::cat(vec![x.value, x_dot], 0), weight, None);
-    let value = both.clone().slice([0..n]) + Channels::First.spread(bias);
-    Both { value, dot: Some(both.slice([n..2 * n]) + own) }
+    let value = both.clone().narrow(0, 0, n) + Channels::First.spread(bias);
+    Both { value, dot: Some(both.narrow(0, n, n) + own) }
 }
 
 /// By which statistics a layer normalizes.

@@ -48,8 +48,8 @@ pub fn dot(a: &Tensor<1>, b: &Tensor<1>) -> Tensor<1> {
     let products = a.clone() * b.clone();
     let [count] = products.dims();
     let whole = count / ROW * ROW;
-    let rest = total(products.clone().slice([whole..count]).reshape([1, count - whole]));
-    if whole == 0 { rest } else { total(products.slice([0..whole]).reshape([whole / ROW, ROW])) + rest }
+    let rest = total(products.clone().narrow(0, whole, count - whole).reshape([1, count - whole]));
+    if whole == 0 { rest } else { total(products.narrow(0, 0, whole).reshape([whole / ROW, ROW])) + rest }
 }
 
 /// −mean over images of Σ_c y_c log softmax_c. Targets `[n, classes]` need not sum to 1.

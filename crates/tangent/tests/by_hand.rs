@@ -120,7 +120,7 @@ fn gated(
     let (mut at, mut x, mut found) = (0, set.images.clone().autodiff(), Vec::new());
     let mut take = |count: usize| {
         at += count;
-        theta.clone().slice([at - count..at])
+        theta.clone().narrow(0, at - count, count)
     };
     for (block, pair) in widths.windows(2).enumerate() {
         let [inputs, outputs] = [pair[0], pair[1]];

@@ -65,8 +65,7 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
         if method.get().is_none() {
             let _ = method.set(method::open(inputs)?);
         }
-        let method: &Box<dyn Method> = method.get().context("the method was opened")?;
-        Ok(method.as_ref())
+        method.get().map(Box::as_ref).context("the method was opened")
     };
     if session.args.dry_run {
         println!("{}/{}: {}", session.pipeline_name(), branch.name, opened()?.describe());

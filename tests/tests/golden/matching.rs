@@ -42,8 +42,8 @@ fn mean_features_of_augmented_classes_are_matched_as_by_autograd() {
     let (mut reals, mut synthetics) = (Vec::new(), Vec::new());
     for (class, augmentation) in facts["augmentation"].as_array().unwrap().iter().enumerate() {
         let view = view(augmentation);
-        reals.push(view(real.clone().slice([class * per_class..(class + 1) * per_class])));
-        synthetics.push(view(leaf.clone().slice([class * ipc..(class + 1) * ipc])));
+        reals.push(view(real.clone().narrow(0, class * per_class, per_class)));
+        synthetics.push(view(leaf.clone().narrow(0, class * ipc, ipc)));
     }
     let weights = net.function.weights(&net.theta);
     let loss = distribution::distance(&net.function, &weights, reals, synthetics);

@@ -1,7 +1,5 @@
 //! The loops over the pixels of an image: activation, pooling, and the backward pass through both and the normalization.
 
-#![expect(clippy::needless_range_loop, reason = "one index for many slices")]
-
 use super::moments::add_row;
 use super::normal::{Correction, Normal, Sums};
 use crate::activation::{Activation, with_gate};

@@ -20,7 +20,7 @@ impl Course {
         let is_lower = |pair: &[f64]| pair[1] < pair[0];
         match losses {
             [_, _, ..] if losses.windows(2).all(is_lower) => Self::Fell,
-            [first, .., last] if !(last <= first) => Self::Diverged,
+            [first, .., last] if last.is_nan() || last > first => Self::Diverged,
             _ => Self::Wavered,
         }
     }
@@ -42,7 +42,7 @@ impl Rates {
         self.seen += 1;
         self.fell += u32::from(course == Course::Fell);
         self.diverged += u32::from(course == Course::Diverged);
-        if iteration == 0 || iteration % control.every != 0 {
+        if iteration == 0 || !iteration.is_multiple_of(control.every) {
             return;
         }
         let share = |count: u32| f64::from(count) / f64::from(self.seen);

@@ -18,80 +18,82 @@ fn digits(settings: &[&str]) -> Result<Vec<Branch>, YamlError> {
     load(&repository_file("digits.yaml"), &settings, None)
 }
 
+/// Settings, and what is said of them.
+const REFUSALS: [(&[&str], &str); 20] = [
+    (&[DM], "`synthesize.matching`: is missing, which distribution matching needs"),
+    (
+        &[MATCHING],
+        "`synthesize.matching`: no branch matches batches of real images; set synthesize.method in one",
+    ),
+    (
+        &[EXPERTS],
+        "`experts`: no branch matches trajectories; set synthesize.method to trajectory_matching in one",
+    ),
+    (&[DM, MATCHING, EXPERTS], "`experts`: no branch matches trajectories"),
+    (&[MTT, MATCHING], "`experts`: is missing, which trajectory matching needs"),
+    (
+        &[MTT, MATCHING, EXPERTS, "experts.epochs=4"],
+        "`experts.epochs`: found 4, expected at least 5: an expert of epoch 3 (max_start_epoch - 1) is matched 2 epochs \
+             (expert_epochs) later",
+    ),
+    (
+        &[DM, MATCHING, "synthesize.method.real_batch=0"],
+        "`synthesize.method.real_batch`: found 0, expected at least 1",
+    ),
+    (&["synthesize.method={kind: distribution_matching, softplus: 60}"], "unknown field `softplus`"),
+    (
+        &[DM, MATCHING, "synthesize.matching.network={name: resnet18, stem: small}"],
+        "`synthesize.matching.network`: found resnet18, expected a convnet, whose derivative",
+    ),
+    (
+        &[DM, MATCHING, "synthesize.matching.network.norm=group"],
+        "`synthesize.matching.network.norm`: found \"group\", expected batch, instance or none",
+    ),
+    (
+        &[MTT, MATCHING, EXPERTS, "synthesize.matching.network.norm=batch"],
+        "`synthesize.matching.network.norm`: found batch, whose running statistics no expert keeps",
+    ),
+    (
+        &[DC, MATCHING, "synthesize.matching.network.norm=batch"],
+        "`synthesize.method.statistics_batch`: is for networks with batch normalization, and needed by them",
+    ),
+    (
+        &[DM, MATCHING, "synthesize.matching.network.depth=4"],
+        "`synthesize.matching.network`: a ConvNet of depth 4 and width 16 does not fit 8 px",
+    ),
+    (
+        &[DM, MATCHING, "synthesize.matching.init=noise_unit_length"],
+        "`synthesize.matching.init`: found noise_unit_length without whitening: unit_length",
+    ),
+    (
+        &[DM, MATCHING, "synthesize.matching.labels=learned"],
+        "`synthesize.matching.labels`: found learned, expected hard: distribution matching has no gradient on labels",
+    ),
+    (
+        &[RAT, MATCHING, "synthesize.matching.labels=learned"],
+        "`synthesize.matching.label_optimizer`: is missing with labels: learned",
+    ),
+    (
+        &[RAT, MATCHING, "synthesize.matching.label_optimizer={kind: sgd, lr: 1, momentum: 0}"],
+        "`synthesize.matching.label_optimizer`: found with labels: hard",
+    ),
+    (
+        &[RAT, MATCHING, "synthesize.method.window=11"],
+        "`synthesize.method.window`: found 11, expected 1 to 10 (steps)",
+    ),
+    (
+        &[RAT, MATCHING, "synthesize.method.images_per_class=11"],
+        "`synthesize.method.images_per_class`: found 11, expected 1 to 10 (select.ipc)",
+    ),
+    (
+        &[DM, MATCHING, "synthesize.matching.augmentation=[crop,flip,crop]"],
+        "`synthesize.matching.augmentation`: names a strategy twice",
+    ),
+];
+
 #[test]
 fn settings_of_matching_are_held_to_the_method_and_to_each_other() {
-    let refusals: [(&[&str], &str); 20] = [
-        (&[DM], "`synthesize.matching`: is missing, which distribution matching needs"),
-        (
-            &[MATCHING],
-            "`synthesize.matching`: no branch matches batches of real images; set synthesize.method in one",
-        ),
-        (
-            &[EXPERTS],
-            "`experts`: no branch matches trajectories; set synthesize.method to trajectory_matching in one",
-        ),
-        (&[DM, MATCHING, EXPERTS], "`experts`: no branch matches trajectories"),
-        (&[MTT, MATCHING], "`experts`: is missing, which trajectory matching needs"),
-        (
-            &[MTT, MATCHING, EXPERTS, "experts.epochs=4"],
-            "`experts.epochs`: found 4, expected at least 5: an expert of epoch 3 (max_start_epoch - 1) is matched 2 epochs \
-             (expert_epochs) later",
-        ),
-        (
-            &[DM, MATCHING, "synthesize.method.real_batch=0"],
-            "`synthesize.method.real_batch`: found 0, expected at least 1",
-        ),
-        (&["synthesize.method={kind: distribution_matching, softplus: 60}"], "unknown field `softplus`"),
-        (
-            &[DM, MATCHING, "synthesize.matching.network={name: resnet18, stem: small}"],
-            "`synthesize.matching.network`: found resnet18, expected a convnet, whose derivative",
-        ),
-        (
-            &[DM, MATCHING, "synthesize.matching.network.norm=group"],
-            "`synthesize.matching.network.norm`: found \"group\", expected batch, instance or none",
-        ),
-        (
-            &[MTT, MATCHING, EXPERTS, "synthesize.matching.network.norm=batch"],
-            "`synthesize.matching.network.norm`: found batch, whose running statistics no expert keeps",
-        ),
-        (
-            &[DC, MATCHING, "synthesize.matching.network.norm=batch"],
-            "`synthesize.method.statistics_batch`: is for networks with batch normalization, and needed by them",
-        ),
-        (
-            &[DM, MATCHING, "synthesize.matching.network.depth=4"],
-            "`synthesize.matching.network`: a ConvNet of depth 4 and width 16 does not fit 8 px",
-        ),
-        (
-            &[DM, MATCHING, "synthesize.matching.init=noise_unit_length"],
-            "`synthesize.matching.init`: found noise_unit_length without whitening: unit_length",
-        ),
-        (
-            &[DM, MATCHING, "synthesize.matching.labels=learned"],
-            "`synthesize.matching.labels`: found learned, expected hard: distribution matching has no gradient on labels",
-        ),
-        (
-            &[RAT, MATCHING, "synthesize.matching.labels=learned"],
-            "`synthesize.matching.label_optimizer`: is missing with labels: learned",
-        ),
-        (
-            &[RAT, MATCHING, "synthesize.matching.label_optimizer={kind: sgd, lr: 1, momentum: 0}"],
-            "`synthesize.matching.label_optimizer`: found with labels: hard",
-        ),
-        (
-            &[RAT, MATCHING, "synthesize.method.window=11"],
-            "`synthesize.method.window`: found 11, expected 1 to 10 (steps)",
-        ),
-        (
-            &[RAT, MATCHING, "synthesize.method.images_per_class=11"],
-            "`synthesize.method.images_per_class`: found 11, expected 1 to 10 (select.ipc)",
-        ),
-        (
-            &[DM, MATCHING, "synthesize.matching.augmentation=[crop,flip,crop]"],
-            "`synthesize.matching.augmentation`: names a strategy twice",
-        ),
-    ];
-    for (settings, expected) in refusals {
+    for (settings, expected) in REFUSALS {
         let message = digits(settings).expect_err("refused").to_string();
         assert!(message.contains(expected), "{settings:?}: {message}");
     }
