@@ -1,10 +1,12 @@
-//! What the methods that match batches of real images read, through the binaries: whitening and experts.
+//! What the methods that match batches of real images read, through the binaries: whitening and experts; and pools that resume.
 
 use delt_formats::experts::expert_file;
 use delt_formats::whitening::{Whitening, WhiteningFacts};
-use delt_formats::{ExpertsFacts, read_safetensors};
+use delt_formats::{ExpertsFacts, TraceReader, read_safetensors};
 use delt_tests::binaries::{Run, published};
 use tempfile::TempDir;
+
+use crate::reproducible::in_the_middle;
 
 const WHITENED: &str = "branches.mtt.synthesize.matching.whitening=absolute";
 const MTT: [&str; 4] = ["--branch", "mtt", "--set", WHITENED];
@@ -49,4 +51,33 @@ fn a_part_of_what_trains_no_expert_does_nothing_and_says_so() {
     run.stage("ingest", &[]);
     let said = run.stage("teacher-train", &["--shards", "2", "--shard", "0"]);
     assert_eq!(said, "teacher-train: no branch has experts, which alone are made in parts\n");
+}
+
+#[test]
+fn methods_with_pools_of_networks_resume_with_the_same_bytes_and_their_losses_fall() {
+    let longer = "synthesize.matching.iterations=350";
+    let short = ["synthesize.method.inner_steps=2", "synthesize.method.inverse_steps=2"];
+    let rcig = ["--branch", "rcig", "--set", longer, "--set", short[0], "--set", short[1]];
+    for (branch, settings) in [("frepo", &["--branch", "frepo", "--set", longer][..]), ("rcig", &rcig)] {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [whole, stopped] = folders.each_ref().map(digits);
+        whole.up_to("delt-synthesize", settings);
+        stopped.up_to("init-select", settings);
+        let mut child = in_the_middle(&stopped, "delt-synthesize", "batch-00000-state.safetensors", settings);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = stopped.stage("delt-synthesize", settings);
+        assert!(said.contains(" resumes from its checkpoint"), "{branch}: {said}");
+        let kinds = ["synthetic"];
+        assert!(
+            published(&whole.store(), &kinds) == published(&stopped.store(), &kinds),
+            "{branch}: other bytes"
+        );
+        let (folder, _) = whole.pointed(&format!("digits-matching/{branch}/synthetic"), "synthetic");
+        let trace = TraceReader::open(folder.join("trace.parquet")).unwrap();
+        let losses: Vec<f64> = trace.rows().map(|row| f64::from(row.unwrap().ce)).collect();
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let [first, last] = [mean(&losses[..50]), mean(&losses[300..])];
+        assert!(last < 0.8 * first, "{branch}: {first} to {last}");
+    }
 }
