@@ -187,7 +187,7 @@ const fn sgd(lr: f64) -> Rule {
 #[test]
 fn distribution_matching_moves_images_as_pytorch_does() {
     let method = method::DistributionMatching { real_batch: 100 };
-    compare(Method::DistributionMatching(method), sgd(0.1));
+    compare(Method::DistributionMatching(method), sgd(1.0));
 }
 
 #[test]

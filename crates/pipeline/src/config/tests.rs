@@ -406,9 +406,9 @@ fn students_stand_in_the_space_of_their_images_and_real_ones_where_they_are_aske
     let branches = load(white).expect("loads");
     let of =
         |name| branches.iter().find(|branch| branch.name == name).expect("a branch").pipeline.whitening();
-    let absolute = Some(Whitening::Absolute);
-    assert_eq!(["random-hard", "dm", "mtt", "white"].map(of), [None, None, absolute, absolute]);
-    let message = load("branches.mtt.evaluate.given.whitening=trace").expect_err("refused").to_string();
+    let [unit_length, absolute] = [Whitening::UnitLength, Whitening::Absolute].map(Some);
+    assert_eq!(["random-hard", "dm", "rat-bptt", "white"].map(of), [None, None, unit_length, absolute]);
+    let message = load("branches.rat-bptt.evaluate.given.whitening=trace").expect_err("refused").to_string();
     let expected = "`evaluate.given.whitening`: is another than synthesize.matching.whitening, behind which the images are; leave it out";
     assert!(message.ends_with(expected), "{message}");
 }
