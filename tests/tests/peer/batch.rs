@@ -42,12 +42,13 @@ fn python() -> Option<PathBuf> {
     None
 }
 
-/// Images of so many of each class: a pattern of the class, and noise.
+/// Images of so many of each class: a pattern of the class, and noise. Under another prefix rounding may decide a gate of ReLU
+/// otherwise than PyTorch's does, and the images part by percents from there on.
 fn images(name: &str, per_class: usize) -> Vec<f32> {
     let count = 3 * SIDE * SIDE;
     let image = |at: usize| {
-        let pattern = formula_uniform("peer/", &format!("class.{}", at / per_class), count);
-        let noise = formula_uniform("peer/", &format!("{name}.{at}"), count);
+        let pattern = formula_uniform("peer/3/", &format!("class.{}", at / per_class), count);
+        let noise = formula_uniform("peer/3/", &format!("{name}.{at}"), count);
         pattern.into_iter().zip(noise).map(|(pattern, noise)| (pattern + noise) as f32)
     };
     (0..CLASSES * per_class).flat_map(image).collect()
@@ -91,7 +92,7 @@ fn expert(scene: &Scene, kept: &Vectors) -> Box<Experts> {
         let iteration = kept.len() as u64 / 2;
         let start = values(function.initialize(Start::Torch, &draws, "expert", iteration, 0));
         // the expert has moved a little
-        let moves = formula_uniform("peer/", &format!("expert.{iteration}"), start.len());
+        let moves = formula_uniform("peer/3/", &format!("expert.{iteration}"), start.len());
         let share = 0.02 * f64::from(epoch);
         let moved = start.iter().zip(moves).map(|(start, u)| start + (share * u) as f32);
         let moved: Vec<f32> = moved.collect();
