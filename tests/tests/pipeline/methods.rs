@@ -180,6 +180,26 @@ fn convolution_statistics_of_the_real_images_are_matched_by_the_whole_committee(
 }
 
 #[test]
+fn networks_without_batch_norm_recover_by_convolution_statistics_label_and_learn() {
+    let member = COMMITTEE.replace("depth: 1, width: 6", "depth: 2, width: 6, norm: none, doubling: true");
+    let all = settings(&[
+        &member,
+        "teacher.network.norm=instance",
+        "evaluate.student.norm=group",
+        "synthesize.teachers=committee",
+        "relabel.voters=committee",
+        "synthesize.convolution_statistics={drop: 0.4}",
+    ]);
+    let (one, two) = (Run::new(), Run::new());
+    let (_, images) = run(&one, &all);
+    run(&two, &all);
+    assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+    let (_, teacher) = one.pointed("tiny/delt/teacher", "teacher");
+    assert_eq!(teacher.facts["architecture"]["norm"], "instance");
+    assert_eq!(images.provenance.inputs["teacher"], teacher.digest);
+}
+
+#[test]
 fn killed_stages_resume_with_residual_committee_and_average_and_give_the_same_bytes() {
     let all = settings(&[
         COMMITTEE,
