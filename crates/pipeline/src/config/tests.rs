@@ -401,7 +401,10 @@ fn rounds_that_do_not_divide_are_refused() {
 
 #[test]
 fn students_stand_in_the_space_of_their_images_and_real_ones_where_they_are_asked_to() {
-    let load = |setting: &str| load(&repository_file("digits-matching.yaml"), &[setting.to_owned()], None);
+    let load = |setting: &str| {
+        let of_method = "branches.mtt.synthesize.matching.whitening=absolute".to_owned();
+        load(&repository_file("digits-matching.yaml"), &[of_method, setting.to_owned()], None)
+    };
     let white = "branches.white={like: random-hard, evaluate: {given: {whitening: absolute}}}";
     let branches = load(white).expect("loads");
     let of =
