@@ -90,7 +90,7 @@ fn scene(norm: Norm, activation: Activation, seed: u64) -> Scene {
         size: SIDE,
         classes: CLASSES,
     };
-    let real = RealImages::floats(images(20, 2, 1.5), labels(20), CLASSES, SIDE, &device);
+    let real = RealImages::floats(images(20, 2, 0.7), labels(20), CLASSES, SIDE, &device);
     Scene {
         function: Function::new(form, &device),
         real: Rc::new(real),
@@ -201,11 +201,10 @@ fn a_resumed_rcig_run_equals_an_uninterrupted_one() {
 
 #[test]
 fn losses_of_real_images_fall() {
-    // cross-entropy of predictions between -1/3 and 2/3, times a factor that is learned slowly, has little room below log 3
-    for (mut run, share) in [(Run::frepo(FREPO, 1), 0.8), (Run::rcig(RCIG, 1), 0.99)] {
+    for mut run in [Run::frepo(FREPO, 1), Run::rcig(RCIG, 1)] {
         let losses = run.go(0..60);
         let [first, last] = [mean(&losses[..10]), mean(&losses[50..])];
-        assert!(last < share * first, "{first} to {last}");
+        assert!(last < 0.9 * first, "{first} to {last}");
     }
 }
 
