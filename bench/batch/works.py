@@ -221,9 +221,9 @@ def rcig(layout):
     def run():
         loss = gradients()
         images.step()
-        logits, _ = net(weights, data.synthetic.detach())
+        x, y = methods.mirrored(data.synthetic.detach(), labels.detach())
         network.zero_grad()
-        (((logits - labels.detach()) ** 2).sum() / (2 * labels.numel())).backward()
+        (((net(weights, x)[0] - y) ** 2).sum() / (2 * y.numel())).backward()
         network.step()
         loss.item()
 

@@ -42,13 +42,17 @@ fn python() -> Option<PathBuf> {
     None
 }
 
+/// Without gates that rounding decides, and smooth enough that iterations do not raise it: with β = 20 PyTorch's own float32 is up
+/// to 2e-3 from its float64.
+const SMOOTH: Activation = Activation::Softplus { beta: 2.0 };
+
 /// Images of so many of each class: a pattern of the class, and noise. Under another prefix rounding may decide a gate of ReLU
-/// otherwise than PyTorch's does, and the images part by percents from there on.
+/// otherwise than float64 does, and images part by up to percents from there on, in PyTorch's own float32 too.
 fn images(name: &str, per_class: usize) -> Vec<f32> {
     let count = 3 * SIDE * SIDE;
     let image = |at: usize| {
-        let pattern = formula_uniform("peer/3/", &format!("class.{}", at / per_class), count);
-        let noise = formula_uniform("peer/3/", &format!("{name}.{at}"), count);
+        let pattern = formula_uniform("peer/2/", &format!("class.{}", at / per_class), count);
+        let noise = formula_uniform("peer/2/", &format!("{name}.{at}"), count);
         pattern.into_iter().zip(noise).map(|(pattern, noise)| (pattern + noise) as f32)
     };
     (0..CLASSES * per_class).flat_map(image).collect()
@@ -58,12 +62,12 @@ fn labels(per_class: usize) -> Vec<u32> {
     (0..CLASSES * per_class).map(|at| (at / per_class) as u32).collect()
 }
 
-fn scene() -> Scene {
+fn scene(activation: Activation) -> Scene {
     let form = Form {
         widths: vec![8; 3],
         norm: Norm::Instance,
         norm_before_conv: false,
-        activation: Activation::Relu,
+        activation,
         size: SIDE,
         classes: CLASSES,
     };
@@ -92,7 +96,7 @@ fn expert(scene: &Scene, kept: &Vectors) -> Box<Experts> {
         let iteration = kept.len() as u64 / 2;
         let start = values(function.initialize(Start::Torch, &draws, "expert", iteration, 0));
         // the expert has moved a little
-        let moves = formula_uniform("peer/3/", &format!("expert.{iteration}"), start.len());
+        let moves = formula_uniform("peer/2/", &format!("expert.{iteration}"), start.len());
         let share = 0.02 * f64::from(epoch);
         let moved = start.iter().zip(moves).map(|(start, u)| start + (share * u) as f32);
         let moved: Vec<f32> = moved.collect();
@@ -112,8 +116,7 @@ fn first_weights(scene: &Scene, every: u32, kept: &Vectors) {
     }
 }
 
-fn start(method: Method, kept: &Vectors) -> Box<dyn Matching> {
-    let scene = scene();
+fn start(method: Method, scene: Scene, kept: &Vectors) -> Box<dyn Matching> {
     match method {
         Method::DistributionMatching(config) => {
             first_weights(&scene, 1, kept);
@@ -135,13 +138,12 @@ fn start(method: Method, kept: &Vectors) -> Box<dyn Matching> {
     }
 }
 
-/// Runs both, and compares the images: within a thousandth, of which the movement is most.
+/// Runs both: the images must end within a thousandth of PyTorch's, having moved by far more.
 #[track_caller]
-fn compare(method: Method, rule: Rule) {
+fn compare(method: Method, rule: Rule, activation: Activation) {
     let Some(python) = python() else { return };
-    let kept = Vectors::default();
-    let mut matching = start(method, &kept);
-    let scene = scene();
+    let (kept, scene) = (Vectors::default(), scene(activation));
+    let mut matching = start(method, scene.clone(), &kept);
     let shape = [CLASSES * IMAGES[0], 3, SIDE, SIDE];
     let first = images("synthetic", IMAGES[0]);
     let tensor = Tensor::from_data(TensorData::new(first.clone(), shape), &device());
@@ -164,8 +166,9 @@ fn compare(method: Method, rule: Rule) {
         floats("real_targets", &[real[0], CLASSES], one_hot(IMAGES[1])),
     ]);
     write_safetensors(folder.path().join("job.safetensors"), &kept.borrow(), None).unwrap();
+    let beta = if let Activation::Softplus { beta } = activation { Some(beta) } else { None };
     let net = json!({"depth": 3, "width": 8, "size": SIDE, "classes": CLASSES, "norm": "instance",
-        "norm_before_conv": false, "doubling": false, "softplus_beta": null});
+        "norm_before_conv": false, "doubling": false, "softplus_beta": beta});
     let job = json!({"config": method, "image_optimizer": rule, "iterations": ITERATIONS, "net": net});
     std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
     let script = workspace().join("bench/batch/iterate.py");
@@ -176,7 +179,7 @@ fn compare(method: Method, rule: Rule) {
     let theirs: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
 
     let (error, moved) = (relative_error(&ours, &theirs), relative_error(&theirs, &first));
-    eprintln!("{}: images moved by {moved:.3}, {error:.1e} from PyTorch", method.title());
+    eprintln!("{}, {activation:?}: images moved by {moved:.3}, {error:.1e} from PyTorch", method.title());
     assert!(moved > 0.05, "{}: images moved by {moved} only", method.title());
     assert!(error < 1e-3, "{}: images are {error} from PyTorch", method.title());
 }
@@ -188,7 +191,9 @@ const fn sgd(lr: f64) -> Rule {
 #[test]
 fn distribution_matching_moves_images_as_pytorch_does() {
     let method = method::DistributionMatching { real_batch: 100 };
-    compare(Method::DistributionMatching(method), sgd(1.0));
+    for activation in [Activation::Relu, SMOOTH] {
+        compare(Method::DistributionMatching(method), sgd(1.0), activation);
+    }
 }
 
 #[test]
@@ -201,7 +206,9 @@ fn gradient_matching_moves_images_as_pytorch_does() {
         network_batch: 100,
         statistics_batch: None,
     };
-    compare(Method::GradientMatching(method), sgd(0.1));
+    for activation in [Activation::Relu, SMOOTH] {
+        compare(Method::GradientMatching(method), sgd(0.1), activation);
+    }
 }
 
 #[test]
@@ -217,7 +224,9 @@ fn trajectory_matching_moves_images_as_pytorch_does_with_and_without_curvature()
             curvature,
             expert_labels: false,
         };
-        compare(Method::TrajectoryMatching(method), sgd(10.0));
+        for activation in [Activation::Relu, SMOOTH] {
+            compare(Method::TrajectoryMatching(method), sgd(10.0), activation);
+        }
     }
 }
 
@@ -234,5 +243,6 @@ fn rat_bptt_moves_images_as_pytorch_does() {
         clip: method::Clip { factor: 2.0, decay: 0.9 },
     };
     let rule = Rule::Adam { lr: 0.02, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None };
-    compare(Method::RatBptt(method), rule);
+    // under ReLU PyTorch's own float32 ends 8e-3 to 7e-2 from its float64 in four of six draws
+    compare(Method::RatBptt(method), rule, SMOOTH);
 }
