@@ -64,6 +64,13 @@ impl Block {
         Self { pixels: Pixels { shape, activation }, normalize, epsilon }
     }
 
+    /// A convolution alone in the largest tiles: behind it nothing hangs on the sign of a value.
+    pub(crate) fn convolution(input: [usize; 4], outputs: usize, geometry: Geometry) -> Self {
+        let shape = ConvShape::new(input, outputs, geometry);
+        let pixels = Pixels { shape, activation: Activation::Identity };
+        Self { pixels, normalize: Normalize::None, epsilon: 0.0 }
+    }
+
     /// Shape of the output, `[n, h, w, c]`.
     pub(crate) fn out_shape(&self) -> [usize; 4] {
         self.pixels.out_shape()

@@ -37,7 +37,7 @@ use burn::tensor::Tensor;
 
 pub use activation::Activation;
 pub use block::Normalize;
-pub use block::operation::{BlockWeights, conv_block, conv_block_dual};
+pub use block::operation::{BlockWeights, conv_block, conv_block_dual, convolution, value_and_slope};
 pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,

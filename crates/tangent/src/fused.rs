@@ -1,7 +1,10 @@
 //! Blocks as one operation on the CPU, channels last: convolution, normalization, activation and pooling with their derivatives.
 
 use burn::tensor::Tensor;
-use delt_conv_norm::{Activation as Gate, BlockWeights, Geometry, Normalize, conv_block, conv_block_dual};
+use delt_conv_norm::{
+    Activation as Gate, BlockWeights, Geometry, Normalize, conv_block, conv_block_dual, convolution,
+    value_and_slope,
+};
 
 use crate::form::{Activation, KERNEL, Norm};
 use crate::forward::Statistics;
@@ -18,6 +21,11 @@ pub(crate) fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>
     conv_block(x, weights, GEOMETRY, Normalize::None, Gate::Identity, EPSILON)
 }
 
+/// The same where all that follows is linear.
+pub(crate) fn moved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    convolution(x, weight, bias, GEOMETRY)
+}
+
 /// A whole block.
 pub(crate) fn block(
     x: Both,
@@ -31,10 +39,7 @@ pub(crate) fn block(
         By::Own(Norm::Batch) => Normalize::Batch,
         _ => Normalize::None,
     };
-    let gate = match activation {
-        Activation::Relu => Gate::ReluAveragePool,
-        Activation::Softplus { beta } => Gate::SoftplusAveragePool(beta as f32),
-    };
+    let gate = gate(activation);
     let own = of(weights, by);
     match direction {
         None => {
@@ -47,6 +52,18 @@ pub(crate) fn block(
                 conv_block_dual(x.value, x.dot, own, direction, GEOMETRY, normalize, gate, EPSILON);
             Both { value, dot: Some(dot) }
         }
+    }
+}
+
+/// The activation of plain values, and its derivative.
+pub(crate) fn with_slope(x: Tensor<4>, activation: Activation) -> [Tensor<4>; 2] {
+    value_and_slope(x, gate(activation))
+}
+
+fn gate(activation: Activation) -> Gate {
+    match activation {
+        Activation::Relu => Gate::ReluAveragePool,
+        Activation::Softplus { beta } => Gate::SoftplusAveragePool(beta as f32),
     }
 }
 

@@ -150,18 +150,27 @@ pub(crate) fn activation(a: Both, activation: Activation) -> Both {
     }
 }
 
-/// The derivative of the activation at `a`.
-pub(crate) fn slope(a: &Tensor<4>, activation: Activation) -> Tensor<4> {
-    match activation {
-        Activation::Relu => a.clone().greater_scalar(0.0).float(),
-        Activation::Softplus { beta } => sigmoid(a.clone() * beta),
-    }
-}
-
 impl Channels {
     /// W * x + b.
     pub(crate) fn convolved(self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
         if self == Self::First { convolved(x, weight, bias) } else { fused::convolved(x, weight, bias) }
+    }
+
+    /// The same where all that follows is linear.
+    pub(crate) fn moved(self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+        if self == Self::First { convolved(x, weight, bias) } else { fused::moved(x, weight, bias) }
+    }
+
+    /// The activation of plain values, and its derivative.
+    pub(crate) fn with_slope(self, a: Tensor<4>, by: Activation) -> [Tensor<4>; 2] {
+        if self == Self::Last {
+            return fused::with_slope(a, by);
+        }
+        let slope = match by {
+            Activation::Relu => a.clone().greater_scalar(0.0).float(),
+            Activation::Softplus { beta } => sigmoid(a.clone() * beta),
+        };
+        [activation(Both { value: a, dot: None }, by).value, slope]
     }
 
     /// Average pooling.

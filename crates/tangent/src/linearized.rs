@@ -9,7 +9,7 @@ use delt_device::product;
 
 use crate::forward::{Norms, Statistics};
 use crate::function::{Function, Weights};
-use crate::layers::{Both, By, Channels, activation, normalization, slope};
+use crate::layers::{Both, By, Channels, normalization};
 use crate::products::total;
 
 /// The derivative of a network's logits of a batch, for any direction in weight space.
@@ -60,8 +60,9 @@ impl<'a> Linearized<'a> {
             if !form.norm_before_conv {
                 x = normalize(x);
             }
-            blocks.push(Block { normalized, convolved: entering, slope: slope(&x, form.activation) });
-            x = channels.pooled(activation(Both { value: x, dot: None }, form.activation).value);
+            let [value, slope] = channels.with_slope(x, form.activation);
+            blocks.push(Block { normalized, convolved: entering, slope });
+            x = channels.pooled(value);
         }
         Self { function, norms, weights, channels, blocks, features: flat(x, channels) }
     }
@@ -111,9 +112,9 @@ impl<'a> Linearized<'a> {
                 dot = normalize(dot);
             }
             let (weight, bias) = direction.convolutions[at].clone();
-            let own = channels.convolved(block.convolved.clone(), weight, Some(bias));
+            let own = channels.moved(block.convolved.clone(), weight, Some(bias));
             let mut moved = match dot {
-                Some(dot) => channels.convolved(dot, self.weights.convolutions[at].0.clone(), None) + own,
+                Some(dot) => channels.moved(dot, self.weights.convolutions[at].0.clone(), None) + own,
                 None => own,
             };
             if !form.norm_before_conv {

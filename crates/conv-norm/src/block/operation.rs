@@ -8,13 +8,19 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::{Autodiff, AutodiffBackend, Flex};
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use super::backward::Wanted;
 use super::{Block, Normalize, Saved};
-use crate::activation::Activation;
+use crate::activation::{Activation, with_gate};
+use crate::gates::Gate;
 use crate::operation::{Input, Tracked, Values, contiguous, from_values, shape4, slice};
 use crate::shape::Geometry;
 use crate::train::Weights;
+use crate::vectors::with_vectors;
+
+/// Values that a thread takes at a time where each is for itself.
+const GATED_AT_ONCE: usize = 1 << 14;
 
 /// The weights of a block, or a direction in their space.
 #[derive(Clone, Debug)]
@@ -105,9 +111,53 @@ pub fn conv_block(
     activation: Activation,
     epsilon: f64,
 ) -> Tensor<4> {
+    let block = |x, outputs| Block::new(x, outputs, geometry, normalize, activation, epsilon);
+    plain_block(x, weights, block)
+}
+
+/// A convolution alone, channels last, rounded as by the blocks of frozen networks: several times worse than by direct sums.
+/// For what is linear from here on.
+///
+/// # Shapes
+/// As [`conv_block`].
+pub fn convolution(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    geometry: Geometry,
+) -> Tensor<4> {
+    let weights = BlockWeights { weight, bias, norm: None };
+    plain_block(x, weights, |x, outputs| Block::convolution(x, outputs, geometry))
+}
+
+/// The function of an activation and its slope at each value, without pooling and outside any graph.
+///
+/// # Shapes
+/// All `[n, h, w, c]`.
+pub fn value_and_slope(x: Tensor<4>, activation: Activation) -> [Tensor<4>; 2] {
+    let (x, _) = held(x);
+    let mut results = [(); 2].map(|()| vec![0.0; slice(&x).len()]);
+    let [values, slopes] = results.each_mut().map(|values| values.par_chunks_mut(GATED_AT_ONCE));
+    let parts = slice(&x).par_chunks(GATED_AT_ONCE).zip(values.zip(slopes));
+    parts.for_each(|(x, (values, slopes))| {
+        with_gate!(activation, gate => with_vectors!({
+            for ((x, value), slope) in x.iter().zip(values.iter_mut()).zip(slopes.iter_mut()) {
+                (*value, *slope) = (gate.value(*x), gate.pull(*x, 1.0));
+            }
+        }));
+    });
+    results.map(|values| Tensor::from_primitive::<Flex>(from_values(values, shape4(&x))))
+}
+
+/// `block` is made of the shape of `x` and the number of outputs.
+fn plain_block(
+    x: Tensor<4>,
+    weights: BlockWeights,
+    block: impl FnOnce([usize; 4], usize) -> Block,
+) -> Tensor<4> {
     let (x, node) = held(x);
     let (weights, nodes) = Held::of(weights);
-    let block = Block::new(shape4(&x), weights.outputs(), geometry, normalize, activation, epsilon);
+    let block = block(shape4(&x), weights.outputs());
     let operands = Operands { x, x_dot: None, weights, direction: None };
     match run(block, operands, [node, None], nodes) {
         Output::Plain(y, _) => Tensor::from_primitive::<Flex>(y),
