@@ -1,5 +1,5 @@
 //! Twenty iterations of the batch-to-batch methods beside PyTorch's double backward in float64 (`bench/batch/iterate.py`): the same
-//! first weights in each, all images in each batch, no augmentation; the images must come out the same.
+//! first weights in each, all images in each batch, no augmentation; images and labels must come out the same.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -12,8 +12,10 @@ use delt_augment::Draws;
 use delt_formats::{NamedTensor, TensorValues, write_safetensors};
 use delt_formula::formula_uniform;
 use delt_matching::distribution::DistributionMatching;
+use delt_matching::frepo::Frepo;
 use delt_matching::gradient::GradientMatching;
 use delt_matching::rat_bptt::RatBptt;
+use delt_matching::rcig::Rcig;
 use delt_matching::trajectory::{Experts, TrajectoryMatching};
 use delt_matching::{ImageOptimizer, Matching, RealImages, Scene};
 use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
@@ -62,15 +64,14 @@ fn labels(per_class: usize) -> Vec<u32> {
     (0..CLASSES * per_class).map(|at| (at / per_class) as u32).collect()
 }
 
-fn scene(activation: Activation) -> Scene {
-    let form = Form {
-        widths: vec![8; 3],
-        norm: Norm::Instance,
-        norm_before_conv: false,
-        activation,
-        size: SIDE,
-        classes: CLASSES,
+/// A network as the method is published with it, narrower.
+fn scene(method: Method, activation: Activation) -> Scene {
+    let (norm, norm_before_conv) = match method {
+        Method::Frepo(_) => (Norm::Batch, true),
+        Method::Rcig(_) => (Norm::None, false),
+        _ => (Norm::Instance, false),
     };
+    let form = Form { widths: vec![8; 3], norm, norm_before_conv, activation, size: SIDE, classes: CLASSES };
     let real = RealImages::floats(images("real", IMAGES[1]), labels(IMAGES[1]), CLASSES, SIDE, &device());
     Scene {
         function: Function::new(form, &device()),
@@ -106,6 +107,12 @@ fn expert(scene: &Scene, kept: &Vectors) -> Box<Experts> {
     })
 }
 
+/// What the one network of a pool starts from, for the peer.
+fn first_of_pool(scene: &Scene, kept: &Vectors) {
+    let weights = scene.function.initialize(Start::LeCun, &scene.draws, "pool-network", 0, 0);
+    kept.borrow_mut().push(floats("start.0", &[scene.function.parameters()], values(weights)));
+}
+
 /// What each iteration's network starts from, for the peer, as the methods draw it.
 fn first_weights(scene: &Scene, every: u32, kept: &Vectors) {
     for network in 0..ITERATIONS.div_ceil(every) {
@@ -116,7 +123,7 @@ fn first_weights(scene: &Scene, every: u32, kept: &Vectors) {
     }
 }
 
-fn start(method: Method, scene: Scene, kept: &Vectors) -> Box<dyn Matching> {
+fn start(method: Method, rule: Rule, scene: Scene, kept: &Vectors) -> Box<dyn Matching> {
     match method {
         Method::DistributionMatching(config) => {
             first_weights(&scene, 1, kept);
@@ -134,6 +141,14 @@ fn start(method: Method, scene: Scene, kept: &Vectors) -> Box<dyn Matching> {
             first_weights(&scene, 1, kept);
             Box::new(RatBptt::new(scene, config))
         }
+        Method::Frepo(config) => {
+            first_of_pool(&scene, kept);
+            Box::new(Frepo::new(scene, config))
+        }
+        Method::Rcig(config) => {
+            first_of_pool(&scene, kept);
+            Box::new(Rcig::new(scene, config, rule))
+        }
         other => panic!("{} is not here", other.title()),
     }
 }
@@ -142,46 +157,60 @@ fn start(method: Method, scene: Scene, kept: &Vectors) -> Box<dyn Matching> {
 #[track_caller]
 fn compare(method: Method, rule: Rule, activation: Activation) {
     let Some(python) = python() else { return };
-    let (kept, scene) = (Vectors::default(), scene(activation));
-    let mut matching = start(method, scene.clone(), &kept);
+    let (kept, scene) = (Vectors::default(), scene(method, activation));
+    let mut matching = start(method, rule, scene.clone(), &kept);
     let shape = [CLASSES * IMAGES[0], 3, SIDE, SIDE];
     let first = images("synthetic", IMAGES[0]);
     let tensor = Tensor::from_data(TensorData::new(first.clone(), shape), &device());
-    let mut set = Set { images: tensor, targets: scene.one_hot(&scene.labels) };
+    let mut targets = scene.one_hot(&scene.labels);
+    let learns_labels = matches!(method, Method::Frepo(_) | Method::Rcig(_));
+    if learns_labels {
+        targets = targets - 1.0 / CLASSES as f64;
+    }
+    let first_targets = values(targets.clone());
+    let mut set = Set { images: tensor, targets };
     let mut optimizer = ImageOptimizer::new(rule, &set.images);
+    let mut of_targets = ImageOptimizer::new(rule, &set.targets);
     for iteration in 0..ITERATIONS {
         let found = matching.gradients(&set, iteration).unwrap();
         set.images = optimizer.step(set.images.clone(), found.images, rule.lr());
+        if let Some(gradient) = found.targets.filter(|_| learns_labels) {
+            set.targets = of_targets.step(set.targets.clone(), gradient, rule.lr());
+        }
         matching.after(&set, iteration).unwrap();
     }
-    let ours = values(set.images);
+    let ours = [values(set.images), values(set.targets)];
 
     let folder = tempfile::tempdir().unwrap();
     let real = [CLASSES * IMAGES[1], 3, SIDE, SIDE];
     let one_hot = |per_class: usize| values(scene.one_hot(&labels(per_class)));
     kept.borrow_mut().extend([
         floats("images", &shape, first.clone()),
-        floats("targets", &[shape[0], CLASSES], one_hot(IMAGES[0])),
+        floats("targets", &[shape[0], CLASSES], first_targets.clone()),
         floats("real", &real, images("real", IMAGES[1])),
         floats("real_targets", &[real[0], CLASSES], one_hot(IMAGES[1])),
     ]);
     write_safetensors(folder.path().join("job.safetensors"), &kept.borrow(), None).unwrap();
     let beta = if let Activation::Softplus { beta } = activation { Some(beta) } else { None };
-    let net = json!({"depth": 3, "width": 8, "size": SIDE, "classes": CLASSES, "norm": "instance",
-        "norm_before_conv": false, "doubling": false, "softplus_beta": beta});
+    let Form { norm, norm_before_conv, .. } = scene.function.form;
+    let norm = format!("{norm:?}").to_lowercase();
+    let net = json!({"depth": 3, "width": 8, "size": SIDE, "classes": CLASSES, "norm": norm,
+        "norm_before_conv": norm_before_conv, "doubling": false, "softplus_beta": beta});
     let job = json!({"config": method, "image_optimizer": rule, "iterations": ITERATIONS, "net": net});
     std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
     let script = workspace().join("bench/batch/iterate.py");
     let mut command = Command::new(python);
     command.arg(script).arg(folder.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("OMP_NUM_THREADS", "1");
     assert!(command.status().unwrap().success(), "the peer failed");
-    let bytes = std::fs::read(folder.path().join("images.f32")).unwrap();
-    let theirs: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-
-    let (error, moved) = (relative_error(&ours, &theirs), relative_error(&theirs, &first));
-    eprintln!("{}, {activation:?}: images moved by {moved:.3}, {error:.1e} from PyTorch", method.title());
-    assert!(moved > 0.05, "{}: images moved by {moved} only", method.title());
-    assert!(error < 1e-3, "{}: images are {error} from PyTorch", method.title());
+    for (what, ours, first) in [("images", &ours[0], &first), ("targets", &ours[1], &first_targets)] {
+        let bytes = std::fs::read(folder.path().join(format!("{what}.f32"))).unwrap();
+        let theirs: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let (error, moved) = (relative_error(ours, &theirs), relative_error(&theirs, first));
+        let case = format!("{}, {activation:?}: {what}", method.title());
+        eprintln!("{case} moved by {moved:.3}, {error:.1e} from PyTorch");
+        assert!(what == "targets" || moved > 0.05, "{case} moved by {moved} only");
+        assert!(error < 1e-3, "{case} are {error} from PyTorch");
+    }
 }
 
 const fn sgd(lr: f64) -> Rule {
@@ -242,7 +271,57 @@ fn rat_bptt_moves_images_as_pytorch_does() {
         classes: None,
         clip: method::Clip { factor: 2.0, decay: 0.9 },
     };
-    let rule = Rule::Adam { lr: 0.02, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None };
     // under ReLU PyTorch's own float32 ends 8e-3 to 7e-2 from its float64 in four of six draws
-    compare(Method::RatBptt(method), rule, SMOOTH);
+    compare(Method::RatBptt(method), adam(0.02), SMOOTH);
+}
+
+const fn adam(lr: f64) -> Rule {
+    Rule::Adam { lr, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, final_share: None }
+}
+
+#[test]
+fn frepo_moves_images_and_labels_as_pytorch_does() {
+    let method = method::Frepo {
+        real_batch: 100,
+        ridge: 1e-6,
+        pool: 1,
+        pool_spacing: 0,
+        pool_steps: 100,
+        network_lr: 3e-3,
+        train_batch: 100,
+        bn_momentum: 0.9,
+        mirror: true,
+    };
+    compare(Method::Frepo(method), adam(0.01), SMOOTH);
+}
+
+#[test]
+fn rcig_moves_images_and_labels_as_pytorch_does() {
+    let method = method::Rcig {
+        real_batch: 100,
+        l2: 5e-4,
+        inner_steps: 6,
+        inverse_steps: 6,
+        inner_lr: 1e-4,
+        inverse_lr: 1e-4,
+        lr_control: method::LrControl {
+            raise: 2.0,
+            retreat: 0.4,
+            every: 8,
+            diverged: 0.29,
+            lower: 0.9,
+            fell: 0.7,
+            higher: 1.05,
+        },
+        pool: 1,
+        pool_steps: 100,
+        network_steps: 1,
+        network_lr: 1e-3,
+        softplus: None,
+        mirror: true,
+        log_temperature: method::LogTemperature { start: 0.0, lr: 0.03 },
+        partial: None,
+        ema: None,
+    };
+    compare(Method::Rcig(method), adam(0.01), SMOOTH);
 }
