@@ -68,6 +68,15 @@ impl Matching {
         self.validate_network(method, size)?;
         range::require(self.iterations > 0, at("iterations"), 0, "at least 1")?;
         range::at_most(at("iterations"), self.iterations, range::MOST_ITERATIONS)?;
+        let augments = !matches!(method, Method::Frepo(_) | Method::Rcig(_));
+        let expected =
+            format!("[]: {} augments by mirror images alone (synthesize.method.mirror)", method.title());
+        range::require(
+            augments || self.augmentation.is_empty(),
+            at("augmentation"),
+            json!(self.augmentation),
+            expected,
+        )?;
         for (index, strategy) in self.augmentation.iter().enumerate() {
             let problem = "names a strategy twice; name each once";
             range::ensure(!self.augmentation[..index].contains(strategy), at("augmentation"), problem)?;

@@ -18,8 +18,11 @@ fn digits(settings: &[&str]) -> Result<Vec<Branch>, YamlError> {
     load(&repository_file("digits.yaml"), &settings, None)
 }
 
+const FREPO: &str = "synthesize.method={kind: frepo, real_batch: 64, ridge: 1.0e-6, pool: 2, pool_spacing: 1, pool_steps: 5, \
+    network_lr: 3.0e-4, train_batch: 100, bn_momentum: 0.9, mirror: true}";
+
 /// Settings, and what is said of them.
-const REFUSALS: [(&[&str], &str); 20] = [
+const REFUSALS: [(&[&str], &str); 21] = [
     (&[DM], "`synthesize.matching`: is missing, which distribution matching needs"),
     (
         &[MATCHING],
@@ -88,6 +91,10 @@ const REFUSALS: [(&[&str], &str); 20] = [
     (
         &[DM, MATCHING, "synthesize.matching.augmentation=[crop,flip,crop]"],
         "`synthesize.matching.augmentation`: names a strategy twice",
+    ),
+    (
+        &[FREPO, MATCHING],
+        "`synthesize.matching.augmentation`: found [\"crop\"], expected []: FRePo augments by mirror images alone",
     ),
 ];
 
