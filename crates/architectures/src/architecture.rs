@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Description, FeatureMap, Operation};
+use crate::builder::Builder;
 use crate::family::{Bound, Family};
-use crate::layer_list::LayerList;
+use crate::graph::{Description, FeatureMap, Operation};
 use crate::layout::Layout;
 use crate::resnet::Stem;
 use crate::{Norm, convnet, mobilenet_v2, resnet};
@@ -87,18 +87,18 @@ impl Architecture {
     /// The layers for RGB images of `size` px and so many classes.
     pub fn description(&self, size: usize, classes: usize) -> Description {
         let family = self.family();
-        let mut layers = LayerList::new(family.rules());
-        family.pass(&mut layers, FeatureMap { channels: 3, side: size }, classes);
-        Description { layers: layers.layers }
+        let (mut network, image) = Builder::new(family.rules(), FeatureMap::square(3, size));
+        family.pass(&mut network, image, classes);
+        network.finish()
     }
 
-    /// Floating-point operations of one image going through the network: two for each multiplication of a convolution
-    /// or a linear layer.
+    /// Floating-point operations of one image going through the network: two for each multiplication of a convolution, a
+    /// linear layer or attention.
     pub fn forward_flops(&self, size: usize, classes: usize) -> f64 {
         2.0 * self.description(size, classes).multiplications()
     }
 
-    /// PyTorch's name of the last linear layer.
+    /// PyTorch's name of the last layer, which makes logits.
     pub fn classifier(&self) -> String {
         self.description(self.least_size(), 1).layers.pop().map_or(String::new(), |layer| layer.name)
     }

@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Convolution, FeatureMap, Operation, Window};
+use crate::builder::{Builder, Value};
 use crate::family::{Bound, Family};
-use crate::layer_list::LayerList;
+use crate::graph::{Convolution, Window};
 use crate::layout::{FEATURES, FEATURES_WITHOUT_NORM, Layout};
 
 /// The most channels that can be meant.
@@ -43,12 +43,12 @@ pub(crate) struct ConvNet {
 }
 
 impl ConvNet {
-    fn normalization(&self, layers: &mut LayerList, name: &str, x: FeatureMap) -> FeatureMap {
+    fn normalization(&self, network: &mut Builder, name: &str, x: Value) -> Value {
         match self.norm {
-            Norm::Batch => layers.batch_norm(name, x),
-            Norm::Instance => layers.group_norm(name, x, x.channels),
-            Norm::Group => layers.group_norm(name, x, GROUPS as usize),
-            Norm::Layer => layers.layer_norm(name, x),
+            Norm::Batch => network.batch_norm(name, x),
+            Norm::Instance => network.group_norm(name, x, x.channels()),
+            Norm::Group => network.group_norm(name, x, GROUPS as usize),
+            Norm::Layer => network.layer_norm(name, x),
             Norm::None => x,
         }
     }
@@ -89,21 +89,23 @@ impl ConvNet {
 }
 
 impl Family for ConvNet {
-    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
+    fn pass(&self, network: &mut Builder, image: Value, classes: usize) {
         let mut x = image;
         for block in 0..self.depth {
             let (convolution, norm) = (format!("layers.conv.{block}"), format!("layers.norm.{block}"));
             if self.norm_before_conv && block > 0 {
-                x = self.normalization(layers, &norm, x);
+                x = self.normalization(network, &norm, x);
             }
             let window = Convolution { has_bias: true, ..Convolution::same(3, 1) };
-            x = layers.convolution(&convolution, x, self.width_of(block), window);
+            x = network.convolution(&convolution, x, self.width_of(block), window);
             if !self.norm_before_conv {
-                x = self.normalization(layers, &norm, x);
+                x = self.normalization(network, &norm, x);
             }
-            x = layers.pool(&format!("layers.pool.{block}"), x, Operation::AveragePool, POOLING);
+            x = network.relu(x);
+            x = network.average_pool(x, POOLING);
         }
-        layers.linear("classifier", x.flat(), classes);
+        let features = network.flatten(x);
+        network.linear("classifier", features, classes);
     }
 
     fn published_lr(&self) -> f64 {

@@ -1,14 +1,13 @@
 //! What a family of networks says of itself.
 
-use crate::description::FeatureMap;
-use crate::layer_list::LayerList;
+use crate::builder::{Builder, Value};
 use crate::layout::Layout;
 use crate::start::Rules;
 
 /// Networks of one structure; the fields are those of the table's row and the numbers in which its networks differ.
 pub(crate) trait Family {
-    /// Goes through the network as an image does and lists its layers on the way.
-    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize);
+    /// Adds the layers on the way of an image through the network; the last, which makes logits, is linear or a 1x1 convolution.
+    fn pass(&self, network: &mut Builder, image: Value, classes: usize);
 
     /// As [`crate::Architecture::published_lr`].
     fn published_lr(&self) -> f64;
@@ -65,7 +64,7 @@ mod tests {
     struct Vgg;
 
     impl Family for Vgg {
-        fn pass(&self, _layers: &mut LayerList, _picture: FeatureMap, _classes: usize) {}
+        fn pass(&self, _network: &mut Builder, _image: Value, _classes: usize) {}
 
         fn published_lr(&self) -> f64 {
             5e-4

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Convolution, FeatureMap, Operation, Window};
+use crate::builder::{Builder, Value};
 use crate::family::Family;
-use crate::layer_list::LayerList;
+use crate::graph::{Convolution, Window};
 use crate::layout::{Layout, RESIDUAL_FUNCTION, SHORTCUT_CLASSIFIER, SHORTCUT_LINEAR};
 use crate::start::{Rule, Rules};
 
@@ -28,22 +28,24 @@ pub(crate) struct ResNet {
 }
 
 impl Family for ResNet {
-    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
+    fn pass(&self, network: &mut Builder, image: Value, classes: usize) {
         let stem = match self.stem {
             Stem::Small => Convolution::same(3, 1),
             Stem::Standard => Convolution::same(7, 2),
         };
-        let mut x = layers.convolution("conv1", image, CHANNELS[0], stem);
-        x = layers.batch_norm("bn1", x);
+        let mut x = network.convolution("conv1", image, CHANNELS[0], stem);
+        x = network.batch_norm("bn1", x);
+        x = network.relu(x);
         if self.stem == Stem::Standard {
-            x = layers.pool("maxpool", x, Operation::MaxPool, Window::same(3, 2));
+            x = network.max_pool(x, Window::same(3, 2));
         }
         for (group, (blocks, channels)) in (1..).zip(self.blocks.into_iter().zip(CHANNELS)) {
             for block in 0..blocks {
-                x = basic_block(layers, &format!("layer{group}.{block}"), x, channels);
+                x = basic_block(network, &format!("layer{group}.{block}"), x, channels);
             }
         }
-        layers.linear("fc", x.mean(), classes);
+        let features = network.mean(x);
+        network.linear("fc", features, classes);
     }
 
     fn published_lr(&self) -> f64 {
@@ -67,15 +69,18 @@ impl Family for ResNet {
 }
 
 /// Two 3x3 convolutions beside a shortcut; the side is halved wherever the number of channels changes.
-fn basic_block(layers: &mut LayerList, name: &str, x: FeatureMap, channels: usize) -> FeatureMap {
-    let is_changing = x.channels != channels;
+fn basic_block(network: &mut Builder, name: &str, x: Value, channels: usize) -> Value {
+    let is_changing = x.channels() != channels;
     let stride = if is_changing { 2 } else { 1 };
-    let y = layers.convolution(&format!("{name}.conv1"), x, channels, Convolution::same(3, stride));
-    let y = layers.batch_norm(&format!("{name}.bn1"), y);
-    let y = layers.convolution(&format!("{name}.conv2"), y, channels, Convolution::same(3, 1));
-    let y = layers.batch_norm(&format!("{name}.bn2"), y);
-    if is_changing {
-        layers.conv_norm(&format!("{name}.downsample"), x, channels, Convolution::same(1, stride));
-    }
-    y
+    let mut y = network.convolution(&format!("{name}.conv1"), x, channels, Convolution::same(3, stride));
+    y = network.batch_norm(&format!("{name}.bn1"), y);
+    y = network.relu(y);
+    y = network.convolution(&format!("{name}.conv2"), y, channels, Convolution::same(3, 1));
+    y = network.batch_norm(&format!("{name}.bn2"), y);
+    let shortcut = match is_changing {
+        true => network.conv_norm(&format!("{name}.downsample"), x, channels, Convolution::same(1, stride)),
+        false => x,
+    };
+    let sum = network.sum(y, shortcut);
+    network.relu(sum)
 }

@@ -43,12 +43,33 @@ impl Rule {
 
 /// The rules of a network, by default what PyTorch's layers do by themselves. BatchNorm starts as the identity in all of
 /// them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) convolution: Rule,
     pub(crate) convolution_bias: Rule,
     pub(crate) linear: Rule,
     pub(crate) linear_bias: Rule,
+    /// Queries, keys and values of attention, whose biases start at zero.
+    pub(crate) attention_in: Rule,
+    /// What leaves attention.
+    pub(crate) attention_out: Rule,
+    pub(crate) class_token: Start,
+    pub(crate) embedding: Start,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            convolution: Rule::FanIn,
+            convolution_bias: Rule::FanIn,
+            linear: Rule::FanIn,
+            linear_bias: Rule::FanIn,
+            attention_in: Rule::FanIn,
+            attention_out: Rule::FanIn,
+            class_token: Start::Constant(0.0),
+            embedding: Start::Constant(0.0),
+        }
+    }
 }
 
 #[cfg(test)]

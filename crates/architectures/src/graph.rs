@@ -1,23 +1,25 @@
-//! A network as a list of layers.
+//! A network as a graph of layers: the one definition of what it computes, how its tensors are called and how they start.
 
 use crate::start::Start;
 
-/// The layers of a network in forward order, for one size of image and number of classes. The last is the classifier.
+/// The layers of a network in forward order, for one size of image and number of classes. The first is the image, the last the
+/// classifier.
 #[derive(Clone, Debug)]
 pub struct Description {
     /// The layers.
     pub layers: Vec<Layer>,
 }
 
-/// A layer, and what enters and leaves it. What has neither tensors nor a window (activations, sums, the mean over the
-/// image) is not listed.
+/// A layer, and what enters and leaves it.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// PyTorch's name, with which those of its tensors begin.
+    /// PyTorch's name, with which those of its tensors begin; empty where it has none.
     pub name: String,
     /// What it computes.
     pub operation: Operation,
-    /// What enters.
+    /// Places among the layers of what it reads, all before its own.
+    pub reads: Vec<usize>,
+    /// What the first of these is.
     pub input: FeatureMap,
     /// What leaves.
     pub output: FeatureMap,
@@ -25,9 +27,11 @@ pub struct Layer {
     pub tensors: Vec<StateTensor>,
 }
 
-/// What a layer computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a layer computes. Shapes are those of one image, `[channels, height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
+    /// The image itself.
+    Image,
     /// A 2-d convolution.
     Convolution(Convolution),
     /// Batch normalization.
@@ -39,12 +43,115 @@ pub enum Operation {
     },
     /// Normalization of each image by all its values.
     LayerNorm,
+    /// Normalization of each position by its channels: PyTorch's `LayerNorm` of transformers.
+    PositionNorm {
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// A linear layer, the same at every position.
+    Linear {
+        /// Whether a value is added for each output.
+        has_bias: bool,
+    },
     /// Maximum of each window.
     MaxPool(Window),
     /// Mean of each window.
     AveragePool(Window),
-    /// A linear layer.
-    Linear,
+    /// Means of bins, which may overlap: bin i of s covers ⌊i·side/s⌋ to ⌈(i + 1)·side/s⌉.
+    AdaptiveAveragePool {
+        /// Bins in each direction.
+        side: usize,
+    },
+    /// Mean over all positions.
+    Mean,
+    /// One row of all values, channel by channel.
+    Flatten,
+    /// A function of each value.
+    Activation(Activation),
+    /// Sum of two.
+    Add,
+    /// The first times a factor for each channel, which is the second.
+    Gate,
+    /// Channels of several one after the other.
+    Concatenate,
+    /// So many channels from the first of these on.
+    Channels {
+        /// The first.
+        from: usize,
+        /// How many.
+        count: usize,
+    },
+    /// Channel i · (channels / groups) + j moves to j · groups + i.
+    Shuffle {
+        /// Groups that are dealt out.
+        groups: usize,
+    },
+    /// Every n-th row and column, from the first on.
+    Subsample {
+        /// n.
+        stride: usize,
+    },
+    /// Channels of zeros on both sides.
+    PadChannels {
+        /// How many on each side.
+        count: usize,
+    },
+    /// Positions in a column, row by row: `[c, h, w]` → `[c, h·w, 1]`.
+    Positions,
+    /// A trained position before all others (`class_token`).
+    ClassToken,
+    /// A trained value added at each position and channel.
+    PositionEmbedding,
+    /// The first position alone.
+    FirstPosition,
+    /// Attention of all positions among each other (PyTorch's `MultiheadAttention`).
+    Attention {
+        /// Heads, which divide the channels.
+        heads: usize,
+    },
+    /// Attention within windows (Swin).
+    WindowAttention(WindowAttention),
+    /// Channels of each 2x2 square side by side, in the order (0, 0), (1, 0), (0, 1), (1, 1) of row and column; zeros below and to
+    /// the right of odd sides (Swin).
+    MergeSquares,
+    /// Zeros at random in training.
+    Dropout {
+        /// Share of the values.
+        share: f64,
+    },
+    /// All of an image's values zero at random in training.
+    StochasticDepth {
+        /// Share of the images.
+        share: f64,
+    },
+}
+
+/// A function of each value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
+    /// x / (1 + e^−x).
+    Silu,
+    /// x Φ(x) with the exact distribution function Φ.
+    Gelu,
+    /// 1 / (1 + e^−x).
+    Sigmoid,
+}
+
+/// Attention within square windows of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowAttention {
+    /// Heads, which divide the channels.
+    pub heads: usize,
+    /// Side of a window.
+    pub window: usize,
+    /// How far windows are moved to the right and down.
+    pub shift: usize,
+    /// Whether it is that of Swin V2: cosines, a learned scale and position biases from a small network.
+    pub is_v2: bool,
 }
 
 /// A square window that moves over an image.
@@ -68,6 +175,12 @@ impl Window {
     pub fn out_side(&self, side: usize) -> usize {
         (side + 2 * self.padding + self.stride).saturating_sub(self.kernel) / self.stride
     }
+
+    /// What leaves.
+    pub(crate) fn out(&self, map: FeatureMap) -> FeatureMap {
+        let [height, width] = [map.height, map.width].map(|side| self.out_side(side));
+        FeatureMap { height, width, ..map }
+    }
 }
 
 /// How a convolution sees its input.
@@ -88,24 +201,36 @@ impl Convolution {
     }
 }
 
-/// Shape of one image on its way through a network: `[channels, side, side]`.
+/// Shape of one image on its way through a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeatureMap {
     /// Channels, or features after flattening.
     pub channels: usize,
-    /// Pixels in each direction, 1 after flattening.
-    pub side: usize,
+    /// Rows, 1 after flattening; the positions of a transformer are a column.
+    pub height: usize,
+    /// Pixels in a row, 1 after flattening.
+    pub width: usize,
 }
 
 impl FeatureMap {
-    /// As one row of features.
-    pub(crate) fn flat(self) -> Self {
-        Self { channels: self.channels * self.side * self.side, side: 1 }
+    /// A square one.
+    pub fn square(channels: usize, side: usize) -> Self {
+        Self { channels, height: side, width: side }
     }
 
-    /// Mean over the image.
-    pub(crate) fn mean(self) -> Self {
-        Self { side: 1, ..self }
+    /// One row of features.
+    pub(crate) fn row(features: usize) -> Self {
+        Self::square(features, 1)
+    }
+
+    /// Pixels.
+    pub fn positions(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Values.
+    pub fn count(&self) -> usize {
+        self.channels * self.positions()
     }
 }
 
@@ -140,12 +265,28 @@ impl Description {
         self.tensors().filter(|tensor| tensor.is_trained).map(StateTensor::count).sum()
     }
 
-    /// Multiplications of one image in convolutions and linear layers.
+    /// Multiplications of one image in convolutions, linear layers and attention.
     pub fn multiplications(&self) -> f64 {
-        let is_product =
-            |layer: &&Layer| matches!(layer.operation, Operation::Convolution(_) | Operation::Linear);
-        let of = |layer: &Layer| layer.tensors[0].count() as f64 * (layer.output.side as f64).powi(2);
-        self.layers.iter().filter(is_product).map(of).sum()
+        self.layers.iter().map(Layer::multiplications).sum()
+    }
+}
+
+impl Layer {
+    fn multiplications(&self) -> f64 {
+        let [positions, width] = [self.output.positions(), self.output.channels].map(|count| count as f64);
+        match self.operation {
+            Operation::Convolution(_) | Operation::Linear { .. } => {
+                self.tensors[0].count() as f64 * positions
+            }
+            // queries, keys, values and what leaves; each position with every other, twice
+            Operation::Attention { .. } => positions * (4.0 * width * width + 2.0 * positions * width),
+            Operation::WindowAttention(WindowAttention { window, .. }) => {
+                let padded = |side: usize| side.next_multiple_of(window);
+                let padded = (padded(self.output.height) * padded(self.output.width)) as f64;
+                padded * (4.0 * width * width + 2.0 * (window * window) as f64 * width)
+            }
+            _ => 0.0,
+        }
     }
 }
 
