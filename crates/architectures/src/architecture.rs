@@ -9,7 +9,10 @@ use crate::family::{Bound, Family};
 use crate::graph::{Description, FeatureMap, Operation};
 use crate::layout::Layout;
 use crate::resnet::Stem;
-use crate::{Norm, convnet, mobilenet_v2, resnet};
+use crate::shufflenet_v2::{ShuffleNetV2, ShuffleStem};
+use crate::{
+    Norm, convnet, efficientnet, mnasnet, mobilenet_v2, mobilenet_v2_small, regnet, resnet, swin, vit,
+};
 
 /// Makes [`Architecture`] of rows: name in the configuration, variant with its fields, and the family it belongs to.
 macro_rules! architectures {
@@ -72,6 +75,50 @@ architectures! {
 
     /// torchvision's MobileNetV2.
     "mobilenet_v2": MobilenetV2 {} => mobilenet_v2::MobileNetV2;
+
+    /// MobileNetV2 of DELT's tables at 32 and 64 px.
+    "mobilenet_v2_modified": MobilenetV2Modified {} => mobilenet_v2_small::Modified;
+
+    /// MobileNetV2 of CV-DD and FADRM at 32 and 64 px.
+    "mobilenet_v2_cvdd": MobilenetV2Cvdd {} => mobilenet_v2_small::Cvdd;
+
+    /// MobileNetV2 of G-VBSM and EDC at 32 and 64 px, half as wide.
+    "mobilenet_v2_gvbsm": MobilenetV2Gvbsm {} => mobilenet_v2_small::Gvbsm;
+
+    /// torchvision's ShuffleNetV2, half as wide.
+    "shufflenet_v2_x0_5": ShufflenetV2X05 {} => ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Standard };
+
+    /// torchvision's ShuffleNetV2.
+    "shufflenet_v2_x1_0": ShufflenetV2X10 {} => ShuffleNetV2 { channels: [116, 232, 464], stem: ShuffleStem::Standard };
+
+    /// ShuffleNetV2, half as wide, of CV-DD and FADRM at 32 and 64 px: a 3x3 stem without max-pool.
+    "shufflenet_v2_x0_5_small": ShufflenetV2X05Small {} =>
+        ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Small };
+
+    /// ShuffleNetV2, half as wide, of G-VBSM and EDC at 32 and 64 px: a 1x1 stem without max-pool.
+    "shufflenet_v2_x0_5_pointwise": ShufflenetV2X05Pointwise {} =>
+        ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Pointwise };
+
+    /// torchvision's MnasNet, 1.3 times as wide.
+    "mnasnet1_3": Mnasnet13 {} => mnasnet::MnasNet;
+
+    /// torchvision's EfficientNet-B0.
+    "efficientnet_b0": EfficientnetB0 {} => efficientnet::EfficientNet;
+
+    /// torchvision's RegNetY-8GF.
+    "regnet_y_8gf": RegnetY8gf {} => regnet::RegNet;
+
+    /// torchvision's ViT-B/16.
+    "vit_b_16": VitB16 {} => vit::Vit { width: 768, heads: 12, published_lr: 1e-4 };
+
+    /// DeiT-Tiny: torchvision's vision transformer in timm's smallest width. (No learning rate is published.)
+    "deit_tiny": DeitTiny {} => vit::Vit { width: 192, heads: 3, published_lr: 1e-3 };
+
+    /// torchvision's Swin-T.
+    "swin_t": SwinT {} => swin::Swin { is_v2: false };
+
+    /// torchvision's Swin V2-T.
+    "swin_v2_t": SwinV2T {} => swin::Swin { is_v2: true };
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

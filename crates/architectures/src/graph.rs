@@ -283,7 +283,13 @@ impl Layer {
             Operation::WindowAttention(WindowAttention { window, .. }) => {
                 let padded = |side: usize| side.next_multiple_of(window);
                 let padded = (padded(self.output.height) * padded(self.output.width)) as f64;
-                padded * (4.0 * width * width + 2.0 * (window * window) as f64 * width)
+                // V2: the small network runs once for each distance within a window
+                let is_of_biases = |tensor: &&StateTensor| {
+                    tensor.name.ends_with("weight") && tensor.name.contains(".cpb_mlp.")
+                };
+                let of_biases: usize = self.tensors.iter().filter(is_of_biases).map(StateTensor::count).sum();
+                let biases = ((2 * window - 1).pow(2) * of_biases) as f64;
+                padded * (4.0 * width * width + 2.0 * (window * window) as f64 * width) + biases
             }
             _ => 0.0,
         }

@@ -20,6 +20,10 @@ pub(crate) enum Rule {
     FanIn,
     /// `kaiming_normal_` by fan-out with gain √2.
     KaimingNormalFanOut,
+    /// Uniform in ±√(x / fan_out) for this x.
+    UniformFanOut(f64),
+    /// `xavier_uniform_`.
+    XavierUniform,
     /// Normal around 0 with this standard deviation.
     Normal(f64),
     /// Zeros.
@@ -29,12 +33,13 @@ pub(crate) enum Rule {
 impl Rule {
     /// `weight` is `[out, in / groups, kernel, kernel]` or `[out, in]`.
     pub(crate) fn start(self, weight: &[usize]) -> Start {
+        let fan_in = weight[1..].iter().product::<usize>() as f64;
+        let fan_out = (weight[0] * weight[2..].iter().product::<usize>()) as f64;
         match self {
-            Self::FanIn => Start::Uniform(1.0 / (weight[1..].iter().product::<usize>() as f64).sqrt()),
-            Self::KaimingNormalFanOut => {
-                let fan_out = weight[0] * weight[2..].iter().product::<usize>();
-                Start::Normal((2.0 / fan_out as f64).sqrt())
-            }
+            Self::FanIn => Start::Uniform(1.0 / fan_in.sqrt()),
+            Self::KaimingNormalFanOut => Start::Normal((2.0 / fan_out).sqrt()),
+            Self::UniformFanOut(factor) => Start::Uniform((factor / fan_out).sqrt()),
+            Self::XavierUniform => Start::Uniform((6.0 / (fan_in + fan_out)).sqrt()),
             Self::Normal(std) => Start::Normal(std),
             Self::Zero => Start::Constant(0.0),
         }
@@ -49,7 +54,7 @@ pub(crate) struct Rules {
     pub(crate) convolution_bias: Rule,
     pub(crate) linear: Rule,
     pub(crate) linear_bias: Rule,
-    /// Queries, keys and values of attention, whose biases start at zero.
+    /// Queries, keys and values of attention, all of whose biases start at zero.
     pub(crate) attention_in: Rule,
     /// What leaves attention.
     pub(crate) attention_out: Rule,
