@@ -8,6 +8,7 @@ use crate::builder::Builder;
 use crate::family::{Bound, Family};
 use crate::graph::{Description, FeatureMap, Operation};
 use crate::layout::Layout;
+use crate::mnasnet::BnMomentum;
 use crate::resnet::Stem;
 use crate::shufflenet_v2::{ShuffleNetV2, ShuffleStem};
 use crate::{
@@ -100,7 +101,11 @@ architectures! {
         ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Pointwise };
 
     /// torchvision's MnasNet, 1.3 times as wide.
-    "mnasnet1_3": Mnasnet13 {} => mnasnet::MnasNet;
+    "mnasnet1_3": Mnasnet13 {
+        /// How fast the running statistics move.
+        #[serde(default, skip_serializing_if = "is_default")]
+        bn_momentum: BnMomentum
+    } => mnasnet::MnasNet { bn_momentum };
 
     /// torchvision's EfficientNet-B0.
     "efficientnet_b0": EfficientnetB0 {} => efficientnet::EfficientNet;
@@ -172,6 +177,11 @@ impl Architecture {
         self.family().published_lr()
     }
 
+    /// Share of a batch in the running statistics of its BatchNorm layers: the recipe's, unless the network has its own.
+    pub fn bn_momentum(&self, of_recipe: f64) -> f64 {
+        self.family().bn_momentum().unwrap_or(of_recipe)
+    }
+
     /// The fields that memory is taken by.
     pub fn bounds(&self) -> Vec<Bound> {
         self.family().bounds()
@@ -227,6 +237,11 @@ mod tests {
                 "resnet34 (standard stem)",
             ),
             (Architecture::MobilenetV2 {}, json!({"name": "mobilenet_v2"}), "mobilenet_v2"),
+            (
+                Architecture::Mnasnet13 { bn_momentum: BnMomentum::Recipe },
+                json!({"name": "mnasnet1_3", "bn_momentum": "recipe"}),
+                "mnasnet1_3 (bn_momentum of the recipe)",
+            ),
         ];
         for (architecture, value, shown) in cases {
             assert_eq!(to_value(architecture).unwrap(), value);
@@ -259,6 +274,26 @@ mod tests {
         for norm in [Norm::Instance, Norm::Group, Norm::Layer, Norm::None] {
             assert!(!convnet(norm, false, false).has_batch_norm());
         }
+    }
+
+    #[test]
+    fn the_running_statistics_of_mnasnet_move_as_torchvisions_unless_said_otherwise() {
+        let shares = [BnMomentum::Own, BnMomentum::Recipe]
+            .map(|bn_momentum| Architecture::Mnasnet13 { bn_momentum }.bn_momentum(0.1));
+        assert_eq!(shares, [3e-4, 0.1]);
+        assert_eq!(Architecture::EfficientnetB0 {}.bn_momentum(0.19), 0.19);
+    }
+
+    #[test]
+    fn images_that_are_no_whole_number_of_patches_are_refused() {
+        assert_eq!(Architecture::DeitTiny {}.misfit(64), None);
+        assert_eq!(
+            Architecture::DeitTiny {}.misfit(72).as_deref(),
+            Some(
+                "72 px is not a whole number of this network's patches of 16 px; expected a multiple of 16; change teacher.size"
+            )
+        );
+        assert_eq!(Architecture::SwinT {}.misfit(70), None);
     }
 
     #[test]

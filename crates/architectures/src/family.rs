@@ -17,6 +17,11 @@ pub(crate) trait Family {
         Rules::default()
     }
 
+    /// Share of a batch in the running statistics of its BatchNorm layers, where that is the network's own.
+    fn bn_momentum(&self) -> Option<f64> {
+        None
+    }
+
     /// As [`crate::Architecture::least_size`].
     fn least_size(&self) -> usize {
         1

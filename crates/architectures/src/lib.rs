@@ -35,5 +35,6 @@ pub use graph::{
     Activation, Convolution, Description, FeatureMap, Layer, Operation, StateTensor, Window, WindowAttention,
 };
 pub use layout::Layout;
+pub use mnasnet::BnMomentum;
 pub use resnet::Stem;
 pub use start::Start;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use delt_architectures::{Architecture, Norm, Operation, Start, StateTensor, Stem};
+use delt_architectures::{Architecture, BnMomentum, Norm, Operation, Start, StateTensor, Stem};
 use serde_json::{Value, from_slice, from_str};
 
 /// File and network.
@@ -27,7 +27,7 @@ fn networks() -> Vec<(&'static str, Architecture)> {
         ("shufflenet_v2_x1_0", Architecture::ShufflenetV2X10 {}),
         ("shufflenet_v2_x0_5_small", Architecture::ShufflenetV2X05Small {}),
         ("shufflenet_v2_x0_5_pointwise", Architecture::ShufflenetV2X05Pointwise {}),
-        ("mnasnet1_3", Architecture::Mnasnet13 {}),
+        ("mnasnet1_3", Architecture::Mnasnet13 { bn_momentum: BnMomentum::Own }),
         ("efficientnet_b0", Architecture::EfficientnetB0 {}),
         ("regnet_y_8gf", Architecture::RegnetY8gf {}),
         ("vit_b_16_64px", Architecture::VitB16 {}),
