@@ -11,6 +11,7 @@ use crate::layout::Layout;
 use crate::mnasnet::BnMomentum;
 use crate::resnet::Stem;
 use crate::shufflenet_v2::{ShuffleNetV2, ShuffleStem};
+use crate::vit::VitStart;
 use crate::{
     Norm, convnet, efficientnet, mnasnet, mobilenet_v2, mobilenet_v2_small, regnet, resnet, swin, vit,
 };
@@ -114,10 +115,15 @@ architectures! {
     "regnet_y_8gf": RegnetY8gf {} => regnet::RegNet;
 
     /// torchvision's ViT-B/16.
-    "vit_b_16": VitB16 {} => vit::Vit { width: 768, heads: 12, published_lr: 1e-4 };
+    "vit_b_16": VitB16 {} =>
+        vit::Vit { width: 768, heads: 12, published_lr: 1e-4, start: VitStart::Torchvision };
 
     /// DeiT-Tiny: torchvision's vision transformer in timm's smallest width. (No learning rate is published.)
-    "deit_tiny": DeitTiny {} => vit::Vit { width: 192, heads: 3, published_lr: 1e-3 };
+    "deit_tiny": DeitTiny {
+        /// How new weights are drawn.
+        #[serde(default, skip_serializing_if = "is_default")]
+        start: VitStart
+    } => vit::Vit { width: 192, heads: 3, published_lr: 1e-3, start };
 
     /// torchvision's Swin-T.
     "swin_t": SwinT {} => swin::Swin { is_v2: false };
@@ -242,6 +248,11 @@ mod tests {
                 json!({"name": "mnasnet1_3", "bn_momentum": "recipe"}),
                 "mnasnet1_3 (bn_momentum of the recipe)",
             ),
+            (
+                Architecture::DeitTiny { start: VitStart::Timm },
+                json!({"name": "deit_tiny", "start": "timm"}),
+                "deit_tiny (timm's start)",
+            ),
         ];
         for (architecture, value, shown) in cases {
             assert_eq!(to_value(architecture).unwrap(), value);
@@ -286,9 +297,9 @@ mod tests {
 
     #[test]
     fn images_that_are_no_whole_number_of_patches_are_refused() {
-        assert_eq!(Architecture::DeitTiny {}.misfit(64), None);
+        assert_eq!(Architecture::DeitTiny { start: VitStart::Timm }.misfit(64), None);
         assert_eq!(
-            Architecture::DeitTiny {}.misfit(72).as_deref(),
+            Architecture::DeitTiny { start: VitStart::Timm }.misfit(72).as_deref(),
             Some(
                 "72 px is not a whole number of this network's patches of 16 px; expected a multiple of 16; change teacher.size"
             )

@@ -38,3 +38,4 @@ pub use layout::Layout;
 pub use mnasnet::BnMomentum;
 pub use resnet::Stem;
 pub use start::Start;
+pub use vit::VitStart;

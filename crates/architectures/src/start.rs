@@ -80,13 +80,15 @@ impl Default for Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Architecture, Stem};
+    use crate::{Architecture, Stem, VitStart};
 
     #[test]
     fn every_kind_of_tensor_starts_as_in_pytorch() {
         let convnet = Architecture::convnet(3, 4);
         let resnet = Architecture::Resnet18 { stem: Stem::Small };
         let mobilenet = Architecture::MobilenetV2 {};
+        let deit = Architecture::DeitTiny { start: VitStart::Timm };
+        let gvbsm = Architecture::MobilenetV2Gvbsm {};
         let cases = [
             (convnet, "layers.conv.1.weight", Start::Uniform(1.0 / 6.0)),
             (convnet, "layers.conv.1.bias", Start::Uniform(1.0 / 6.0)),
@@ -100,6 +102,12 @@ mod tests {
             (mobilenet, "features.1.conv.0.0.weight", Start::Normal((2.0_f64 / (32.0 * 9.0)).sqrt())),
             (mobilenet, "classifier.1.weight", Start::Normal(0.01)),
             (mobilenet, "classifier.1.bias", Start::Constant(0.0)),
+            (gvbsm, "conv1.0.weight", Start::Normal((2.0_f64 / (16.0 * 9.0)).sqrt())),
+            (gvbsm, "classifier.0.weight", Start::Normal(0.01)),
+            (deit, "class_token", Start::Normal(1e-6)),
+            (deit, "conv_proj.bias", Start::Uniform(1.0 / 768.0_f64.sqrt())),
+            (deit, "encoder.layers.encoder_layer_0.self_attention.in_proj_weight", Start::Normal(0.02)),
+            (deit, "heads.head.weight", Start::Normal(0.02)),
         ];
         for (architecture, name, start) in cases {
             let description = architecture.description(32, 10);

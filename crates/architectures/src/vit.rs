@@ -1,5 +1,7 @@
 //! Vision transformers of patches of 16 px with torchvision's names: ViT-B/16 and, in other widths, DeiT-Tiny.
 
+use serde::{Deserialize, Serialize};
+
 use crate::builder::{Builder, Value};
 use crate::family::Family;
 use crate::graph::{Activation, Convolution, Window};
@@ -13,10 +15,22 @@ const LAYERS: usize = 12;
 /// Of all normalizations.
 const EPSILON: f64 = 1e-6;
 
+/// How new weights are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VitStart {
+    /// As torchvision does: the classifier is zero, so that all logits are equal at first.
+    #[default]
+    Torchvision,
+    /// As timm does, whose networks G-VBSM and EDC train.
+    Timm,
+}
+
 pub(crate) struct Vit {
     pub(crate) width: usize,
     pub(crate) heads: usize,
     pub(crate) published_lr: f64,
+    pub(crate) start: VitStart,
 }
 
 impl Family for Vit {
@@ -32,7 +46,9 @@ impl Family for Vit {
         }
         x = network.position_norm("encoder.ln", x, EPSILON);
         x = network.first_position(x);
-        network.rules = Rules { linear: Rule::Zero, linear_bias: Rule::Zero, ..network.rules };
+        if self.start == VitStart::Torchvision {
+            network.rules = Rules { linear: Rule::Zero, linear_bias: Rule::Zero, ..network.rules };
+        }
         network.linear("heads.head", x, classes);
     }
 
@@ -41,16 +57,26 @@ impl Family for Vit {
     }
 
     fn rules(&self) -> Rules {
-        Rules {
-            // the truncated normal ones are cut at ±2, where nothing is
-            convolution: Rule::Normal(1.0 / ((3 * PATCH * PATCH) as f64).sqrt()),
-            convolution_bias: Rule::Zero,
-            linear: Rule::XavierUniform,
-            linear_bias: Rule::Normal(1e-6),
-            attention_in: Rule::XavierUniform,
-            attention_out: Rule::FanIn,
-            class_token: Start::Constant(0.0),
-            embedding: Start::Normal(0.02),
+        // the truncated normal ones are cut at ±2, where nothing is
+        match self.start {
+            VitStart::Torchvision => Rules {
+                convolution: Rule::Normal(1.0 / ((3 * PATCH * PATCH) as f64).sqrt()),
+                convolution_bias: Rule::Zero,
+                linear: Rule::XavierUniform,
+                linear_bias: Rule::Normal(1e-6),
+                attention_in: Rule::XavierUniform,
+                embedding: Start::Normal(0.02),
+                ..Rules::default()
+            },
+            VitStart::Timm => Rules {
+                linear: Rule::Normal(0.02),
+                linear_bias: Rule::Zero,
+                attention_in: Rule::Normal(0.02),
+                attention_out: Rule::Normal(0.02),
+                class_token: Start::Normal(1e-6),
+                embedding: Start::Normal(0.02),
+                ..Rules::default()
+            },
         }
     }
 
@@ -60,6 +86,13 @@ impl Family for Vit {
 
     fn other_layouts(&self) -> &'static [Layout] {
         &[TIMM]
+    }
+
+    fn suffix(&self) -> String {
+        match self.start {
+            VitStart::Torchvision => String::new(),
+            VitStart::Timm => " (timm's start)".to_owned(),
+        }
     }
 
     fn misfit(&self, size: usize) -> Option<String> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use delt_architectures::{Architecture, BnMomentum, Norm, Operation, Start, StateTensor, Stem};
+use delt_architectures::{Architecture, BnMomentum, Norm, Operation, Start, StateTensor, Stem, VitStart};
 use serde_json::{Value, from_slice, from_str};
 
 /// File and network.
@@ -31,8 +31,8 @@ fn networks() -> Vec<(&'static str, Architecture)> {
         ("efficientnet_b0", Architecture::EfficientnetB0 {}),
         ("regnet_y_8gf", Architecture::RegnetY8gf {}),
         ("vit_b_16_64px", Architecture::VitB16 {}),
-        ("deit_tiny", Architecture::DeitTiny {}),
-        ("deit_tiny_64px", Architecture::DeitTiny {}),
+        ("deit_tiny", Architecture::DeitTiny { start: VitStart::Torchvision }),
+        ("deit_tiny_64px", Architecture::DeitTiny { start: VitStart::Torchvision }),
         ("swin_t", Architecture::SwinT {}),
         ("swin_v2_t", Architecture::SwinV2T {}),
         ("swin_v2_t_224px", Architecture::SwinV2T {}),
