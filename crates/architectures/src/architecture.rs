@@ -5,11 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::Builder;
+use crate::densenet::DenseNet121;
 use crate::family::{Bound, Family};
 use crate::graph::{Description, FeatureMap, Operation};
 use crate::layout::Layout;
-use crate::resnet::Stem;
-use crate::{Norm, convnet, mobilenet_v2, resnet};
+use crate::resnet::{Block, Conv1Start, Stem};
+use crate::{Norm, convnet, dc, mobilenet_v2, resnet, resnet_cifar, vgg, wide_resnet};
 
 /// Makes [`Architecture`] of rows: name in the configuration, variant with its fields, and the family it belongs to.
 macro_rules! architectures {
@@ -61,14 +62,95 @@ architectures! {
     /// torchvision's ResNet-18.
     "resnet18": Resnet18 {
         /// How the network begins.
-        stem: Stem
-    } => resnet::ResNet { blocks: [2, 2, 2, 2], stem };
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Basic, blocks: [2, 2, 2, 2], stem, conv1_start };
 
     /// torchvision's ResNet-34.
     "resnet34": Resnet34 {
         /// How the network begins.
-        stem: Stem
-    } => resnet::ResNet { blocks: [3, 4, 6, 3], stem };
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Basic, blocks: [3, 4, 6, 3], stem, conv1_start };
+
+    /// torchvision's ResNet-50.
+    "resnet50": Resnet50 {
+        /// How the network begins.
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Bottleneck, blocks: [3, 4, 6, 3], stem, conv1_start };
+
+    /// torchvision's ResNet-101.
+    "resnet101": Resnet101 {
+        /// How the network begins.
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Bottleneck, blocks: [3, 4, 23, 3], stem, conv1_start };
+
+    /// ResNet-20 of the CIFAR paper, option A.
+    "resnet20_cifar": Resnet20Cifar {} => resnet_cifar::CifarResNet { blocks: 3 };
+
+    /// ResNet-32 of the CIFAR paper, option A.
+    "resnet32_cifar": Resnet32Cifar {} => resnet_cifar::CifarResNet { blocks: 5 };
+
+    /// ResNet-44 of the CIFAR paper, option A.
+    "resnet44_cifar": Resnet44Cifar {} => resnet_cifar::CifarResNet { blocks: 7 };
+
+    /// ResNet-56 of the CIFAR paper, option A.
+    "resnet56_cifar": Resnet56Cifar {} => resnet_cifar::CifarResNet { blocks: 9 };
+
+    /// Wide ResNet of depth 16, twice as wide.
+    "wrn_16_2": Wrn16x2 {} => wide_resnet::WideResNet { blocks: 2, widening: 2 };
+
+    /// torchvision's DenseNet-121.
+    "densenet121": Densenet121 {} => DenseNet121::Torchvision;
+
+    /// kuangliu's DenseNet-121 for small images.
+    "densenet121_cvdd": Densenet121Cvdd {} => DenseNet121::Cvdd;
+
+    /// torchvision's VGG11.
+    "vgg11": Vgg11 {} => vgg::Vgg { groups: vgg::VGG11, has_norm: false, published_lr: Some(5e-4) };
+
+    /// torchvision's VGG11 with BatchNorm.
+    "vgg11_bn": Vgg11Bn {} => vgg::Vgg { groups: vgg::VGG11, has_norm: true, published_lr: None };
+
+    /// torchvision's VGG16 with BatchNorm.
+    "vgg16_bn": Vgg16Bn {} => vgg::Vgg { groups: vgg::VGG16, has_norm: true, published_lr: None };
+
+    /// torchvision's AlexNet.
+    "alexnet": Alexnet {} => vgg::AlexNet;
+
+    /// The DC benchmark's ResNet-18.
+    "dc_resnet18": DcResnet18 {
+        /// Instance norm in DC, DM and MTT.
+        norm: Norm
+    } => dc::ResNet18 { norm, pools: false };
+
+    /// The same with poolings in place of steps of two (ResNet-18-AP).
+    "dc_resnet18_ap": DcResnet18Ap {
+        /// Instance norm in DC, DM and MTT.
+        norm: Norm
+    } => dc::ResNet18 { norm, pools: true };
+
+    /// The DC benchmark's AlexNet.
+    "dc_alexnet": DcAlexnet {
+        /// None in DC, DM and MTT.
+        norm: Norm
+    } => dc::AlexNet { norm };
+
+    /// The DC benchmark's VGG11.
+    "dc_vgg11": DcVgg11 {
+        /// Instance norm in DC, DM and MTT.
+        norm: Norm
+    } => dc::Vgg11 { norm };
 
     /// torchvision's MobileNetV2.
     "mobilenet_v2": MobilenetV2 {} => mobilenet_v2::MobileNetV2;
@@ -82,6 +164,16 @@ impl Architecture {
     /// The ConvNet of RDED and DELT: BatchNorm behind each convolution, all of one width.
     pub const fn convnet(depth: u32, width: u32) -> Self {
         Self::ConvNet { depth, width, norm: Norm::Batch, norm_before_conv: false, doubling: false }
+    }
+
+    /// ResNet-18 whose convolutions all start alike.
+    pub const fn resnet18(stem: Stem) -> Self {
+        Self::Resnet18 { stem, conv1_start: Conv1Start::Kaiming }
+    }
+
+    /// ResNet-34 whose convolutions all start alike.
+    pub const fn resnet34(stem: Stem) -> Self {
+        Self::Resnet34 { stem, conv1_start: Conv1Start::Kaiming }
     }
 
     /// The layers for RGB images of `size` px and so many classes.
@@ -120,8 +212,8 @@ impl Architecture {
         self.family().least_size()
     }
 
-    /// Peak learning rate of AdamW in the published post-evaluation, where this network is the student.
-    pub fn published_lr(&self) -> f64 {
+    /// Peak learning rate of AdamW in the published post-evaluation, where this network is the student and one is published.
+    pub fn published_lr(&self) -> Option<f64> {
         self.family().published_lr()
     }
 
@@ -170,14 +262,24 @@ mod tests {
                 "convnet3-w128-pre-doubling",
             ),
             (
-                Architecture::Resnet18 { stem: Stem::Small },
+                Architecture::resnet18(Stem::Small),
                 json!({"name": "resnet18", "stem": "small"}),
                 "resnet18 (small stem)",
             ),
             (
-                Architecture::Resnet34 { stem: Stem::Standard },
+                Architecture::resnet34(Stem::Standard),
                 json!({"name": "resnet34", "stem": "standard"}),
                 "resnet34 (standard stem)",
+            ),
+            (
+                Architecture::Resnet50 { stem: Stem::Small, conv1_start: Conv1Start::Default },
+                json!({"name": "resnet50", "stem": "small", "conv1_start": "default"}),
+                "resnet50 (small stem, conv1 from PyTorch's default)",
+            ),
+            (
+                Architecture::DcVgg11 { norm: Norm::Instance },
+                json!({"name": "dc_vgg11", "norm": "instance"}),
+                "dc_vgg11-instance",
             ),
             (Architecture::MobilenetV2 {}, json!({"name": "mobilenet_v2"}), "mobilenet_v2"),
         ];
@@ -238,6 +340,18 @@ mod tests {
             assert_eq!(found.as_deref(), Some(expected));
         }
         assert_eq!(said(3, 8, Norm::Group, true, true), None);
+    }
+
+    #[test]
+    fn a_start_that_stands_beside_no_small_stem_is_refused() {
+        let resnet = |stem| Architecture::Resnet50 { stem, conv1_start: Conv1Start::Default };
+        assert_eq!(resnet(Stem::Small).misfit(32), None);
+        assert_eq!(
+            resnet(Stem::Standard).misfit(224).as_deref(),
+            Some(
+                "conv1_start: default is how published code starts the conv1 of stem: small, found stem: standard; leave it out"
+            )
+        );
     }
 
     #[test]

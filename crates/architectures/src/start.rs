@@ -20,6 +20,8 @@ pub(crate) enum Rule {
     FanIn,
     /// `kaiming_normal_` by fan-out with gain √2.
     KaimingNormalFanOut,
+    /// The same by fan-in.
+    KaimingNormalFanIn,
     /// Normal around 0 with this standard deviation.
     Normal(f64),
     /// Zeros.
@@ -29,8 +31,10 @@ pub(crate) enum Rule {
 impl Rule {
     /// `weight` is `[out, in / groups, kernel, kernel]` or `[out, in]`.
     pub(crate) fn start(self, weight: &[usize]) -> Start {
+        let fan_in = weight[1..].iter().product::<usize>() as f64;
         match self {
-            Self::FanIn => Start::Uniform(1.0 / (weight[1..].iter().product::<usize>() as f64).sqrt()),
+            Self::FanIn => Start::Uniform(1.0 / fan_in.sqrt()),
+            Self::KaimingNormalFanIn => Start::Normal((2.0 / fan_in).sqrt()),
             Self::KaimingNormalFanOut => {
                 let fan_out = weight[0] * weight[2..].iter().product::<usize>();
                 Start::Normal((2.0 / fan_out as f64).sqrt())
@@ -80,8 +84,9 @@ mod tests {
     #[test]
     fn every_kind_of_tensor_starts_as_in_pytorch() {
         let convnet = Architecture::convnet(3, 4);
-        let resnet = Architecture::Resnet18 { stem: Stem::Small };
+        let resnet = Architecture::resnet18(Stem::Small);
         let mobilenet = Architecture::MobilenetV2 {};
+        let (cifar, wide) = (Architecture::Resnet20Cifar {}, Architecture::Wrn16x2 {});
         let cases = [
             (convnet, "layers.conv.1.weight", Start::Uniform(1.0 / 6.0)),
             (convnet, "layers.conv.1.bias", Start::Uniform(1.0 / 6.0)),
@@ -94,6 +99,11 @@ mod tests {
             (resnet, "fc.bias", Start::Uniform(1.0 / 512.0_f64.sqrt())),
             (mobilenet, "features.1.conv.0.0.weight", Start::Normal((2.0_f64 / (32.0 * 9.0)).sqrt())),
             (mobilenet, "classifier.1.weight", Start::Normal(0.01)),
+            (cifar, "layer1.0.conv1.weight", Start::Normal((2.0_f64 / (16.0 * 9.0)).sqrt())),
+            (cifar, "linear.weight", Start::Normal((2.0_f64 / 64.0).sqrt())),
+            (cifar, "linear.bias", Start::Uniform(0.125)),
+            (wide, "block1.layer.0.conv1.weight", Start::Normal((2.0_f64 / (32.0 * 9.0)).sqrt())),
+            (wide, "fc.bias", Start::Constant(0.0)),
             (mobilenet, "classifier.1.bias", Start::Constant(0.0)),
         ];
         for (architecture, name, start) in cases {
