@@ -58,8 +58,8 @@ impl Family for EfficientNet {
         network.linear("classifier.1", kept, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        2e-3
+    fn published_lr(&self) -> Option<f64> {
+        Some(2e-3)
     }
 
     fn rules(&self) -> Rules {

@@ -10,7 +10,9 @@ pub(crate) trait Family {
     fn pass(&self, network: &mut Builder, image: Value, classes: usize);
 
     /// As [`crate::Architecture::published_lr`].
-    fn published_lr(&self) -> f64;
+    fn published_lr(&self) -> Option<f64> {
+        None
+    }
 
     /// How new weights are drawn.
     fn rules(&self) -> Rules {
@@ -70,10 +72,6 @@ mod tests {
 
     impl Family for Vgg {
         fn pass(&self, _network: &mut Builder, _image: Value, _classes: usize) {}
-
-        fn published_lr(&self) -> f64 {
-            5e-4
-        }
 
         fn least_size(&self) -> usize {
             32

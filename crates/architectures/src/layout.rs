@@ -84,11 +84,22 @@ pub(crate) const RESIDUAL_FUNCTION: Layout = Layout {
                     (".bn1.", ".residual_function.1."),
                     (".conv2.", ".residual_function.3."),
                     (".bn2.", ".residual_function.4."),
+                    (".conv3.", ".residual_function.6."),
+                    (".bn3.", ".residual_function.7."),
                     (".downsample.", ".shortcut."),
                 ];
                 renamed(&inside, &parts)
             }
         }
+    },
+};
+
+/// torchvision's files of DenseNets, which are older than its names.
+pub(crate) const DENSE_LAYERS_WITH_DOTS: Layout = Layout {
+    origin: "those of torchvision's files (norm.1, conv.2)",
+    name: |ours| match ours.contains(".denselayer") {
+        true => renamed(ours, &[(".norm", ".norm."), (".conv", ".conv.")]),
+        false => ours.to_owned(),
     },
 };
 
@@ -134,7 +145,14 @@ mod tests {
             (RESIDUAL_FUNCTION, "layer1.1.conv2.weight", "conv2_x.1.residual_function.3.weight"),
             (RESIDUAL_FUNCTION, "layer4.0.bn2.bias", "conv5_x.0.residual_function.4.bias"),
             (RESIDUAL_FUNCTION, "layer3.0.downsample.0.weight", "conv4_x.0.shortcut.0.weight"),
+            (RESIDUAL_FUNCTION, "layer4.0.bn3.bias", "conv5_x.0.residual_function.7.bias"),
             (RESIDUAL_FUNCTION, "fc.weight", "fc.weight"),
+            (
+                DENSE_LAYERS_WITH_DOTS,
+                "features.denseblock2.denselayer11.norm2.bias",
+                "features.denseblock2.denselayer11.norm.2.bias",
+            ),
+            (DENSE_LAYERS_WITH_DOTS, "features.norm0.bias", "features.norm0.bias"),
         ];
         for (layout, ours, theirs) in cases {
             assert_eq!((layout.name)(ours), theirs, "{}", layout.origin);

@@ -64,11 +64,6 @@ impl Family for MnasNet {
         network.linear("classifier.1", kept, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        // the code has none; DELT's appendix says so of all networks but MobileNet
-        1e-3
-    }
-
     fn bn_momentum(&self) -> Option<f64> {
         (self.bn_momentum == BnMomentum::Own).then_some(BN_MOMENTUM)
     }

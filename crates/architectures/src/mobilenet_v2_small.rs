@@ -49,8 +49,8 @@ impl Family for Modified {
         network.convolution("conv2", features, classes, pointwise);
     }
 
-    fn published_lr(&self) -> f64 {
-        2.5e-3
+    fn published_lr(&self) -> Option<f64> {
+        Some(2.5e-3)
     }
 }
 
@@ -81,11 +81,6 @@ impl Family for Cvdd {
         let features = network.mean(x);
         network.linear("linear", features, classes);
     }
-
-    fn published_lr(&self) -> f64 {
-        // none is published
-        1e-3
-    }
 }
 
 impl Family for Gvbsm {
@@ -111,11 +106,6 @@ impl Family for Gvbsm {
         x = network.relu(x);
         let features = network.mean(x);
         network.linear("classifier.0", features, classes);
-    }
-
-    fn published_lr(&self) -> f64 {
-        // none is published
-        1e-3
     }
 
     fn rules(&self) -> Rules {

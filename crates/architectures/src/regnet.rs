@@ -31,11 +31,6 @@ impl Family for RegNet {
         network.linear("fc", features, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        // the code has none; DELT's appendix says so of all networks but MobileNet
-        1e-3
-    }
-
     fn rules(&self) -> Rules {
         Rules {
             convolution: Rule::KaimingNormalFanOut,

@@ -51,11 +51,6 @@ impl Family for ShuffleNetV2 {
         let features = network.mean(x);
         network.linear("fc", features, classes);
     }
-
-    fn published_lr(&self) -> f64 {
-        // none is published
-        1e-3
-    }
 }
 
 /// Halves the side; two branches see all channels.

@@ -20,6 +20,8 @@ pub(crate) enum Rule {
     FanIn,
     /// `kaiming_normal_` by fan-out with gain √2.
     KaimingNormalFanOut,
+    /// The same by fan-in.
+    KaimingNormalFanIn,
     /// Uniform in ±√(x / fan_out) for this x.
     UniformFanOut(f64),
     /// `xavier_uniform_`.
@@ -38,6 +40,7 @@ impl Rule {
         match self {
             Self::FanIn => Start::Uniform(1.0 / fan_in.sqrt()),
             Self::KaimingNormalFanOut => Start::Normal((2.0 / fan_out).sqrt()),
+            Self::KaimingNormalFanIn => Start::Normal((2.0 / fan_in).sqrt()),
             Self::UniformFanOut(factor) => Start::Uniform((factor / fan_out).sqrt()),
             Self::XavierUniform => Start::Uniform((6.0 / (fan_in + fan_out)).sqrt()),
             Self::Normal(std) => Start::Normal(std),
@@ -85,10 +88,11 @@ mod tests {
     #[test]
     fn every_kind_of_tensor_starts_as_in_pytorch() {
         let convnet = Architecture::convnet(3, 4);
-        let resnet = Architecture::Resnet18 { stem: Stem::Small };
+        let resnet = Architecture::resnet18(Stem::Small);
         let mobilenet = Architecture::MobilenetV2 {};
         let deit = Architecture::DeitTiny { start: VitStart::Timm };
         let gvbsm = Architecture::MobilenetV2Gvbsm {};
+        let (cifar, wide) = (Architecture::Resnet20Cifar {}, Architecture::Wrn16x2 {});
         let cases = [
             (convnet, "layers.conv.1.weight", Start::Uniform(1.0 / 6.0)),
             (convnet, "layers.conv.1.bias", Start::Uniform(1.0 / 6.0)),
@@ -101,6 +105,11 @@ mod tests {
             (resnet, "fc.bias", Start::Uniform(1.0 / 512.0_f64.sqrt())),
             (mobilenet, "features.1.conv.0.0.weight", Start::Normal((2.0_f64 / (32.0 * 9.0)).sqrt())),
             (mobilenet, "classifier.1.weight", Start::Normal(0.01)),
+            (cifar, "layer1.0.conv1.weight", Start::Normal((2.0_f64 / (16.0 * 9.0)).sqrt())),
+            (cifar, "linear.weight", Start::Normal((2.0_f64 / 64.0).sqrt())),
+            (cifar, "linear.bias", Start::Uniform(0.125)),
+            (wide, "block1.layer.0.conv1.weight", Start::Normal((2.0_f64 / (32.0 * 9.0)).sqrt())),
+            (wide, "fc.bias", Start::Constant(0.0)),
             (mobilenet, "classifier.1.bias", Start::Constant(0.0)),
             (gvbsm, "conv1.0.weight", Start::Normal((2.0_f64 / (16.0 * 9.0)).sqrt())),
             (gvbsm, "classifier.0.weight", Start::Normal(0.01)),

@@ -53,9 +53,8 @@ impl Family for Swin {
         network.linear("head", features, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        // none is published of the first version
-        if self.is_v2 { 1e-4 } else { 1e-3 }
+    fn published_lr(&self) -> Option<f64> {
+        self.is_v2.then_some(1e-4)
     }
 
     fn rules(&self) -> Rules {

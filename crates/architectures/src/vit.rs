@@ -29,7 +29,7 @@ pub enum VitStart {
 pub(crate) struct Vit {
     pub(crate) width: usize,
     pub(crate) heads: usize,
-    pub(crate) published_lr: f64,
+    pub(crate) published_lr: Option<f64>,
     pub(crate) start: VitStart,
 }
 
@@ -52,7 +52,7 @@ impl Family for Vit {
         network.linear("heads.head", x, classes);
     }
 
-    fn published_lr(&self) -> f64 {
+    fn published_lr(&self) -> Option<f64> {
         self.published_lr
     }
 
