@@ -146,6 +146,23 @@ impl Builder {
         self.add("", Operation::Gate, &[x, factors], x.map, Vec::new())
     }
 
+    /// A factor for each channel from the means of all: 1x1 convolutions `name.fc1` to `squeeze` channels and `name.fc2` back.
+    pub(crate) fn squeeze_excitation(
+        &mut self,
+        name: &str,
+        x: Value,
+        squeeze: usize,
+        activation: Activation,
+    ) -> Value {
+        let pointwise = Convolution { has_bias: true, ..Convolution::same(1, 1) };
+        let mut factors = self.mean(x);
+        factors = self.convolution(&format!("{name}.fc1"), factors, squeeze, pointwise);
+        factors = self.activation(factors, activation);
+        factors = self.convolution(&format!("{name}.fc2"), factors, x.channels(), pointwise);
+        factors = self.activation(factors, Activation::Sigmoid);
+        self.gate(x, factors)
+    }
+
     pub(crate) fn concatenate(&mut self, parts: &[Value]) -> Value {
         let channels = parts.iter().map(|part| part.channels()).sum();
         let output = FeatureMap { channels, ..parts[0].map };
@@ -207,13 +224,13 @@ impl Builder {
     /// With the tensors of PyTorch's `MultiheadAttention`.
     pub(crate) fn attention(&mut self, name: &str, x: Value, heads: usize) -> Value {
         let width = x.channels();
-        let Rules { attention_in, linear_bias, attention_out, .. } = self.rules;
+        let Rules { attention_in, attention_out, .. } = self.rules;
         let (stacked, square) = ([3 * width, width], [width, width]);
         let tensors = vec![
             trained(name, "in_proj_weight", &stacked, attention_in.start(&stacked)),
             trained(name, "in_proj_bias", &[3 * width], Rule::Zero.start(&stacked)),
             trained(name, "out_proj.weight", &square, attention_out.start(&square)),
-            trained(name, "out_proj.bias", &[width], linear_bias.start(&square)),
+            trained(name, "out_proj.bias", &[width], Rule::Zero.start(&square)),
         ];
         self.add(name, Operation::Attention { heads }, &[x], x.map, tensors)
     }

@@ -10,11 +10,18 @@ pub(crate) trait Family {
     fn pass(&self, network: &mut Builder, image: Value, classes: usize);
 
     /// As [`crate::Architecture::published_lr`].
-    fn published_lr(&self) -> f64;
+    fn published_lr(&self) -> Option<f64> {
+        None
+    }
 
     /// How new weights are drawn.
     fn rules(&self) -> Rules {
         Rules::default()
+    }
+
+    /// Share of a batch in the running statistics of its BatchNorm layers, where that is the network's own.
+    fn bn_momentum(&self) -> Option<f64> {
+        None
     }
 
     /// As [`crate::Architecture::least_size`].
@@ -65,10 +72,6 @@ mod tests {
 
     impl Family for Vgg {
         fn pass(&self, _network: &mut Builder, _image: Value, _classes: usize) {}
-
-        fn published_lr(&self) -> f64 {
-            5e-4
-        }
 
         fn least_size(&self) -> usize {
             32

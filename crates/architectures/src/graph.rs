@@ -166,6 +166,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// 2x2 pixels side by side.
+    pub(crate) const HALVES: Self = Self { kernel: 2, stride: 2, padding: 0 };
+
     /// A window of odd side whose padding keeps the image's size at stride 1.
     pub(crate) fn same(kernel: usize, stride: usize) -> Self {
         Self { kernel, stride, padding: kernel / 2 }
@@ -283,7 +286,13 @@ impl Layer {
             Operation::WindowAttention(WindowAttention { window, .. }) => {
                 let padded = |side: usize| side.next_multiple_of(window);
                 let padded = (padded(self.output.height) * padded(self.output.width)) as f64;
-                padded * (4.0 * width * width + 2.0 * (window * window) as f64 * width)
+                // V2: the small network runs once for each distance within a window
+                let is_of_biases = |tensor: &&StateTensor| {
+                    tensor.name.ends_with("weight") && tensor.name.contains(".cpb_mlp.")
+                };
+                let of_biases: usize = self.tensors.iter().filter(is_of_biases).map(StateTensor::count).sum();
+                let biases = ((2 * window - 1).pow(2) * of_biases) as f64;
+                padded * (4.0 * width * width + 2.0 * (window * window) as f64 * width) + biases
             }
             _ => 0.0,
         }
@@ -298,9 +307,9 @@ mod tests {
     fn networks_are_as_large_as_is_published_of_them() {
         // parameters at 10 and 1000 classes
         let published = [
-            (Architecture::Resnet18 { stem: Stem::Small }, 11_173_962, 11_681_832),
-            (Architecture::Resnet18 { stem: Stem::Standard }, 11_181_642, 11_689_512),
-            (Architecture::Resnet34 { stem: Stem::Standard }, 21_289_802, 21_797_672),
+            (Architecture::resnet18(Stem::Small), 11_173_962, 11_681_832),
+            (Architecture::resnet18(Stem::Standard), 11_181_642, 11_689_512),
+            (Architecture::resnet34(Stem::Standard), 21_289_802, 21_797_672),
             (Architecture::MobilenetV2 {}, 2_236_682, 3_504_872),
         ];
         for (network, ten, thousand) in published {
@@ -330,8 +339,8 @@ mod tests {
     fn networks_cost_what_is_published_of_them() {
         // multiplications at 224 px, 1000 classes, as torchvision's documentation lists them ("GFLOPS"): 1.81, 3.66, 0.30
         let published = [
-            (Architecture::Resnet18 { stem: Stem::Standard }, 1.81e9),
-            (Architecture::Resnet34 { stem: Stem::Standard }, 3.66e9),
+            (Architecture::resnet18(Stem::Standard), 1.81e9),
+            (Architecture::resnet34(Stem::Standard), 3.66e9),
             (Architecture::MobilenetV2 {}, 0.30e9),
         ];
         for (network, multiplications) in published {
@@ -347,7 +356,7 @@ mod tests {
     fn the_classifier_is_the_last_linear_layer() {
         let names = [
             (Architecture::convnet(3, 128), "classifier"),
-            (Architecture::Resnet34 { stem: Stem::Standard }, "fc"),
+            (Architecture::resnet34(Stem::Standard), "fc"),
             (Architecture::MobilenetV2 {}, "classifier.1"),
         ];
         for (network, name) in names {

@@ -40,8 +40,8 @@ impl Family for MobileNetV2 {
         network.linear("classifier.1", kept, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        2.5e-3
+    fn published_lr(&self) -> Option<f64> {
+        Some(2.5e-3)
     }
 
     fn rules(&self) -> Rules {

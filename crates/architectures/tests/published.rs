@@ -5,8 +5,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use delt_architectures::{Architecture, Norm, Operation, Start, StateTensor, Stem};
+use delt_architectures::{
+    Architecture, BnMomentum, Conv1Start, Norm, Operation, Start, StateTensor, Stem, VitStart,
+};
 use serde_json::{Value, from_slice, from_str};
+
+/// Networks of whose figures the start is PyTorch's default and not that of the published code, which is ours: Kaiming's by
+/// fan-in (akamaster/pytorch_resnet_cifar10), by fan-out (CRD's wrn.py and mobilenetv2.py).
+const STARTS_OTHERWISE: [&str; 6] = [
+    "resnet20_cifar",
+    "resnet32_cifar",
+    "resnet44_cifar",
+    "resnet56_cifar",
+    "wrn_16_2",
+    "mobilenet_v2_gvbsm",
+];
 
 /// File and network.
 fn networks() -> Vec<(&'static str, Architecture)> {
@@ -17,8 +30,46 @@ fn networks() -> Vec<(&'static str, Architecture)> {
         ("convnet3_w32_layer", convnet(Norm::Layer)),
         ("convnet3_w32_none", convnet(Norm::None)),
         ("convnet4_w128_batch", Architecture::convnet(4, 128)),
-        ("resnet18_small", Architecture::Resnet18 { stem: Stem::Small }),
+        ("resnet18_small", Architecture::Resnet18 { stem: Stem::Small, conv1_start: Conv1Start::Default }),
+        ("resnet50", Architecture::Resnet50 { stem: Stem::Standard, conv1_start: Conv1Start::Kaiming }),
+        ("resnet50_small", Architecture::Resnet50 { stem: Stem::Small, conv1_start: Conv1Start::Default }),
+        ("resnet101", Architecture::Resnet101 { stem: Stem::Standard, conv1_start: Conv1Start::Kaiming }),
+        ("resnet101_small", Architecture::Resnet101 { stem: Stem::Small, conv1_start: Conv1Start::Default }),
+        ("resnet20_cifar", Architecture::Resnet20Cifar {}),
+        ("resnet32_cifar", Architecture::Resnet32Cifar {}),
+        ("resnet44_cifar", Architecture::Resnet44Cifar {}),
+        ("resnet56_cifar", Architecture::Resnet56Cifar {}),
+        ("wrn_16_2", Architecture::Wrn16x2 {}),
+        ("densenet121", Architecture::Densenet121 {}),
+        ("densenet121_cvdd", Architecture::Densenet121Cvdd {}),
+        ("vgg11", Architecture::Vgg11 {}),
+        ("vgg11_bn", Architecture::Vgg11Bn {}),
+        ("vgg16_bn", Architecture::Vgg16Bn {}),
+        ("alexnet", Architecture::Alexnet {}),
+        ("dc_resnet18_instance", Architecture::DcResnet18 { norm: Norm::Instance }),
+        ("dc_resnet18_ap_instance", Architecture::DcResnet18Ap { norm: Norm::Instance }),
+        ("dc_alexnet", Architecture::DcAlexnet { norm: Norm::None }),
+        ("dc_alexnet_bn", Architecture::DcAlexnet { norm: Norm::Batch }),
+        ("dc_vgg11_instance", Architecture::DcVgg11 { norm: Norm::Instance }),
+        ("dc_vgg11_bn", Architecture::DcVgg11 { norm: Norm::Batch }),
         ("mobilenet_v2", Architecture::MobilenetV2 {}),
+        ("mobilenet_v2_modified", Architecture::MobilenetV2Modified {}),
+        ("mobilenet_v2_modified_64px", Architecture::MobilenetV2Modified {}),
+        ("mobilenet_v2_cvdd", Architecture::MobilenetV2Cvdd {}),
+        ("mobilenet_v2_gvbsm", Architecture::MobilenetV2Gvbsm {}),
+        ("shufflenet_v2_x0_5", Architecture::ShufflenetV2X05 {}),
+        ("shufflenet_v2_x1_0", Architecture::ShufflenetV2X10 {}),
+        ("shufflenet_v2_x0_5_small", Architecture::ShufflenetV2X05Small {}),
+        ("shufflenet_v2_x0_5_pointwise", Architecture::ShufflenetV2X05Pointwise {}),
+        ("mnasnet1_3", Architecture::Mnasnet13 { bn_momentum: BnMomentum::Own }),
+        ("efficientnet_b0", Architecture::EfficientnetB0 {}),
+        ("regnet_y_8gf", Architecture::RegnetY8gf {}),
+        ("vit_b_16_64px", Architecture::VitB16 {}),
+        ("deit_tiny", Architecture::DeitTiny { start: VitStart::Torchvision }),
+        ("deit_tiny_64px", Architecture::DeitTiny { start: VitStart::Torchvision }),
+        ("swin_t", Architecture::SwinT {}),
+        ("swin_v2_t", Architecture::SwinV2T {}),
+        ("swin_v2_t_224px", Architecture::SwinV2T {}),
     ]
 }
 
@@ -37,7 +88,9 @@ fn networks_are_those_of_the_published_code() {
         let published: Value = from_str(&text).expect(name);
         check_size(name, architecture, &published);
         check_tensors(name, architecture, &published);
-        check_start(name, architecture, &published, &folder);
+        if !STARTS_OTHERWISE.contains(&name) {
+            check_start(name, architecture, &published, &folder);
+        }
     }
 }
 
@@ -67,9 +120,11 @@ fn check_tensors(name: &str, architecture: Architecture, published: &Value) {
     let mut ours: Vec<_> =
         description.tensors().map(|tensor| (tensor.name.as_str(), tensor.shape.clone())).collect();
     let mut theirs = state_dict(name, published);
-    // ours are in forward order
-    ours.sort();
-    theirs.sort();
+    // ours are in forward order, as theirs but for RDED's ConvNets, class tokens and the norms of Swin
+    if ["convnet", "vit", "deit", "swin"].iter().any(|other| name.starts_with(other)) {
+        ours.sort();
+        theirs.sort();
+    }
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs, "{name}: names and shapes");
     }

@@ -178,7 +178,7 @@ impl<'a> Inputs<'a> {
             let lessons = Lessons {
                 student: &evaluate.student,
                 given,
-                bn_momentum: evaluate.bn_momentum,
+                bn_momentum: evaluate.bn_momentum(),
                 seed,
                 set,
                 test: &self.test,

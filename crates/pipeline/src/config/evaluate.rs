@@ -29,7 +29,7 @@ pub struct Evaluate {
     pub weight_decay: f64,
     /// Learning rate over the epochs.
     pub schedule: StudentSchedule,
-    /// BatchNorm momentum; 0.19 reproduces the two forward passes a step of the published code.
+    /// BatchNorm momentum; 0.19 reproduces the two forward passes a step of the published code. See [`Self::bn_momentum`].
     pub bn_momentum: f64,
     /// Test at epochs 0, n, 2n, … and the last.
     pub test_every: u32,
@@ -82,6 +82,11 @@ impl Evaluate {
             Some(given) => Self { given: Some(Given { targets: Targets::Hard, ..given }), ..self },
             None => Self { loss: Loss::HardLabel {}, ..self },
         }
+    }
+
+    /// The BatchNorm momentum that counts: that of the network where it has its own (MnasNet), else what is set.
+    pub fn bn_momentum(&self) -> f64 {
+        self.student.bn_momentum(self.bn_momentum)
     }
 
     pub(super) fn validate(&self, size: u32, source: LabelSource) -> Result<(), Invalid> {
