@@ -39,7 +39,7 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
     };
     let optimizer = format!(
         "AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}",
-        pipeline.student_lr(classes),
+        pipeline.student_lr(classes)?,
         evaluate.weight_decay,
         relabel.epochs,
         pipeline.student_batch(classes, imported)?,
