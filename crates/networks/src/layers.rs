@@ -48,10 +48,10 @@ impl Conv {
         conv2d(x.cast(FloatDType::BF16), weight, bias, self.options()).cast(FloatDType::F32)
     }
 
-    /// How the filter moves, where all channels see each other.
+    /// How the filter moves.
     pub(crate) fn geometry(&self) -> Geometry {
         let Window { kernel, stride, padding } = self.window;
-        Geometry { kernel, stride, padding }
+        Geometry { kernel, stride, padding, groups: self.groups }
     }
 
     fn options(&self) -> ConvOptions<2> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Param;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{relu, softplus};
+use burn::tensor::activation::{relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use delt_conv_norm::{
@@ -69,6 +69,8 @@ fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
     match activation {
         Activation::Identity => x,
         Activation::Relu => relu(x),
+        Activation::Relu6 => relu6(x),
+        Activation::Silu => silu(x),
         Activation::ReluAveragePool => pool(relu(x)),
         Activation::SoftplusAveragePool(beta) => pool(softplus(x, beta.into())),
     }
