@@ -36,7 +36,7 @@ fn tensor<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 }
 
 fn geometry(stride: usize) -> Geometry {
-    Geometry { kernel: 3, stride, padding: 1 }
+    Geometry { kernel: 3, stride, padding: 1, groups: 1 }
 }
 
 fn frozen((_, _, inputs, outputs, stride): Case) -> Arc<FrozenConvNorm> {

@@ -25,7 +25,7 @@ pub(crate) struct Saved {
 /// The weights of a block in training mode, as plain values.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
-    /// `[outputs, inputs, kernel, kernel]`.
+    /// `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) weight: &'a [f32],
     /// One per output, or none.
     pub(crate) bias: &'a [f32],
@@ -37,7 +37,7 @@ pub(crate) struct Weights<'a> {
 pub(crate) struct Gradients {
     /// Of the input, where it was asked for.
     pub(crate) dx: Option<Vec<f32>>,
-    /// Of the filters, `[outputs, inputs, kernel, kernel]`.
+    /// Of the filters, `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) weight: Vec<f32>,
     /// Of γ.
     pub(crate) gamma: Vec<f32>,

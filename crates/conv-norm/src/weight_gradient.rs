@@ -4,8 +4,9 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::correlate::Pixel;
+use crate::depthwise;
 use crate::filters::LANES;
-use crate::plan::{Direction, Plan, Way};
+use crate::plan::{Direction, Plan, Way, copy_channels};
 use crate::shape::{ConvShape, Padded};
 use crate::vectors::{ByLanes, run_by_lanes};
 use crate::winograd::{self, F2, F4, Tile};
@@ -26,7 +27,7 @@ const SMALL_FILTERS: usize = 1 << 14;
 /// Groups of images for small filters.
 const GROUPS: usize = 16;
 
-/// Gradient of the filters, `[outputs, inputs, kernel, kernel]`, from the input `x` and the output's gradient `dz`, both
+/// Gradient of the filters, `[outputs, inputs / groups, kernel, kernel]`, from the input `x` and the output's gradient `dz`, both
 /// channels last.
 ///
 /// Images are taken in their order and groups depend on sizes only, so the sums do not depend on threads.
@@ -34,11 +35,77 @@ pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
     let Plan { padded, way, .. } = Plan::new(shape, Direction::Forward);
     match way {
         Way::Direct(phases) => direct(shape, &padded, &phases[0], x, dz),
+        Way::Depthwise(phases) => of_depthwise(shape, &padded, &phases[0], x, dz),
+        Way::Grouped(_) => grouped(shape, x, dz),
         Way::Winograd(tiling) => match tiling.tile {
             Tile::Two => winograd::weight_gradient::<F2, 2, 4>(&tiling, shape, x, dz),
             Tile::Four => winograd::weight_gradient::<F4, 4, 6>(&tiling, shape, x, dz),
         },
     }
+}
+
+/// One group of channels after another.
+fn grouped(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
+    let group = shape.group();
+    let part = |values: &[f32], all: usize, channels: usize, index: usize| {
+        let mut part = vec![0.0; values.len() / all * channels];
+        let pixels = shape.images_per_task() * shape.out_pixels();
+        part.par_chunks_mut(pixels * channels).zip(values.par_chunks(pixels * all)).for_each(
+            |(part, values)| {
+                copy_channels(values, [all, index * channels], part, [channels, 0], channels);
+            },
+        );
+        part
+    };
+    (0..shape.geometry.groups)
+        .flat_map(|index| {
+            let x = part(x, shape.inputs, group.inputs, index);
+            let dz = part(dz, shape.outputs, group.outputs, index);
+            of(&group, &x, &dz)
+        })
+        .collect()
+}
+
+/// `pixels` are those of a full task.
+fn of_depthwise(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &[f32]) -> Vec<f32> {
+    let (channels, taps) = (shape.outputs, &depthwise::taps(shape, padded));
+    let packed = by_groups(shape, x, dz, taps.len() * channels, |x, dz, sums| {
+        let mut buffer = Vec::new();
+        for (x, dz) in x.chunks(shape.task_inputs()).zip(dz.chunks(shape.task_outputs())) {
+            let input = padded.pad(x, &mut buffer);
+            let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
+            depthwise::Accumulate { channels, taps, input, pixels, dz, sums }.run();
+        }
+    });
+    let taps = taps.len();
+    (0..channels * taps).map(|at| packed[at % taps * channels + at / taps]).collect()
+}
+
+/// So many sums over all images: `add` adds the share of some of them.
+fn by_groups(
+    shape: &ConvShape,
+    x: &[f32],
+    dz: &[f32],
+    length: usize,
+    add: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let images = shape.images.div_ceil(GROUPS);
+    let groups: Vec<Vec<f32>> = x
+        .par_chunks(images * shape.input_values())
+        .zip(dz.par_chunks(images * shape.output_values()))
+        .map(|(x, dz)| {
+            let mut sums = vec![0.0; length];
+            add(x, dz, &mut sums);
+            sums
+        })
+        .collect();
+    let mut sums = vec![0.0; length];
+    for group in groups {
+        for (sum, value) in sums.iter_mut().zip(group) {
+            *sum += value;
+        }
+    }
+    sums
 }
 
 /// `pixels` are those of a full task.
@@ -60,28 +127,14 @@ fn direct(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &
             }
         }
     };
-    let mut packed = vec![0.0; shape.outputs.div_ceil(LANES) * block_values];
-    if packed.len() <= SMALL_FILTERS {
-        let images = shape.images.div_ceil(GROUPS);
-        let groups: Vec<Vec<f32>> = x
-            .par_chunks(images * shape.input_values())
-            .zip(dz.par_chunks(images * shape.output_values()))
-            .map(|(x, dz)| {
-                let mut sums = vec![0.0; packed.len()];
-                add(0, x, dz, &mut sums);
-                sums
-            })
-            .collect();
-        for group in groups {
-            for (sum, value) in packed.iter_mut().zip(group) {
-                *sum += value;
-            }
-        }
-    } else {
-        packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
-            add(task * BLOCKS_PER_TASK, x, dz, sums);
-        });
+    let length = shape.outputs.div_ceil(LANES) * block_values;
+    if length <= SMALL_FILTERS {
+        return unpack(shape, &by_groups(shape, x, dz, length, |x, dz, sums| add(0, x, dz, sums)));
     }
+    let mut packed = vec![0.0; length];
+    packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
+        add(task * BLOCKS_PER_TASK, x, dz, sums);
+    });
     unpack(shape, &packed)
 }
 
