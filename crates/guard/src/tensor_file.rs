@@ -4,7 +4,7 @@
 //! a copy of the file four bytes and a word are put around its pickle.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 use std::path::Path;
 
 use delt_formats::tensors::NamedTensor;
@@ -16,6 +16,7 @@ use zip::{ZipArchive, ZipWriter};
 
 use crate::claims::check_claims;
 use crate::foreign::guarded;
+use crate::pickle::Pickle;
 use crate::pickle_scan;
 use crate::weights::{WeightsError, read_weights};
 
@@ -63,6 +64,24 @@ pub fn read_texts(path: &Path, key: &str) -> Option<Vec<String>> {
         .into_iter()
         .map(|item| if let PickleValue::String(text) = item { Some(text) } else { None })
         .collect()
+}
+
+/// What the dictionaries of a file of PyTorch name, in their order, by all keys with dots between as [`read_weights`] has them;
+/// none of a file that is no such, or whose pickle is another than `torch.save` writes.
+pub fn read_names(path: &Path) -> Option<Vec<String>> {
+    check_claims(path).ok()?;
+    let bytes = std::fs::read(path).ok()?;
+    if !bytes.starts_with(b"PK") {
+        return Pickle::read(&bytes[pickle_scan::end_of(&bytes, BEFORE_OBJECT)?..]).ok()?.names();
+    }
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).ok()?;
+    let entries = archive.len();
+    let mut is_pickle =
+        |index: usize| archive.by_index_raw(index).is_ok_and(|entry| entry.name_raw().ends_with(b"data.pkl"));
+    let index = (0..entries).find(|index| is_pickle(*index))?;
+    let mut pickle = Vec::new();
+    archive.by_index(index).ok()?.read_to_end(&mut pickle).ok()?;
+    Pickle::read(&pickle).ok()?.names()
 }
 
 /// A copy of the file whose object is the value of a dictionary; none where there is no pickle to put it around.

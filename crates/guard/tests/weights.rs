@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use delt_guard::{WeightsError, read_weights};
+use delt_guard::{WeightsError, read_names, read_weights};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -145,4 +145,9 @@ fn all_tensors_are_read_under_their_whole_names() {
     let names: Vec<String> = read_weights(&legacy()).unwrap().into_iter().map(|tensor| tensor.name).collect();
     assert_eq!(names.len(), 9);
     assert!(names.iter().all(|name| name.starts_with("state_dict.module.")), "{names:?}");
+    let mut in_order = read_names(&legacy()).unwrap();
+    assert_eq!(in_order[..2], ["epoch", "state_dict.module.layers.conv.0.weight"]);
+    in_order.retain(|name| name != "epoch");
+    in_order.sort();
+    assert_eq!(in_order, names);
 }
