@@ -10,8 +10,8 @@ use std::ops::Range;
 /// Operations of a pickle, at most: the largest one of CIFAR has about half a million.
 const MOST_OPERATIONS: usize = 4_000_000;
 
-/// Names that dictionaries give, at most, and dictionaries in each other: more than any network has.
-const MOST_NAMES: usize = 100_000;
+/// Bytes of the names on all ways through dictionaries, and dictionaries in each other: more than any network has.
+const MOST_NAME_BYTES: usize = 1 << 26;
 const MOST_DEPTH: usize = 16;
 
 /// A part of a pickle.
@@ -83,21 +83,28 @@ impl<'a> Pickle<'a> {
     /// What the dictionaries lead to that is none, in their order: all keys on the way with dots between. None where there is
     /// more than a network has.
     pub fn names(&self) -> Option<Vec<String>> {
-        let mut names = Vec::new();
-        self.add_names(self.root, &mut Vec::new(), &mut names)?;
+        let (mut names, mut bytes) = (Vec::new(), MOST_NAME_BYTES);
+        self.add_names(self.root, (String::new(), 0), &mut names, &mut bytes)?;
         Some(names)
     }
 
-    fn add_names(&self, value: Value, keys: &mut Vec<String>, names: &mut Vec<String>) -> Option<()> {
+    /// Adds the names below one, which has so many keys; `bytes` may still be taken.
+    fn add_names(
+        &self,
+        value: Value,
+        (name, keys): (String, usize),
+        names: &mut Vec<String>,
+        bytes: &mut usize,
+    ) -> Option<()> {
+        *bytes = bytes.checked_sub(1 + name.len())?;
         let items = match value {
             Value::Part(part) if self.parts[part].0 == Kind::Dictionary => &self.parts[part].1,
-            _ if names.len() == MOST_NAMES => return None,
             _ => {
-                names.push(keys.join("."));
+                names.push(name);
                 return Some(());
             }
         };
-        if keys.len() == MOST_DEPTH {
+        if keys == MOST_DEPTH {
             return None;
         }
         for pair in items.chunks_exact(2) {
@@ -105,9 +112,8 @@ impl<'a> Pickle<'a> {
                 Value::Int(number) => number.to_string(),
                 key => String::from_utf8(self.text(key)?.into_owned()).ok()?,
             };
-            keys.push(key);
-            self.add_names(pair[1], keys, names)?;
-            keys.pop();
+            let below = if keys == 0 { key } else { format!("{name}.{key}") };
+            self.add_names(pair[1], (below, keys + 1), names, bytes)?;
         }
         Some(())
     }
@@ -411,10 +417,13 @@ mod tests {
         .concat();
         let names = Pickle::read(&bytes).unwrap().names().unwrap();
         assert_eq!(names, ["epoch", "state_dict.b", "state_dict.a"]);
-        // a dictionary that holds the one before it twice, thirty times
-        let twice = [b"h\x00q\x01}(K\x00h\x01K\x01h\x01uq\x00".as_slice(); 30].concat();
-        let many = [b"}q\x00".as_slice(), &twice, b"."].concat();
-        assert_eq!(Pickle::read(&many).unwrap().names(), None);
+        // dictionaries that hold the one before them many times, a long way down and a short one
+        for (many, dictionaries) in [(2, 30), (200, 10)] {
+            let items = b"K\x00h\x00".repeat(many);
+            let around = [b"}(".as_slice(), &items, b"uq\x00"].concat().repeat(dictionaries);
+            let bytes = [b"}q\x00".as_slice(), &around, b"."].concat();
+            assert_eq!(Pickle::read(&bytes).unwrap().names(), None);
+        }
     }
 
     #[test]
