@@ -11,9 +11,6 @@ use crate::shape::{ConvShape, Padded};
 use crate::vectors::{ByLanes, run_by_lanes};
 use crate::winograd::{self, F2, F4, Tile};
 
-/// Places of a run that one pass of the inner loop computes.
-const TILE: usize = 6;
-
 /// Pixels whose values stay in the cache while all places of a run pass over them.
 const PIXELS_IN_CACHE: usize = 64;
 
@@ -187,21 +184,43 @@ impl ByLanes for Accumulate<'_> {
             }
             let gradients = &gradients[..pixels.len()];
             for (row, sums) in sums.chunks_exact_mut(run * LANES).enumerate() {
-                let (tiles, rest) = sums.as_chunks_mut::<{ TILE * LANES }>();
-                for (tile, sums) in tiles.iter_mut().enumerate() {
-                    let offset = row * row_stride + tile * TILE;
-                    accumulate::<S, VECTORS, TILE>(simd, input, offset, pixels, gradients, sums);
+                let mut places = Places { input, offset: row * row_stride, pixels, gradients, sums, done: 0 };
+                // as many sums as there are registers for
+                if VECTORS == 1 {
+                    places.add::<S, VECTORS, 16>(simd);
+                    places.add::<S, VECTORS, 8>(simd);
+                } else {
+                    places.add::<S, VECTORS, 6>(simd);
                 }
-                let offset = row * row_stride + tiles.len() * TILE;
-                match rest.len() / LANES {
-                    1 => accumulate::<S, VECTORS, 1>(simd, input, offset, pixels, gradients, rest),
-                    2 => accumulate::<S, VECTORS, 2>(simd, input, offset, pixels, gradients, rest),
-                    3 => accumulate::<S, VECTORS, 3>(simd, input, offset, pixels, gradients, rest),
-                    4 => accumulate::<S, VECTORS, 4>(simd, input, offset, pixels, gradients, rest),
-                    5 => accumulate::<S, VECTORS, 5>(simd, input, offset, pixels, gradients, rest),
-                    _ => {}
-                }
+                places.add::<S, VECTORS, 4>(simd);
+                places.add::<S, VECTORS, 2>(simd);
+                places.add::<S, VECTORS, 1>(simd);
             }
+        }
+    }
+}
+
+/// The places of a run, at some pixels.
+struct Places<'a> {
+    input: &'a [f32],
+    /// Of the run, from a pixel's first value.
+    offset: usize,
+    pixels: &'a [Pixel],
+    gradients: &'a [[f32; LANES]],
+    /// `[run][LANES]`.
+    sums: &'a mut [f32],
+    /// Places that were added.
+    done: usize,
+}
+
+impl Places<'_> {
+    /// Adds `PLACES` at a time while there are as many.
+    #[inline(always)]
+    fn add<S: Simd, const VECTORS: usize, const PLACES: usize>(&mut self, simd: S) {
+        let Self { input, offset, pixels, gradients, sums, done } = self;
+        while let Some(sums) = sums.get_mut(*done * LANES..(*done + PLACES) * LANES) {
+            accumulate::<S, VECTORS, PLACES>(simd, input, *offset + *done, pixels, gradients, sums);
+            *done += PLACES;
         }
     }
 }
