@@ -21,18 +21,20 @@ const BLOCKS_PER_TASK: usize = 2;
 /// by blocks of output channels, each over all images.
 const SMALL_FILTERS: usize = 1 << 14;
 
-/// Groups of images for small filters.
+/// Groups of images for small filters and those of single channels.
 const GROUPS: usize = 16;
 
-/// Gradient of the filters, `[outputs, inputs / groups, kernel, kernel]`, from the input `x` and the output's gradient `dz`, both
-/// channels last.
+/// Gradient of the filters, `[outputs, inputs / groups, kernel, kernel]`, from the input `x` and the output's gradient
+/// `dz`, both channels last.
 ///
 /// Images are taken in their order and groups depend on sizes only, so the sums do not depend on threads.
 pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
     let Plan { padded, way, .. } = Plan::new(shape, Direction::Forward);
     match way {
         Way::Direct(phases) => direct(shape, &padded, &phases[0], x, dz),
-        Way::Depthwise(phases) => of_depthwise(shape, &padded, &phases[0], x, dz),
+        Way::Depthwise(phases) => {
+            of_depthwise(shape, &depthwise::Gradient::new(*shape, padded, &phases), x, dz)
+        }
         Way::Grouped(_) => grouped(shape, x, dz),
         Way::Winograd(tiling) => match tiling.tile {
             Tile::Two => winograd::weight_gradient::<F2, 2, 4>(&tiling, shape, x, dz),
@@ -63,19 +65,15 @@ fn grouped(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// `pixels` are those of a full task.
-fn of_depthwise(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &[f32]) -> Vec<f32> {
-    let (channels, taps) = (shape.outputs, &depthwise::taps(shape, padded));
-    let packed = by_groups(shape, x, dz, taps.len() * channels, |x, dz, sums| {
+/// Each channel by itself.
+fn of_depthwise(shape: &ConvShape, gradient: &depthwise::Gradient, x: &[f32], dz: &[f32]) -> Vec<f32> {
+    let packed = by_groups(shape, x, dz, gradient.values(), |x, dz, sums| {
         let mut buffer = Vec::new();
         for (x, dz) in x.chunks(shape.task_inputs()).zip(dz.chunks(shape.task_outputs())) {
-            let input = padded.pad(x, &mut buffer);
-            let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
-            depthwise::Accumulate { channels, taps, input, pixels, dz, sums }.run();
+            gradient.add(x, dz, sums, &mut buffer);
         }
     });
-    let taps = taps.len();
-    (0..channels * taps).map(|at| packed[at % taps * channels + at / taps]).collect()
+    gradient.unpack(&packed)
 }
 
 /// So many sums over all images: `add` adds the share of some of them.
@@ -86,7 +84,7 @@ fn by_groups(
     length: usize,
     add: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let images = shape.images.div_ceil(GROUPS);
+    let images = images_per_group(shape);
     let groups: Vec<Vec<f32>> = x
         .par_chunks(images * shape.input_values())
         .zip(dz.par_chunks(images * shape.output_values()))
@@ -96,6 +94,11 @@ fn by_groups(
             sums
         })
         .collect();
+    added_up(groups, length)
+}
+
+/// Sums of groups of images, in their order.
+pub(crate) fn added_up(groups: Vec<Vec<f32>>, length: usize) -> Vec<f32> {
     let mut sums = vec![0.0; length];
     for group in groups {
         for (sum, value) in sums.iter_mut().zip(group) {
@@ -103,6 +106,11 @@ fn by_groups(
         }
     }
     sums
+}
+
+/// Images of one of the groups that are summed up by themselves.
+pub(crate) fn images_per_group(shape: &ConvShape) -> usize {
+    shape.images.div_ceil(GROUPS).max(1)
 }
 
 /// `pixels` are those of a full task.
