@@ -29,8 +29,8 @@ fn store<S: Simd, const PART: bool>(simd: S, to: &mut [f32], vector: S::f32s) {
     if PART { simd.partial_store_f32s(to, vector) } else { S::as_mut_simd_f32s(to).0[0] = vector }
 }
 
-/// `out[pixel.to + c] = bias[c] + Σ_row Σ_column filter[row][column][c] · input[pixel.from + row · row_stride + column ·
-/// channels + c]`.
+/// `out[pixel.to + c] = bias[c] + Σ_row Σ_column filter[row][column][c] · input[pixel.from + row · row_stride +
+/// column · channels + c]`.
 pub(crate) struct Correlate<'a> {
     /// Of [`Filters::depthwise`].
     pub(crate) filters: &'a Filters,
@@ -104,29 +104,55 @@ impl WithSimd for Correlate<'_> {
     }
 }
 
-/// Adds the share of the images of one task to the gradient of the filters, `[row][column][channel]`. `pixels` are those of
-/// the images, `taps` what [`taps`] says.
-pub(crate) struct Accumulate<'a> {
-    pub(crate) channels: usize,
-    pub(crate) taps: &'a [usize],
-    /// Channels-last values with their padding.
-    pub(crate) input: &'a [f32],
-    pub(crate) pixels: &'a [Pixel],
-    pub(crate) dz: &'a [f32],
-    pub(crate) sums: &'a mut [f32],
+/// The gradient of the filters, from the images of one task after another.
+pub(crate) struct Gradient {
+    shape: ConvShape,
+    padded: Padded,
+    /// Of the images of a full task.
+    pixels: Vec<Pixel>,
+    /// Where the value under each tap lies, counted from that under the first.
+    taps: Vec<usize>,
 }
 
-/// Where the value under each tap lies, counted from that under the first.
-pub(crate) fn taps(shape: &ConvShape, padded: &Padded) -> Vec<usize> {
-    let kernel = shape.geometry.kernel;
-    (0..kernel * kernel).map(|tap| padded.at(tap / kernel, tap % kernel)).collect()
+impl Gradient {
+    /// `padded` and `phases` are those of the forward plan, which has one phase.
+    pub(crate) fn new(shape: ConvShape, padded: Padded, phases: &[Vec<Pixel>]) -> Self {
+        let kernel = shape.geometry.kernel;
+        let taps = (0..kernel * kernel).map(|tap| padded.at(tap / kernel, tap % kernel)).collect();
+        Self { shape, padded, pixels: phases.concat(), taps }
+    }
+
+    /// Sums that it needs, `[tap][channel]`.
+    pub(crate) fn values(&self) -> usize {
+        self.taps.len() * self.shape.outputs
+    }
+
+    /// Adds the share of the images of one task. `buffer` is memory for them with their margins.
+    pub(crate) fn add(&self, x: &[f32], dz: &[f32], sums: &mut [f32], buffer: &mut Vec<f32>) {
+        let images = x.len() / self.shape.input_values();
+        let (input, channels) = (self.padded.pad(x, buffer), self.shape.outputs);
+        let pixels = &self.pixels[..images * self.shape.out_pixels()];
+        Arch::new().dispatch(Accumulate { channels, taps: &self.taps, input, pixels, dz, sums });
+    }
+
+    /// From the sums to `[channel, 1, kernel, kernel]`.
+    pub(crate) fn unpack(&self, sums: &[f32]) -> Vec<f32> {
+        let (channels, taps) = (self.shape.outputs, self.taps.len());
+        (0..channels * taps).map(|at| sums[at % taps * channels + at / taps]).collect()
+    }
+}
+
+/// `sums[tap][c] += Σ_pixel input[pixel.from + taps[tap] + c] · dz[pixel.to + c]`.
+struct Accumulate<'a> {
+    channels: usize,
+    taps: &'a [usize],
+    input: &'a [f32],
+    pixels: &'a [Pixel],
+    dz: &'a [f32],
+    sums: &'a mut [f32],
 }
 
 impl Accumulate<'_> {
-    pub(crate) fn run(self) {
-        Arch::new().dispatch(self);
-    }
-
     /// `width` channels from `first` on, at some pixels.
     #[inline(always)]
     fn channels<S: Simd, const PART: bool>(&mut self, simd: S, pixels: &[Pixel], first: usize, width: usize) {

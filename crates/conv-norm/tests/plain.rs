@@ -57,8 +57,8 @@ struct Case {
     activation: Activation,
 }
 
-/// Odd sizes, one image, strides 1 and 2, kernels 1, 3, 5 and 7, with and without bias, channels that fill no block or vector,
-/// channels by groups and each by itself.
+/// Odd sizes, one image, strides 1 and 2, kernels 1, 3, 5 and 7, with and without bias, channels that fill no block or
+/// vector, channels by groups and each by itself.
 fn cases() -> Vec<Case> {
     let grouped = |kernel, stride, padding, groups| Geometry { kernel, stride, padding, groups };
     let geometry = |kernel, stride, padding| grouped(kernel, stride, padding, 1);
