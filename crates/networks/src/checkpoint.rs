@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn names_of_other_published_code_are_read_as_ours() {
-        let resnet = Architecture::Resnet18 { stem: Stem::Small };
+        let resnet = Architecture::resnet18(Stem::Small);
         for (architecture, layouts) in [(CONVNET, CONVNET.layouts()), (resnet, resnet.layouts())] {
             for layout in layouts {
                 let theirs = network(&architecture, "model.", layout, 1.0);

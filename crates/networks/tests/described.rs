@@ -17,10 +17,10 @@ fn networks() -> Vec<(Architecture, usize)> {
         (convnet(Norm::Layer, true, false), 27),
         (convnet(Norm::None, false, true), 27),
         (convnet(Norm::Batch, true, true), 27),
-        (Architecture::Resnet18 { stem: Stem::Small }, 11),
-        (Architecture::Resnet18 { stem: Stem::Standard }, 37),
-        (Architecture::Resnet34 { stem: Stem::Small }, 9),
-        (Architecture::Resnet34 { stem: Stem::Standard }, 33),
+        (Architecture::resnet18(Stem::Small), 11),
+        (Architecture::resnet18(Stem::Standard), 37),
+        (Architecture::resnet34(Stem::Small), 9),
+        (Architecture::resnet34(Stem::Standard), 33),
         (Architecture::MobilenetV2 {}, 39),
     ]
 }

@@ -21,9 +21,9 @@ fn networks() -> Vec<(Architecture, usize)> {
         (Architecture::convnet(3, 20), 18),
         (convnet(Norm::Instance, false), 18),
         (convnet(Norm::None, true), 18),
-        (Architecture::Resnet18 { stem: Stem::Small }, 16),
-        (Architecture::Resnet18 { stem: Stem::Standard }, 40),
-        (Architecture::Resnet34 { stem: Stem::Small }, 8),
+        (Architecture::resnet18(Stem::Small), 16),
+        (Architecture::resnet18(Stem::Standard), 40),
+        (Architecture::resnet34(Stem::Small), 8),
     ]
 }
 

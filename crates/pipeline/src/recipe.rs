@@ -38,7 +38,7 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
     };
     let optimizer = format!(
         "AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, {}",
-        pipeline.student_lr(classes),
+        pipeline.student_lr(classes)?,
         evaluate.weight_decay,
         relabel.epochs,
         pipeline.student_batch(classes, imported)?,

@@ -93,8 +93,8 @@ impl Evaluate {
         super::teacher::check_fit(&self.student, size, "evaluate.student")?;
         self.validate_given(source)?;
         range::require(self.test_every > 0, "evaluate.test_every", 0, "at least 1")?;
-        if let Some(lr) = self.lr {
-            range::POSITIVE.check("evaluate.lr", lr)?;
+        if self.lr.is_some() || source == LabelSource::Teacher {
+            range::POSITIVE.check("evaluate.lr", self.lr_or_published()?)?;
         }
         range::POSITIVE.check("evaluate.epsilon", self.epsilon)?;
         range::BELOW_ONE.check("evaluate.beta_1", self.beta_1)?;
@@ -109,6 +109,17 @@ impl Evaluate {
             range::BETWEEN.check("evaluate.ema", ema)?;
         }
         range::SHARE.check("evaluate.bn_momentum", self.bn_momentum)
+    }
+
+    /// The learning rate of this section, or else the published one of the student.
+    pub(super) fn lr_or_published(&self) -> Result<f64, Invalid> {
+        self.lr.or_else(|| self.student.published_lr()).ok_or_else(|| {
+            let student = self.student;
+            let problem = format!(
+                "no learning rate is published for {student} as student; set evaluate.lr (0.001 is that of most networks)"
+            );
+            Invalid::new("evaluate.lr", problem)
+        })
     }
 
     fn validate_given(&self, source: LabelSource) -> Result<(), Invalid> {

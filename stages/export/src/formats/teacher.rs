@@ -56,18 +56,46 @@ fn state_dict(tensors: &[NamedTensor]) -> Value<'_> {
     Value::Dict(members.collect())
 }
 
+/// Networks that torchvision makes by their name.
+const TORCHVISION: [&str; 18] = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "densenet121",
+    "vgg11",
+    "vgg11_bn",
+    "vgg16_bn",
+    "alexnet",
+    "mobilenet_v2",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "mnasnet1_3",
+    "efficientnet_b0",
+    "regnet_y_8gf",
+    "vit_b_16",
+    "swin_t",
+    "swin_v2_t",
+];
+
 /// Python that makes `model`, into which the weights load strictly; of our own networks, what they are made of.
 fn python(architecture: &Architecture, classes: usize) -> String {
     match architecture {
         Architecture::ConvNet { .. } => {
             "not in torchvision: docs/artifacts.md of delt lists its layers".to_owned()
         }
-        Architecture::Resnet18 { stem: Stem::Small } | Architecture::Resnet34 { stem: Stem::Small } => {
+        Architecture::Resnet18 { stem: Stem::Small, .. }
+        | Architecture::Resnet34 { stem: Stem::Small, .. }
+        | Architecture::Resnet50 { stem: Stem::Small, .. }
+        | Architecture::Resnet101 { stem: Stem::Small, .. } => {
             format!(
                 "model = torchvision.models.{}(num_classes={classes}); \
              model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False); model.maxpool = torch.nn.Identity()",
                 architecture.name()
             )
+        }
+        _ if !TORCHVISION.contains(&architecture.name()) => {
+            "not in torchvision: docs/networks.md of delt says whose code makes it".to_owned()
         }
         _ => format!("model = torchvision.models.{}(num_classes={classes})", architecture.name()),
     }
