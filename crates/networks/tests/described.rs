@@ -75,7 +75,7 @@ fn pictures_go_through_networks_as_described() {
         let entered: Vec<_> = recorded.convolution_inputs.iter().map(Tensor::dims).collect();
         let convolutions = layers(&description, |operation| matches!(operation, Operation::Convolution(_)));
         let described: Vec<_> =
-            convolutions.iter().map(|(_, input)| [2, input.channels, input.side, input.side]).collect();
+            convolutions.iter().map(|(_, input)| [2, input.channels, input.height, input.width]).collect();
         assert_eq!(entered, described, "{architecture}");
 
         let has_statistics = !network.bn_layers().is_empty();
