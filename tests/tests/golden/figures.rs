@@ -28,7 +28,7 @@ const BUFFERS: [&str; 4] =
     [".running_", ".num_batches_tracked", ".relative_position_index", ".relative_coords_table"];
 
 /// Networks whose modules do not stand in forward order in PyTorch's `state_dict`.
-const OTHER_ORDER: [&str; 2] = ["swin_v2_t", "swin_v2_t_224px"];
+const OTHER_ORDER: [&str; 3] = ["swin_t", "swin_v2_t", "swin_v2_t_224px"];
 
 /// Networks of whose figures the start is PyTorch's default and not that of the published code, which is ours.
 const STARTS_OTHERWISE: [&str; 6] = [
