@@ -135,8 +135,8 @@ impl Work {
     fn network(&self, device: &Device) -> Result<Network> {
         let architecture = match self.case.network {
             "convnet3" => Architecture::convnet(3, 128),
-            "resnet18-imagenet" => Architecture::Resnet18 { stem: Stem::Standard },
-            _ => Architecture::Resnet18 { stem: Stem::Small },
+            "resnet18-imagenet" => Architecture::resnet18(Stem::Standard),
+            _ => Architecture::resnet18(Stem::Small),
         };
         Ok(Network::initialize(
             &architecture,

@@ -95,6 +95,8 @@ def test_a_loader_gives_the_batches_of_workers_in_order(run):
         "{name: resnet18, stem: small}",
         "{name: resnet18, stem: standard}",
         "{name: mobilenet_v2}",
+        "{name: mnasnet1_3}",
+        "{name: shufflenet_v2_x0_5_small}",
     ],
 )
 def test_a_teacher_in_torch_gives_the_stored_logits_and_its_accuracy(binaries, run, network):

@@ -4,12 +4,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Description, FeatureMap, Operation};
+use crate::builder::Builder;
+use crate::densenet::DenseNet121;
 use crate::family::{Bound, Family};
-use crate::layer_list::LayerList;
+use crate::graph::{Description, FeatureMap, Operation};
 use crate::layout::Layout;
-use crate::resnet::Stem;
-use crate::{Norm, convnet, mobilenet_v2, resnet};
+use crate::mnasnet::BnMomentum;
+use crate::resnet::{Block, Conv1Start, Stem};
+use crate::shufflenet_v2::{ShuffleNetV2, ShuffleStem};
+use crate::vit::VitStart;
+use crate::{
+    Norm, convnet, dc, efficientnet, mnasnet, mobilenet_v2, mobilenet_v2_small, regnet, resnet, resnet_cifar,
+    swin, vgg, vit, wide_resnet,
+};
 
 /// Makes [`Architecture`] of rows: name in the configuration, variant with its fields, and the family it belongs to.
 macro_rules! architectures {
@@ -61,17 +68,151 @@ architectures! {
     /// torchvision's ResNet-18.
     "resnet18": Resnet18 {
         /// How the network begins.
-        stem: Stem
-    } => resnet::ResNet { blocks: [2, 2, 2, 2], stem };
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Basic, blocks: [2, 2, 2, 2], stem, conv1_start };
 
     /// torchvision's ResNet-34.
     "resnet34": Resnet34 {
         /// How the network begins.
-        stem: Stem
-    } => resnet::ResNet { blocks: [3, 4, 6, 3], stem };
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Basic, blocks: [3, 4, 6, 3], stem, conv1_start };
+
+    /// torchvision's ResNet-50.
+    "resnet50": Resnet50 {
+        /// How the network begins.
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Bottleneck, blocks: [3, 4, 6, 3], stem, conv1_start };
+
+    /// torchvision's ResNet-101.
+    "resnet101": Resnet101 {
+        /// How the network begins.
+        stem: Stem,
+        /// How the `conv1` of a small stem starts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        conv1_start: Conv1Start
+    } => resnet::ResNet { block: Block::Bottleneck, blocks: [3, 4, 23, 3], stem, conv1_start };
+
+    /// ResNet-20 of the CIFAR paper, option A.
+    "resnet20_cifar": Resnet20Cifar {} => resnet_cifar::CifarResNet { blocks: 3 };
+
+    /// ResNet-32 of the CIFAR paper, option A.
+    "resnet32_cifar": Resnet32Cifar {} => resnet_cifar::CifarResNet { blocks: 5 };
+
+    /// ResNet-44 of the CIFAR paper, option A.
+    "resnet44_cifar": Resnet44Cifar {} => resnet_cifar::CifarResNet { blocks: 7 };
+
+    /// ResNet-56 of the CIFAR paper, option A.
+    "resnet56_cifar": Resnet56Cifar {} => resnet_cifar::CifarResNet { blocks: 9 };
+
+    /// Wide ResNet of depth 16, twice as wide.
+    "wrn_16_2": Wrn16x2 {} => wide_resnet::WideResNet { blocks: 2, widening: 2 };
+
+    /// torchvision's DenseNet-121.
+    "densenet121": Densenet121 {} => DenseNet121::Torchvision;
+
+    /// kuangliu's DenseNet-121 for small images.
+    "densenet121_cvdd": Densenet121Cvdd {} => DenseNet121::Cvdd;
+
+    /// torchvision's VGG11.
+    "vgg11": Vgg11 {} => vgg::Vgg { groups: vgg::VGG11, has_norm: false, published_lr: Some(5e-4) };
+
+    /// torchvision's VGG11 with BatchNorm.
+    "vgg11_bn": Vgg11Bn {} => vgg::Vgg { groups: vgg::VGG11, has_norm: true, published_lr: None };
+
+    /// torchvision's VGG16 with BatchNorm.
+    "vgg16_bn": Vgg16Bn {} => vgg::Vgg { groups: vgg::VGG16, has_norm: true, published_lr: None };
+
+    /// torchvision's AlexNet.
+    "alexnet": Alexnet {} => vgg::AlexNet;
+
+    /// The DC benchmark's ResNet-18.
+    "dc_resnet18": DcResnet18 {
+        /// Instance norm in DC, DM and MTT.
+        norm: Norm
+    } => dc::ResNet18 { norm, pools: false };
+
+    /// The same with poolings in place of steps of two (ResNet-18-AP).
+    "dc_resnet18_ap": DcResnet18Ap {
+        /// Instance norm in DC, DM and MTT.
+        norm: Norm
+    } => dc::ResNet18 { norm, pools: true };
+
+    /// The DC benchmark's AlexNet.
+    "dc_alexnet": DcAlexnet {
+        /// None in DC, DM and MTT.
+        norm: Norm
+    } => dc::AlexNet { norm };
+
+    /// The DC benchmark's VGG11.
+    "dc_vgg11": DcVgg11 {
+        /// Instance norm in DC, DM and MTT.
+        norm: Norm
+    } => dc::Vgg11 { norm };
 
     /// torchvision's MobileNetV2.
     "mobilenet_v2": MobilenetV2 {} => mobilenet_v2::MobileNetV2;
+
+    /// MobileNetV2 of DELT's tables at 32 and 64 px.
+    "mobilenet_v2_modified": MobilenetV2Modified {} => mobilenet_v2_small::Modified;
+
+    /// MobileNetV2 of CV-DD and FADRM at 32 and 64 px.
+    "mobilenet_v2_cvdd": MobilenetV2Cvdd {} => mobilenet_v2_small::Cvdd;
+
+    /// MobileNetV2 of G-VBSM and EDC at 32 and 64 px, half as wide.
+    "mobilenet_v2_gvbsm": MobilenetV2Gvbsm {} => mobilenet_v2_small::Gvbsm;
+
+    /// torchvision's ShuffleNetV2, half as wide.
+    "shufflenet_v2_x0_5": ShufflenetV2X05 {} => ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Standard };
+
+    /// torchvision's ShuffleNetV2.
+    "shufflenet_v2_x1_0": ShufflenetV2X10 {} => ShuffleNetV2 { channels: [116, 232, 464], stem: ShuffleStem::Standard };
+
+    /// ShuffleNetV2, half as wide, of CV-DD and FADRM at 32 and 64 px: a 3x3 stem without max-pool.
+    "shufflenet_v2_x0_5_small": ShufflenetV2X05Small {} =>
+        ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Small };
+
+    /// ShuffleNetV2, half as wide, of G-VBSM and EDC at 32 and 64 px: a 1x1 stem without max-pool.
+    "shufflenet_v2_x0_5_pointwise": ShufflenetV2X05Pointwise {} =>
+        ShuffleNetV2 { channels: [48, 96, 192], stem: ShuffleStem::Pointwise };
+
+    /// torchvision's MnasNet, 1.3 times as wide.
+    "mnasnet1_3": Mnasnet13 {
+        /// How fast the running statistics move.
+        #[serde(default, skip_serializing_if = "is_default")]
+        bn_momentum: BnMomentum
+    } => mnasnet::MnasNet { bn_momentum };
+
+    /// torchvision's EfficientNet-B0.
+    "efficientnet_b0": EfficientnetB0 {} => efficientnet::EfficientNet;
+
+    /// torchvision's RegNetY-8GF.
+    "regnet_y_8gf": RegnetY8gf {} => regnet::RegNet;
+
+    /// torchvision's ViT-B/16.
+    "vit_b_16": VitB16 {} =>
+        vit::Vit { width: 768, heads: 12, published_lr: Some(1e-4), start: VitStart::Torchvision };
+
+    /// DeiT-Tiny: torchvision's vision transformer in timm's smallest width.
+    "deit_tiny": DeitTiny {
+        /// How new weights are drawn.
+        #[serde(default, skip_serializing_if = "is_default")]
+        start: VitStart
+    } => vit::Vit { width: 192, heads: 3, published_lr: None, start };
+
+    /// torchvision's Swin-T.
+    "swin_t": SwinT {} => swin::Swin { is_v2: false };
+
+    /// torchvision's Swin V2-T.
+    "swin_v2_t": SwinV2T {} => swin::Swin { is_v2: true };
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -84,21 +225,31 @@ impl Architecture {
         Self::ConvNet { depth, width, norm: Norm::Batch, norm_before_conv: false, doubling: false }
     }
 
+    /// ResNet-18 whose convolutions all start alike.
+    pub const fn resnet18(stem: Stem) -> Self {
+        Self::Resnet18 { stem, conv1_start: Conv1Start::Kaiming }
+    }
+
+    /// ResNet-34 whose convolutions all start alike.
+    pub const fn resnet34(stem: Stem) -> Self {
+        Self::Resnet34 { stem, conv1_start: Conv1Start::Kaiming }
+    }
+
     /// The layers for RGB images of `size` px and so many classes.
     pub fn description(&self, size: usize, classes: usize) -> Description {
         let family = self.family();
-        let mut layers = LayerList::new(family.rules());
-        family.pass(&mut layers, FeatureMap { channels: 3, side: size }, classes);
-        Description { layers: layers.layers }
+        let (mut network, image) = Builder::new(family.rules(), FeatureMap::square(3, size));
+        family.pass(&mut network, image, classes);
+        network.finish()
     }
 
-    /// Floating-point operations of one image going through the network: two for each multiplication of a convolution
-    /// or a linear layer.
+    /// Floating-point operations of one image going through the network: two for each multiplication of a convolution, a
+    /// linear layer or attention.
     pub fn forward_flops(&self, size: usize, classes: usize) -> f64 {
         2.0 * self.description(size, classes).multiplications()
     }
 
-    /// PyTorch's name of the last linear layer.
+    /// PyTorch's name of the last layer, which makes logits.
     pub fn classifier(&self) -> String {
         self.description(self.least_size(), 1).layers.pop().map_or(String::new(), |layer| layer.name)
     }
@@ -120,9 +271,14 @@ impl Architecture {
         self.family().least_size()
     }
 
-    /// Peak learning rate of AdamW in the published post-evaluation, where this network is the student.
-    pub fn published_lr(&self) -> f64 {
+    /// Peak learning rate of AdamW in the published post-evaluation, where this network is the student and one is published.
+    pub fn published_lr(&self) -> Option<f64> {
         self.family().published_lr()
+    }
+
+    /// Share of a batch in the running statistics of its BatchNorm layers: the recipe's, unless the network has its own.
+    pub fn bn_momentum(&self, of_recipe: f64) -> f64 {
+        self.family().bn_momentum().unwrap_or(of_recipe)
     }
 
     /// The fields that memory is taken by.
@@ -143,107 +299,4 @@ impl fmt::Display for Architecture {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{from_value, json, to_value};
-
-    fn convnet(norm: Norm, norm_before_conv: bool, doubling: bool) -> Architecture {
-        Architecture::ConvNet { depth: 3, width: 128, norm, norm_before_conv, doubling }
-    }
-
-    #[test]
-    fn architectures_are_named_and_shown_as_the_field_does() {
-        let cases = [
-            (
-                Architecture::convnet(3, 128),
-                json!({"name": "convnet", "depth": 3, "width": 128}),
-                "convnet3-w128",
-            ),
-            (
-                convnet(Norm::Instance, false, false),
-                json!({"name": "convnet", "depth": 3, "width": 128, "norm": "instance"}),
-                "convnet3-w128-instance",
-            ),
-            (
-                convnet(Norm::Batch, true, true),
-                json!({"name": "convnet", "depth": 3, "width": 128, "norm_before_conv": true, "doubling": true}),
-                "convnet3-w128-pre-doubling",
-            ),
-            (
-                Architecture::Resnet18 { stem: Stem::Small },
-                json!({"name": "resnet18", "stem": "small"}),
-                "resnet18 (small stem)",
-            ),
-            (
-                Architecture::Resnet34 { stem: Stem::Standard },
-                json!({"name": "resnet34", "stem": "standard"}),
-                "resnet34 (standard stem)",
-            ),
-            (Architecture::MobilenetV2 {}, json!({"name": "mobilenet_v2"}), "mobilenet_v2"),
-        ];
-        for (architecture, value, shown) in cases {
-            assert_eq!(to_value(architecture).unwrap(), value);
-            assert_eq!(from_value::<Architecture>(value).unwrap(), architecture);
-            assert_eq!(architecture.to_string(), shown);
-        }
-    }
-
-    #[test]
-    fn unknown_fields_of_an_architecture_are_refused() {
-        for value in [
-            json!({"name": "mobilenet_v2", "width": 2}),
-            json!({"name": "convnet", "depth": 3, "width": 1, "stem": "small"}),
-            json!({"name": "convnet", "depth": 3, "width": 1, "norm": "weight"}),
-        ] {
-            assert!(from_value::<Architecture>(value).is_err());
-        }
-    }
-
-    #[test]
-    fn a_convnet_that_names_the_defaults_is_the_one_that_leaves_them_out() {
-        let all = json!({"name": "convnet", "depth": 3, "width": 128, "norm": "batch", "norm_before_conv": false, "doubling": false});
-        assert_eq!(from_value::<Architecture>(all).unwrap(), Architecture::convnet(3, 128));
-    }
-
-    #[test]
-    fn networks_with_running_statistics_say_so() {
-        assert!(Architecture::convnet(3, 8).has_batch_norm());
-        assert!(convnet(Norm::Batch, true, false).has_batch_norm());
-        for norm in [Norm::Instance, Norm::Group, Norm::Layer, Norm::None] {
-            assert!(!convnet(norm, false, false).has_batch_norm());
-        }
-    }
-
-    #[test]
-    fn convnets_whose_fields_make_no_sense_together_are_refused() {
-        let said = |depth, width, norm, norm_before_conv, doubling| {
-            Architecture::ConvNet { depth, width, norm, norm_before_conv, doubling }.misfit(32)
-        };
-        let refusals = [
-            (
-                said(3, 6, Norm::Group, false, false),
-                "norm: group makes 4 groups of channels, which a width of 6 does not fill; set a multiple of 4",
-            ),
-            (
-                said(3, 8, Norm::None, true, false),
-                "norm_before_conv: true has nothing to move with norm: none; leave it out",
-            ),
-            (
-                said(1, 8, Norm::Batch, true, false),
-                "norm_before_conv: true leaves a network of depth 1 without norm; leave it out, or say norm: none",
-            ),
-            (said(1, 8, Norm::Batch, false, true), "doubling: true changes nothing at depth 1; leave it out"),
-        ];
-        for (found, expected) in refusals {
-            assert_eq!(found.as_deref(), Some(expected));
-        }
-        assert_eq!(said(3, 8, Norm::Group, true, true), None);
-    }
-
-    #[test]
-    fn the_last_width_of_a_doubling_convnet_is_bounded() {
-        let bound = convnet(Norm::Batch, false, true).bounds()[0];
-        assert_eq!((bound.value, bound.most), (128, 2048));
-        assert_eq!(Architecture::convnet(3, 128).bounds()[0].most, 8192);
-    }
-}
+mod tests;

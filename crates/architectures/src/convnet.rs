@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Convolution, FeatureMap, Operation, Window};
+use crate::builder::{Builder, Value};
 use crate::family::{Bound, Family};
-use crate::layer_list::LayerList;
+use crate::graph::{Convolution, Window};
 use crate::layout::{FEATURES, FEATURES_WITHOUT_NORM, Layout};
 
 /// The most channels that can be meant.
@@ -13,9 +13,6 @@ const MOST_WIDTH: u32 = 8192;
 
 /// Groups of channels of [`Norm::Group`].
 const GROUPS: u32 = 4;
-
-/// The window of a block's pooling.
-const POOLING: Window = Window { kernel: 2, stride: 2, padding: 0 };
 
 /// What a ConvNet is normalized by: means and biased variances, of what. All but `none` scale and shift afterwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +31,30 @@ pub enum Norm {
     None,
 }
 
+impl Norm {
+    /// Adds its layer.
+    pub(crate) fn add(self, network: &mut Builder, name: &str, x: Value) -> Value {
+        match self {
+            Self::Batch => network.batch_norm(name, x),
+            Self::Instance => network.group_norm(name, x, x.channels()),
+            Self::Group => network.group_norm(name, x, GROUPS as usize),
+            Self::Layer => network.layer_norm(name, x),
+            Self::None => x,
+        }
+    }
+
+    /// What follows the name of a network in messages.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Batch => "",
+            Self::Instance => "-instance",
+            Self::Group => "-group",
+            Self::Layer => "-layer",
+            Self::None => "-none",
+        }
+    }
+}
+
 pub(crate) struct ConvNet {
     pub(crate) depth: u32,
     pub(crate) width: u32,
@@ -43,16 +64,6 @@ pub(crate) struct ConvNet {
 }
 
 impl ConvNet {
-    fn normalization(&self, layers: &mut LayerList, name: &str, x: FeatureMap) -> FeatureMap {
-        match self.norm {
-            Norm::Batch => layers.batch_norm(name, x),
-            Norm::Instance => layers.group_norm(name, x, x.channels),
-            Norm::Group => layers.group_norm(name, x, GROUPS as usize),
-            Norm::Layer => layers.layer_norm(name, x),
-            Norm::None => x,
-        }
-    }
-
     /// Channels of a block.
     fn width_of(&self, block: u32) -> usize {
         let doublings = if self.doubling { block } else { 0 };
@@ -89,25 +100,27 @@ impl ConvNet {
 }
 
 impl Family for ConvNet {
-    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
+    fn pass(&self, network: &mut Builder, image: Value, classes: usize) {
         let mut x = image;
         for block in 0..self.depth {
             let (convolution, norm) = (format!("layers.conv.{block}"), format!("layers.norm.{block}"));
             if self.norm_before_conv && block > 0 {
-                x = self.normalization(layers, &norm, x);
+                x = self.norm.add(network, &norm, x);
             }
             let window = Convolution { has_bias: true, ..Convolution::same(3, 1) };
-            x = layers.convolution(&convolution, x, self.width_of(block), window);
+            x = network.convolution(&convolution, x, self.width_of(block), window);
             if !self.norm_before_conv {
-                x = self.normalization(layers, &norm, x);
+                x = self.norm.add(network, &norm, x);
             }
-            x = layers.pool(&format!("layers.pool.{block}"), x, Operation::AveragePool, POOLING);
+            x = network.relu(x);
+            x = network.average_pool(x, Window::HALVES);
         }
-        layers.linear("classifier", x.flat(), classes);
+        let features = network.flatten(x);
+        network.linear("classifier", features, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        1e-3
+    fn published_lr(&self) -> Option<f64> {
+        Some(1e-3)
     }
 
     fn least_size(&self) -> usize {
@@ -139,13 +152,7 @@ impl Family for ConvNet {
     }
 
     fn suffix(&self) -> String {
-        let norm = match self.norm {
-            Norm::Batch => "",
-            Norm::Instance => "-instance",
-            Norm::Group => "-group",
-            Norm::Layer => "-layer",
-            Norm::None => "-none",
-        };
+        let norm = self.norm.suffix();
         let before = if self.norm_before_conv { "-pre" } else { "" };
         let doubling = if self.doubling { "-doubling" } else { "" };
         format!("{}-w{}{norm}{before}{doubling}", self.depth, self.width)

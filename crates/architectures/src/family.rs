@@ -1,21 +1,27 @@
 //! What a family of networks says of itself.
 
-use crate::description::FeatureMap;
-use crate::layer_list::LayerList;
+use crate::builder::{Builder, Value};
 use crate::layout::Layout;
 use crate::start::Rules;
 
 /// Networks of one structure; the fields are those of the table's row and the numbers in which its networks differ.
 pub(crate) trait Family {
-    /// Goes through the network as an image does and lists its layers on the way.
-    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize);
+    /// Adds the layers on the way of an image through the network; the last, which makes logits, is linear or a 1x1 convolution.
+    fn pass(&self, network: &mut Builder, image: Value, classes: usize);
 
     /// As [`crate::Architecture::published_lr`].
-    fn published_lr(&self) -> f64;
+    fn published_lr(&self) -> Option<f64> {
+        None
+    }
 
     /// How new weights are drawn.
     fn rules(&self) -> Rules {
         Rules::default()
+    }
+
+    /// Share of a batch in the running statistics of its BatchNorm layers, where that is the network's own.
+    fn bn_momentum(&self) -> Option<f64> {
+        None
     }
 
     /// As [`crate::Architecture::least_size`].
@@ -65,11 +71,7 @@ mod tests {
     struct Vgg;
 
     impl Family for Vgg {
-        fn pass(&self, _layers: &mut LayerList, _picture: FeatureMap, _classes: usize) {}
-
-        fn published_lr(&self) -> f64 {
-            5e-4
-        }
+        fn pass(&self, _network: &mut Builder, _image: Value, _classes: usize) {}
 
         fn least_size(&self) -> usize {
             32

@@ -34,6 +34,28 @@ fn features(ours: &str, layers_of_a_block: usize) -> String {
     convolution.or_else(norm).unwrap_or_else(|| ours.to_owned())
 }
 
+/// Vision transformers of timm, among them DeiT.
+pub(crate) const TIMM: Layout = Layout {
+    origin: "timm's (blocks.N, attn.qkv)",
+    name: |ours| {
+        let layer = ours.strip_prefix("encoder.layers.encoder_layer_").map(|rest| format!("blocks.{rest}"));
+        let parts = [
+            ("class_token", "cls_token"),
+            ("conv_proj.", "patch_embed.proj."),
+            ("encoder.pos_embedding", "pos_embed"),
+            ("encoder.ln.", "norm."),
+            ("heads.head.", "head."),
+            (".ln_1.", ".norm1."),
+            (".self_attention.in_proj_", ".attn.qkv."),
+            (".self_attention.out_proj.", ".attn.proj."),
+            (".ln_2.", ".norm2."),
+            (".mlp.0.", ".mlp.fc1."),
+            (".mlp.3.", ".mlp.fc2."),
+        ];
+        renamed(layer.as_deref().unwrap_or(ours), &parts)
+    },
+};
+
 /// ResNets of kuangliu/pytorch-cifar and its many copies.
 pub(crate) const SHORTCUT_LINEAR: Layout = Layout {
     origin: "pytorch-cifar's (shortcut, linear)",
@@ -62,11 +84,22 @@ pub(crate) const RESIDUAL_FUNCTION: Layout = Layout {
                     (".bn1.", ".residual_function.1."),
                     (".conv2.", ".residual_function.3."),
                     (".bn2.", ".residual_function.4."),
+                    (".conv3.", ".residual_function.6."),
+                    (".bn3.", ".residual_function.7."),
                     (".downsample.", ".shortcut."),
                 ];
                 renamed(&inside, &parts)
             }
         }
+    },
+};
+
+/// torchvision's files of DenseNets, which are older than its names.
+pub(crate) const DENSE_LAYERS_WITH_DOTS: Layout = Layout {
+    origin: "those of torchvision's files (norm.1, conv.2)",
+    name: |ours| match ours.contains(".denselayer") {
+        true => renamed(ours, &[(".norm", ".norm."), (".conv", ".conv.")]),
+        false => ours.to_owned(),
     },
 };
 
@@ -91,6 +124,18 @@ mod tests {
             (FEATURES, "layers.norm.2.running_var", "features.9.running_var"),
             (FEATURES, "classifier.weight", "classifier.weight"),
             (FEATURES_WITHOUT_NORM, "layers.conv.2.bias", "features.6.bias"),
+            (TIMM, "class_token", "cls_token"),
+            (TIMM, "encoder.pos_embedding", "pos_embed"),
+            (
+                TIMM,
+                "encoder.layers.encoder_layer_11.self_attention.in_proj_weight",
+                "blocks.11.attn.qkv.weight",
+            ),
+            (TIMM, "encoder.layers.encoder_layer_0.self_attention.in_proj_bias", "blocks.0.attn.qkv.bias"),
+            (TIMM, "encoder.layers.encoder_layer_0.self_attention.out_proj.bias", "blocks.0.attn.proj.bias"),
+            (TIMM, "encoder.layers.encoder_layer_3.mlp.3.weight", "blocks.3.mlp.fc2.weight"),
+            (TIMM, "encoder.ln.bias", "norm.bias"),
+            (TIMM, "heads.head.weight", "head.weight"),
             (SHORTCUT_LINEAR, "layer2.0.downsample.1.running_mean", "layer2.0.shortcut.1.running_mean"),
             (SHORTCUT_LINEAR, "layer2.0.conv1.weight", "layer2.0.conv1.weight"),
             (SHORTCUT_LINEAR, "fc.bias", "linear.bias"),
@@ -100,7 +145,14 @@ mod tests {
             (RESIDUAL_FUNCTION, "layer1.1.conv2.weight", "conv2_x.1.residual_function.3.weight"),
             (RESIDUAL_FUNCTION, "layer4.0.bn2.bias", "conv5_x.0.residual_function.4.bias"),
             (RESIDUAL_FUNCTION, "layer3.0.downsample.0.weight", "conv4_x.0.shortcut.0.weight"),
+            (RESIDUAL_FUNCTION, "layer4.0.bn3.bias", "conv5_x.0.residual_function.7.bias"),
             (RESIDUAL_FUNCTION, "fc.weight", "fc.weight"),
+            (
+                DENSE_LAYERS_WITH_DOTS,
+                "features.denseblock2.denselayer11.norm2.bias",
+                "features.denseblock2.denselayer11.norm.2.bias",
+            ),
+            (DENSE_LAYERS_WITH_DOTS, "features.norm0.bias", "features.norm0.bias"),
         ];
         for (layout, ours, theirs) in cases {
             assert_eq!((layout.name)(ours), theirs, "{}", layout.origin);

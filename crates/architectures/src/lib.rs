@@ -2,28 +2,45 @@
 //! it. No tensor library is known here.
 //!
 //! - [`Architecture`]: the networks there are, one row each, with their fields as the configuration has them;
-//! - [`Description`]: the layers of a network for one size of image and number of classes, in forward order, from which
-//!   follow the tensors of PyTorch's `state_dict`, how each starts, the number of parameters and the operations of a pass;
-//! - a file for each family (`convnet`, `resnet`, `mobilenet_v2`): the forward pass over shapes, and what was published.
+//! - [`Description`]: a network as a graph of layers for one size of image and number of classes, from which follow the tensors
+//!   of PyTorch's `state_dict`, how each starts, the number of parameters, the operations of a pass, and, in `delt-networks`,
+//!   the pass itself;
+//! - a file for each family (`convnet`, `resnet`, `mobilenet_v2`, ...): the way of an image through it, and what was published.
 //!
-//! To add a network of a known family, add a row to the table in `architecture.rs`. A new family takes a file here, with
-//! its `Family`, and one of the same name in `delt-networks`, with its forward pass, and a row in the table of `network.rs`
-//! there. `tests/described.rs` of that crate fails until a case of the new row is in it, and where the two halves differ.
+//! To add a network of a known family, add a row to the table in `architecture.rs`; a new family is one file more. A new kind of
+//! layer is a variant of [`Operation`], a method of `Builder` and an arm in `delt-networks`.
 
 mod architecture;
+mod builder;
 mod convnet;
-mod description;
+mod dc;
+mod densenet;
+mod efficientnet;
 mod family;
-mod layer_list;
+mod graph;
+mod inverted_residual;
 mod layout;
+mod mnasnet;
 mod mobilenet_v2;
+mod mobilenet_v2_small;
+mod regnet;
 mod resnet;
+mod resnet_cifar;
+mod shufflenet_v2;
 mod start;
+mod swin;
+mod vgg;
+mod vit;
+mod wide_resnet;
 
 pub use architecture::Architecture;
 pub use convnet::Norm;
-pub use description::{Convolution, Description, FeatureMap, Layer, Operation, StateTensor, Window};
 pub use family::Bound;
+pub use graph::{
+    Activation, Convolution, Description, FeatureMap, Layer, Operation, StateTensor, Window, WindowAttention,
+};
 pub use layout::Layout;
-pub use resnet::Stem;
+pub use mnasnet::BnMomentum;
+pub use resnet::{Conv1Start, Stem};
 pub use start::Start;
+pub use vit::VitStart;

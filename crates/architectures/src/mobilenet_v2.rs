@@ -1,8 +1,8 @@
 //! MobileNetV2 with torchvision's names.
 
-use crate::description::{Convolution, FeatureMap};
+use crate::builder::{Builder, Value};
 use crate::family::Family;
-use crate::layer_list::LayerList;
+use crate::graph::{Activation, Convolution};
 use crate::start::{Rule, Rules};
 
 /// Groups of blocks as in table 2 of the MobileNetV2 paper: expansion, channels, blocks, stride of the first.
@@ -17,27 +17,31 @@ const GROUPS: [(usize, usize, usize, usize); 7] = [
 ];
 const STEM_CHANNELS: usize = 32;
 const LAST_CHANNELS: usize = 1280;
+const DROPOUT: f64 = 0.2;
 
 pub(crate) struct MobileNetV2;
 
 impl Family for MobileNetV2 {
-    fn pass(&self, layers: &mut LayerList, image: FeatureMap, classes: usize) {
-        let mut x = layers.conv_norm("features.0", image, STEM_CHANNELS, Convolution::same(3, 2));
+    fn pass(&self, network: &mut Builder, image: Value, classes: usize) {
+        let mut x = conv_norm_relu6(network, "features.0", image, STEM_CHANNELS, Convolution::same(3, 2));
         let mut feature = 1;
         for (expansion, channels, blocks, stride) in GROUPS {
             for block in 0..blocks {
                 let name = format!("features.{feature}.conv");
                 let stride = if block == 0 { stride } else { 1 };
-                x = inverted_residual(layers, &name, x, [x.channels * expansion, channels], stride);
+                x = inverted_residual(network, &name, x, [x.channels() * expansion, channels], stride);
                 feature += 1;
             }
         }
-        x = layers.conv_norm(&format!("features.{feature}"), x, LAST_CHANNELS, Convolution::same(1, 1));
-        layers.linear("classifier.1", x.mean(), classes);
+        let last = format!("features.{feature}");
+        x = conv_norm_relu6(network, &last, x, LAST_CHANNELS, Convolution::same(1, 1));
+        let features = network.mean(x);
+        let kept = network.dropout(features, DROPOUT);
+        network.linear("classifier.1", kept, classes);
     }
 
-    fn published_lr(&self) -> f64 {
-        2.5e-3
+    fn published_lr(&self) -> Option<f64> {
+        Some(2.5e-3)
     }
 
     fn rules(&self) -> Rules {
@@ -52,19 +56,32 @@ impl Family for MobileNetV2 {
 
 /// Expansion, where there is one, depthwise convolution and projection.
 fn inverted_residual(
-    layers: &mut LayerList,
+    network: &mut Builder,
     name: &str,
-    x: FeatureMap,
+    x: Value,
     [hidden, channels]: [usize; 2],
     stride: usize,
-) -> FeatureMap {
+) -> Value {
     let (mut y, mut position) = (x, 0);
-    if hidden != x.channels {
-        y = layers.conv_norm(&format!("{name}.0"), x, hidden, Convolution::same(1, 1));
+    if hidden != x.channels() {
+        y = conv_norm_relu6(network, &format!("{name}.0"), x, hidden, Convolution::same(1, 1));
         position = 1;
     }
     let depthwise = Convolution { groups: hidden, ..Convolution::same(3, stride) };
-    y = layers.conv_norm(&format!("{name}.{position}"), y, hidden, depthwise);
-    y = layers.convolution(&format!("{name}.{}", position + 1), y, channels, Convolution::same(1, 1));
-    layers.batch_norm(&format!("{name}.{}", position + 2), y)
+    y = conv_norm_relu6(network, &format!("{name}.{position}"), y, hidden, depthwise);
+    y = network.convolution(&format!("{name}.{}", position + 1), y, channels, Convolution::same(1, 1));
+    y = network.batch_norm(&format!("{name}.{}", position + 2), y);
+    if y.map == x.map { network.sum(x, y) } else { y }
+}
+
+/// torchvision's `Conv2dNormActivation`.
+fn conv_norm_relu6(
+    network: &mut Builder,
+    name: &str,
+    x: Value,
+    channels: usize,
+    convolution: Convolution,
+) -> Value {
+    let x = network.conv_norm(name, x, channels, convolution);
+    network.activation(x, Activation::Relu6)
 }

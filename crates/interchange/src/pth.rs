@@ -39,6 +39,13 @@ pub enum Value<'a> {
     List(Vec<Value<'a>>),
     /// A dictionary, in this order.
     Dict(Vec<(String, Value<'a>)>),
+    /// A `state_dict` that says of which version its module is, which some modules ask for.
+    StateDict {
+        /// Tensors by name, in this order.
+        members: Vec<(String, Value<'a>)>,
+        /// The module's `_version`.
+        version: i64,
+    },
     /// A tensor.
     Tensor(Tensor<'a>),
 }

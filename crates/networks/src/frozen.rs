@@ -7,21 +7,22 @@ use burn::tensor::{Device, Tensor};
 use delt_conv_norm::{FrozenConvNorm, is_supported};
 use delt_formats::{TeacherFacts, read_safetensors};
 
-use crate::bn_statistics::{LayerStatistics, batch_statistics, bn_statistics_terms};
-use crate::error::{NetworkError, read};
+use crate::bn_statistics::{LayerStatistics, bn_statistics_terms};
+use crate::error::NetworkError;
 use crate::network::{BnLayer, Network};
-use crate::pass::{Evaluation, Frozen, Measuring, Preparation, Record};
+use crate::pass::{Evaluation, Frozen, Measuring, Record, measured, prepare};
+use crate::program::Kind;
 
 /// A network in evaluation mode for good: the teacher, the ranker, a student under test.
 ///
-/// On the CPU backend, convolution, normalization and what follows go as one operation; elsewhere, and for MobileNetV2 and
-/// ConvNets of group or layer norm or with norm before convolution, the network runs layer by layer. The results are the same
-/// within rounding.
+/// On the CPU backend, convolution, normalization and what follows go as one operation, wherever they follow one another;
+/// elsewhere the network runs layer by layer. The results are the same within rounding.
 #[derive(Debug)]
 pub struct FrozenNetwork {
     network: Network,
     layers: Vec<BnLayer>,
-    blocks: Option<Vec<Arc<FrozenConvNorm>>>,
+    /// By batch normalization layer; none where that stands alone.
+    blocks: Option<Vec<Option<Arc<FrozenConvNorm>>>>,
     is_bf16: bool,
 }
 
@@ -40,13 +41,8 @@ impl FrozenNetwork {
     /// Takes a network on a device without autodiff: its weights are constants of any graph.
     pub fn new(network: Network, device: &Device) -> Self {
         let layers = network.bn_layers();
-        let blocks = (network.is_fusible() && is_supported(device)).then(|| {
-            let start = Tensor::zeros([1, 3, 1, 1], &device.clone().without_autodiff());
-            let mut pass = Preparation::default();
-            network.features_with(start, &mut pass);
-            pass.0.into_iter().collect::<Option<Vec<_>>>()
-        });
-        Self { network, layers, blocks: blocks.flatten(), is_bf16: false }
+        let blocks = if is_supported(device) { prepared(&network) } else { None };
+        Self { network, layers, blocks, is_bf16: false }
     }
 
     /// Reads `weights.safetensors` of a teacher artifact.
@@ -116,7 +112,13 @@ impl FrozenNetwork {
 
     fn run(&self, x: Tensor<4>, record: Record) -> Recorded {
         if let Some(blocks) = &self.blocks {
-            let mut pass = Frozen { blocks: blocks.iter(), record, ..Default::default() };
+            let mut pass = Frozen {
+                blocks,
+                layers: &self.layers,
+                record,
+                distances: Vec::new(),
+                convolution_inputs: Vec::new(),
+            };
             let features = self.network.features_with(x, &mut pass);
             let Frozen { distances: bn_terms, convolution_inputs, .. } = pass;
             return Recorded { features, bn_terms, convolution_inputs };
@@ -144,18 +146,14 @@ impl FrozenNetwork {
         x: Tensor<4>,
     ) -> Result<(Tensor<2>, Vec<LayerStatistics>), NetworkError> {
         if let Some(blocks) = &self.blocks {
-            let mut pass = Measuring { blocks: blocks.iter(), statistics: Vec::new() };
+            let mut pass = Measuring { blocks, statistics: Vec::new() };
             let features = self.network.features_with(x, &mut pass);
-            return Ok((features, pass.statistics));
+            return Ok((features, pass.statistics.into_iter().collect::<Result<_, _>>()?));
         }
         let mut pass = Evaluation { is_bf16: self.is_bf16, record: Record::Norms, ..Default::default() };
         let features = self.network.features_with(x, &mut pass);
-        let statistics = pass.norm_inputs.into_iter().zip(&self.layers).map(|(input, layer)| {
-            let name = format!("statistics of {}", layer.name);
-            let (mean, variance) = batch_statistics(input);
-            Ok(LayerStatistics { mean: read(mean, &name)?, variance: read(variance, &name)? })
-        });
-        Ok((features, statistics.collect::<Result<_, NetworkError>>()?))
+        let statistics = pass.norm_inputs.into_iter().map(measured);
+        Ok((features, statistics.collect::<Result<_, _>>()?))
     }
 
     /// The same network, which normalizes by the same running statistics, but measures the statistics of a batch against
@@ -174,8 +172,11 @@ impl FrozenNetwork {
                 running_var: Tensor::from_data(target.variance.as_slice(), &device),
             }
         });
-        let with_target = |(block, target): (&Arc<FrozenConvNorm>, &LayerStatistics)| {
-            Arc::new(block.with_targets(target.mean.clone(), target.variance.clone()))
+        let with_target = |(block, target): (&Option<Arc<FrozenConvNorm>>, &LayerStatistics)| {
+            let with = |block: &Arc<FrozenConvNorm>| {
+                Arc::new(block.with_targets(target.mean.clone(), target.variance.clone()))
+            };
+            block.as_ref().map(with)
         };
         let blocks = self.blocks.as_ref().map(|blocks| blocks.iter().zip(targets).map(with_target).collect());
         Self { network: self.network.clone(), layers: layers.collect(), blocks, is_bf16: self.is_bf16 }
@@ -185,4 +186,17 @@ impl FrozenNetwork {
     pub fn bn_layers(&self) -> &[BnLayer] {
         &self.layers
     }
+}
+
+/// The blocks of batch normalization, if all their weights could be read.
+fn prepared(network: &Network) -> Option<Vec<Option<Arc<FrozenConvNorm>>>> {
+    let mut blocks = vec![None; network.program().norms.len()];
+    for step in &network.program().steps {
+        if let Kind::BatchBlock(activation) = step.kind {
+            let norm = network.batch_norm(step.at + 1);
+            let place = norm.place;
+            blocks[place] = Some(Arc::new(prepare(network.convolution(step.at), norm, activation)?));
+        }
+    }
+    Some(blocks)
 }

@@ -1,126 +1,157 @@
-//! Convolution, batch normalization and linear layer: thin modules over Burn's tensor functions, with the field names and
-//! layouts of PyTorch.
+//! Convolution, normalizations and linear layer, over Burn's tensor functions and PyTorch's layouts of weights.
 
-use burn::module::{Module, Param};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
 use delt_architectures::{Convolution, Window};
-use delt_conv_norm::Geometry;
+use delt_conv_norm::{Activation, BlockWeights, Geometry, Normalize, conv_block};
 use delt_device::product;
 
-use crate::builder::Builder;
-use crate::error::NetworkError;
+use crate::map::Map;
+use crate::weights::Weights;
 
 /// Added to the variance before the square root; PyTorch's default.
-pub const BN_EPSILON: f64 = 1e-5;
+pub(crate) const NORM_EPSILON: f64 = 1e-5;
 
-/// A 2-d convolution. `weight` is `[out, in / groups, kernel, kernel]`.
-#[derive(Module, Debug)]
-pub struct Conv {
-    /// The kernels.
-    pub weight: Param<Tensor<4>>,
-    /// One value per output channel; the ResNets and MobileNetV2 have none.
-    pub bias: Option<Param<Tensor<1>>>,
-    #[module(skip)]
-    window: Window,
-    #[module(skip)]
-    groups: usize,
+/// A 2-d convolution.
+pub(crate) struct Conv {
+    /// `[out, in / groups, kernel, kernel]`.
+    pub(crate) weight: Tensor<4>,
+    /// One value per output channel.
+    pub(crate) bias: Option<Tensor<1>>,
+    convolution: Convolution,
 }
 
 impl Conv {
-    pub(crate) fn build(builder: &mut Builder<'_>, name: &str) -> Result<Self, NetworkError> {
-        let Convolution { window, groups, has_bias } = builder.convolution(name);
-        let weight = builder.tensor(&format!("{name}.weight"))?;
-        let bias = has_bias.then(|| builder.tensor(&format!("{name}.bias"))).transpose()?;
-        Ok(Self { weight, bias, window, groups })
+    pub(crate) fn new(convolution: Convolution, weights: &[&Weights]) -> Self {
+        let bias = weights.get(1).map(|bias| bias.one());
+        Self { weight: weights[0].four(), bias, convolution }
     }
 
-    /// `[n, in, h, w]` → `[n, out, h', w']`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), self.options())
+    pub(crate) fn forward(self, x: Map) -> Map {
+        let options = self.options();
+        Map::First(conv2d(x.first(), self.weight, self.bias, options))
     }
 
     /// As [`Self::forward`] with the products taken in bf16, from f32 and to f32: what PyTorch's autocast does.
-    pub fn forward_bf16(&self, x: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val().cast(FloatDType::BF16);
-        let bias = self.bias.as_ref().map(|bias| bias.val().cast(FloatDType::BF16));
-        conv2d(x.cast(FloatDType::BF16), weight, bias, self.options()).cast(FloatDType::F32)
+    pub(crate) fn forward_bf16(self, x: Map) -> Map {
+        let options = self.options();
+        let weight = self.weight.cast(FloatDType::BF16);
+        let bias = self.bias.map(|bias| bias.cast(FloatDType::BF16));
+        Map::First(conv2d(x.first().cast(FloatDType::BF16), weight, bias, options).cast(FloatDType::F32))
     }
 
-    /// How the filter moves, where all channels see each other.
+    /// With a normalization of each image by its channels, or none, and the activation as one operation.
+    pub(crate) fn forward_block(self, norm: Option<GroupNorm>, activation: Activation, x: Map) -> Map {
+        let geometry = self.geometry();
+        let normalize = if norm.is_some() { Normalize::Instance } else { Normalize::None };
+        let norm = norm.map(|norm| (norm.weight, norm.bias));
+        let weights = BlockWeights { weight: self.weight, bias: self.bias, norm };
+        Map::Last(conv_block(x.last(), weights, geometry, normalize, activation, NORM_EPSILON))
+    }
+
+    /// How the filter moves.
     pub(crate) fn geometry(&self) -> Geometry {
-        let Window { kernel, stride, padding } = self.window;
-        Geometry { kernel, stride, padding }
+        let Window { kernel, stride, padding } = self.convolution.window;
+        Geometry { kernel, stride, padding, groups: self.convolution.groups }
     }
 
     fn options(&self) -> ConvOptions<2> {
-        let Window { stride, padding, .. } = self.window;
-        ConvOptions::new([stride; 2], [padding; 2], [1; 2], self.groups)
+        let Window { stride, padding, .. } = self.convolution.window;
+        ConvOptions::new([stride; 2], [padding; 2], [1; 2], self.convolution.groups)
     }
 }
 
-/// Batch normalization over `[n, c, h, w]`.
-#[derive(Module, Debug)]
-pub struct BatchNorm {
+/// Batch normalization.
+pub(crate) struct BatchNorm {
+    /// Its place among the layers of its kind.
+    pub(crate) place: usize,
     /// Scale per channel (γ).
-    pub weight: Param<Tensor<1>>,
+    pub(crate) weight: Tensor<1>,
     /// Shift per channel (β).
-    pub bias: Param<Tensor<1>>,
+    pub(crate) bias: Tensor<1>,
     /// Running mean per channel, not trained.
-    pub running_mean: Param<Tensor<1>>,
+    pub(crate) running_mean: Tensor<1>,
     /// Running variance per channel, not trained.
-    pub running_var: Param<Tensor<1>>,
+    pub(crate) running_var: Tensor<1>,
 }
 
 impl BatchNorm {
-    pub(crate) fn build(builder: &mut Builder<'_>, name: &str) -> Result<Self, NetworkError> {
-        Ok(Self {
-            weight: builder.tensor(&format!("{name}.weight"))?,
-            bias: builder.tensor(&format!("{name}.bias"))?,
-            running_mean: builder.tensor(&format!("{name}.running_mean"))?,
-            running_var: builder.tensor(&format!("{name}.running_var"))?,
-        })
+    pub(crate) fn new(place: usize, weights: &[&Weights]) -> Self {
+        let [weight, bias, running_mean, running_var] = [0, 1, 2, 3].map(|at| weights[at].one());
+        Self { place, weight, bias, running_mean, running_var }
     }
 
     /// Evaluation mode: normalizes by the running statistics, as y = scale · x + shift.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let scale = self.weight.val() / (self.running_var.val() + BN_EPSILON).sqrt();
-        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
-        // [c] -> [1, c, 1, 1], to be broadcast over images
-        let [channels] = scale.dims();
-        let per_channel = |values: Tensor<1>| values.reshape([1, channels, 1, 1]);
-        x * per_channel(scale) + per_channel(shift)
+    pub(crate) fn forward(self, x: Map) -> Map {
+        let scale = self.weight / (self.running_var + NORM_EPSILON).sqrt();
+        let shift = self.bias - self.running_mean * scale.clone();
+        x.affine(scale, shift)
     }
 }
 
-/// A convolution and the normalization after it: torchvision's `Conv2dNormActivation`, and the shortcut of a ResNet.
-pub type ConvNorm = (Conv, BatchNorm);
-
-/// `name.0` and `name.1`.
-pub(crate) fn conv_norm(builder: &mut Builder<'_>, name: &str) -> Result<ConvNorm, NetworkError> {
-    Ok((Conv::build(builder, &format!("{name}.0"))?, BatchNorm::build(builder, &format!("{name}.1"))?))
+/// Normalization of each image by groups of its channels, the same in training and in evaluation mode.
+pub(crate) struct GroupNorm {
+    /// Scale per channel (γ).
+    weight: Tensor<1>,
+    /// Shift per channel (β).
+    bias: Tensor<1>,
+    groups: usize,
 }
 
-/// A linear layer. `weight` is `[out, in]`, PyTorch's layout.
-#[derive(Module, Debug)]
-pub struct Linear {
-    /// The matrix.
-    pub weight: Param<Tensor<2>>,
-    /// One value per output.
-    pub bias: Param<Tensor<1>>,
-}
-
-impl Linear {
-    pub(crate) fn build(builder: &mut Builder<'_>, name: &str) -> Result<Self, NetworkError> {
-        Ok(Self {
-            weight: builder.tensor(&format!("{name}.weight"))?,
-            bias: builder.tensor(&format!("{name}.bias"))?,
-        })
+impl GroupNorm {
+    pub(crate) fn new(groups: usize, weights: &[&Weights]) -> Self {
+        Self { weight: weights[0].one(), bias: weights[1].one(), groups }
     }
 
-    /// `[n, in]` → `[n, out]`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        product(x, self.weight.val().transpose()) + self.bias.val().unsqueeze()
+    pub(crate) fn forward(self, x: Map) -> Map {
+        Map::First(standardized(x.first(), self.groups)).affine(self.weight, self.bias)
+    }
+}
+
+/// Normalization of each image by all its values; scale and shift have its shape, `[c, h, w]`.
+pub(crate) fn layer_norm(weights: &[&Weights], x: Map) -> Map {
+    let [weight, bias] = [0, 1].map(|at| weights[at].three().unsqueeze());
+    Map::First(standardized(x.first(), 1) * weight + bias)
+}
+
+/// Mean 0 and biased variance 1 over so many groups of the channels of each image. Sums run within a channel first and over
+/// channels next: the order of addition is then the same in every run.
+fn standardized(x: Tensor<4>, groups: usize) -> Tensor<4> {
+    let [n, channels, height, width] = x.dims();
+    let mean = |rows: Tensor<4>| rows.mean_dim(3).mean_dim(2);
+    let rows = x.reshape([n, groups, channels / groups, height * width]);
+    let centered = rows.clone() - mean(rows);
+    let variance = mean(centered.clone().square());
+    (centered / (variance + NORM_EPSILON).sqrt()).reshape([n, channels, height, width])
+}
+
+/// Normalization of each position by its channels.
+pub(crate) fn position_norm(weights: &[&Weights], epsilon: f64, x: Map) -> Map {
+    let x = x.last();
+    let centered = x.clone() - x.mean_dim(3);
+    let variance = centered.clone().square().mean_dim(3);
+    Map::Last(centered / (variance + epsilon).sqrt()).affine(weights[0].one(), weights[1].one())
+}
+
+/// A linear layer at every position.
+pub(crate) fn linear(weights: &[&Weights], x: Map) -> Map {
+    let x = x.last();
+    let [n, height, width, channels] = x.dims();
+    let y = rows_linear(
+        x.reshape([n * height * width, channels]),
+        weights[0].two(),
+        weights.get(1).map(|bias| bias.one()),
+    );
+    let [_, outputs] = y.dims();
+    Map::Last(y.reshape([n, height, width, outputs]))
+}
+
+/// `[rows, in]` → `[rows, out]`; `weight` is `[out, in]`, PyTorch's layout.
+pub(crate) fn rows_linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let y = product(x, weight.transpose());
+    match bias {
+        Some(bias) => y + bias.unsqueeze(),
+        None => y,
     }
 }

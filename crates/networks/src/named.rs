@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use delt_architectures::StateTensor;
 use delt_formats::{Architecture, NamedTensor, TensorValues};
 
 use crate::error::{NetworkError, read};
+use crate::layers::BatchNorm;
 use crate::network::{BnLayer, Network};
-
-/// PyTorch counts the batches a normalization layer has seen under this name, and uses the count only where the momentum
-/// is unset: written as 0, not read.
-const BATCH_COUNT: &str = "num_batches_tracked";
+use crate::state_dict::{BATCH_COUNT, Entry, entries};
 
 /// Names that a refusal lists.
 const NAMES_SHOWN: usize = 5;
@@ -24,16 +21,16 @@ impl Network {
     ///
     /// Where the device does not give a tensor back.
     pub fn named_tensors(&self) -> Result<Vec<NamedTensor>, NetworkError> {
-        let mut tensors = Vec::new();
-        for Row { name, shape, values } in rows(self) {
-            let values = TensorValues::F32(read(values, &name)?);
-            let counted = name.strip_suffix("running_var").map(|layer| format!("{layer}{BATCH_COUNT}"));
-            tensors.push(NamedTensor { name, shape, values });
-            if let Some(name) = counted {
-                tensors.push(NamedTensor { name, shape: Vec::new(), values: TensorValues::I64(vec![0]) });
+        let mut weights = self.weights().iter();
+        let named = |entry: &Entry| match entry {
+            Entry::Tensor(StateTensor { name, shape, .. }) => {
+                let values = weights.next().expect("weights of every tensor").row();
+                let values = TensorValues::F32(read(values, name)?);
+                Ok(NamedTensor { name: name.clone(), shape: shape.clone(), values })
             }
-        }
-        Ok(tensors)
+            Entry::Constant(tensor) => Ok(tensor.clone()),
+        };
+        self.program().entries.iter().map(named).collect()
     }
 
     /// A value that is NaN or infinite, with the name of its tensor, if there is one.
@@ -42,9 +39,9 @@ impl Network {
     ///
     /// Where the device does not return the values.
     pub fn first_not_finite(&self) -> Result<Option<(String, f32)>, NetworkError> {
-        for Row { name, values, .. } in rows(self) {
-            if let Some(value) = read(values, &name)?.into_iter().find(|value| !value.is_finite()) {
-                return Ok(Some((name, value)));
+        for (weights, StateTensor { name, .. }) in self.weights().iter().zip(self.program().tensors()) {
+            if let Some(value) = read(weights.row(), name)?.into_iter().find(|value| !value.is_finite()) {
+                return Ok(Some((name.clone(), value)));
             }
         }
         Ok(None)
@@ -52,11 +49,12 @@ impl Network {
 
     /// The batch normalization layers in forward order.
     pub fn bn_layers(&self) -> Vec<BnLayer> {
-        let layer = |[mean, variance]: &[Row; 2]| {
-            let name = mean.name.strip_suffix(".running_mean")?.to_owned();
-            Some(BnLayer { name, running_mean: mean.values.clone(), running_var: variance.values.clone() })
+        let layer = |at: &usize| {
+            let BatchNorm { running_mean, running_var, .. } = self.batch_norm(*at);
+            let name = self.program().description.layers[*at].name.clone();
+            BnLayer { name, running_mean: running_mean.inner(), running_var: running_var.inner() }
         };
-        rows(self).array_windows().filter_map(layer).collect()
+        self.program().norms.iter().map(layer).collect()
     }
 
     /// Refuses tensors that are not those of a network, before anything is built.
@@ -73,8 +71,11 @@ impl Network {
         let mut unused: BTreeMap<&str, &NamedTensor> =
             tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let (mut missing, mut wrong_shape) = (Vec::new(), Vec::new());
-        for StateTensor { name, shape, .. } in architecture.description(size, classes).tensors() {
-            match unused.remove(name.as_str()) {
+        let entries = entries(&architecture.description(size, classes));
+        for entry in &entries {
+            let found = unused.remove(entry.name());
+            let Entry::Tensor(StateTensor { name, shape, .. }) = entry else { continue };
+            match found {
                 None => missing.push(name.clone()),
                 Some(found) if found.shape != *shape => {
                     wrong_shape.push(format!("{name}: {:?}, expected {shape:?}", found.shape));
@@ -131,53 +132,4 @@ pub(crate) fn first_of(names: &[String]) -> String {
     let more = names.len() - shown;
     let listed = names[..shown].join(", ");
     if more == 0 { listed } else { format!("{listed} and {more} more") }
-}
-
-/// A tensor of a network, as one row outside any graph.
-pub(crate) struct Row {
-    /// PyTorch's name.
-    name: String,
-    /// The shape that it has in the network.
-    shape: Vec<usize>,
-    /// `[product of the shape]`.
-    pub(crate) values: Tensor<1>,
-}
-
-/// All tensors in forward order.
-pub(crate) fn rows(network: &Network) -> Vec<Row> {
-    let mut walk = Walk::default();
-    network.visit(&mut walk);
-    walk.rows
-}
-
-#[derive(Default)]
-struct Walk {
-    path: Vec<String>,
-    rows: Vec<Row>,
-}
-
-/// Burn enters an enum by the name of its variant, which PyTorch's names do not have.
-fn is_variant(container_type: &str) -> bool {
-    container_type.starts_with("Enum:")
-}
-
-impl ModuleVisitor for Walk {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        if !is_variant(container_type) {
-            self.path.push(name.to_owned());
-        }
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        if !is_variant(container_type) {
-            self.path.pop();
-        }
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val().inner();
-        let shape = tensor.dims().to_vec();
-        let values = tensor.reshape([shape.iter().product::<usize>()]);
-        self.rows.push(Row { name: self.path.join("."), shape, values });
-    }
 }

@@ -1,63 +1,31 @@
-//! One type over all architectures.
+//! A network: its tensors, and the graph that they are the weights of.
 
-use burn::module::{Module, ModuleMapper, Param};
+use std::sync::Arc;
+
+use burn::module::{Module, ParamId};
 use burn::tensor::{Device, Tensor};
+use delt_architectures::{Operation, StateTensor};
 use delt_conv_norm::is_supported;
 use delt_formats::Architecture;
 
-use crate::builder::{Builder, Fill};
-use crate::convnet::ConvNet;
+use crate::attention::{attention, window_attention};
 use crate::error::NetworkError;
-use crate::mobilenet_v2::MobileNetV2;
-use crate::named;
+use crate::layers::{BatchNorm, Conv, GroupNorm, layer_norm, linear, position_norm, rows_linear};
+use crate::map::Map;
 use crate::pass::{Pass, Training};
-use crate::resnet::ResNet;
+use crate::program::{Kind, Program, Step};
+use crate::shapes;
+use crate::weights::{Fill, Weights};
 
-/// What a family of networks computes.
-pub(crate) trait ForwardPass {
-    /// All but the last linear layer: `[n, 3, size, size]` → `[n, features]`. `x` lies as the pass has it.
-    fn features(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2>;
-
-    /// The last linear layer: `[n, features]` → `[n, classes]`.
-    fn classify(&self, features: Tensor<2>) -> Tensor<2>;
-
-    /// Whether the blocks can be taken as one operation: convolutions without groups, plain ReLU.
-    fn is_fusible(&self) -> bool {
-        true
-    }
-}
-
-/// Makes [`Network`] of rows: architectures, and the family that builds them.
-macro_rules! families {
-    ($($(#[$about:meta])* $architectures:pat => $family:ident,)*) => {
-        /// A network of one of the known architectures. It can be trained; [`FrozenNetwork`](crate::FrozenNetwork) evaluates it.
-        #[derive(Module, Debug)]
-        pub enum Network {
-            $($(#[$about])* $family($family),)*
-        }
-
-        impl Network {
-            fn build_family(
-                architecture: &Architecture,
-                builder: &mut Builder<'_>,
-            ) -> Result<Self, NetworkError> {
-                Ok(match architecture { $($architectures => Self::$family($family::build(builder)?),)* })
-            }
-
-            fn family(&self) -> &dyn ForwardPass {
-                match self { $(Self::$family(network) => network,)* }
-            }
-        }
-    };
-}
-
-families! {
-    /// ConvNet-d.
-    Architecture::ConvNet { .. } => ConvNet,
-    /// ResNet of basic blocks.
-    Architecture::Resnet18 { .. } | Architecture::Resnet34 { .. } => ResNet,
-    /// MobileNetV2.
-    Architecture::MobilenetV2 {} => MobileNetV2,
+/// A network of one of the known architectures. It can be trained; [`FrozenNetwork`](crate::FrozenNetwork) evaluates it.
+///
+/// Training mode leaves out dropout and stochastic depth: a draw on the device would tie results to the backend.
+#[derive(Module, Debug)]
+pub struct Network {
+    /// In the order of PyTorch's `state_dict`.
+    weights: Vec<Weights>,
+    #[module(skip)]
+    program: Arc<Program>,
 }
 
 /// What a batch normalization layer has learned about its inputs.
@@ -103,14 +71,15 @@ impl Network {
         if let Some(problem) = architecture.misfit(size) {
             return Err(NetworkError::Misfit { architecture: architecture.to_string(), problem });
         }
-        let description = architecture.description(size, classes);
-        Self::build_family(architecture, &mut Builder { description, device, fill })
+        let program = Program::new(architecture.description(size, classes));
+        let tensors = program.tensors().map(|tensor| Weights::build(tensor, device, fill));
+        Ok(Self { weights: tensors.collect::<Result<_, _>>()?, program: Arc::new(program) })
     }
 
     /// Logits in training mode: every batch normalization layer uses the statistics of the batch, which are returned in
     /// forward order for [`Self::update_running`].
     pub fn forward_train(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
-        let is_fused = self.is_fusible() && is_supported(&x.device());
+        let is_fused = is_supported(&x.device());
         self.forward_training(x, is_fused)
     }
 
@@ -127,60 +96,149 @@ impl Network {
 
     /// Moves the running statistics: running ← (1 − momentum) · running + momentum · batch.
     #[must_use]
-    pub fn update_running(self, statistics: &[BatchStatistics], momentum: f64) -> Self {
-        let mut batch = statistics.iter().flat_map(|layer| [&layer.mean, &layer.variance_unbiased]);
-        let mut other = |leaf: &str| match leaf {
-            "running_mean" | "running_var" => batch.next().cloned(),
-            _ => None,
-        };
-        self.map(&mut Move { other: &mut other, kept: 1.0 - momentum, taken: momentum, leaf: String::new() })
+    pub fn update_running(mut self, statistics: &[BatchStatistics], momentum: f64) -> Self {
+        for (layer, batch) in self.program.norms.iter().zip(statistics) {
+            let [_, _, mean, variance] = self.program.places[*layer][..] else { continue };
+            for (at, batch) in [(mean, &batch.mean), (variance, &batch.variance_unbiased)] {
+                let running = self.weights[at].clone();
+                self.weights[at] = running.moved(batch.clone(), 1.0 - momentum, momentum);
+            }
+        }
+        self
     }
 
     /// Moves all tensors towards those of a network of the same architecture, running statistics too: own ← decay · own +
     /// (1 − decay) · other.
     #[must_use]
     pub fn averaged_with(self, other: &Self, decay: f64) -> Self {
-        let mut others = named::rows(other).into_iter();
-        let mut other = |_: &str| others.next().map(|row| row.values);
-        self.map(&mut Move { other: &mut other, kept: decay, taken: 1.0 - decay, leaf: String::new() })
+        let pairs = self.weights.into_iter().zip(&other.weights);
+        let weights = pairs.map(|(own, other)| own.moved(other.row(), decay, 1.0 - decay)).collect();
+        Self { weights, program: self.program }
     }
 
-    pub(crate) fn is_fusible(&self) -> bool {
-        self.family().is_fusible()
+    /// Id, name and shape of each tensor, in the order of PyTorch's `state_dict`.
+    pub fn tensors(&self) -> impl Iterator<Item = (ParamId, &str, &[usize])> {
+        let described = self.program.tensors().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
+        self.weights.iter().zip(described).map(|(weights, (name, shape))| (weights.id(), name, shape))
     }
 
+    pub(crate) fn weights(&self) -> &[Weights] {
+        &self.weights
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// All but the last layer: `[n, 3, size, size]` → `[n, features]`.
     pub(crate) fn features_with(&self, x: Tensor<4>, pass: &mut dyn Pass) -> Tensor<2> {
-        self.family().features(pass.enter(x), pass)
+        let layers = &self.program.description.layers;
+        let mut values: Vec<Option<Map>> = vec![None; layers.len()];
+        values[0] = Some(Map::First(x));
+        for step in &self.program.steps {
+            let read = |at: &usize| values[*at].clone().expect("a layer reads what is before it");
+            let reads = layers[step.at].reads.iter().map(read).collect();
+            // what is read for the last time is the step's own
+            step.done.iter().for_each(|at| values[*at] = None);
+            values[step.end] = Some(self.step(step, reads, pass));
+        }
+        let entering = layers[self.program.classifier()].reads[0];
+        values[entering].take().expect("the classifier reads what is before it").first().flatten(1, 3)
     }
 
+    /// The last layer: `[n, features]` → `[n, classes]`.
     pub(crate) fn classify(&self, features: Tensor<2>) -> Tensor<2> {
-        self.family().classify(features)
-    }
-}
-
-/// Moves tensors: own ← kept · own + taken · other. Visits them in the order of their declaration, which is the forward
-/// order and that of [`named::rows`].
-struct Move<'a> {
-    /// What the next tensor, whose name ends with this leaf, moves to, as one row; none where it stays.
-    other: &'a mut dyn FnMut(&str) -> Option<Tensor<1>>,
-    kept: f64,
-    taken: f64,
-    leaf: String,
-}
-
-impl ModuleMapper for Move<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        name.clone_into(&mut self.leaf);
+        let weights = self.weights_of(self.program.classifier());
+        let weight = match weights[0] {
+            // a 1x1 convolution over one pixel
+            Weights::Four(filters) => filters.val().flatten(1, 3),
+            _ => weights[0].two(),
+        };
+        rows_linear(features, weight, weights.get(1).map(|bias| bias.one()))
     }
 
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(other) = (self.other)(&self.leaf) else { return param };
-        param.map(|own| {
-            let is_autodiff = own.is_autodiff();
-            let own = own.inner();
-            let shape = own.dims();
-            let moved = own * self.kept + other.reshape(shape) * self.taken;
-            if is_autodiff { moved.autodiff() } else { moved }
-        })
+    fn step(&self, step: &Step, mut reads: Vec<Map>, pass: &mut dyn Pass) -> Map {
+        match step.kind {
+            Kind::Layer => self.layer(step.at, reads, pass),
+            Kind::BatchBlock(activation) => {
+                let x = reads.remove(0);
+                pass.batch_block(self.convolution(step.at), self.batch_norm(step.at + 1), x, activation)
+            }
+            Kind::ImageBlock { is_normalized, activation } => {
+                let norm = is_normalized.then(|| self.instance_norm(step.at + 1));
+                pass.image_block(self.convolution(step.at), norm, reads.remove(0), activation)
+            }
+        }
+    }
+
+    fn layer(&self, at: usize, mut reads: Vec<Map>, pass: &mut dyn Pass) -> Map {
+        let layer = &self.program.description.layers[at];
+        if let Operation::Concatenate = layer.operation {
+            return shapes::concatenate(reads);
+        }
+        let weights = self.weights_of(at);
+        let (x, second) = (reads.remove(0), reads.pop());
+        match layer.operation {
+            Operation::Convolution(_) => pass.convolve(self.convolution(at), x),
+            Operation::BatchNorm => pass.batch_norm(self.batch_norm(at), x),
+            Operation::GroupNorm { groups } => GroupNorm::new(groups, &weights).forward(x),
+            Operation::LayerNorm => layer_norm(&weights, x),
+            Operation::PositionNorm { epsilon } => position_norm(&weights, epsilon, x),
+            Operation::Linear { .. } => linear(&weights, x),
+            Operation::MaxPool(window) => shapes::max_pool(x, window),
+            Operation::AveragePool(window) => shapes::average_pool(x, window),
+            Operation::AdaptiveAveragePool { side } => shapes::adaptive_average_pool(x, side),
+            Operation::Mean => shapes::mean(x),
+            Operation::Flatten => Map::row(x.first().flatten(1, 3)),
+            Operation::Activation(activation) => shapes::activation(x, activation),
+            Operation::Add => x.with(second.expect("two are added"), |a, b| a + b),
+            Operation::Gate => x.with(second.expect("a gate has factors"), |a, b| a * b),
+            Operation::Channels { from, count } => shapes::channels(x, from, count),
+            Operation::Shuffle { groups } => shapes::shuffle(x, groups),
+            Operation::Subsample { stride } => shapes::subsample(x, stride),
+            Operation::PadChannels { count } => shapes::pad_channels(x, count),
+            Operation::Positions => shapes::positions(x),
+            Operation::ClassToken => shapes::class_token(weights[0].three(), x),
+            Operation::PositionEmbedding => shapes::position_embedding(weights[0].three(), x),
+            Operation::FirstPosition => shapes::first_position(x),
+            Operation::Attention { heads } => attention(&weights, heads, x),
+            Operation::WindowAttention(attention) => {
+                window_attention(|leaf| self.weights_below(at, leaf), attention, x)
+            }
+            Operation::MergeSquares => shapes::merge_squares(x),
+            Operation::Image
+            | Operation::Concatenate
+            | Operation::Dropout { .. }
+            | Operation::StochasticDepth { .. } => x,
+        }
+    }
+
+    /// The tensors of a layer.
+    fn weights_of(&self, at: usize) -> Vec<&Weights> {
+        self.program.places[at].iter().map(|place| &self.weights[*place]).collect()
+    }
+
+    /// The tensor of a layer that has this name below it.
+    fn weights_below(&self, at: usize, leaf: &str) -> &Weights {
+        let layer = &self.program.description.layers[at];
+        let is_it = |tensor: &StateTensor| tensor.name[layer.name.len() + 1..] == *leaf;
+        let place = layer.tensors.iter().position(is_it).expect("a tensor that is described");
+        &self.weights[self.program.places[at][place]]
+    }
+
+    pub(crate) fn convolution(&self, at: usize) -> Conv {
+        match self.program.description.layers[at].operation {
+            Operation::Convolution(convolution) => Conv::new(convolution, &self.weights_of(at)),
+            other => unreachable!("a convolution, not {other:?}"),
+        }
+    }
+
+    pub(crate) fn batch_norm(&self, at: usize) -> BatchNorm {
+        let place = self.program.norms.binary_search(&at).expect("a layer of batch normalization");
+        BatchNorm::new(place, &self.weights_of(at))
+    }
+
+    fn instance_norm(&self, at: usize) -> GroupNorm {
+        GroupNorm::new(self.program.description.layers[at].input.channels, &self.weights_of(at))
     }
 }

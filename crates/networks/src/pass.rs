@@ -1,76 +1,61 @@
-//! The ways to go through a network: what its convolution and batch normalization layers do to what passes.
+//! The ways to go through a network: what its convolutions and batch normalization layers do to what passes.
 
 use std::sync::Arc;
 
-use burn::module::Param;
 use burn::tensor::Tensor;
-use burn::tensor::activation::{relu, softplus};
+use burn::tensor::activation::{relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use delt_conv_norm::{
-    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, channels_last, conv_norm_frozen,
-    conv_norm_frozen_statistics, conv_norm_train,
+    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics,
+    conv_norm_train,
 };
 
-use crate::block_norm::BlockNorm;
-use crate::bn_statistics::LayerStatistics;
-use crate::layers::{BN_EPSILON, BatchNorm, Conv};
-use crate::network::BatchStatistics;
+use crate::bn_statistics::{LayerStatistics, batch_statistics, distance};
+use crate::error::{NetworkError, read};
+use crate::layers::{BatchNorm, Conv, GroupNorm, NORM_EPSILON};
+use crate::map::Map;
+use crate::network::{BatchStatistics, BnLayer};
 
 /// One way through a network.
 pub(crate) trait Pass {
-    /// Convolution, batch normalization and what follows them.
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4>;
+    /// Batch normalization by itself.
+    fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map;
 
-    /// A convolution, normalization of each image by itself or none, and what follows them.
-    fn image_block(
-        &mut self,
-        conv: &Conv,
-        norm: &BlockNorm,
-        x: Tensor<4>,
-        activation: Activation,
-    ) -> Tensor<4> {
-        if self.is_channels_last() {
-            return norm.fused(conv, x, activation);
-        }
-        let x = self.convolve(conv, x);
-        activate(norm.forward(x), activation)
-    }
-
-    /// A convolution by itself. Networks that have it are not fusible, so only passes layer by layer meet it; likewise
-    /// [`Self::batch_norm`].
-    fn convolve(&mut self, conv: &Conv, x: Tensor<4>) -> Tensor<4> {
+    /// A convolution by itself.
+    fn convolve(&mut self, conv: Conv, x: Map) -> Map {
         conv.forward(x)
     }
 
-    /// Batch normalization by itself.
-    fn batch_norm(&mut self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
-        norm.forward(x)
+    /// Convolution, batch normalization and what follows them.
+    fn batch_block(&mut self, conv: Conv, norm: BatchNorm, x: Map, activation: Activation) -> Map {
+        let x = self.convolve(conv, x);
+        activate(self.batch_norm(norm, x), activation)
     }
 
-    /// Whether images lie channels last between [`Self::enter`] and [`Self::leave`].
-    fn is_channels_last(&self) -> bool {
-        false
-    }
-
-    /// From `[n, c, h, w]` to the layout of the pass.
-    fn enter(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.is_channels_last() { channels_last(x) } else { x }
-    }
-
-    /// Back to `[n, c, h, w]`.
-    fn leave(&self, x: Tensor<4>) -> Tensor<4> {
-        if self.is_channels_last() { channels_first(x) } else { x }
+    /// A convolution, normalization of each image by itself or none, and what follows them.
+    fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
+        let x = self.convolve(conv, x);
+        activate(normalized(norm, x), activation)
     }
 }
 
-fn activate(x: Tensor<4>, activation: Activation) -> Tensor<4> {
-    let pool = |x| avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]));
+fn normalized(norm: Option<GroupNorm>, x: Map) -> Map {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
+fn activate(x: Map, activation: Activation) -> Map {
+    let pool = |x: Map| Map::First(avg_pool2d(x.first(), AvgPoolOptions::new([2, 2]).with_stride([2, 2])));
     match activation {
         Activation::Identity => x,
-        Activation::Relu => relu(x),
-        Activation::ReluAveragePool => pool(relu(x)),
-        Activation::SoftplusAveragePool(beta) => pool(softplus(x, beta.into())),
+        Activation::Relu => x.apply(relu),
+        Activation::Relu6 => x.apply(relu6),
+        Activation::Silu => x.apply(silu),
+        Activation::ReluAveragePool => pool(x.apply(relu)),
+        Activation::SoftplusAveragePool(beta) => pool(x.apply(|x| softplus(x, beta.into()))),
     }
 }
 
@@ -97,21 +82,16 @@ pub(crate) struct Evaluation {
 }
 
 impl Pass for Evaluation {
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let x = self.convolve(conv, x);
-        activate(self.batch_norm(norm, x), activation)
-    }
-
-    fn convolve(&mut self, conv: &Conv, x: Tensor<4>) -> Tensor<4> {
+    fn convolve(&mut self, conv: Conv, x: Map) -> Map {
         if self.record >= Record::NormsAndConvolutions {
-            self.convolution_inputs.push(x.clone());
+            self.convolution_inputs.push(x.clone().first());
         }
         if self.is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
     }
 
-    fn batch_norm(&mut self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map {
         if self.record >= Record::Norms {
-            self.norm_inputs.push(x.clone());
+            self.norm_inputs.push(x.clone().first());
         }
         norm.forward(x)
     }
@@ -134,122 +114,128 @@ impl Training {
 }
 
 impl Pass for Training {
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+    fn batch_block(&mut self, conv: Conv, norm: BatchNorm, x: Map, activation: Activation) -> Map {
         if !self.is_fused {
             let x = self.convolve(conv, x);
             return activate(self.batch_norm(norm, x), activation);
         }
+        let x = x.last();
         let [n, height, width, _] = x.dims();
         let geometry = conv.geometry();
-        let bias = conv.bias.as_ref().map(Param::val);
-        let (gamma, beta) = (norm.weight.val(), norm.bias.val());
-        let weights = TrainWeights { weight: conv.weight.val(), bias, gamma, beta };
-        let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, BN_EPSILON);
+        let weights =
+            TrainWeights { weight: conv.weight, bias: conv.bias, gamma: norm.weight, beta: norm.bias };
+        let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, NORM_EPSILON);
         self.keep(mean, variance, n * geometry.out_size(height) * geometry.out_size(width));
-        y
+        Map::Last(y)
     }
 
-    fn batch_norm(&mut self, norm: &BatchNorm, x: Tensor<4>) -> Tensor<4> {
+    fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
+        if self.is_fused {
+            return conv.forward_block(norm, activation, x);
+        }
+        let x = self.convolve(conv, x);
+        activate(normalized(norm, x), activation)
+    }
+
+    fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map {
+        let x = x.first();
         let [n, _, height, width] = x.dims();
-        let normalized = batch_norm_train(x, norm.weight.val(), norm.bias.val(), BN_EPSILON);
+        let normalized = batch_norm_train(x, norm.weight, norm.bias, NORM_EPSILON);
         self.keep(normalized.mean, normalized.variance, n * height * width);
-        normalized.output
-    }
-
-    fn is_channels_last(&self) -> bool {
-        self.is_fused
+        Map::First(normalized.output)
     }
 }
 
-/// Evaluation mode through prepared blocks, in their order.
-#[derive(Default)]
+/// Evaluation mode through prepared blocks.
 pub(crate) struct Frozen<'a> {
-    pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
+    /// By the place of their batch normalization among its kind; none where that stands alone.
+    pub(crate) blocks: &'a [Option<Arc<FrozenConvNorm>>],
+    /// What statistics are measured against.
+    pub(crate) layers: &'a [BnLayer],
     pub(crate) record: Record,
-    /// Distances of the batch's statistics from the running ones.
+    /// Distances of the batch's statistics from these.
     pub(crate) distances: Vec<Tensor<1>>,
     /// Channels first.
     pub(crate) convolution_inputs: Vec<Tensor<4>>,
 }
 
+impl Frozen<'_> {
+    fn enter(&mut self, x: &Map) {
+        if self.record >= Record::NormsAndConvolutions {
+            self.convolution_inputs.push(x.clone().first());
+        }
+    }
+}
+
 impl Pass for Frozen<'_> {
-    fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
-        let Some(block) = self.blocks.next() else { return x };
-        if self.record >= Record::NormsAndConvolutions {
-            self.convolution_inputs.push(channels_first(x.clone()));
-        }
-        let (y, distance) = conv_norm_frozen(x, block, self.record >= Record::Norms);
+    fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, _: Activation) -> Map {
+        self.enter(&x);
+        let block = self.blocks[norm.place].as_ref().expect("every block was prepared");
+        let (y, distance) = conv_norm_frozen(x.last(), block, self.record >= Record::Norms);
         self.distances.extend(distance);
-        y
+        Map::Last(y)
     }
 
-    fn image_block(
-        &mut self,
-        conv: &Conv,
-        norm: &BlockNorm,
-        x: Tensor<4>,
-        activation: Activation,
-    ) -> Tensor<4> {
-        if self.record >= Record::NormsAndConvolutions {
-            self.convolution_inputs.push(channels_first(x.clone()));
+    fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
+        self.enter(&x);
+        conv.forward_block(norm, activation, x)
+    }
+
+    fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map {
+        if self.record >= Record::Norms {
+            let BnLayer { running_mean, running_var, .. } = self.layers[norm.place].clone();
+            let found = batch_statistics(x.clone().first());
+            self.distances.push(distance(found, (running_mean, running_var)));
         }
-        norm.fused(conv, x, activation)
-    }
-
-    fn is_channels_last(&self) -> bool {
-        true
+        norm.forward(x)
     }
 }
 
 /// As [`Frozen`] outside any graph, with the batch's own statistics.
 pub(crate) struct Measuring<'a> {
-    pub(crate) blocks: std::slice::Iter<'a, Arc<FrozenConvNorm>>,
-    pub(crate) statistics: Vec<LayerStatistics>,
+    pub(crate) blocks: &'a [Option<Arc<FrozenConvNorm>>],
+    pub(crate) statistics: Vec<Result<LayerStatistics, NetworkError>>,
 }
 
 impl Pass for Measuring<'_> {
-    fn block(&mut self, _: &Conv, _: &BatchNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
-        let Some(block) = self.blocks.next() else { return x };
-        let (y, mean, variance) = conv_norm_frozen_statistics(x, block);
-        self.statistics.push(LayerStatistics { mean, variance });
-        y
+    fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, _: Activation) -> Map {
+        let block = self.blocks[norm.place].as_ref().expect("every block was prepared");
+        let (y, mean, variance) = conv_norm_frozen_statistics(x.last(), block);
+        self.statistics.push(Ok(LayerStatistics { mean, variance }));
+        Map::Last(y)
     }
 
-    fn is_channels_last(&self) -> bool {
-        true
-    }
-}
-
-/// Prepares the blocks without computing anything: `None` where the weights of a block could not be read.
-#[derive(Default)]
-pub(crate) struct Preparation(pub(crate) Vec<Option<Arc<FrozenConvNorm>>>);
-
-impl Pass for Preparation {
-    fn block(&mut self, conv: &Conv, norm: &BatchNorm, x: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let [outputs, ..] = conv.weight.dims();
-        self.0.push(prepare(conv, norm, activation).map(Arc::new));
-        Tensor::zeros([1, outputs, 1, 1], &x.device())
+    fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
+        conv.forward_block(norm, activation, x)
     }
 
-    /// Nothing to prepare.
-    fn image_block(&mut self, conv: &Conv, _: &BlockNorm, x: Tensor<4>, _: Activation) -> Tensor<4> {
-        let [outputs, ..] = conv.weight.dims();
-        Tensor::zeros([1, outputs, 1, 1], &x.device())
+    fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map {
+        self.statistics.push(measured(x.clone().first()));
+        norm.forward(x)
     }
 }
 
-fn prepare(conv: &Conv, norm: &BatchNorm, activation: Activation) -> Option<FrozenConvNorm> {
-    let [outputs, inputs, ..] = conv.weight.dims();
+/// The statistics of what enters a batch normalization layer.
+pub(crate) fn measured(x: Tensor<4>) -> Result<LayerStatistics, NetworkError> {
+    let (mean, variance) = batch_statistics(x);
+    let read = |values| read(values, "statistics of a batch normalization layer");
+    Ok(LayerStatistics { mean: read(mean)?, variance: read(variance)? })
+}
+
+/// A block with its weights packed; none where the weights could not be read.
+pub(crate) fn prepare(conv: Conv, norm: BatchNorm, activation: Activation) -> Option<FrozenConvNorm> {
+    let [outputs, inputs_of_group, ..] = conv.weight.dims();
+    let geometry = conv.geometry();
     let weights = FrozenWeights {
-        channels: [outputs, inputs],
-        weight: host(conv.weight.val())?,
-        bias: conv.bias.as_ref().map_or(Some(Vec::new()), |bias| host(bias.val()))?,
-        gamma: host(norm.weight.val())?,
-        beta: host(norm.bias.val())?,
-        running_mean: host(norm.running_mean.val())?,
-        running_var: host(norm.running_var.val())?,
+        channels: [outputs, inputs_of_group * geometry.groups],
+        weight: host(conv.weight)?,
+        bias: conv.bias.map_or(Some(Vec::new()), host)?,
+        gamma: host(norm.weight)?,
+        beta: host(norm.bias)?,
+        running_mean: host(norm.running_mean)?,
+        running_var: host(norm.running_var)?,
     };
-    Some(FrozenConvNorm::new(weights, conv.geometry(), activation, BN_EPSILON))
+    Some(FrozenConvNorm::new(weights, geometry, activation, NORM_EPSILON))
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {

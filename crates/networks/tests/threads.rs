@@ -14,7 +14,7 @@ const THREADS: [usize; 5] = [1, 2, 3, 1, 2];
 /// Network, side of its images, images in a batch.
 fn cases() -> [(Architecture, usize, usize); 5] {
     let convnet = Architecture::convnet(3, 20);
-    let resnet = Architecture::Resnet18 { stem: Stem::Small };
+    let resnet = Architecture::resnet18(Stem::Small);
     [
         (Architecture::convnet(3, 64), 32, 8),
         (convnet, 19, 5),

@@ -25,8 +25,8 @@ fn expected(network: &str) -> BTreeSet<String> {
 fn written_tensors_have_the_names_and_shapes_of_torchvision() {
     let device = delt_device::open("flex").expect("the CPU").device;
     let networks = [
-        ("resnet18", Architecture::Resnet18 { stem: Stem::Standard }),
-        ("resnet34", Architecture::Resnet34 { stem: Stem::Standard }),
+        ("resnet18", Architecture::resnet18(Stem::Standard)),
+        ("resnet34", Architecture::resnet34(Stem::Standard)),
         ("mobilenet_v2", Architecture::MobilenetV2 {}),
     ];
     for (name, architecture) in networks {

@@ -181,7 +181,7 @@ mod tests {
     fn work_that_branches_share_counts_once() {
         let sizes = Sizes { train_images: 50_000, test_images: 10_000, classes: 100, classes_in_use: 100 };
         let branches = branches("cifar100-ipc10.yaml", &["evaluate.test_every=300"]);
-        let pass = Architecture::Resnet18 { stem: Stem::Small }.forward_flops(32, 100);
+        let pass = Architecture::resnet18(Stem::Small).forward_flops(32, 100);
         let passes: Vec<f64> =
             of_run(&branches, &sizes).iter().map(|cost| (cost.flops / pass).round()).collect();
         // the full-data student is the teacher; ten slots of a class in eight rounds: two in the first two rounds

@@ -5,7 +5,7 @@ use delt_formats::Keep;
 use delt_formats::synthetic::mean_per_class;
 use serde_json::{Value, json};
 
-use crate::config::evaluate::{Loss, StudentSchedule};
+use crate::config::evaluate::{Evaluate, Loss, StudentSchedule};
 use crate::config::given::{Batch, Budget, FirstWeights, Given, GivenLoss, GivenLr, GivenOptimizer, Per};
 use crate::config::matching::{Matching, Start, Targets};
 use crate::config::method::Method;
@@ -24,8 +24,7 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
     let (relabel, evaluate) = (&pipeline.relabel, &pipeline.evaluate);
     if let Some(given) = &evaluate.given {
         let student = format!("{}, {}", evaluate.student, given_parts(given).join(", "));
-        let bn_momentum = evaluate.bn_momentum;
-        return Ok(format!("{}; {student}, bn_momentum {bn_momentum}", images(pipeline, imported)));
+        return Ok(format!("{}; {student}, {}", images(pipeline, imported), bn_momentum(evaluate)));
     }
     let loss = match evaluate.loss {
         Loss::Kl { temperature } => format!("KL at T {temperature}"),
@@ -38,12 +37,12 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
         StudentSchedule::Constant => "constant",
     };
     let optimizer = format!(
-        "AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, bn_momentum {}",
-        pipeline.student_lr(classes),
+        "AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, {}",
+        pipeline.student_lr(classes)?,
         evaluate.weight_decay,
         relabel.epochs,
         pipeline.student_batch(classes, imported)?,
-        evaluate.bn_momentum,
+        bn_momentum(evaluate),
     );
     let mut parts = vec![evaluate.student.to_string(), loss];
     if pipeline.labels_by_committee() {
@@ -57,6 +56,15 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
     parts.extend(views(relabel));
     parts.extend(stored_labels(relabel));
     Ok(format!("{}; {}", images(pipeline, imported), parts.join(", ")))
+}
+
+fn bn_momentum(evaluate: &Evaluate) -> String {
+    let (asked, counts) = (evaluate.bn_momentum, evaluate.bn_momentum());
+    let own = match counts == asked {
+        true => String::new(),
+        false => format!(" (the network's own; `bn_momentum: recipe` in evaluate.student takes {asked})"),
+    };
+    format!("bn_momentum {counts}{own}")
 }
 
 /// How students learn what the set itself gives.
@@ -270,6 +278,10 @@ mod tests {
              resnet18 (small stem), KL at T 20, AdamW lr 0.001 smoothed cosine, weight decay 0.01, 300 epochs, batch 100, \
              bn_momentum 0.1, RandAugment m 5 n 4 std 1, crop 0.25 to 1, flip, CutMix alpha 1"
         );
+        let own = said(&["evaluate.student={name: mnasnet1_3}", "evaluate.lr=0.001"]);
+        let expected =
+            "bn_momentum 0.0003 (the network's own; `bn_momentum: recipe` in evaluate.student takes 0.1), ";
+        assert!(own.contains(expected), "{own}");
         let plain = [
             "evaluate.loss={kind: hard_label}",
             "synthesize.max_iterations=0",

@@ -1,10 +1,9 @@
 //! Burn's optimizers with every value written out: their defaults are not PyTorch's.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
+use burn::module::ParamGroup;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, SgdConfig};
-use burn::tensor::Tensor;
 use delt_networks::Network;
 use delt_pipeline::config::given::GivenOptimizer;
 use delt_pipeline::config::teacher::Optimizer;
@@ -51,25 +50,8 @@ fn sgd(momentum: f64, nesterov: bool, weight_decay: f64) -> SgdConfig {
     SgdConfig::new().with_momentum(momentum).with_weight_decay(decay)
 }
 
-/// The parameters of fewer than two dimensions, and the biases of more: those of layer normalization have three.
+/// What PyTorch's students do not decay: all but weights of two or more dimensions.
 fn without_decay(network: &Network) -> ParamGroup {
-    #[derive(Default)]
-    struct Short {
-        leaf: String,
-        ids: Vec<ParamId>,
-    }
-    impl ModuleVisitor for Short {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            name.clone_into(&mut self.leaf);
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if D < 2 || self.leaf == "bias" {
-                self.ids.push(param.id);
-            }
-        }
-    }
-    let mut short = Short::default();
-    network.visit(&mut short);
-    ParamGroup::from_ids(short.ids)
+    let short = network.tensors().filter(|(_, name, shape)| shape.len() < 2 || !name.contains("weight"));
+    ParamGroup::from_ids(short.map(|(id, ..)| id).collect())
 }

@@ -19,6 +19,15 @@ NORMS: dict[str, Callable[[int, int], nn.Module]] = {
     "none": lambda channels, side: nn.Identity(),
 }
 
+TORCHVISION = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "densenet121", "vgg11", "vgg11_bn", "vgg16_bn", "alexnet"),
+    *("mobilenet_v2", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "mnasnet1_3", "efficientnet_b0", "regnet_y_8gf"),
+    *("vit_b_16", "swin_t", "swin_v2_t"),
+)
+
+# ShuffleNets for small images by the side of their first convolution
+SHUFFLENET_KERNELS = {"shufflenet_v2_x0_5_small": 3, "shufflenet_v2_x0_5_pointwise": 1}
+
 
 class ConvNet(nn.Module):
     """``depth`` blocks of 3x3 convolution, normalization, ReLU and 2x2 average pooling, then a linear layer.
@@ -54,10 +63,17 @@ def build(architecture: dict[str, Any], classes: int, size: int) -> nn.Module | 
         norm, before = architecture.get("norm", "batch"), architecture.get("norm_before_conv", False)
         doubling = architecture.get("doubling", False)
         return ConvNet(architecture["depth"], architecture["width"], classes, size, norm, before, doubling)
-    if name not in ("resnet18", "resnet34", "mobilenet_v2"):
-        return None
     models = needs.package("torchvision.models", f"a {name}", "`state_dict()` gives the weights")
-    module: Any = getattr(models, name)(num_classes=classes)
+    if name == "deit_tiny":
+        return models.VisionTransformer(size, 16, 12, 3, 192, 768, num_classes=classes)
+    if name in SHUFFLENET_KERNELS:
+        module: Any = models.shufflenet_v2_x0_5(num_classes=classes)
+        kernel = SHUFFLENET_KERNELS[name]
+        module.conv1[0], module.maxpool = nn.Conv2d(3, 24, kernel, padding=kernel // 2, bias=False), nn.Identity()
+        return module
+    if name not in TORCHVISION:
+        return None
+    module = getattr(models, name)(num_classes=classes, **({"image_size": size} if name == "vit_b_16" else {}))
     if architecture.get("stem") == "small":
         module.conv1, module.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     return module

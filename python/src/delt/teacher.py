@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,10 @@ class Teacher:
         module = build(self.architecture, len(self.classes), self.size)
         if module is None:
             raise DeltError(f"{self.artifact.folder}: this package has no network {self.architecture}; use state_dict()")
-        module.load_state_dict(self.state_dict())
+        state = OrderedDict(self.state_dict())
+        # MnasNet asks for the version
+        state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+        module.load_state_dict(state)
         return module.eval()
 
     def __repr__(self) -> str:

@@ -138,7 +138,7 @@ impl<'a> Inputs<'a> {
         });
         let summary = self.summarize(branch_recipe, &histories, &opened[0].device)?;
         summary.write(work.out_dir().join(SUMMARY_FILE))?;
-        let note = at_chance(&summary.students, &self.test.labels, &self.knobs());
+        let note = at_chance(&summary.students, &self.test.labels, &self.knobs()?);
         note.into_iter().for_each(|note| work.note(note));
         let n = summary.students.len();
         let score = |mean, std| Score { mean, std, n };
@@ -153,16 +153,16 @@ impl<'a> Inputs<'a> {
     }
 
     /// What students that do not learn may owe it to.
-    fn knobs(&self) -> String {
+    fn knobs(&self) -> Result<String> {
         let pipeline = &self.branch.pipeline;
-        match &self.given {
+        Ok(match &self.given {
             Some(set) => format!("evaluate.given.optimizer.lr ({}) and evaluate.given.budget", set.lr),
             None => format!(
                 "evaluate.lr ({}), relabel.epochs ({}) and the teacher's accuracy",
-                pipeline.student_lr(self.teacher.classes().len()),
+                pipeline.student_lr(self.teacher.classes().len())?,
                 pipeline.relabel.epochs
             ),
-        }
+        })
     }
 
     /// As [`Self::train`], on what the set gives.
@@ -178,7 +178,7 @@ impl<'a> Inputs<'a> {
             let lessons = Lessons {
                 student: &evaluate.student,
                 given,
-                bn_momentum: evaluate.bn_momentum,
+                bn_momentum: evaluate.bn_momentum(),
                 seed,
                 set,
                 test: &self.test,
@@ -208,7 +208,7 @@ impl<'a> Inputs<'a> {
             let progress = Progress::of_branch(&label, total, "images", self.branch);
             let targets = TrainingTargets {
                 config: &pipeline.evaluate,
-                lr: pipeline.student_lr(classes),
+                lr: pipeline.student_lr(classes)?,
                 seed,
                 epochs: relabel.epochs,
                 stored_epochs: relabel.stored_epochs(),

@@ -219,7 +219,7 @@ fn learn(
             Box::new(move |logits| cross_entropy_to_distribution(logits, mixed))
         }
     };
-    Ok(training_step(student, optimizer, lr, targets.config.bn_momentum, views, loss))
+    Ok(training_step(student, optimizer, lr, targets.config.bn_momentum(), views, loss))
 }
 
 fn stored_logits(rows: &[ViewRow], targets: &TrainingTargets<'_>) -> Result<Tensor<2>> {

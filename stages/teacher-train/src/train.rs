@@ -191,7 +191,8 @@ impl Training<'_> {
         (augmented, indices): (Vec<f32>, &[usize]),
         devices: &[Device],
     ) -> (Network, StepLoss) {
-        let TrainRecipe { bn_momentum, label_smoothing, replicas: Replicas(replicas), .. } = *self.recipe;
+        let TrainRecipe { label_smoothing, replicas: Replicas(replicas), .. } = *self.recipe;
+        let bn_momentum = self.architecture.bn_momentum(self.recipe.bn_momentum);
         let part_of = |augmented, indices: &[usize], device| {
             let labels = class_indices(indices.iter().map(|index| self.train.labels[*index]), device);
             let loss = move |logits| cross_entropy(logits, labels, label_smoothing);

@@ -88,12 +88,12 @@ fn convnet3_agrees_with_pytorch() {
 
 #[test]
 fn resnet18_with_the_small_stem_agrees_with_pytorch() {
-    check_formula("resnet18_cifar", &Architecture::Resnet18 { stem: Stem::Small }, "r18.x");
+    check_formula("resnet18_cifar", &Architecture::resnet18(Stem::Small), "r18.x");
 }
 
 #[test]
 fn resnet18_with_the_standard_stem_agrees_with_pytorch() {
-    check_formula("resnet18_64px", &Architecture::Resnet18 { stem: Stem::Standard }, "r18i.x");
+    check_formula("resnet18_64px", &Architecture::resnet18(Stem::Standard), "r18i.x");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn the_pipeline_has_the_settings_of_the_peer() {
     for recipe in [delt, random] {
         let evaluate = &recipe.evaluate;
         assert_eq!(
-            (recipe.student_lr(100), evaluate.weight_decay),
+            (recipe.student_lr(100).unwrap(), evaluate.weight_decay),
             (number(&peer["student_lr"]), number(&peer["weight_decay"]))
         );
         assert_eq!(evaluate.loss, Loss::Kl { temperature: number(&peer["temperature"]) });

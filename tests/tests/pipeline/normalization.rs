@@ -126,7 +126,7 @@ impl Imported {
         let device = delt_device::open("flex").unwrap().device;
         let targets = TrainingTargets {
             config: &pipeline.evaluate,
-            lr: pipeline.student_lr(self.classes.len()),
+            lr: pipeline.student_lr(self.classes.len()).unwrap(),
             seed: 4663,
             epochs: pipeline.relabel.epochs,
             stored_epochs: pipeline.relabel.epochs,

@@ -22,6 +22,7 @@ mod op {
     pub(super) const TUPLE: u8 = b't';
     pub(super) const GLOBAL: u8 = b'c';
     pub(super) const REDUCE: u8 = b'R';
+    pub(super) const BUILD: u8 = b'b';
     pub(super) const BINPERSID: u8 = b'Q';
 }
 
@@ -55,15 +56,32 @@ impl<'a> Pickle<'_, 'a> {
                 self.bytes.push(op::APPENDS);
             }
             Value::Dict(members) => {
-                self.bytes.extend([op::EMPTY_DICT, op::MARK]);
-                for (key, member) in members {
-                    self.text(&key);
-                    self.value(member);
-                }
-                self.bytes.push(op::SETITEMS);
+                self.bytes.push(op::EMPTY_DICT);
+                self.members(members);
+            }
+            Value::StateDict { members, version } => {
+                self.ordered_dict();
+                self.members(members);
+                let dict = |key: &str, value| Value::Dict(vec![(key.to_owned(), value)]);
+                self.value(dict("_metadata", dict("", dict("version", Value::Int(version)))));
+                self.bytes.push(op::BUILD);
             }
             Value::Tensor(tensor) => self.tensor(tensor),
         }
+    }
+
+    fn members(&mut self, members: Vec<(String, Value<'a>)>) {
+        self.bytes.push(op::MARK);
+        for (key, member) in members {
+            self.text(&key);
+            self.value(member);
+        }
+        self.bytes.push(op::SETITEMS);
+    }
+
+    fn ordered_dict(&mut self) {
+        self.global("collections", "OrderedDict");
+        self.bytes.extend([op::EMPTY_TUPLE, op::REDUCE]);
     }
 
     /// `torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`.
@@ -75,8 +93,8 @@ impl<'a> Pickle<'_, 'a> {
         self.sizes(&tensor.shape);
         self.sizes(&strides(&tensor.shape));
         self.bool(false);
-        self.global("collections", "OrderedDict");
-        self.bytes.extend([op::EMPTY_TUPLE, op::REDUCE, op::TUPLE, op::REDUCE]);
+        self.ordered_dict();
+        self.bytes.extend([op::TUPLE, op::REDUCE]);
         self.tensors.push(tensor);
     }
 
@@ -152,6 +170,10 @@ mod tests {
         let values = [Value::None, Value::Bool(true), Value::Int(-1), Value::Int(1 << 40), Value::Float(0.5)];
         let value = Value::Dict(vec![("a".to_owned(), Value::List(values.into()))]);
         let expected = b"\x80\x02}(X\x01\0\0\0a](N\x88J\xff\xff\xff\xff\x8a\x08\0\0\0\0\0\x01\0\0G\x3f\xe0\0\0\0\0\0\0eu.";
+        assert_eq!(of(value, &mut Vec::new()), expected);
+        // prints OrderedDict([('a', None)]), and {'_metadata': {'': {'version': 2}}} of its __dict__
+        let value = Value::StateDict { members: vec![("a".to_owned(), Value::None)], version: 2 };
+        let expected = b"\x80\x02ccollections\nOrderedDict\n)R(X\x01\0\0\0aNu}(X\x09\0\0\0_metadata}(X\0\0\0\0}(X\x07\0\0\0versionJ\x02\0\0\0uuub.";
         assert_eq!(of(value, &mut Vec::new()), expected);
         assert_eq!(strides(&[2, 3, 4]), [12, 4, 1]);
         assert_eq!(strides(&[]), [0; 0]);

@@ -29,7 +29,7 @@ pub struct Evaluate {
     pub weight_decay: f64,
     /// Learning rate over the epochs.
     pub schedule: StudentSchedule,
-    /// BatchNorm momentum; 0.19 reproduces the two forward passes a step of the published code.
+    /// BatchNorm momentum; 0.19 reproduces the two forward passes a step of the published code. See [`Self::bn_momentum`].
     pub bn_momentum: f64,
     /// Test at epochs 0, n, 2n, … and the last.
     pub test_every: u32,
@@ -84,12 +84,17 @@ impl Evaluate {
         }
     }
 
+    /// The BatchNorm momentum that counts: that of the network where it has its own (MnasNet), else what is set.
+    pub fn bn_momentum(&self) -> f64 {
+        self.student.bn_momentum(self.bn_momentum)
+    }
+
     pub(super) fn validate(&self, size: u32, source: LabelSource) -> Result<(), Invalid> {
         super::teacher::check_fit(&self.student, size, "evaluate.student")?;
         self.validate_given(source)?;
         range::require(self.test_every > 0, "evaluate.test_every", 0, "at least 1")?;
-        if let Some(lr) = self.lr {
-            range::POSITIVE.check("evaluate.lr", lr)?;
+        if self.lr.is_some() || source == LabelSource::Teacher {
+            range::POSITIVE.check("evaluate.lr", self.lr_or_published()?)?;
         }
         range::POSITIVE.check("evaluate.epsilon", self.epsilon)?;
         range::BELOW_ONE.check("evaluate.beta_1", self.beta_1)?;
@@ -104,6 +109,17 @@ impl Evaluate {
             range::BETWEEN.check("evaluate.ema", ema)?;
         }
         range::SHARE.check("evaluate.bn_momentum", self.bn_momentum)
+    }
+
+    /// The learning rate of this section, or else the published one of the student.
+    pub(super) fn lr_or_published(&self) -> Result<f64, Invalid> {
+        self.lr.or_else(|| self.student.published_lr()).ok_or_else(|| {
+            let student = self.student;
+            let problem = format!(
+                "no learning rate is published for {student} as student; set evaluate.lr (0.001 is that of most networks)"
+            );
+            Invalid::new("evaluate.lr", problem)
+        })
     }
 
     fn validate_given(&self, source: LabelSource) -> Result<(), Invalid> {

@@ -41,12 +41,14 @@ impl Pipeline {
 
     /// Peak learning rate of a student: `evaluate.lr`, else 2e-3 for ConvNet-3 teacher and student on CIFAR-100, else
     /// [`Architecture::published_lr`].
-    pub fn student_lr(&self, classes: usize) -> f64 {
-        let derived = || match self.is_conv3_pair(classes) {
-            true => CONV3_PAIR_LR,
-            false => self.evaluate.student.published_lr(),
-        };
-        self.evaluate.lr.unwrap_or_else(derived)
+    ///
+    /// # Errors
+    /// [`Invalid`] where nothing is configured and none is published for the student.
+    pub fn student_lr(&self, classes: usize) -> Result<f64, Invalid> {
+        match self.evaluate.lr {
+            None if self.is_conv3_pair(classes) => Ok(CONV3_PAIR_LR),
+            _ => self.evaluate.lr_or_published(),
+        }
     }
 
     /// CIFAR-100 is told by its 100 classes at 32 px.
@@ -86,7 +88,10 @@ mod tests {
             super::super::load(&path, &settings, None).expect("loads").remove(0).pipeline
         };
         let of = |pipeline: &Pipeline, classes| {
-            (pipeline.student_lr(classes), pipeline.student_batch(classes, &[]).expect("published"))
+            (
+                pipeline.student_lr(classes).expect("published"),
+                pipeline.student_batch(classes, &[]).expect("published"),
+            )
         };
         assert_eq!(of(&pipeline(&[]), 100), (1e-3, 100));
         assert_eq!(of(&pipeline(&["evaluate.student={name: mobilenet_v2}"]), 100), (2.5e-3, 100));
@@ -109,6 +114,21 @@ mod tests {
             "`relabel.batch`: no batch is published for a mean number of images per class of 2; set relabel.batch, the images of \
              one step"
         );
+    }
+
+    #[test]
+    fn a_learning_rate_that_is_not_published_has_to_be_given() {
+        let load = |settings: &[&str]| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+            super::super::load(&path, &settings, None)
+        };
+        let student = "evaluate.student={name: wrn_16_2}";
+        let refused = format!("{:#}", load(&[student]).expect_err("refused"));
+        let expected = "`evaluate.lr`: no learning rate is published for wrn_16_2 as student; set evaluate.lr (0.001 is that of most \
+             networks)";
+        assert!(refused.contains(expected), "{refused}");
+        load(&[student, "evaluate.lr=0.001"]).expect("loads");
     }
 
     #[test]

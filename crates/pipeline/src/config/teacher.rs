@@ -87,7 +87,7 @@ pub struct TrainRecipe {
     pub pad: u32,
     /// Mirror half of the images.
     pub flip: bool,
-    /// BatchNorm momentum (PyTorch: 0.1).
+    /// BatchNorm momentum (PyTorch: 0.1) of networks that have none of their own, as MnasNet has.
     pub bn_momentum: f64,
     /// Data-parallel training: the parts of a batch, each with BatchNorm statistics of its own, as PyTorch's
     /// DistributedDataParallel has them. One device or several compute them; the network is the same.

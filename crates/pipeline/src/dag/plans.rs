@@ -200,7 +200,7 @@ impl<L: Lookup> Dag<L> {
         let mut inputs = vec![Node::Dataset, TEACHER, Node::Synthetic];
         inputs.extend(relabel.label_seeds().iter().map(|seed| Node::Labels(*seed)));
         let mut plan = self.plan_of(branch, Node::Evaluation, config, &inputs)?;
-        plan.config["lr"] = json!(branch.pipeline.student_lr(self.classes(branch)?));
+        plan.config["lr"] = json!(branch.pipeline.student_lr(self.classes(branch)?)?);
         Ok(plan)
     }
 

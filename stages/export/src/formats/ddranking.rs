@@ -58,7 +58,7 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let yaml = configuration(results, dataset, &facts, &teacher, &mut written.notes)?;
     fs_err::write(folder.join(YAML), serde_yaml::to_string(&yaml)?)?;
     written.facts.insert("image_folder".to_owned(), IMAGES.into());
-    let lr = results.branch.pipeline.student_lr(classes.len());
+    let lr = results.branch.pipeline.student_lr(classes.len())?;
     fs_err::write(folder.join(SCRIPT), script(lr))?;
     written.summary +=
         &format!("; DD-Ranking: set real_data_path in {YAML}, then python {SCRIPT} in the folder");
@@ -101,13 +101,18 @@ fn dataset(ingest: &Ingest, classes: &[String]) -> Result<&'static str> {
 
 /// The name of a network there, if it builds the same one.
 fn model(architecture: &Architecture, size: u32) -> Option<Model> {
-    let stem_there = if [32, 64].contains(&size) { Stem::Small } else { Stem::Standard };
+    let is_small = [32, 64].contains(&size);
+    let stem_there = if is_small { Stem::Small } else { Stem::Standard };
     let (name, is_torchvision) = match *architecture {
         Architecture::ConvNet { depth, width: WIDTH, norm, norm_before_conv: false, doubling: false } => {
             (format!("ConvNet-{depth}{}", suffix(norm)?), false)
         }
-        Architecture::Resnet18 { stem } if stem == stem_there => ("ResNet-18-BN".to_owned(), true),
-        Architecture::Resnet34 { stem } if stem == stem_there => ("ResNet-34-BN".to_owned(), true),
+        Architecture::Resnet18 { stem, .. } if stem == stem_there => ("ResNet-18-BN".to_owned(), true),
+        Architecture::Resnet34 { stem, .. } if stem == stem_there => ("ResNet-34-BN".to_owned(), true),
+        Architecture::Resnet50 { stem, .. } if stem == stem_there => ("ResNet-50-BN".to_owned(), true),
+        Architecture::DcResnet18 { norm } if is_small => (format!("ResNet-18{}", suffix(norm)?), false),
+        Architecture::DcVgg11 { norm } if is_small => (format!("VGG-11{}", suffix(norm)?), false),
+        Architecture::DcAlexnet { norm: Norm::None } if is_small => ("AlexNet".to_owned(), false),
         Architecture::MobilenetV2 {} => ("mobilenet_v2".to_owned(), true),
         _ => return None,
     };

@@ -27,10 +27,10 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
         let (tensors, _) = read_safetensors(entry.verified_file(WEIGHTS_FILE)?)?;
         let place = |ending: &str| folder.join(format!("{}.{ending}", role.name()));
         write_safetensors(place("safetensors"), &tensors, None)?;
-        pth::write(&place("pth"), state_dict(&tensors))?;
+        pth::write(&place("pth"), state_dict(&facts.architecture, &tensors))?;
         let about = json!({
             "architecture": facts.architecture,
-            "python": python(&facts.architecture, classes.len()),
+            "python": python(&facts.architecture, classes.len(), facts.size),
             "classes": classes,
             "size": facts.size,
             "mean": facts.normalization.mean,
@@ -45,7 +45,7 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     Ok(Written { summary: said.join("; "), ..Written::default() })
 }
 
-fn state_dict(tensors: &[NamedTensor]) -> Value<'_> {
+fn state_dict<'a>(architecture: &Architecture, tensors: &'a [NamedTensor]) -> Value<'a> {
     let members = tensors.iter().map(|NamedTensor { name, shape, values }| {
         let tensor = match values {
             TensorValues::F32(values) => Tensor::f32(shape.clone(), values),
@@ -53,22 +53,63 @@ fn state_dict(tensors: &[NamedTensor]) -> Value<'_> {
         };
         (name.clone(), Value::Tensor(tensor))
     });
-    Value::Dict(members.collect())
+    let members = members.collect();
+    match architecture {
+        Architecture::Mnasnet13 { .. } => Value::StateDict { members, version: MNASNET_VERSION },
+        _ => Value::Dict(members),
+    }
 }
 
+/// torchvision's MnasNet loads no `state_dict` that does not say its version.
+const MNASNET_VERSION: i64 = 2;
+
+/// Networks that torchvision makes by their name.
+const TORCHVISION: [&str; 18] = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "densenet121",
+    "vgg11",
+    "vgg11_bn",
+    "vgg16_bn",
+    "alexnet",
+    "mobilenet_v2",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "mnasnet1_3",
+    "efficientnet_b0",
+    "regnet_y_8gf",
+    "vit_b_16",
+    "swin_t",
+    "swin_v2_t",
+];
+
 /// Python that makes `model`, into which the weights load strictly; of our own networks, what they are made of.
-fn python(architecture: &Architecture, classes: usize) -> String {
+fn python(architecture: &Architecture, classes: usize, size: u32) -> String {
+    let name = architecture.name();
     match architecture {
         Architecture::ConvNet { .. } => {
             "not in torchvision: docs/artifacts.md of delt lists its layers".to_owned()
         }
-        Architecture::Resnet18 { stem: Stem::Small } | Architecture::Resnet34 { stem: Stem::Small } => {
+        Architecture::Resnet18 { stem: Stem::Small, .. }
+        | Architecture::Resnet34 { stem: Stem::Small, .. }
+        | Architecture::Resnet50 { stem: Stem::Small, .. }
+        | Architecture::Resnet101 { stem: Stem::Small, .. } => {
             format!(
-                "model = torchvision.models.{}(num_classes={classes}); \
-             model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False); model.maxpool = torch.nn.Identity()",
-                architecture.name()
+                "model = torchvision.models.{name}(num_classes={classes}); \
+             model.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False); model.maxpool = torch.nn.Identity()"
             )
         }
-        _ => format!("model = torchvision.models.{}(num_classes={classes})", architecture.name()),
+        Architecture::VitB16 {} => {
+            format!("model = torchvision.models.{name}(num_classes={classes}, image_size={size})")
+        }
+        Architecture::DeitTiny { .. } => format!(
+            "model = torchvision.models.VisionTransformer({size}, 16, 12, 3, 192, 768, num_classes={classes})"
+        ),
+        _ if !TORCHVISION.contains(&name) => {
+            "not in torchvision: docs/networks.md of delt says whose code makes it".to_owned()
+        }
+        _ => format!("model = torchvision.models.{name}(num_classes={classes})"),
     }
 }
