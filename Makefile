@@ -126,7 +126,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
@@ -271,6 +271,9 @@ lines: ## lines of code, tests and comments by crate, beside the budgets of budg
 
 test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/golden or tests/golden)
 	$(GOLDEN)
+
+test-slow: build ## the golden figures of the largest networks (minutes, several GB)
+	cargo test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1 --ignored every_network
 
 test-s3: build $(TARGET)/moto-venv/made ## a team's store in S3, against a real server (fetches moto from PyPI)
 	DELT_MOTO_PYTHON='$(abspath $(TARGET))/moto-venv/bin/python' \

@@ -63,7 +63,7 @@ pub use rgb_image::RgbImage;
 pub use scores::{ScoreRow, ScoresFacts, ScoresReader, ScoresWriter};
 pub use space::{Space, WhitenedBy};
 pub use synthetic::{SyntheticFacts, SyntheticReader, SyntheticRow, SyntheticWriter};
-pub use teacher::{Architecture, Norm, Normalization, Stem, TeacherFacts};
+pub use teacher::{Architecture, BnMomentum, Conv1Start, Norm, Normalization, Stem, TeacherFacts, VitStart};
 pub use tensors::{NamedTensor, TensorValues, read_safetensors, write_safetensors};
 pub use trace::{TraceReader, TraceRow, TraceWriter};
 pub use view::{AugmentOp, CropBox, Interpolation, Mix, Op, ViewRow};

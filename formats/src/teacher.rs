@@ -2,7 +2,7 @@
 //!
 //! Weights are the one artifact that is not Parquet: the field keeps them in safetensors, and PyTorch loads them as they are.
 
-pub use delt_architectures::{Architecture, Norm, Stem};
+pub use delt_architectures::{Architecture, BnMomentum, Conv1Start, Norm, Stem, VitStart};
 use serde::{Deserialize, Serialize};
 
 /// The file of weights.

@@ -1,7 +1,10 @@
-//! Seconds of fused blocks at the shapes of ConvNet-3 and ResNet-18: `cargo bench --workspace --bench blocks`.
+//! Seconds of fused blocks at the shapes of ConvNet-3, ResNet-18 and MobileNetV2: `cargo bench --workspace --bench blocks`.
 
 use std::sync::Arc;
 
+use burn::tensor::activation::relu6;
+use burn::tensor::module::{batch_norm_train, conv2d};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
     Activation, FrozenConvNorm, FrozenWeights, Geometry, TrainWeights, conv_norm_frozen, conv_norm_train,
@@ -9,6 +12,10 @@ use delt_conv_norm::{
 use divan::Bencher;
 
 const EPSILON: f64 = 1e-5;
+
+/// Images, side, channels, kernel, stride of blocks with a filter for each channel.
+const DEPTHWISE: [(usize, usize, usize, usize, usize); 4] =
+    [(32, 32, 96, 3, 1), (32, 32, 96, 3, 2), (32, 14, 384, 3, 1), (32, 14, 480, 5, 1)];
 
 /// Images, side, inputs, outputs, stride.
 type Case = (usize, usize, usize, usize, usize);
@@ -36,7 +43,7 @@ fn tensor<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 }
 
 fn geometry(stride: usize) -> Geometry {
-    Geometry { kernel: 3, stride, padding: 1 }
+    Geometry { kernel: 3, stride, padding: 1, groups: 1 }
 }
 
 fn frozen((_, _, inputs, outputs, stride): Case) -> Arc<FrozenConvNorm> {
@@ -90,5 +97,31 @@ fn training_forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
         let (y, ..) = conv_norm_train(x.clone(), weights, geometry(stride), Activation::Relu, EPSILON);
         let gradients = y.slice([0..1, 0..1, 0..1, 0..1]).sum().backward();
         weight.grad(&gradients)
+    });
+}
+
+/// All gradients of a block in training mode, fused or by Burn's own operations.
+#[divan::bench(args = DEPTHWISE, consts = [true, false], sample_count = 5, sample_size = 1)]
+fn depthwise_training_fused<const FUSED: bool>(
+    bencher: Bencher<'_, '_>,
+    (images, side, channels, kernel, stride): (usize, usize, usize, usize, usize),
+) {
+    let device = Device::flex().autodiff();
+    let shape = if FUSED { [images, side, side, channels] } else { [images, channels, side, side] };
+    let x = tensor(shape, &device).require_grad();
+    let weight = tensor([channels, 1, kernel, kernel], &device).require_grad();
+    let [gamma, beta] = [(); 2].map(|()| tensor([channels], &device).require_grad());
+    let padding = kernel / 2;
+    bencher.bench_local(|| {
+        let (weight, gamma, beta) = (weight.clone(), gamma.clone(), beta.clone());
+        let y = if FUSED {
+            let geometry = Geometry { kernel, stride, padding, groups: channels };
+            let weights = TrainWeights { weight, bias: None, gamma, beta };
+            conv_norm_train(x.clone(), weights, geometry, Activation::Relu6, EPSILON).0
+        } else {
+            let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], channels);
+            relu6(batch_norm_train(conv2d(x.clone(), weight, None, options), gamma, beta, EPSILON).output)
+        };
+        x.grad(&y.sum().backward())
     });
 }

@@ -36,7 +36,7 @@ fn blocks(width: usize, device: &Device) -> Vec<BlockWeights> {
 }
 
 fn fused(x: Tensor<4>, blocks: &[BlockWeights]) -> Tensor<4> {
-    let geometry = Geometry { kernel: 3, stride: 1, padding: 1 };
+    let geometry = Geometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
     blocks.iter().fold(x, |x, weights| {
         let activation = Activation::ReluAveragePool;
         conv_block(x, weights.clone(), geometry, Normalize::Instance, activation, EPSILON)
@@ -44,7 +44,7 @@ fn fused(x: Tensor<4>, blocks: &[BlockWeights]) -> Tensor<4> {
 }
 
 fn fused_dual(x: Tensor<4>, blocks: &[BlockWeights], direction: &[BlockWeights]) -> (Tensor<4>, Tensor<4>) {
-    let geometry = Geometry { kernel: 3, stride: 1, padding: 1 };
+    let geometry = Geometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
     let (mut x, mut x_dot) = (x, None);
     for (weights, direction) in blocks.iter().zip(direction) {
         let (weights, direction, activation) =

@@ -1,4 +1,4 @@
-//! What follows a convolution: scale and shift per channel, ReLU or softplus, 2x2 average pooling, and the backward pass.
+//! What follows a convolution: scale and shift per channel, a gate, 2x2 average pooling, and the backward pass.
 
 use crate::gates::Gate;
 use crate::shape::ConvShape;
@@ -11,6 +11,10 @@ pub enum Activation {
     Identity,
     /// max(0, ·); NaN stays NaN.
     Relu,
+    /// min(max(0, ·), 6); NaN stays NaN.
+    Relu6,
+    /// a / (1 + e^{−a}), also called swish.
+    Silu,
     /// max(0, ·), then 2x2 average pooling of stride 2; an odd last row or column is left out.
     ReluAveragePool,
     /// Softplus, log(1 + e^{βa}) / β with this β, then the same pooling.
@@ -29,6 +33,14 @@ macro_rules! with_gate {
                 let $gate = $crate::gates::Rectifier;
                 $body
             }
+            $crate::activation::Activation::Relu6 => {
+                let $gate = $crate::gates::Rectifier6;
+                $body
+            }
+            $crate::activation::Activation::Silu => {
+                let $gate = $crate::gates::Silu;
+                $body
+            }
             $crate::activation::Activation::SoftplusAveragePool(beta) => {
                 let $gate = $crate::gates::Softplus { beta };
                 $body
@@ -42,7 +54,7 @@ impl Activation {
     /// Side of the squares that are averaged.
     pub(crate) fn pooled_side(self) -> usize {
         match self {
-            Self::Identity | Self::Relu => 1,
+            Self::Identity | Self::Relu | Self::Relu6 | Self::Silu => 1,
             Self::ReluAveragePool | Self::SoftplusAveragePool(_) => 2,
         }
     }

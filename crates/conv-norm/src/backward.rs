@@ -59,7 +59,7 @@ pub(crate) fn frozen(
                     }
                 });
             }
-            plan.run_padded(filters, dz, dx, &mut scratch.winograd);
+            plan.run_padded(filters, dz, dx, &mut scratch.work);
         });
     dx
 }

@@ -47,85 +47,114 @@ pub(crate) struct Correlate<'a> {
 
 impl ByLanes for Correlate<'_> {
     #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let Self { filters, plane, bias, input, row_stride, pixels, out } = self;
-        for pixels in pixels.chunks(PIXELS_IN_CACHE) {
-            for block in 0..filters.blocks() {
-                let first = block * LANES;
-                let width = LANES.min(filters.outputs - first);
-                let mut start = [0.0; LANES];
-                if !bias.is_empty() {
-                    start[..width].copy_from_slice(&bias[first..first + width]);
-                }
-                let weights = filters.block(plane, block);
-                for tile in pixels.chunks(TILE) {
-                    // a last tile with fewer pixels repeats its last one
-                    let mut from = [tile[tile.len() - 1].from; TILE];
-                    for (from, pixel) in from.iter_mut().zip(tile) {
-                        *from = pixel.from;
-                    }
-                    let sums =
-                        tile_sums::<S, VECTORS>(simd, weights, filters, input, row_stride, from, &start);
-                    // constant bounds: the sums stay in registers
-                    for pixel in 0..TILE {
-                        if pixel >= tile.len() {
-                            break;
-                        }
-                        let to = tile[pixel].to + first;
-                        if width == LANES {
-                            let (out, _) = S::as_mut_simd_f32s(&mut out[to..to + LANES]);
-                            for vector in 0..VECTORS {
-                                out[vector] = sums[pixel][vector];
-                            }
-                        } else {
-                            let mut lanes = [0.0_f32; LANES];
-                            let (memory, _) = S::as_mut_simd_f32s(&mut lanes);
-                            for vector in 0..VECTORS {
-                                memory[vector] = sums[pixel][vector];
-                            }
-                            out[to..to + width].copy_from_slice(&lanes[..width]);
-                        }
-                    }
-                }
+    fn run<S: Simd, const VECTORS: usize>(mut self, simd: S) {
+        let blocks = self.filters.blocks();
+        // where a block is one vector, there are registers for the sums of two
+        let paired = if VECTORS == 1 { blocks / 2 * 2 } else { 0 };
+        for pixels in self.pixels.chunks(PIXELS_IN_CACHE) {
+            for first in (0..paired).step_by(2) {
+                self.blocks::<S, VECTORS, 2>(simd, pixels, first);
+            }
+            for block in paired..blocks {
+                self.blocks::<S, VECTORS, 1>(simd, pixels, block);
             }
         }
     }
 }
 
-#[inline(always)]
-fn tile_sums<S: Simd, const VECTORS: usize>(
-    simd: S,
-    weights: &[f32],
-    filters: &Filters,
-    input: &[f32],
-    row_stride: usize,
-    from: [usize; TILE],
-    start: &[f32; LANES],
-) -> [[S::f32s; VECTORS]; TILE] {
-    let start = S::as_simd_f32s(start).0;
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; TILE];
-    for pixel in 0..TILE {
-        for vector in 0..VECTORS {
-            sums[pixel][vector] = start[vector];
+impl Correlate<'_> {
+    /// `BLOCKS` blocks of output channels from `block` on, at some pixels.
+    #[inline(always)]
+    fn blocks<S: Simd, const VECTORS: usize, const BLOCKS: usize>(
+        &mut self,
+        simd: S,
+        pixels: &[Pixel],
+        block: usize,
+    ) {
+        let first = block * LANES;
+        let mut start = [[0.0; LANES]; BLOCKS];
+        let mut weights: [&[f32]; BLOCKS] = [&[]; BLOCKS];
+        for at in 0..BLOCKS {
+            if let Some(bias) = self.bias.get(first + at * LANES..) {
+                let width = LANES.min(bias.len());
+                start[at][..width].copy_from_slice(&bias[..width]);
+            }
+            weights[at] = self.filters.block(self.plane, block + at);
         }
-    }
-    for row in 0..filters.rows {
-        let (weights, _) = S::as_simd_f32s(&weights[row * filters.run * LANES..][..filters.run * LANES]);
-        let (weights, _) = weights.as_chunks::<VECTORS>();
-        let run = weights.len();
-        let mut values: [&[f32]; TILE] = [&[]; TILE];
-        for (values, from) in values.iter_mut().zip(from) {
-            *values = &input[from + row * row_stride..][..run];
-        }
-        for at in 0..run {
-            let weights = weights[at];
+        for tile in pixels.chunks(TILE) {
+            let sums = self.tile_sums::<S, VECTORS, BLOCKS>(simd, weights, tile, &start);
+            // constant bounds: the sums stay in registers
             for pixel in 0..TILE {
-                let value = simd.splat_f32s(values[pixel][at]);
-                for vector in 0..VECTORS {
-                    sums[pixel][vector] = simd.mul_add_e_f32s(value, weights[vector], sums[pixel][vector]);
+                if pixel >= tile.len() {
+                    break;
+                }
+                for at in 0..BLOCKS {
+                    let first = first + at * LANES;
+                    let (to, width) = (tile[pixel].to + first, LANES.min(self.filters.outputs - first));
+                    if width == LANES {
+                        let (out, _) = S::as_mut_simd_f32s(&mut self.out[to..to + LANES]);
+                        for vector in 0..VECTORS {
+                            out[vector] = sums[pixel][at][vector];
+                        }
+                    } else {
+                        let mut lanes = [0.0_f32; LANES];
+                        let (memory, _) = S::as_mut_simd_f32s(&mut lanes);
+                        for vector in 0..VECTORS {
+                            memory[vector] = sums[pixel][at][vector];
+                        }
+                        self.out[to..to + width].copy_from_slice(&lanes[..width]);
+                    }
                 }
             }
         }
     }
-    sums
+
+    #[inline(always)]
+    fn tile_sums<S: Simd, const VECTORS: usize, const BLOCKS: usize>(
+        &self,
+        simd: S,
+        weights: [&[f32]; BLOCKS],
+        tile: &[Pixel],
+        start: &[[f32; LANES]; BLOCKS],
+    ) -> [[[S::f32s; VECTORS]; BLOCKS]; TILE] {
+        let Self { filters, input, row_stride, .. } = self;
+        // a last tile with fewer pixels repeats its last one
+        let mut from = [tile[tile.len() - 1].from; TILE];
+        for (from, pixel) in from.iter_mut().zip(tile) {
+            *from = pixel.from;
+        }
+        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; BLOCKS]; TILE];
+        for pixel in 0..TILE {
+            for at in 0..BLOCKS {
+                for vector in 0..VECTORS {
+                    sums[pixel][at][vector] = S::as_simd_f32s(&start[at]).0[vector];
+                }
+            }
+        }
+        let run = filters.run;
+        for row in 0..filters.rows {
+            let mut lanes: [&[[S::f32s; VECTORS]]; BLOCKS] = [&[]; BLOCKS];
+            for at in 0..BLOCKS {
+                let (weights, _) = S::as_simd_f32s(&weights[at][row * run * LANES..][..run * LANES]);
+                lanes[at] = &weights.as_chunks::<VECTORS>().0[..run];
+            }
+            let mut values: [&[f32]; TILE] = [&[]; TILE];
+            for (values, from) in values.iter_mut().zip(from) {
+                *values = &input[from + row * row_stride..][..run];
+            }
+            for at in 0..run {
+                for pixel in 0..TILE {
+                    let value = simd.splat_f32s(values[pixel][at]);
+                    for block in 0..BLOCKS {
+                        let weights = &lanes[block][at];
+                        for vector in 0..VECTORS {
+                            let sum = sums[pixel][block][vector];
+                            sums[pixel][block][vector] = simd.mul_add_e_f32s(value, weights[vector], sum);
+                        }
+                    }
+                }
+            }
+        }
+        sums
+    }
 }

@@ -12,7 +12,8 @@ pub(crate) const LANES: usize = 16;
 /// Values of [`LANES`] output channels.
 pub(crate) type Lanes = [f32; LANES];
 
-/// The weights of a convolution, `[outputs, inputs, kernel, kernel]`, as a correlation in one direction reads them.
+/// The weights of a convolution without groups, `[outputs, inputs, kernel, kernel]`, as a correlation in one direction
+/// reads them.
 pub(crate) struct Weights<'a> {
     values: &'a [f32],
     kernel: usize,
@@ -51,6 +52,7 @@ impl<'a> Weights<'a> {
 /// In channels-last layout the values under one row of a filter lie one after another, `width × channels` of them; that is
 /// a *run*. A packed block holds, for [`LANES`] output channels, the weights of all rows and runs: `[row][run][LANES]`.
 /// Filters at the frequencies of [`crate::winograd`] have one row, the input channels, and a block for each frequency.
+/// Depthwise filters lie as the values under them do: `[row][run]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Filters {
     /// Rows of a filter.
@@ -78,6 +80,25 @@ impl Filters {
                 }
             }
         })
+    }
+
+    /// The filters of these taps, one per channel, from `[channels, 1, kernel, kernel]`.
+    pub(crate) fn depthwise(
+        values: &[f32],
+        channels: usize,
+        kernel: usize,
+        rows: &[usize],
+        columns: &[usize],
+    ) -> Self {
+        let taps = rows.iter().flat_map(|row| columns.iter().map(move |column| row * kernel + column));
+        let weights = |tap| (0..channels).map(move |channel| values[channel * kernel * kernel + tap]);
+        let packed = taps.flat_map(weights).collect();
+        Self { rows: rows.len(), run: columns.len() * channels, outputs: channels, planes: 1, packed }
+    }
+
+    /// The weights of depthwise filters, `[row][run]`.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.packed
     }
 
     /// 3x3 filters at all frequencies; `taps` are those of a row and of a column.

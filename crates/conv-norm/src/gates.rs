@@ -25,6 +25,14 @@ pub(crate) struct Linear;
 #[derive(Clone, Copy)]
 pub(crate) struct Rectifier;
 
+/// min(max(0, ·), 6); its gate is open where the value is strictly between or NaN.
+#[derive(Clone, Copy)]
+pub(crate) struct Rectifier6;
+
+/// a / (1 + e^{−a}).
+#[derive(Clone, Copy)]
+pub(crate) struct Silu;
+
 /// log(1 + e^{βa}) / β.
 #[derive(Clone, Copy)]
 pub(crate) struct Softplus {
@@ -67,6 +75,58 @@ impl Gate for Rectifier {
     #[inline(always)]
     fn curvature(self, _: f32) -> f32 {
         0.0
+    }
+}
+
+impl Gate for Rectifier6 {
+    const CURVED: bool = false;
+
+    #[inline(always)]
+    fn value(self, a: f32) -> f32 {
+        if a > 6.0 { 6.0 } else { Rectifier.value(a) }
+    }
+
+    #[inline(always)]
+    fn pull(self, a: f32, g: f32) -> f32 {
+        if a >= 6.0 { 0.0 } else { Rectifier.pull(a, g) }
+    }
+
+    #[inline(always)]
+    fn curvature(self, _: f32) -> f32 {
+        0.0
+    }
+}
+
+impl Silu {
+    /// `a`, not so far from 0 that e^{−|a|} is too small to be one, and 1 / (1 + e^{−a}) and 1 / (1 + e^a).
+    #[inline(always)]
+    fn parts(a: f32) -> [f32; 3] {
+        let a = if a.abs() > 87.0 { 87.0_f32.copysign(a) } else { a };
+        let tail = exp_negative(a.abs());
+        let (larger, smaller) = (1.0 / (1.0 + tail), tail / (1.0 + tail));
+        if a < 0.0 { [a, smaller, larger] } else { [a, larger, smaller] }
+    }
+}
+
+impl Gate for Silu {
+    const CURVED: bool = true;
+
+    #[inline(always)]
+    fn value(self, a: f32) -> f32 {
+        let [near, open, _] = Self::parts(a);
+        open * if a < 0.0 { near } else { a }
+    }
+
+    #[inline(always)]
+    fn pull(self, a: f32, g: f32) -> f32 {
+        let [a, open, shut] = Self::parts(a);
+        g * (open * (1.0 + a * shut))
+    }
+
+    #[inline(always)]
+    fn curvature(self, a: f32) -> f32 {
+        let [a, open, shut] = Self::parts(a);
+        open * shut * (2.0 + a * (shut - open))
     }
 }
 
@@ -123,6 +183,34 @@ fn log_1p(e: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silu_and_its_derivatives_are_exact_to_rounding() {
+        for step in -4000..=4000 {
+            let a = step as f32 * 5.3e-3;
+            let wide = f64::from(a);
+            let open = 1.0 / (1.0 + (-wide).exp());
+            let shut = 1.0 / (1.0 + wide.exp());
+            let expected =
+                [wide * open, open * (1.0 + wide * shut), open * shut * (2.0 + wide * (shut - open))];
+            let found = [Silu.value(a), Silu.pull(a, 1.0), Silu.curvature(a)];
+            for (found, expected) in found.into_iter().zip(expected) {
+                let error = (f64::from(found) - expected).abs() / expected.abs().max(1e-2);
+                assert!(error < 1e-5, "SiLU at {a}: {found}, expected {expected}");
+            }
+        }
+        assert!(Silu.value(f32::NAN).is_nan() && Silu.pull(f32::NAN, 1.0).is_nan());
+        assert_eq!([Silu.value(f32::MAX), Silu.pull(f32::MAX, 1.0)], [f32::MAX, 1.0]);
+        assert!(Silu.value(f32::MIN).abs() < 1e-30 && Silu.pull(f32::MIN, 1.0).abs() < 1e-30);
+    }
+
+    #[test]
+    fn relu6_is_shut_on_both_sides_and_hides_no_nan() {
+        let at = [-1.0, 0.0, 3.0, 6.0, 7.0];
+        assert_eq!(at.map(|a| Rectifier6.value(a)), [0.0, 0.0, 3.0, 6.0, 6.0]);
+        assert_eq!(at.map(|a| Rectifier6.pull(a, 2.0)), [0.0, 0.0, 2.0, 0.0, 0.0]);
+        assert!(Rectifier6.value(f32::NAN).is_nan());
+    }
 
     #[test]
     fn softplus_and_its_derivatives_are_exact_to_rounding() {

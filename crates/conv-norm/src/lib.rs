@@ -20,6 +20,7 @@ mod activation;
 mod backward;
 mod block;
 mod correlate;
+mod depthwise;
 mod filters;
 mod forward;
 mod frozen;
@@ -49,7 +50,7 @@ pub use shape::Geometry;
 pub struct FrozenWeights {
     /// Output and input channels.
     pub channels: [usize; 2],
-    /// `[outputs, inputs, kernel, kernel]`.
+    /// `[outputs, inputs / groups, kernel, kernel]`.
     pub weight: Vec<f32>,
     /// One per output, or none.
     pub bias: Vec<f32>,

@@ -170,7 +170,7 @@ fn frozen_tracked(x: Tracked, block: &Arc<FrozenConvNorm>, measure: bool) -> (Tr
 /// The weights of a block in training mode.
 #[derive(Debug)]
 pub struct TrainWeights {
-    /// `[outputs, inputs, kernel, kernel]`.
+    /// `[outputs, inputs / groups, kernel, kernel]`.
     pub weight: Tensor<4>,
     /// `[outputs]`, or none. Its gradient is 0: the batch's mean takes it out again.
     pub bias: Option<Tensor<1>>,
@@ -232,12 +232,11 @@ impl Backward<Flex, 4> for TrainBackward {
         let dy = contiguous(grads.consume::<Flex>(&ops.node));
         let Some(saved) = saved.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let shape = saved.shape;
-        let kernel = shape.geometry.kernel;
         let wants_dx = ops.parents[0].is_some();
         let gradients = saved.gradients(slice(&weight), slice(&x), slice(&dy), wants_dx);
         let gradients = [
             gradients.dx.map(|dx| from_values(dx, [shape.images, shape.height, shape.width, shape.inputs])),
-            Some(from_values(gradients.weight, [shape.outputs, shape.inputs, kernel, kernel])),
+            Some(from_values(gradients.weight, shape.weight_shape())),
             Some(from_values(gradients.gamma, [shape.outputs])),
             Some(from_values(gradients.beta, [shape.outputs])),
         ];

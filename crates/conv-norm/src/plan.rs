@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::correlate::{Correlate, Pixel};
+use crate::depthwise;
 use crate::filters::{Filters, Weights};
 use crate::shape::{ConvShape, Padded, Taps};
 use crate::vectors::run_by_lanes;
@@ -33,31 +34,53 @@ pub(crate) struct Plan {
 pub(crate) enum Way {
     /// Sums over the filter, for each phase at these pixels of the images of a full task.
     Direct(Vec<Vec<Pixel>>),
+    /// The same with a filter for each channel.
+    Depthwise(Vec<Vec<Pixel>>),
     Winograd(Tiling),
+    /// One group of channels after another.
+    Grouped(Box<Plan>),
 }
 
 /// The filters of a [`Plan`], packed, and its bias.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
-    /// For each phase of [`Way::Direct`]; one for [`Way::Winograd`].
+    /// For each phase of [`Way::Direct`]; one for [`Way::Winograd`]; those of all groups, one group after another.
     filters: Vec<Filters>,
     /// One per output channel, or none.
     bias: Vec<f32>,
 }
 
 impl Packed {
-    /// From weights `[outputs, inputs, kernel, kernel]`. The bias has no part in the gradient of the input.
+    /// From weights `[outputs, inputs / groups, kernel, kernel]`. The bias has no part in the gradient of the input.
     pub(crate) fn new(shape: &ConvShape, direction: Direction, weights: &[f32], bias: &[f32]) -> Self {
-        let weights = Weights::new(shape, direction, weights);
         let taps = Taps::of(shape.geometry, direction);
-        let filters = match Tiling::of(shape) {
-            Some(tiling) => vec![Filters::winograd(&weights, &taps[0].taps, tiling.tile)],
-            None => phases(&taps)
-                .map(|[rows, columns]| Filters::direct(&weights, &rows.taps, &columns.taps))
-                .collect(),
+        let filters = if shape.is_depthwise() {
+            let (channels, kernel) = (shape.outputs, shape.geometry.kernel);
+            phases(&taps)
+                .map(|[rows, columns]| {
+                    Filters::depthwise(weights, channels, kernel, &rows.taps, &columns.taps)
+                })
+                .collect()
+        } else {
+            let group = &shape.group();
+            weights
+                .chunks_exact(group.weight_shape().iter().product())
+                .flat_map(|weights| Self::filters(group, direction, weights, &taps))
+                .collect()
         };
         let bias = if direction == Direction::Forward { bias.to_vec() } else { Vec::new() };
         Self { filters, bias }
+    }
+
+    /// Of a convolution without groups.
+    fn filters(shape: &ConvShape, direction: Direction, weights: &[f32], taps: &[Taps]) -> Vec<Filters> {
+        let weights = Weights::new(shape, direction, weights);
+        match Tiling::of(shape) {
+            Some(tiling) => vec![Filters::winograd(&weights, &taps[0].taps, tiling.tile)],
+            None => phases(taps)
+                .map(|[rows, columns]| Filters::direct(&weights, &rows.taps, &columns.taps))
+                .collect(),
+        }
     }
 }
 
@@ -71,14 +94,14 @@ pub(crate) struct PackedOnce {
 }
 
 impl PackedOnce {
-    /// `weights`: `[outputs, inputs, kernel, kernel]`; `bias`: one per output, or none.
+    /// `weights`: `[outputs, inputs / groups, kernel, kernel]`; `bias`: one per output, or none.
     pub(crate) fn new(weights: Vec<f32>, bias: Vec<f32>) -> Self {
         Self { weights, bias, packed: Default::default() }
     }
 
     /// The filters for a shape.
     pub(crate) fn get(&self, shape: &ConvShape, direction: Direction) -> &Packed {
-        let way = match Tiling::of(shape).map(|tiling| tiling.tile) {
+        let way = match Tiling::of(&shape.group()).map(|tiling| tiling.tile) {
             None => 0,
             Some(Tile::Two) => 1,
             Some(Tile::Four) => 2,
@@ -98,7 +121,15 @@ fn phases(taps: &[Taps]) -> impl Iterator<Item = [&Taps; 2]> {
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub(crate) padded: Vec<f32>,
-    pub(crate) winograd: winograd::Scratch,
+    pub(crate) work: Work,
+}
+
+/// What of it is used behind the padding.
+#[derive(Default)]
+pub(crate) struct Work {
+    winograd: winograd::Scratch,
+    /// Images and results of one group of channels.
+    group: [Vec<f32>; 2],
 }
 
 impl Plan {
@@ -112,6 +143,10 @@ impl Plan {
         }
         let [from, to] = sizes;
         let out_values = to.iter().product();
+        if shape.geometry.groups > 1 && !shape.is_depthwise() {
+            let way = Way::Grouped(Box::new(Self::new(&shape.group(), direction)));
+            return Self { padded: Padded::new(from, [0, 0]), out_values, images, way };
+        }
         if let Some(tiling) = Tiling::of(shape) {
             return Self { padded: tiling.padded(from[2]), out_values, images, way: Way::Winograd(tiling) };
         }
@@ -141,14 +176,15 @@ impl Plan {
             }
             pixels
         };
-        let way = Way::Direct(phases(&taps).map(pixels).collect());
+        let pixels = phases(&taps).map(pixels).collect();
+        let way = if shape.is_depthwise() { Way::Depthwise(pixels) } else { Way::Direct(pixels) };
         Self { padded, out_values, images, way }
     }
 
     /// Runs it on the images of one task.
     pub(crate) fn run(&self, packed: &Packed, images: &[f32], out: &mut [f32], scratch: &mut Scratch) {
-        let Scratch { padded, winograd } = scratch;
-        self.run_padded(packed, self.padded.pad(images, padded), out, winograd);
+        let Scratch { padded, work } = scratch;
+        self.run_padded(packed, self.padded.pad(images, padded), out, work);
     }
 
     /// Filters W below filters Ẇ, for [`Self::run_pair`]; none where it has no way of its own.
@@ -170,8 +206,8 @@ impl Plan {
         let pair = [self.padded.pad(a, &mut scratch.padded), self.padded.pad(b, &mut other.padded)];
         let filters = [&weight.filters[0], both];
         match tiling.tile {
-            Tile::Two => scratch.winograd.convolve_pair::<F2, 2, 4>(tiling, filters, pair, out),
-            Tile::Four => scratch.winograd.convolve_pair::<F4, 4, 6>(tiling, filters, pair, out),
+            Tile::Two => scratch.work.winograd.convolve_pair::<F2, 2, 4>(tiling, filters, pair, out),
+            Tile::Four => scratch.work.winograd.convolve_pair::<F4, 4, 6>(tiling, filters, pair, out),
         }
     }
 
@@ -181,22 +217,82 @@ impl Plan {
         Packed { filters, bias }: &Packed,
         input: &[f32],
         out: &mut [f32],
-        scratch: &mut winograd::Scratch,
+        work: &mut Work,
     ) {
+        self.correlate(filters, bias, input, out, work);
+    }
+
+    fn correlate(&self, filters: &[Filters], bias: &[f32], input: &[f32], out: &mut [f32], work: &mut Work) {
+        let row_stride = self.padded.row();
+        let images = out.len() / self.out_values;
+        let part = |pixels: &Vec<Pixel>| pixels.len() / self.images * images;
         match &self.way {
             Way::Winograd(tiling) => match tiling.tile {
-                Tile::Two => scratch.convolve::<F2, 2, 4>(tiling, &filters[0], bias, input, out),
-                Tile::Four => scratch.convolve::<F4, 4, 6>(tiling, &filters[0], bias, input, out),
+                Tile::Two => work.winograd.convolve::<F2, 2, 4>(tiling, &filters[0], bias, input, out),
+                Tile::Four => work.winograd.convolve::<F4, 4, 6>(tiling, &filters[0], bias, input, out),
             },
             Way::Direct(phases) => {
-                let images = out.len() / self.out_values;
-                let row_stride = self.padded.row();
                 for (pixels, filters) in phases.iter().zip(filters) {
-                    let pixels = &pixels[..pixels.len() / self.images * images];
-                    let correlate = Correlate { filters, plane: 0, bias, input, row_stride, pixels, out };
-                    run_by_lanes(correlate);
+                    let pixels = &pixels[..part(pixels)];
+                    run_by_lanes(Correlate { filters, plane: 0, bias, input, row_stride, pixels, out });
                 }
             }
+            Way::Depthwise(phases) => {
+                for (pixels, filters) in phases.iter().zip(filters) {
+                    let pixels = &pixels[..part(pixels)];
+                    depthwise::Correlate { filters, bias, input, row_stride, pixels, out }.run();
+                }
+            }
+            Way::Grouped(plan) => {
+                plan.correlate_groups(self.padded.inner[2], filters, bias, input, out, work)
+            }
         }
+    }
+
+    /// Each group by itself, of images with so many channels; `self` is the plan of one.
+    fn correlate_groups(
+        &self,
+        channels: usize,
+        filters: &[Filters],
+        bias: &[f32],
+        input: &[f32],
+        out: &mut [f32],
+        work: &mut Work,
+    ) {
+        let inner = self.padded.inner;
+        let groups = channels / inner[2];
+        let values = inner.iter().product::<usize>() * groups;
+        let images = input.len() / values;
+        let outputs = filters[0].outputs;
+        for (group, filters) in filters.chunks_exact(filters.len() / groups).enumerate() {
+            let [mut from, mut to] = std::mem::take(&mut work.group);
+            let padded = self.padded.zeroed(images, &mut from);
+            for (image, padded) in
+                input.chunks_exact(values).zip(padded.chunks_exact_mut(self.padded.values()))
+            {
+                let rows = image.chunks_exact(inner[1] * channels);
+                for (row, padded) in rows.zip(self.padded.inner_rows(padded)) {
+                    copy_channels(row, [channels, group * inner[2]], padded, [inner[2], 0], inner[2]);
+                }
+            }
+            to.resize(images * self.out_values, 0.0);
+            let bias = bias.get(group * outputs..).map_or(&[][..], |bias| &bias[..outputs.min(bias.len())]);
+            self.correlate(filters, bias, padded, &mut to, work);
+            copy_channels(&to, [outputs, 0], out, [groups * outputs, group * outputs], outputs);
+            work.group = [from, to];
+        }
+    }
+}
+
+/// Copies so many channels of every pixel; `from` and `to` have so many channels, and the copied ones begin at so many.
+pub(crate) fn copy_channels(
+    from: &[f32],
+    [from_channels, from_first]: [usize; 2],
+    to: &mut [f32],
+    [to_channels, to_first]: [usize; 2],
+    channels: usize,
+) {
+    for (from, to) in from.chunks_exact(from_channels).zip(to.chunks_exact_mut(to_channels)) {
+        to[to_first..][..channels].copy_from_slice(&from[from_first..][..channels]);
     }
 }

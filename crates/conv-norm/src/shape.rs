@@ -18,6 +18,8 @@ pub struct Geometry {
     pub stride: usize,
     /// Zeros added on every side.
     pub padding: usize,
+    /// Groups of channels that do not see each other; with as many as input and as output channels, a depthwise filter.
+    pub groups: usize,
 }
 
 impl Geometry {
@@ -72,6 +74,25 @@ impl ConvShape {
         Self { largest_tile: Tile::Two, ..self }
     }
 
+    /// Whether every channel has a filter of its own.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        let groups = self.geometry.groups;
+        groups > 1 && [self.inputs, self.outputs] == [groups; 2]
+    }
+
+    /// The convolution of one group.
+    pub(crate) fn group(&self) -> Self {
+        let groups = self.geometry.groups;
+        let geometry = Geometry { groups: 1, ..self.geometry };
+        Self { inputs: self.inputs / groups, outputs: self.outputs / groups, geometry, ..*self }
+    }
+
+    /// Shape of the filters, `[outputs, inputs / groups, kernel, kernel]`.
+    pub(crate) fn weight_shape(&self) -> [usize; 4] {
+        let Geometry { kernel, groups, .. } = self.geometry;
+        [self.outputs, self.inputs / groups, kernel, kernel]
+    }
+
     /// Values of one input image.
     pub(crate) fn input_values(&self) -> usize {
         self.height * self.width * self.inputs
@@ -94,7 +115,7 @@ impl ConvShape {
 
     /// Images of one task. It depends on sizes only, never on the number of threads: sums are taken per task.
     pub(crate) fn images_per_task(&self) -> usize {
-        let Some(tiling) = Tiling::of(self) else {
+        let Some(tiling) = Tiling::of(&self.group()) else {
             return PIXELS_PER_TASK.div_ceil(self.out_pixels()).clamp(1, self.images.max(1));
         };
         // an even number of tasks of nearly one size
@@ -197,7 +218,7 @@ pub(crate) struct Taps {
 impl Taps {
     /// From the input to the output, or one for each residue of the stride from the output's gradient to the input's.
     pub(crate) fn of(geometry: Geometry, direction: Direction) -> Vec<Self> {
-        let Geometry { kernel, stride, padding } = geometry;
+        let Geometry { kernel, stride, padding, .. } = geometry;
         match direction {
             Direction::Forward => {
                 let from = (-(padding as isize), stride as isize);
@@ -214,7 +235,7 @@ impl Taps {
     /// Position `p` of the input lies under tap `t` of output `o` where `p = stride · o + t − padding`. Written from the
     /// last tap to the first, the outputs of one position follow one another.
     fn to_inputs(geometry: Geometry, residue: usize) -> Self {
-        let Geometry { kernel, stride, padding } = geometry;
+        let Geometry { kernel, stride, padding, .. } = geometry;
         let taps: Vec<usize> = (0..kernel)
             .rev()
             .filter(|tap| (residue + padding + kernel * stride - tap).is_multiple_of(stride))

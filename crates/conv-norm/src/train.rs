@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use crate::activation::{Activation, Affine};
 use crate::backward::StatisticsGradient;
+use crate::depthwise;
 use crate::forward::{activate, with_statistics};
-use crate::plan::{Direction, Packed, Plan, Scratch};
+use crate::plan::{Direction, Packed, Plan, Scratch, Way};
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::{Moments, column_sums};
 use crate::vectors::with_vectors;
-use crate::weight_gradient;
+use crate::weight_gradient::{self, added_up, images_per_group};
 
 /// What a forward pass leaves for the backward pass, besides its inputs.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Saved {
 /// The weights of a block in training mode, as plain values.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
-    /// `[outputs, inputs, kernel, kernel]`.
+    /// `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) weight: &'a [f32],
     /// One per output, or none.
     pub(crate) bias: &'a [f32],
@@ -37,7 +38,7 @@ pub(crate) struct Weights<'a> {
 pub(crate) struct Gradients {
     /// Of the input, where it was asked for.
     pub(crate) dx: Option<Vec<f32>>,
-    /// Of the filters, `[outputs, inputs, kernel, kernel]`.
+    /// Of the filters, `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) weight: Vec<f32>,
     /// Of γ.
     pub(crate) gamma: Vec<f32>,
@@ -75,10 +76,19 @@ impl Saved {
     }
 
     /// The backward pass, from the gradient of the output.
-    pub(crate) fn gradients(mut self, weight: &[f32], x: &[f32], dy: &[f32], wants_dx: bool) -> Gradients {
+    pub(crate) fn gradients(self, weight: &[f32], x: &[f32], dy: &[f32], wants_dx: bool) -> Gradients {
         let [beta, gamma] = self.affine_gradients(dy);
-        self.replace_z_by_its_gradient(&beta, &gamma, dy);
-        let Self { shape, z: dz, .. } = self;
+        let statistics = self.statistics_gradient(&beta, &gamma);
+        let forward = Plan::new(&self.shape, Direction::Forward);
+        if let Way::Depthwise(phases) = &forward.way {
+            let gradient = depthwise::Gradient::new(self.shape, forward.padded, phases);
+            let (dx, weight) = self.depthwise_gradients(&gradient, &statistics, weight, x, dy, wants_dx);
+            return Gradients { dx: wants_dx.then_some(dx), weight, gamma, beta };
+        }
+        let Self { shape, affine, z: mut dz, .. } = self;
+        dz.par_chunks_mut(shape.task_outputs())
+            .zip(dy.par_chunks(shape.images_per_task() * affine.out_values(&shape)))
+            .for_each(|(z, dy)| replace_by_gradient(&shape, &affine, &statistics, z, dy));
         let dx = wants_dx.then(|| {
             let filters = Packed::new(&shape, Direction::InputGradient, weight, &[]);
             let plan = Plan::new(&shape, Direction::InputGradient);
@@ -120,30 +130,80 @@ impl Saved {
         [beta, weighted.map(|(sum, inverse)| (sum * f64::from(*inverse)) as f32).collect()]
     }
 
-    /// Puts the gradient of `z` in its place: scale · (g − Σg/N − ẑ·Σgẑ/N) = scale · g + constant + slope · z.
-    fn replace_z_by_its_gradient(&mut self, beta: &[f32], gamma: &[f32], dy: &[f32]) {
-        let Self { shape, affine, z, moments, inverse } = self;
-        let (values, out_values) = (shape.output_values(), affine.out_values(shape));
+    /// The gradient of `z` is scale · (g − Σg/N − ẑ·Σgẑ/N) = scale · g + constant + slope · z.
+    fn statistics_gradient(&self, beta: &[f32], gamma: &[f32]) -> StatisticsGradient {
+        let Self { shape, affine, moments, inverse, .. } = self;
         let scale = affine.scale.as_slice();
         let count = (shape.images * shape.out_pixels()) as f32;
         let channels = 0..shape.outputs;
         let slope: Vec<f32> = channels.clone().map(|c| -scale[c] * inverse[c] * gamma[c] / count).collect();
         let constant = channels.map(|c| -scale[c] * beta[c] / count - slope[c] * moments.mean[c]).collect();
-        let statistics = StatisticsGradient { constant, slope };
-        z.par_chunks_mut(shape.task_outputs())
-            .zip(dy.par_chunks(shape.images_per_task() * out_values))
-            .for_each(|(z, dy)| {
-                let mut masked = vec![0.0; shape.out_row()];
-                with_vectors!({
-                    for (z, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
-                        for (row, z) in z.chunks_exact_mut(shape.out_row()).enumerate() {
-                            let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
-                            statistics.add_to(scale, gradient, z);
-                        }
-                    }
-                });
-            });
+        StatisticsGradient { constant, slope }
     }
+
+    /// Gradients of the input, where it is wanted, and of the filters in one go: a filter for each channel takes less time
+    /// than its values take from memory, so each image is fetched once.
+    fn depthwise_gradients(
+        self,
+        gradient: &depthwise::Gradient,
+        statistics: &StatisticsGradient,
+        weight: &[f32],
+        x: &[f32],
+        dy: &[f32],
+        wants_dx: bool,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let Self { shape, affine, mut z, .. } = self;
+        let plan = Plan::new(&shape, Direction::InputGradient);
+        let filters = Packed::new(&shape, Direction::InputGradient, weight, &[]);
+        let images = images_per_group(&shape);
+        let per_task = shape.images_per_task().min(images);
+        let (inputs, outputs) = (shape.input_values(), shape.output_values());
+        let results = affine.out_values(&shape);
+        let mut dx = vec![0.0; if wants_dx { shape.images * inputs } else { 0 }];
+        let mut groups: Vec<&mut [f32]> = dx.chunks_mut(images * inputs).collect();
+        groups.resize_with(shape.images.div_ceil(images), Default::default);
+        let sums = z
+            .par_chunks_mut(images * outputs)
+            .zip(x.par_chunks(images * inputs).zip(dy.par_chunks((images * results).max(1))))
+            .zip(groups)
+            .map_init(<(Scratch, Vec<f32>)>::default, |(scratch, buffer), ((z, (x, dy)), dx)| {
+                let mut sums = vec![0.0; gradient.values()];
+                let mut dx = dx.chunks_mut(per_task * inputs);
+                let tasks = z.chunks_mut(per_task * outputs).zip(x.chunks(per_task * inputs));
+                for ((z, x), dy) in tasks.zip(dy.chunks((per_task * results).max(1))) {
+                    replace_by_gradient(&shape, &affine, statistics, z, dy);
+                    if let Some(dx) = dx.next() {
+                        plan.run(&filters, z, dx, scratch);
+                    }
+                    gradient.add(x, z, &mut sums, buffer);
+                }
+                sums
+            })
+            .collect();
+        let weight = gradient.unpack(&added_up(sums, gradient.values()));
+        (dx, weight)
+    }
+}
+
+/// Puts the gradient of some images of `z` in their place.
+fn replace_by_gradient(
+    shape: &ConvShape,
+    affine: &Affine,
+    statistics: &StatisticsGradient,
+    z: &mut [f32],
+    dy: &[f32],
+) {
+    let (values, out_values) = (shape.output_values(), affine.out_values(shape));
+    let scale = affine.scale.as_slice();
+    let mut masked = vec![0.0; shape.out_row()];
+    with_vectors!({
+        for (z, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
+            for (row, z) in z.chunks_exact_mut(shape.out_row()).enumerate() {
+                let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
+                statistics.add_to(scale, gradient, z);
+            }
+        }
+    });
 }
 
 /// Adds the gradients of some pixels to `plain`, and times the distance of `z` from its mean to `weighted`.

@@ -4,14 +4,12 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::correlate::Pixel;
+use crate::depthwise;
 use crate::filters::LANES;
-use crate::plan::{Direction, Plan, Way};
+use crate::plan::{Direction, Plan, Way, copy_channels};
 use crate::shape::{ConvShape, Padded};
 use crate::vectors::{ByLanes, run_by_lanes};
 use crate::winograd::{self, F2, F4, Tile};
-
-/// Places of a run that one pass of the inner loop computes.
-const TILE: usize = 6;
 
 /// Pixels whose values stay in the cache while all places of a run pass over them.
 const PIXELS_IN_CACHE: usize = 64;
@@ -23,22 +21,96 @@ const BLOCKS_PER_TASK: usize = 2;
 /// by blocks of output channels, each over all images.
 const SMALL_FILTERS: usize = 1 << 14;
 
-/// Groups of images for small filters.
+/// Groups of images for small filters and those of single channels.
 const GROUPS: usize = 16;
 
-/// Gradient of the filters, `[outputs, inputs, kernel, kernel]`, from the input `x` and the output's gradient `dz`, both
-/// channels last.
+/// Gradient of the filters, `[outputs, inputs / groups, kernel, kernel]`, from the input `x` and the output's gradient
+/// `dz`, both channels last.
 ///
 /// Images are taken in their order and groups depend on sizes only, so the sums do not depend on threads.
 pub(crate) fn of(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
     let Plan { padded, way, .. } = Plan::new(shape, Direction::Forward);
     match way {
         Way::Direct(phases) => direct(shape, &padded, &phases[0], x, dz),
+        Way::Depthwise(phases) => {
+            of_depthwise(shape, &depthwise::Gradient::new(*shape, padded, &phases), x, dz)
+        }
+        Way::Grouped(_) => grouped(shape, x, dz),
         Way::Winograd(tiling) => match tiling.tile {
             Tile::Two => winograd::weight_gradient::<F2, 2, 4>(&tiling, shape, x, dz),
             Tile::Four => winograd::weight_gradient::<F4, 4, 6>(&tiling, shape, x, dz),
         },
     }
+}
+
+/// One group of channels after another.
+fn grouped(shape: &ConvShape, x: &[f32], dz: &[f32]) -> Vec<f32> {
+    let group = shape.group();
+    let part = |values: &[f32], all: usize, channels: usize, index: usize| {
+        let mut part = vec![0.0; values.len() / all * channels];
+        let pixels = shape.images_per_task() * shape.out_pixels();
+        part.par_chunks_mut(pixels * channels).zip(values.par_chunks(pixels * all)).for_each(
+            |(part, values)| {
+                copy_channels(values, [all, index * channels], part, [channels, 0], channels);
+            },
+        );
+        part
+    };
+    (0..shape.geometry.groups)
+        .flat_map(|index| {
+            let x = part(x, shape.inputs, group.inputs, index);
+            let dz = part(dz, shape.outputs, group.outputs, index);
+            of(&group, &x, &dz)
+        })
+        .collect()
+}
+
+/// Each channel by itself.
+fn of_depthwise(shape: &ConvShape, gradient: &depthwise::Gradient, x: &[f32], dz: &[f32]) -> Vec<f32> {
+    let packed = by_groups(shape, x, dz, gradient.values(), |x, dz, sums| {
+        let mut buffer = Vec::new();
+        for (x, dz) in x.chunks(shape.task_inputs()).zip(dz.chunks(shape.task_outputs())) {
+            gradient.add(x, dz, sums, &mut buffer);
+        }
+    });
+    gradient.unpack(&packed)
+}
+
+/// So many sums over all images: `add` adds the share of some of them.
+fn by_groups(
+    shape: &ConvShape,
+    x: &[f32],
+    dz: &[f32],
+    length: usize,
+    add: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let images = images_per_group(shape);
+    let groups: Vec<Vec<f32>> = x
+        .par_chunks(images * shape.input_values())
+        .zip(dz.par_chunks(images * shape.output_values()))
+        .map(|(x, dz)| {
+            let mut sums = vec![0.0; length];
+            add(x, dz, &mut sums);
+            sums
+        })
+        .collect();
+    added_up(groups, length)
+}
+
+/// Sums of groups of images, in their order.
+pub(crate) fn added_up(groups: Vec<Vec<f32>>, length: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; length];
+    for group in groups {
+        for (sum, value) in sums.iter_mut().zip(group) {
+            *sum += value;
+        }
+    }
+    sums
+}
+
+/// Images of one of the groups that are summed up by themselves.
+pub(crate) fn images_per_group(shape: &ConvShape) -> usize {
+    shape.images.div_ceil(GROUPS).max(1)
 }
 
 /// `pixels` are those of a full task.
@@ -60,28 +132,14 @@ fn direct(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &
             }
         }
     };
-    let mut packed = vec![0.0; shape.outputs.div_ceil(LANES) * block_values];
-    if packed.len() <= SMALL_FILTERS {
-        let images = shape.images.div_ceil(GROUPS);
-        let groups: Vec<Vec<f32>> = x
-            .par_chunks(images * shape.input_values())
-            .zip(dz.par_chunks(images * shape.output_values()))
-            .map(|(x, dz)| {
-                let mut sums = vec![0.0; packed.len()];
-                add(0, x, dz, &mut sums);
-                sums
-            })
-            .collect();
-        for group in groups {
-            for (sum, value) in packed.iter_mut().zip(group) {
-                *sum += value;
-            }
-        }
-    } else {
-        packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
-            add(task * BLOCKS_PER_TASK, x, dz, sums);
-        });
+    let length = shape.outputs.div_ceil(LANES) * block_values;
+    if length <= SMALL_FILTERS {
+        return unpack(shape, &by_groups(shape, x, dz, length, |x, dz, sums| add(0, x, dz, sums)));
     }
+    let mut packed = vec![0.0; length];
+    packed.par_chunks_mut(BLOCKS_PER_TASK * block_values).enumerate().for_each(|(task, sums)| {
+        add(task * BLOCKS_PER_TASK, x, dz, sums);
+    });
     unpack(shape, &packed)
 }
 
@@ -134,21 +192,43 @@ impl ByLanes for Accumulate<'_> {
             }
             let gradients = &gradients[..pixels.len()];
             for (row, sums) in sums.chunks_exact_mut(run * LANES).enumerate() {
-                let (tiles, rest) = sums.as_chunks_mut::<{ TILE * LANES }>();
-                for (tile, sums) in tiles.iter_mut().enumerate() {
-                    let offset = row * row_stride + tile * TILE;
-                    accumulate::<S, VECTORS, TILE>(simd, input, offset, pixels, gradients, sums);
+                let mut places = Places { input, offset: row * row_stride, pixels, gradients, sums, done: 0 };
+                // as many sums as there are registers for
+                if VECTORS == 1 {
+                    places.add::<S, VECTORS, 16>(simd);
+                    places.add::<S, VECTORS, 8>(simd);
+                } else {
+                    places.add::<S, VECTORS, 6>(simd);
                 }
-                let offset = row * row_stride + tiles.len() * TILE;
-                match rest.len() / LANES {
-                    1 => accumulate::<S, VECTORS, 1>(simd, input, offset, pixels, gradients, rest),
-                    2 => accumulate::<S, VECTORS, 2>(simd, input, offset, pixels, gradients, rest),
-                    3 => accumulate::<S, VECTORS, 3>(simd, input, offset, pixels, gradients, rest),
-                    4 => accumulate::<S, VECTORS, 4>(simd, input, offset, pixels, gradients, rest),
-                    5 => accumulate::<S, VECTORS, 5>(simd, input, offset, pixels, gradients, rest),
-                    _ => {}
-                }
+                places.add::<S, VECTORS, 4>(simd);
+                places.add::<S, VECTORS, 2>(simd);
+                places.add::<S, VECTORS, 1>(simd);
             }
+        }
+    }
+}
+
+/// The places of a run, at some pixels.
+struct Places<'a> {
+    input: &'a [f32],
+    /// Of the run, from a pixel's first value.
+    offset: usize,
+    pixels: &'a [Pixel],
+    gradients: &'a [[f32; LANES]],
+    /// `[run][LANES]`.
+    sums: &'a mut [f32],
+    /// Places that were added.
+    done: usize,
+}
+
+impl Places<'_> {
+    /// Adds `PLACES` at a time while there are as many.
+    #[inline(always)]
+    fn add<S: Simd, const VECTORS: usize, const PLACES: usize>(&mut self, simd: S) {
+        let Self { input, offset, pixels, gradients, sums, done } = self;
+        while let Some(sums) = sums.get_mut(*done * LANES..(*done + PLACES) * LANES) {
+            accumulate::<S, VECTORS, PLACES>(simd, input, *offset + *done, pixels, gradients, sums);
+            *done += PLACES;
         }
     }
 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES, Lanes};
-use crate::shape::{ConvShape, Padded};
+use crate::shape::{ConvShape, Geometry, Padded};
 use crate::vectors::{run_by_lanes, with_vectors};
 use crate::weight_gradient::Accumulate;
 pub(crate) use transform::{Algorithm, F2, F4};
@@ -57,10 +57,10 @@ pub(crate) struct Tiling {
 
 impl Tiling {
     /// The largest tiles that the shape allows and that save work: 3x3 filters of stride 1 between whole vectors of
-    /// channels, and tiles that are at least half filled.
+    /// channels without groups, and tiles that are at least half filled.
     pub(crate) fn of(shape: &ConvShape) -> Option<Self> {
-        let geometry = shape.geometry;
-        let is_same = (geometry.kernel, geometry.stride, geometry.padding) == (3, 1, 1);
+        let Geometry { kernel, stride, padding, groups } = shape.geometry;
+        let is_same = [kernel, stride, padding, groups] == [3, 1, 1, 1];
         let has_vectors = shape.inputs.is_multiple_of(LANES) && shape.outputs.is_multiple_of(LANES);
         if !(is_same && has_vectors) {
             return None;

@@ -1,7 +1,7 @@
 //! Blocks and dual blocks against the same formulas written with Burn's own operations, with all their gradients, and
 //! derivatives against finite differences.
 
-use burn::tensor::activation::{relu, sigmoid, softplus};
+use burn::tensor::activation::{relu, relu6, sigmoid, silu, softplus};
 use burn::tensor::module::{avg_pool2d, conv2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -11,7 +11,7 @@ use delt_conv_norm::{
 
 const EPSILON: f64 = 1e-5;
 
-const GEOMETRY: Geometry = Geometry { kernel: 3, stride: 1, padding: 1 };
+const GEOMETRY: Geometry = Geometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
 
 /// Values in −1..1 from a small linear congruential generator.
 fn values(count: usize, seed: u64) -> Vec<f32> {
@@ -54,7 +54,7 @@ struct Case {
 
 /// All normalizations and activations, one image and ten, sides that pooling cuts, narrow blocks and those in tiles.
 fn cases() -> Vec<Case> {
-    use Activation::{Identity, Relu, ReluAveragePool, SoftplusAveragePool};
+    use Activation::{Identity, Relu, Relu6, ReluAveragePool, Silu, SoftplusAveragePool};
     let sizes = [
         (1, [4, 4], [3, 8]),
         (10, [8, 8], [3, 8]),
@@ -71,7 +71,12 @@ fn cases() -> Vec<Case> {
                 let case = Case { images, size, inputs, outputs, has_bias, has_norm, normalize, activation };
                 cases.push(case);
                 if images == 10 {
-                    let activation = if size[0] == 8 { Relu } else { Identity };
+                    let activation = match size[0] {
+                        8 => Relu,
+                        7 => Silu,
+                        9 => Relu6,
+                        _ => Identity,
+                    };
                     cases.push(Case { has_bias: false, has_norm: !has_norm, activation, ..case });
                 }
             }
@@ -140,7 +145,7 @@ impl Case {
 
     fn pool(&self, x: Tensor<4>) -> Tensor<4> {
         match self.activation {
-            Activation::Identity | Activation::Relu => x,
+            Activation::Identity | Activation::Relu | Activation::Relu6 | Activation::Silu => x,
             _ => avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
         }
     }
@@ -173,6 +178,15 @@ impl Case {
             Activation::Relu | Activation::ReluAveragePool => {
                 let is_off = a.clone().lower_equal_elem(0.0);
                 (relu(a), a_dot.mask_fill(is_off, 0.0))
+            }
+            Activation::Relu6 => {
+                let is_off = a.clone().lower_equal_elem(0.0).bool_or(a.clone().greater_equal_elem(6.0));
+                (relu6(a), a_dot.mask_fill(is_off, 0.0))
+            }
+            Activation::Silu => {
+                let open = sigmoid(a.clone());
+                let slope = open.clone() * (a.clone() * (open.neg() + 1.0) + 1.0);
+                (silu(a), slope * a_dot)
             }
             Activation::SoftplusAveragePool(beta) => {
                 (softplus(a.clone(), beta.into()), sigmoid(a.mul_scalar(beta)) * a_dot)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::activation::{relu, softplus};
+use burn::tensor::activation::{relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train, conv2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -57,9 +57,11 @@ struct Case {
     activation: Activation,
 }
 
-/// Odd sizes, one image, strides 1 and 2, kernels 1, 3 and 7, with and without bias, channels that fill no block.
+/// Odd sizes, one image, strides 1 and 2, kernels 1, 3, 5 and 7, with and without bias, channels that fill no block or
+/// vector, channels by groups and each by itself.
 fn cases() -> Vec<Case> {
-    let geometry = |kernel, stride, padding| Geometry { kernel, stride, padding };
+    let grouped = |kernel, stride, padding, groups| Geometry { kernel, stride, padding, groups };
+    let geometry = |kernel, stride, padding| grouped(kernel, stride, padding, 1);
     let case = |images, size, channels: [usize; 2], geometry, has_bias, activation| Case {
         images,
         size,
@@ -69,7 +71,7 @@ fn cases() -> Vec<Case> {
         has_bias,
         activation,
     };
-    use Activation::{Identity, Relu, ReluAveragePool, SoftplusAveragePool};
+    use Activation::{Identity, Relu, Relu6, ReluAveragePool, Silu, SoftplusAveragePool};
     vec![
         case(5, [8, 8], [3, 16], geometry(3, 1, 1), true, ReluAveragePool),
         case(3, [7, 9], [16, 20], geometry(3, 1, 1), true, ReluAveragePool),
@@ -88,16 +90,30 @@ fn cases() -> Vec<Case> {
         case(2, [7, 10], [32, 48], geometry(3, 1, 1), false, Relu),
         case(53, [4, 3], [16, 16], geometry(3, 1, 1), true, Identity),
         case(70, [8, 8], [32, 16], geometry(3, 1, 1), false, ReluAveragePool),
+        case(3, [6, 5], [7, 9], geometry(1, 1, 0), false, Silu),
+        // each channel by itself
+        case(3, [8, 8], [32, 32], grouped(3, 1, 1, 32), false, Relu6),
+        case(2, [9, 7], [58, 58], grouped(3, 2, 1, 58), true, Identity),
+        case(18, [3, 4], [20, 20], grouped(5, 1, 2, 20), false, Silu),
+        case(4, [11, 8], [5, 5], grouped(5, 2, 2, 5), true, Silu),
+        case(2, [9, 9], [17, 17], grouped(7, 3, 2, 17), false, Relu),
+        case(2, [9, 11], [16, 16], grouped(3, 2, 0, 16), false, ReluAveragePool),
+        // by groups: narrow, direct, in tiles, with more outputs than inputs
+        case(3, [7, 5], [6, 9], grouped(3, 1, 1, 3), true, Relu),
+        case(2, [9, 8], [40, 40], grouped(3, 2, 1, 2), false, Silu),
+        case(20, [8, 6], [32, 32], grouped(3, 1, 1, 2), true, Relu6),
+        case(3, [6, 6], [4, 8], grouped(3, 1, 1, 4), true, ReluAveragePool),
+        case(70, [6, 7], [12, 8], grouped(1, 2, 0, 4), false, Identity),
     ]
 }
 
 impl Case {
     fn weights(&self) -> FrozenWeights {
-        let Self { inputs, outputs, geometry, has_bias, .. } = *self;
+        let Self { inputs, outputs, has_bias, .. } = *self;
         let positive = |seed| values(outputs, seed).into_iter().map(|v| 1.1 + v).collect::<Vec<_>>();
         FrozenWeights {
             channels: [outputs, inputs],
-            weight: values(outputs * inputs * geometry.kernel.pow(2), 1),
+            weight: values(self.weight_shape().iter().product(), 1),
             bias: if has_bias { values(outputs, 2) } else { Vec::new() },
             gamma: values(outputs, 3),
             beta: values(outputs, 4),
@@ -112,12 +128,13 @@ impl Case {
     }
 
     fn convolution(&self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
-        let Geometry { kernel: _, stride, padding } = self.geometry;
-        conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
+        let Geometry { stride, padding, groups, .. } = self.geometry;
+        conv2d(x, weight, bias, ConvOptions::new([stride; 2], [padding; 2], [1; 2], groups))
     }
 
     fn weight_shape(&self) -> [usize; 4] {
-        [self.outputs, self.inputs, self.geometry.kernel, self.geometry.kernel]
+        let Geometry { kernel, groups, .. } = self.geometry;
+        [self.outputs, self.inputs / groups, kernel, kernel]
     }
 
     fn activate(&self, x: Tensor<4>) -> Tensor<4> {
@@ -125,6 +142,8 @@ impl Case {
         match self.activation {
             Activation::Identity => x,
             Activation::Relu => relu(x),
+            Activation::Relu6 => relu6(x),
+            Activation::Silu => silu(x),
             Activation::ReluAveragePool => pool(relu(x)),
             Activation::SoftplusAveragePool(beta) => pool(softplus(x, beta.into())),
         }
@@ -307,19 +326,37 @@ fn a_value_that_is_no_number_is_not_hidden() {
 
 #[test]
 fn bytes_do_not_depend_on_the_number_of_threads() {
-    let device = device();
-    let case = cases()[1];
-    let block = case.block();
-    let (x, shape) = case.input();
-    let run = || {
-        let leaf = tensor(x.clone(), shape, &device).autodiff().require_grad();
-        let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), &block, true);
-        let loss = weighted_sum(y.clone()) + distance.clone().expect("measured");
-        (host(y), host(distance.expect("measured")), host(leaf.grad(&loss.backward()).expect("gradient")))
-    };
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    let one = pool(1).install(run);
-    for threads in [2, 3] {
-        assert_eq!(pool(threads).install(run), one);
+    for case in cases() {
+        let run = || (frozen_results(&case), trained_results(&case));
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let one = pool(1).install(run);
+        for threads in [2, 3] {
+            assert_eq!(pool(threads).install(run), one, "{case:?}");
+        }
     }
+}
+
+/// Output, distance and gradient of the input.
+fn frozen_results(case: &Case) -> [Vec<f32>; 3] {
+    let (x, shape) = case.input();
+    let leaf = tensor(x, shape, &device()).autodiff().require_grad();
+    let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), &case.block(), true);
+    let distance = distance.expect("measured");
+    let gradients = (weighted_sum(y.clone()) + distance.clone()).backward();
+    [host(y), host(distance), host(leaf.grad(&gradients).expect("gradient"))]
+}
+
+/// Output and gradient of the filters.
+fn trained_results(case: &Case) -> [Vec<f32>; 2] {
+    let (x, shape) = case.input();
+    let weights = case.weights();
+    let device = device();
+    let weight = tensor(weights.weight, case.weight_shape(), &device).autodiff().require_grad();
+    let vector = |values| tensor(values, [case.outputs], &device);
+    let (gamma, beta) = (vector(weights.gamma), vector(weights.beta));
+    let block = TrainWeights { weight: weight.clone(), bias: None, gamma, beta };
+    let x = channels_last(tensor(x, shape, &device).autodiff());
+    let (y, ..) = conv_norm_train(x, block, case.geometry, case.activation, EPSILON);
+    let gradients = weighted_sum(y.clone()).backward();
+    [host(y), host(weight.grad(&gradients).expect("gradient"))]
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use delt_formats::error::FormatError;
 use pytorch_reader::Tensor;
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
+use zip::result::ZipResult;
 
 use crate::pickle_scan;
 use crate::weights::WeightsError;
@@ -53,7 +55,7 @@ pub(crate) fn check_claims(path: &Path) -> Result<u64, WeightsError> {
     }
     let unreadable = |source| WeightsError::Zip { path: path.to_owned(), source };
     refuse_program(path)?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(unreadable)?;
+    let mut archive = archive(BufReader::new(file)).map_err(unreadable)?;
     let (mut unpacked, mut pickles) = (0_u64, Vec::new());
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(unreadable)?;
@@ -76,6 +78,13 @@ pub(crate) fn check_claims(path: &Path) -> Result<u64, WeightsError> {
         }
     }
     Ok(bytes)
+}
+
+/// A zip archive that begins where its file does. (Left to find the beginning, zip 9.8 takes the record of 76 bytes that PyTorch puts
+/// behind the list of entries for the list's first entry where that is as long: with a folder's name of 21 bytes.)
+pub(crate) fn archive<R: Read + Seek>(reader: R) -> ZipResult<ZipArchive<R>> {
+    let config = Config { archive_offset: ArchiveOffset::Known(0), ..Config::default() };
+    ZipArchive::with_config(config, reader)
 }
 
 /// Refuses archives of programs. They are told by the names at the archive's end, which the reader of archives may refuse itself.

@@ -27,5 +27,5 @@ mod unpacking;
 pub mod weights;
 
 pub use decode::decode_image;
-pub use tensor_file::{read_tensors, read_texts};
+pub use tensor_file::{read_names, read_tensors, read_texts};
 pub use weights::{WeightsError, read_weights};

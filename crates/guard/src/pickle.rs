@@ -10,6 +10,10 @@ use std::ops::Range;
 /// Operations of a pickle, at most: the largest one of CIFAR has about half a million.
 const MOST_OPERATIONS: usize = 4_000_000;
 
+/// Bytes of the names on all ways through dictionaries, and dictionaries in each other: more than any network has.
+const MOST_NAME_BYTES: usize = 1 << 26;
+const MOST_DEPTH: usize = 16;
+
 /// A part of a pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
@@ -74,6 +78,44 @@ impl<'a> Pickle<'a> {
         let (Kind::Dictionary, items) = &self.parts[root] else { return None };
         let is_key = |value: Value| self.text(value).is_some_and(|text| &*text == key.as_bytes());
         items.chunks_exact(2).find(|pair| is_key(pair[0])).map(|pair| pair[1])
+    }
+
+    /// What the dictionaries lead to that is none, in their order: all keys on the way with dots between. None where there is
+    /// more than a network has.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let (mut names, mut bytes) = (Vec::new(), MOST_NAME_BYTES);
+        self.add_names(self.root, (String::new(), 0), &mut names, &mut bytes)?;
+        Some(names)
+    }
+
+    /// Adds the names below one, which has so many keys; `bytes` may still be taken.
+    fn add_names(
+        &self,
+        value: Value,
+        (name, keys): (String, usize),
+        names: &mut Vec<String>,
+        bytes: &mut usize,
+    ) -> Option<()> {
+        *bytes = bytes.checked_sub(1 + name.len())?;
+        let items = match value {
+            Value::Part(part) if self.parts[part].0 == Kind::Dictionary => &self.parts[part].1,
+            _ => {
+                names.push(name);
+                return Some(());
+            }
+        };
+        if keys == MOST_DEPTH {
+            return None;
+        }
+        for pair in items.chunks_exact(2) {
+            let key = match pair[0] {
+                Value::Int(number) => number.to_string(),
+                key => String::from_utf8(self.text(key)?.into_owned()).ok()?,
+            };
+            let below = if keys == 0 { key } else { format!("{name}.{key}") };
+            self.add_names(pair[1], (below, keys + 1), names, bytes)?;
+        }
+        Some(())
     }
 
     /// The members of a list or tuple.
@@ -169,10 +211,18 @@ impl Reader<'_> {
                 self.push_part(Kind::Global, name.to_vec());
             }
             0x93 => self.join(2, Kind::Global)?,
-            b'R' => self.join(2, Kind::Call)?,
+            b'R' | 0x81 => self.call()?,
             b'b' => {
                 let state = self.pop()?;
-                self.last(Kind::Call)?.push(state);
+                // an ordered dictionary may have attributes
+                if self.last(Kind::Dictionary).is_err() {
+                    self.last(Kind::Call)?.push(state);
+                }
+            }
+            // the bytes of a tensor
+            b'Q' => {
+                self.pop()?;
+                self.stack.push(Value::None);
             }
             b')' | b']' => self.push_part(Kind::Sequence, Vec::new()),
             b'}' => self.push_part(Kind::Dictionary, Vec::new()),
@@ -272,6 +322,23 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A name with arguments; an ordered dictionary is a dictionary.
+    fn call(&mut self) -> Result<(), String> {
+        let call = self.popped(2)?;
+        let part = |value| if let Value::Part(part) = value { self.parts.get(part) } else { None };
+        let is_ordered = matches!(part(call[0]), Some((Kind::Global, name)) if self.is_text(name[1], b"OrderedDict"))
+            && matches!(part(call[1]), Some((Kind::Sequence, arguments)) if arguments.is_empty());
+        match is_ordered {
+            true => self.push_part(Kind::Dictionary, Vec::new()),
+            false => self.push_part(Kind::Call, call),
+        }
+        Ok(())
+    }
+
+    fn is_text(&self, value: Value, text: &[u8]) -> bool {
+        matches!(value, Value::Text(start, end) if &self.bytes[start..end] == text)
+    }
+
     fn append(&mut self, count: usize, kind: Kind) -> Result<(), String> {
         let items = self.popped(count)?;
         self.last(kind)?.extend(items);
@@ -332,6 +399,31 @@ mod tests {
         let pickle = Pickle::read(&bytes).unwrap();
         let (shape, values) = pickle.byte_array(pickle.get("data").unwrap()).unwrap();
         assert_eq!((shape, &*values), (vec![1, 2], &[7, 9][..]));
+    }
+
+    #[test]
+    fn names_stand_in_the_order_of_the_dictionaries() {
+        // {"epoch": 3, "state_dict": OrderedDict([("b", tensor), ("a", tensor)])}, with an attribute of the ordered one
+        let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storageU\x010tQK\x00tR";
+        let ordered = b"U\x0astate_dictccollections\nOrderedDict\n)R(U\x01b";
+        let bytes = [
+            b"\x80\x02}(U\x05epochK\x03".as_slice(),
+            ordered,
+            tensor,
+            b"U\x01a",
+            tensor,
+            b"u}U\x09_metadataNsbu.",
+        ]
+        .concat();
+        let names = Pickle::read(&bytes).unwrap().names().unwrap();
+        assert_eq!(names, ["epoch", "state_dict.b", "state_dict.a"]);
+        // dictionaries that hold the one before them many times, a long way down and a short one
+        for (many, dictionaries) in [(2, 30), (200, 10)] {
+            let items = b"K\x00h\x00".repeat(many);
+            let around = [b"}(".as_slice(), &items, b"uq\x00"].concat().repeat(dictionaries);
+            let bytes = [b"}q\x00".as_slice(), &around, b"."].concat();
+            assert_eq!(Pickle::read(&bytes).unwrap().names(), None);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! a copy of the file four bytes and a word are put around its pickle.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 use std::path::Path;
 
 use delt_formats::tensors::NamedTensor;
@@ -14,8 +14,9 @@ use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-use crate::claims::check_claims;
+use crate::claims::{archive, check_claims};
 use crate::foreign::guarded;
+use crate::pickle::Pickle;
 use crate::pickle_scan;
 use crate::weights::{WeightsError, read_weights};
 
@@ -65,6 +66,24 @@ pub fn read_texts(path: &Path, key: &str) -> Option<Vec<String>> {
         .collect()
 }
 
+/// What the dictionaries of a file of PyTorch name, in their order, by all keys with dots between as [`read_weights`] has them;
+/// none of a file that is no such, or whose pickle is another than `torch.save` writes.
+pub fn read_names(path: &Path) -> Option<Vec<String>> {
+    check_claims(path).ok()?;
+    let bytes = std::fs::read(path).ok()?;
+    if !bytes.starts_with(b"PK") {
+        return Pickle::read(&bytes[pickle_scan::end_of(&bytes, BEFORE_OBJECT)?..]).ok()?.names();
+    }
+    let mut archive = archive(Cursor::new(bytes)).ok()?;
+    let entries = archive.len();
+    let mut is_pickle =
+        |index: usize| archive.by_index_raw(index).is_ok_and(|entry| entry.name_raw().ends_with(b"data.pkl"));
+    let index = (0..entries).find(|index| is_pickle(*index))?;
+    let mut pickle = Vec::new();
+    archive.by_index(index).ok()?.read_to_end(&mut pickle).ok()?;
+    Pickle::read(&pickle).ok()?.names()
+}
+
 /// A copy of the file whose object is the value of a dictionary; none where there is no pickle to put it around.
 fn in_a_dictionary(path: &Path) -> ZipResult<Option<NamedTempFile>> {
     let mut copy = NamedTempFile::new()?;
@@ -81,7 +100,7 @@ fn in_a_dictionary(path: &Path) -> ZipResult<Option<NamedTempFile>> {
         copy.write_all(&bytes)?;
         return Ok(is_legacy.map(|()| copy));
     }
-    let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
+    let mut archive = archive(BufReader::new(File::open(path)?))?;
     let mut writer = ZipWriter::new(copy.as_file_mut());
     let mut is_wrapped = false;
     for index in 0..archive.len() {
@@ -99,6 +118,21 @@ fn in_a_dictionary(path: &Path) -> ZipResult<Option<NamedTempFile>> {
     }
     writer.finish()?;
     Ok(is_wrapped.then_some(copy))
+}
+
+/// A copy of an archive whose beginning the reader does not find, see [`archive`]; none of other files.
+pub(crate) fn with_beginning(path: &Path) -> ZipResult<Option<NamedTempFile>> {
+    let Ok(mut entries) = archive(BufReader::new(File::open(path)?)) else { return Ok(None) };
+    if ZipArchive::new(BufReader::new(File::open(path)?)).is_ok() {
+        return Ok(None);
+    }
+    let mut copy = NamedTempFile::new()?;
+    let mut writer = ZipWriter::new(copy.as_file_mut());
+    for index in 0..entries.len() {
+        writer.raw_copy_file(entries.by_index_raw(index)?)?;
+    }
+    writer.finish()?;
+    Ok(Some(copy))
 }
 
 /// A pickle whose object is the value of a dictionary's one key: after the protocol an empty dictionary and the key, before the

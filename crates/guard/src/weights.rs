@@ -9,11 +9,13 @@ use delt_formats::error::FormatError;
 use delt_formats::tensors::{NamedTensor, TensorValues, read_safetensors};
 use half::{bf16, f16};
 use pytorch_reader::{DType, PickleValue, PytorchError, PytorchReader};
+use tempfile::NamedTempFile;
 use thiserror::Error;
 use zip::result::ZipError;
 
 use crate::claims::{check_claims, check_tensors};
 use crate::foreign::guarded;
+use crate::tensor_file::with_beginning;
 
 /// Keys that a refusal lists.
 const KEYS_SHOWN: usize = 5;
@@ -135,10 +137,13 @@ fn first_keys(keys: &[String]) -> String {
 fn read_pytorch(path: &Path) -> Result<Vec<NamedTensor>, WeightsError> {
     let unreadable = |source: PytorchError| WeightsError::PyTorch { path: path.to_owned(), source };
     let bytes = check_claims(path)?;
+    let broken_archive = |source| WeightsError::Zip { path: path.to_owned(), source };
+    let copy = with_beginning(path).map_err(broken_archive)?;
+    let file = copy.as_ref().map_or(path, NamedTempFile::path);
     let broken = |said| Err(PytorchError::InvalidFormat(said));
-    let reader = guarded(|| PytorchReader::new(path)).unwrap_or_else(broken).map_err(unreadable)?;
+    let reader = guarded(|| PytorchReader::new(file)).unwrap_or_else(broken).map_err(unreadable)?;
     if reader.is_empty()
-        && let Ok(PickleValue::Dict(entries)) = PytorchReader::read_pickle_data(path, None)
+        && let Ok(PickleValue::Dict(entries)) = PytorchReader::read_pickle_data(file, None)
     {
         let mut keys: Vec<String> = entries.into_keys().collect();
         keys.sort();

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use delt_guard::{WeightsError, read_weights};
+use delt_guard::{WeightsError, read_names, read_weights};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -117,6 +117,42 @@ fn a_checkpoint_that_is_whole_is_read_and_one_cut_anywhere_is_refused() {
 }
 
 #[test]
+fn an_archive_whose_first_entry_is_as_long_as_the_record_behind_its_list_is_read() {
+    let folder = "n".repeat(21);
+    let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let pickle = repeated(b"K\x01\x85", b"K\x01\x85");
+    for (name, bytes) in [("data.pkl", pickle.as_slice()), ("byteorder", b"little"), ("data/0", &[0; 4])] {
+        archive.start_file(format!("{folder}/{name}"), SimpleFileOptions::default()).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    // the record of 64-bit sizes and its locator, which PyTorch always writes
+    let mut bytes = archive.finish().unwrap().into_inner();
+    let end = bytes.len() - 22;
+    let [size, start] = [12, 16].map(|at| bytes[end + at..][..4].to_vec());
+    let wide = |number: &[u8]| [number, &[0; 4]].concat();
+    let record = [
+        b"PK\x06\x06".as_slice(),
+        &44_u64.to_le_bytes(),
+        &[45, 0, 45, 0],
+        &[0; 8],
+        &3_u64.to_le_bytes(),
+        &3_u64.to_le_bytes(),
+        &wide(&size),
+        &wide(&start),
+        b"PK\x06\x07\0\0\0\0",
+        &(end as u64).to_le_bytes(),
+        &1_u32.to_le_bytes(),
+    ];
+    bytes.splice(end..end, record.concat());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.pth");
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(zip::ZipArchive::new(std::io::Cursor::new(bytes)).is_err(), "the reader finds it by itself");
+    assert_eq!(read_weights(&path).unwrap().len(), 1);
+    assert_eq!(read_names(&path).unwrap(), ["w"]);
+}
+
+#[test]
 fn a_program_is_refused_by_name_with_the_way_to_its_weights() {
     let archive = |names: &[&str]| {
         let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -145,4 +181,9 @@ fn all_tensors_are_read_under_their_whole_names() {
     let names: Vec<String> = read_weights(&legacy()).unwrap().into_iter().map(|tensor| tensor.name).collect();
     assert_eq!(names.len(), 9);
     assert!(names.iter().all(|name| name.starts_with("state_dict.module.")), "{names:?}");
+    let mut in_order = read_names(&legacy()).unwrap();
+    assert_eq!(in_order[..2], ["epoch", "state_dict.module.layers.conv.0.weight"]);
+    in_order.retain(|name| name != "epoch");
+    in_order.sort();
+    assert_eq!(in_order, names);
 }

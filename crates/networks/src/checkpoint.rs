@@ -4,10 +4,14 @@
 //! attribute of a Lightning module), and some keep several copies. No list of those is needed: a copy of the network is wherever
 //! all its names stand behind the same beginning.
 
+mod in_order;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use delt_architectures::Layout;
 use delt_formats::{Architecture, NamedTensor};
+
+pub use in_order::find_in_order;
 
 use crate::error::NetworkError;
 use crate::named::first_of;
@@ -176,21 +180,24 @@ fn said(chosen: &Copy, others: &[&Copy], left_out: &[&str]) -> Option<String> {
     if chosen.layout.origin != Layout::OWN.origin {
         parts.push(format!("whose names are {}", chosen.layout.origin));
     }
+    parts.extend(self::left_out(left_out, &chosen.prefix));
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What is not the network's, if there is anything.
+fn left_out(names: &[&str], prefix: &str) -> Option<String> {
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
-    left_out.iter().for_each(|name| *groups.entry(group(name, &chosen.prefix)).or_default() += 1);
+    names.iter().for_each(|name| *groups.entry(group(name, prefix)).or_default() += 1);
     let groups: Vec<String> = groups
         .into_iter()
         .map(|(group, count)| format!("`{group}` ({count} tensor{})", if count == 1 { "" } else { "s" }))
         .collect();
-    if !groups.is_empty() {
-        parts.push(format!("leaves out {}", first_of(&groups)));
-    }
-    (!parts.is_empty()).then(|| parts.join(", "))
+    (!groups.is_empty()).then(|| format!("leaves out {}", first_of(&groups)))
 }
 
 #[cfg(test)]
 mod tests {
-    use delt_architectures::Stem;
+    use delt_architectures::{Conv1Start, Stem};
     use delt_formats::TensorValues;
 
     use super::*;
@@ -204,7 +211,7 @@ mod tests {
             shape: shape.to_vec(),
             values: TensorValues::F32(vec![value; shape.iter().product()]),
         };
-        let description = architecture.description(16, 3);
+        let description = architecture.description(32, 3);
         description.tensors().map(|described| tensor(&described.name, &described.shape)).collect()
     }
 
@@ -215,7 +222,7 @@ mod tests {
     /// What is found, which fits, as the value that all tensors have, and what is said of it.
     fn found(tensors: &[NamedTensor], key: Option<&str>) -> (f32, Option<String>) {
         let Found { tensors, said, .. } = find(&CONVNET, tensors, key).expect("found");
-        crate::Network::check_named(&CONVNET, 3, 16, &tensors).expect("they fit");
+        crate::Network::check_named(&CONVNET, 3, 32, &tensors).expect("they fit");
         let TensorValues::F32(values) = &tensors[0].values else { panic!("floats") };
         (values[0], said)
     }
@@ -275,11 +282,12 @@ mod tests {
     #[test]
     fn names_of_other_published_code_are_read_as_ours() {
         let resnet = Architecture::resnet18(Stem::Small);
-        for (architecture, layouts) in [(CONVNET, CONVNET.layouts()), (resnet, resnet.layouts())] {
-            for layout in layouts {
+        let bottlenecks = Architecture::Resnet50 { stem: Stem::Small, conv1_start: Conv1Start::Kaiming };
+        for architecture in [CONVNET, resnet, bottlenecks, Architecture::Densenet121 {}] {
+            for layout in architecture.layouts() {
                 let theirs = network(&architecture, "model.", layout, 1.0);
                 let Found { tensors, said, .. } = find(&architecture, &theirs, None).expect("found");
-                crate::Network::check_named(&architecture, 3, 16, &tensors).expect("they fit");
+                crate::Network::check_named(&architecture, 3, 32, &tensors).expect("they fit");
                 let is_said = said.expect("said").contains(layout.origin);
                 assert_eq!(is_said, layout.origin != Layout::OWN.origin, "{}", layout.origin);
             }
@@ -292,7 +300,7 @@ mod tests {
         more.push(other("head.weight"));
         let refused = |tensors: &[NamedTensor]| {
             let found = find(&CONVNET, tensors, None).expect("found");
-            crate::Network::check_named(&CONVNET, 3, 16, &found.tensors).expect_err("refused").to_string()
+            crate::Network::check_named(&CONVNET, 3, 32, &found.tensors).expect_err("refused").to_string()
         };
         assert!(refused(&more).contains("convnet2-w4: unused head.weight; check"));
         let instance: Vec<NamedTensor> = network(&CONVNET, "", CONVNET.layouts()[1], 1.0);

@@ -50,10 +50,10 @@ impl Conv {
         Map::Last(conv_block(x.last(), weights, geometry, normalize, activation, NORM_EPSILON))
     }
 
-    /// How the filter moves, where all channels see each other.
+    /// How the filter moves.
     pub(crate) fn geometry(&self) -> Geometry {
         let Window { kernel, stride, padding } = self.convolution.window;
-        Geometry { kernel, stride, padding }
+        Geometry { kernel, stride, padding, groups: self.convolution.groups }
     }
 
     fn options(&self) -> ConvOptions<2> {

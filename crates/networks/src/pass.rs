@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
-use burn::tensor::{Device, Tensor, TensorData, activation::softplus};
+use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
     Activation, FrozenConvNorm, FrozenWeights, TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics,
     conv_norm_train,
@@ -57,6 +57,8 @@ fn activate(x: Map, activation: Activation) -> Map {
     match activation {
         Activation::Identity => x,
         Activation::Relu => x.apply(relu),
+        Activation::Relu6 => x.apply(relu6),
+        Activation::Silu => x.apply(silu),
         Activation::ReluAveragePool => pool(x.apply(relu)),
         Activation::SoftplusAveragePool(beta) => pool(x.apply(|x| softplus(x, beta.into()))),
     }
@@ -202,11 +204,6 @@ impl Pass for Frozen<'_> {
         conv.forward_block(norm, activation, x)
     }
 
-    fn convolve(&mut self, conv: Conv, x: Map) -> Map {
-        self.enter(&x);
-        conv.forward(x)
-    }
-
     fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map {
         if self.record >= Record::Norms {
             let BnLayer { running_mean, running_var, .. } = self.layers[norm.place].clone();
@@ -250,10 +247,10 @@ pub(crate) fn measured(x: Tensor<4>) -> Result<LayerStatistics, NetworkError> {
 
 /// A block with its weights packed; none where the weights could not be read.
 pub(crate) fn prepare(conv: Conv, norm: BatchNorm, activation: Activation) -> Option<FrozenConvNorm> {
-    let [outputs, inputs, ..] = conv.weight.dims();
+    let [outputs, inputs_of_group, ..] = conv.weight.dims();
     let geometry = conv.geometry();
     let weights = FrozenWeights {
-        channels: [outputs, inputs],
+        channels: [outputs, inputs_of_group * geometry.groups],
         weight: host(conv.weight)?,
         bias: conv.bias.map_or(Some(Vec::new()), host)?,
         gamma: host(norm.weight)?,

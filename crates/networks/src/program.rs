@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use delt_architectures::{Activation, Convolution, Description, Layer, Operation, StateTensor, Window};
+use delt_architectures::{Activation, Description, Layer, Operation, StateTensor, Window};
 use delt_conv_norm::Activation as BlockActivation;
 
 use crate::state_dict::{Entry, entries};
@@ -114,27 +114,31 @@ fn steps(layers: &[Layer]) -> Vec<Step> {
     steps
 }
 
-/// What begins at this layer, and where it ends. Convolutions of groups and activations other than ReLU have no blocks.
+/// What begins at this layer, and where it ends: convolution, normalization that blocks have, activation that they have, pooling
+/// after ReLU.
 fn step<'a>(layers: &[Layer], at: usize, after: impl Fn(usize) -> Option<&'a Layer>) -> (Kind, usize) {
-    let Operation::Convolution(Convolution { groups: 1, .. }) = layers[at].operation else {
+    if !matches!(layers[at].operation, Operation::Convolution(_)) {
         return (Kind::Layer, at);
-    };
-    let normalization = after(at).map(|layer| (layer.operation, layer.input.channels));
-    let (norm, mut end) = match normalization {
-        Some((Operation::BatchNorm, _)) => (Some(Operation::BatchNorm), at + 1),
+    }
+    let (norm, mut end) = match after(at).map(|layer| (layer.operation, layer.input.channels)) {
+        Some((norm @ Operation::BatchNorm, _)) => (Some(norm), at + 1),
         Some((norm @ Operation::GroupNorm { groups }, channels)) if groups == channels => {
             (Some(norm), at + 1)
         }
         _ => (None, at),
     };
-    let mut activation = BlockActivation::Identity;
-    let is_next = |end, operation| after(end).is_some_and(|layer| layer.operation == operation);
-    if is_next(end, Operation::Activation(Activation::Relu)) {
-        (activation, end) = (BlockActivation::Relu, end + 1);
-        if is_next(end, Operation::AveragePool(POOLING)) {
-            (activation, end) = (BlockActivation::ReluAveragePool, end + 1);
-        }
-    }
+    let activation = match after(end).map(|layer| layer.operation) {
+        Some(Operation::Activation(Activation::Relu)) => BlockActivation::Relu,
+        Some(Operation::Activation(Activation::Relu6)) => BlockActivation::Relu6,
+        Some(Operation::Activation(Activation::Silu)) => BlockActivation::Silu,
+        _ => BlockActivation::Identity,
+    };
+    end += usize::from(activation != BlockActivation::Identity);
+    let is_pooled = after(end).is_some_and(|layer| layer.operation == Operation::AveragePool(POOLING));
+    let (activation, end) = match activation {
+        BlockActivation::Relu if is_pooled => (BlockActivation::ReluAveragePool, end + 1),
+        activation => (activation, end),
+    };
     let kind = match norm {
         Some(Operation::BatchNorm) => Kind::BatchBlock(activation),
         norm => Kind::ImageBlock { is_normalized: norm.is_some(), activation },

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use delt_formats::{Architecture, Norm, Stem};
+use delt_formats::{Architecture, Norm, Stem, VitStart};
 use delt_formula::{by_formula, formula_uniform};
 use delt_networks::{BatchStatistics, FrozenNetwork, JoinedStatistics, Network};
 
@@ -14,7 +14,7 @@ const TOLERANCE: f64 = 2e-4;
 /// few percent; wrong wiring changes them by as much as they are.
 const TRAINING_GRADIENT_TOLERANCE: f64 = 0.1;
 
-/// Every network that has fused blocks, with the side of its images.
+/// Networks of each kind of block, with the side of their images.
 fn networks() -> Vec<(Architecture, usize)> {
     vec![
         (Architecture::convnet(2, 12), 8),
@@ -24,6 +24,15 @@ fn networks() -> Vec<(Architecture, usize)> {
         (Architecture::resnet18(Stem::Small), 16),
         (Architecture::resnet18(Stem::Standard), 40),
         (Architecture::resnet34(Stem::Small), 8),
+        (Architecture::Resnet20Cifar {}, 16),
+        (Architecture::Wrn16x2 {}, 12),
+        (Architecture::DcResnet18Ap { norm: Norm::Batch }, 32),
+        (Architecture::DcAlexnet { norm: Norm::None }, 32),
+        (Architecture::MobilenetV2Modified {}, 16),
+        (Architecture::ShufflenetV2X05Small {}, 16),
+        (Architecture::EfficientnetB0 {}, 64),
+        (Architecture::DeitTiny { start: VitStart::Timm }, 32),
+        (Architecture::SwinV2T {}, 36),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::layers::{Both, By, EPSILON};
 /// Convolution weights of a block, and γ and β where it normalizes behind the convolution.
 pub(crate) type Weights<'a> = (&'a (Tensor<4>, Tensor<1>), Option<&'a (Tensor<1>, Tensor<1>)>);
 
-const GEOMETRY: Geometry = Geometry { kernel: KERNEL, stride: 1, padding: KERNEL / 2 };
+const GEOMETRY: Geometry = Geometry { kernel: KERNEL, stride: 1, padding: KERNEL / 2, groups: 1 };
 
 /// W * x + b alone.
 pub(crate) fn convolved(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {

@@ -9,7 +9,7 @@ use delt_formats::dataset::ImageRow;
 use delt_formats::error::FormatError;
 use delt_formats::teacher::Architecture;
 use delt_formats::tensors::NamedTensor;
-use delt_guard::weights::read_weights;
+use delt_guard::{read_names, read_weights};
 use delt_networks::Network;
 use delt_networks::checkpoint::{self, Found};
 use delt_pipeline::config::teacher::Import;
@@ -44,19 +44,23 @@ pub fn digest(path: &Path, order: &[String], preferred: Option<&str>) -> Result<
     Ok(Digest::of_json(&parts))
 }
 
-/// Finds the network in the file, and refuses one that does not fit.
+/// Finds the network in the file, by its names or else by the order of a `.pth`, and refuses one that does not fit.
 ///
 /// # Errors
 /// A file that cannot be read; several copies of which none is preferred; tensors that are missing, unused or of another shape.
 pub fn find(import: &Import, architecture: &Architecture, size: u32, classes: usize) -> Result<Found> {
     let tensors = read_weights(&import.path)?;
     let path = import.path.display();
-    let found = checkpoint::find(architecture, &tensors, import.top_level_key.as_deref())
+    let (key, size) = (import.top_level_key.as_deref(), size as usize);
+    let found = checkpoint::find(architecture, &tensors, key).with_context(|| path.to_string())?;
+    let Err(misfit) = Network::check_named(architecture, classes, size, &found.tensors) else {
+        return Ok(found);
+    };
+    let (wanted, order) = (architecture.description(size, classes), read_names(&import.path));
+    let in_order = checkpoint::find_in_order(&wanted, &tensors, &order.unwrap_or_default(), key)
         .with_context(|| path.to_string())?;
-    Network::check_named(architecture, classes, size as usize, &found.tensors).with_context(|| {
-        found.said.as_ref().map_or_else(|| path.to_string(), |said| format!("{path}: {said}"))
-    })?;
-    Ok(found)
+    let said = || found.said.as_ref().map_or_else(|| path.to_string(), |said| format!("{path}: {said}"));
+    in_order.map_or_else(|| Err(misfit).with_context(said), Ok)
 }
 
 /// Builds the network, the classifier's rows sorted from `order` to `dataset`.

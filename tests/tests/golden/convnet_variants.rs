@@ -7,40 +7,10 @@ use delt_networks::{FrozenNetwork, Network};
 use delt_tangent::{Activation, Form, Function, Norms};
 use delt_tests::{assert_close, device, json, tensors, values};
 
-use crate::figures::{check, check_import};
+use crate::figures::check_import;
 
 fn convnet3_w32(norm: Norm) -> Architecture {
     Architecture::ConvNet { depth: 3, width: 32, norm, norm_before_conv: false, doubling: false }
-}
-
-#[test]
-fn a_convnet_with_batch_norm_agrees_with_pytorch() {
-    check("convnet3_w32_batch", convnet3_w32(Norm::Batch));
-}
-
-#[test]
-fn a_convnet_with_instance_norm_agrees_with_pytorch() {
-    check("convnet3_w32_instance", convnet3_w32(Norm::Instance));
-}
-
-#[test]
-fn a_convnet_with_group_norm_agrees_with_pytorch() {
-    check("convnet3_w32_group", convnet3_w32(Norm::Group));
-}
-
-#[test]
-fn a_convnet_with_layer_norm_agrees_with_pytorch() {
-    check("convnet3_w32_layer", convnet3_w32(Norm::Layer));
-}
-
-#[test]
-fn a_convnet_without_norm_agrees_with_pytorch() {
-    check("convnet3_w32_none", convnet3_w32(Norm::None));
-}
-
-#[test]
-fn a_wide_convnet_of_four_blocks_agrees_with_pytorch() {
-    check("convnet4_w128_batch", Architecture::convnet(4, 128));
 }
 
 #[test]

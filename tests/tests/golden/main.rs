@@ -10,6 +10,7 @@ mod batch_optimizers;
 mod batch_students;
 mod convnet_variants;
 mod crops;
+mod every_network;
 mod figures;
 mod kernels;
 mod matching;

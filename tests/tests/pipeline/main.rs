@@ -28,6 +28,7 @@ mod read_only;
 mod replay;
 mod reproducible;
 mod shards;
+mod torch_weights;
 mod usage;
 mod waiting;
 mod wheel;

@@ -19,7 +19,7 @@ use crate::train::Weights;
 /// The weights of a block, or a direction in their space.
 #[derive(Clone, Debug)]
 pub struct BlockWeights {
-    /// `[outputs, inputs, kernel, kernel]`.
+    /// `[outputs, inputs / groups, kernel, kernel]`.
     pub weight: Tensor<4>,
     /// `[outputs]`, or none. A normalization by the images' own statistics takes it out again: its gradient is 0.
     pub bias: Option<Tensor<1>>,

@@ -28,9 +28,9 @@ pub(crate) struct Memory {
 }
 
 impl Products {
-    /// `weight`, `dot`: W and Ẇ, `[outputs, inputs, kernel, kernel]`.
+    /// `weight`, `dot`: W and Ẇ, `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) fn new(shape: &ConvShape, direction: Direction, weight: &[f32], dot: Option<&[f32]>) -> Self {
-        if direction == Direction::InputGradient && shape.inputs < LANES {
+        if direction == Direction::InputGradient && shape.inputs < LANES && shape.geometry.groups == 1 {
             let columns = Columns(*shape);
             let shape = columns.shape();
             let pack = |weight| Packed::new(&shape, direction, &columns.weights(weight), &[]);
@@ -82,7 +82,7 @@ impl Columns {
     /// The convolution whose input gradient the columns are.
     fn shape(&self) -> ConvShape {
         let Self(ConvShape { images, outputs, out_height, out_width, .. }) = *self;
-        let geometry = Geometry { kernel: 1, stride: 1, padding: 0 };
+        let geometry = Geometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
         let inputs = self.values_of_filter();
         ConvShape::new([images, out_height, out_width, inputs], outputs, geometry).precise()
     }
@@ -108,7 +108,7 @@ impl Columns {
     /// `padded` is memory for an image with its margin.
     fn add_up(&self, columns: &[f32], padded: &mut Vec<f32>, out: &mut [f32]) {
         let Self(ConvShape { height, width, inputs, geometry, out_width, .. }) = *self;
-        let Geometry { kernel, stride, padding } = geometry;
+        let Geometry { kernel, stride, padding, .. } = geometry;
         let (row, line) = ((width + 2 * padding) * inputs, kernel * inputs);
         let images = columns.chunks_exact(self.0.out_pixels() * self.values_of_filter());
         for (columns, out) in images.zip(out.chunks_exact_mut(self.0.input_values())) {
