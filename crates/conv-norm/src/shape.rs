@@ -1,5 +1,6 @@
 //! Sizes of a convolution, and what follows from them: tasks, output pixels, margins, taps.
 
+use crate::filters::LANES;
 use crate::plan::Direction;
 use crate::winograd::{Tile, Tiling};
 
@@ -85,6 +86,14 @@ impl ConvShape {
         let groups = self.geometry.groups;
         let geometry = Geometry { groups: 1, ..self.geometry };
         Self { inputs: self.inputs / groups, outputs: self.outputs / groups, geometry, ..*self }
+    }
+
+    /// Pixels of a row whose channels fill a block of lanes, on the way to few channels: a filter that makes them together has
+    /// a few columns more, with zeros.
+    pub(crate) fn adjacent(&self, direction: Direction) -> usize {
+        let pixels = (LANES / self.inputs).max(1);
+        let is_narrow = self.geometry.stride == 1 && self.width >= pixels;
+        if is_narrow && direction == Direction::InputGradient { pixels } else { 1 }
     }
 
     /// Shape of the filters, `[outputs, inputs / groups, kernel, kernel]`.
