@@ -3,6 +3,7 @@
 //! Nothing that changes a result has a hidden default here: the defaults a run inherits stand in `pipelines/base/`.
 
 pub mod committee;
+pub mod densification;
 pub mod evaluate;
 pub mod experts;
 pub mod external_branch;

@@ -216,17 +216,12 @@ fn a_residual_that_would_change_nothing_is_refused() {
 }
 
 #[test]
-fn a_barycenter_wants_batches_of_one_class_that_start_from_real_images() {
+fn a_barycenter_wants_batches_of_one_class() {
     let target = "synthesize.target={kind: barycenter, weight: 1}";
     assert_eq!(
         said("digits.yaml", &[target, "synthesize.batch=7"], None),
         " (branch delt): at `synthesize.batch`: found 7 with target.kind barycenter, whose statistics are those of one \
          class; expected select.ipc (10), so that each batch is a class"
-    );
-    assert_eq!(
-        said("digits.yaml", &[target, "synthesize.batch=10", "synthesize.init=noise"], None),
-        " (branch delt): at `synthesize.init`: found noise with target.kind barycenter, whose points start from the \
-         features of the selected images; set init: selected"
     );
     assert_eq!(
         said("digits.yaml", &[target, "synthesize.batch=10", "synthesize.batches=across_classes"], None),
