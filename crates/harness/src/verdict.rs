@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use delt_formats::evaluation::StudentResult;
+use delt_pipeline::config::published::Published;
 use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
 
@@ -50,6 +51,7 @@ fn sentences_of(session: &Session, table: &Table, groups: &[Students<'_>]) -> Ve
         }
     }
     sentences.extend(missing_baseline(session, groups));
+    sentences.extend(beside_published(session, table));
     sentences.extend(share_of_full_data(table, groups));
     sentences.extend(chance(groups));
     sentences.extend(groups.iter().filter_map(Students::without_progress));
@@ -73,6 +75,20 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
         groups.push(Students { branch, results, last, classes, test_images, images });
     }
     Ok(groups)
+}
+
+/// Our score beside the one that the pipeline says is published.
+fn beside_published(session: &Session, table: &Table) -> Option<String> {
+    let published = session.branches().first()?.pipeline.published.as_ref()?;
+    let best = table.rows.iter().find(|row| row.name == published.branch)?.best?;
+    let gap = best.mean - published.top1;
+    let side = if gap < 0.0 { "below" } else { "above" };
+    let Published { source, branch, .. } = published;
+    Some(format!(
+        "{branch}: {best} best of the tested epochs (n = {}), {:.2} {side} the published {published} ({source})",
+        best.n,
+        gap.abs()
+    ))
 }
 
 /// Whether these are the same images, learned under hard labels and in all else as the others are.
