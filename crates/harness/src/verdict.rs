@@ -207,6 +207,7 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
+    use crate::table::{Row, Score};
 
     /// A session on the digits, whose branches are `random` and `delt`.
     fn session(store: &Path, more: &[&str]) -> Session {
@@ -257,6 +258,26 @@ mod tests {
                  anything"
             ]
         );
+    }
+
+    #[test]
+    fn a_published_score_stands_beside_ours() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let published = "published={source: a paper, branch: delt, top1: 50, std: 0.5}";
+        let session = session(folder.path(), &["--set", published]);
+        let row = |name: &str, mean| {
+            let best = Some(Score { mean, std: 0.25, n: 3 });
+            Row { name: name.into(), best, ..Row::default() }
+        };
+        let said = |rows| {
+            let table = Table { pipeline: "digits".into(), test_sets: Vec::new(), rows };
+            beside_published(&session, &table)
+        };
+        assert_eq!(
+            said(vec![row("random", 60.0), row("delt", 49.0)]).expect("is there"),
+            "delt: 49.00 ± 0.25 best of the tested epochs (n = 3), 1.00 below the published 50.0 ± 0.5 (a paper)"
+        );
+        assert_eq!(said(vec![row("random", 60.0)]), None);
     }
 
     #[test]
