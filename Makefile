@@ -3,8 +3,15 @@
 
 # pipelines of this folder come before those of the same name in the one where delt lies, which differs for an installed wheel
 DELT_HOME ?= .
-PIPELINES := $(sort $(basename $(notdir $(wildcard pipelines/*.yaml $(DELT_HOME)/pipelines/*.yaml))))
-yaml       = $(firstword $(wildcard pipelines/$(1).yaml) $(DELT_HOME)/pipelines/$(1).yaml)
+FILES     := $(sort $(basename $(notdir $(wildcard pipelines/*.yaml $(DELT_HOME)/pipelines/*.yaml))))
+found      = $(firstword $(wildcard pipelines/$(1).yaml) $(DELT_HOME)/pipelines/$(1).yaml)
+# a cell of a table (table1/cifar10-ipc10-resnet18) is a pipeline that is a line of the table's file
+TABLES    := $(sort $(basename $(notdir $(wildcard pipelines/tables/*.yaml $(DELT_HOME)/pipelines/tables/*.yaml))))
+CELL      := ^  \([a-z0-9_]*-ipc[0-9]*-[a-z0-9_-]*\):
+cells_of   = $(addprefix $(1)/,$(shell sed -n 's/$(CELL).*/\1/p' $(call found,tables/$(1))))
+CELLS     := $(foreach table,$(TABLES),$(call cells_of,$(table)))
+PIPELINES := $(FILES) $(CELLS)
+yaml       = $(if $(filter $(CELLS),$(1)),$(basename $(call found,tables/$(patsubst %/,%,$(dir $(1)))))/$(notdir $(1)).yaml,$(call found,$(1)))
 
 # ---- knobs, all of them overridable: make demo DEVICE=cuda:0 STORE=/mnt/shared/delt ----------------------------------
 STORE   ?= $(or $(DELT_STORE),data/store)
@@ -53,8 +60,8 @@ forced  = $(and $(filter-out 0,$(FORCE)),$(filter $@ $(@D) $* $@-set,$(MAKECMDGO
 dry_run = $(filter-out 0,$(DRY_RUN))
 verbose = $(if $(filter-out 0,$(V)),--verbose)
 # what a target P/STAGE or P/STAGE/shard-I runs
-words   = $(subst /, ,$@)
-command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
+words   = $(subst /, ,$(@:$*/%=%))
+command = $(LAUNCH) $(BIN)/$(firstword $(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(if $(SET_PATH),--set-path $(call quoted,$(SET_PATH))) $(if $(TEACHER),--teacher $(call quoted,$(TEACHER))) \
 	$(foreach value,$(SET) $(SET_$(FORMAT)),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
@@ -111,7 +118,7 @@ $(foreach name,$(filter-out $(KNOBS) $(OTHERS),$(given)),$(call unknown,knob,$(n
 endif
 
 STAGE_NAMES := $(shell sed -n 's,^$$(PIPELINES:=/\([a-z-]*\)).*,\1,p' '$(THIS)')
-KNOWN := $(PIPELINES) $(foreach name,$(STAGE_NAMES),$(PIPELINES:=/$(name))) $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' '$(THIS)') \
+KNOWN := $(PIPELINES) $(TABLES) $(foreach name,$(STAGE_NAMES),$(PIPELINES:=/$(name))) $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' '$(THIS)') \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 strangers := $(filter-out $(KNOWN) $(TARGET)/%,$(MAKECMDGOALS))
 $(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N))))
@@ -126,7 +133,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
@@ -171,7 +178,7 @@ demo: demo/report
 $(PIPELINES:=/explain): %/explain: build
 	@$(AGAIN) $*/evaluate DRY_RUN=1
 $(PIPELINES:=/clean): %/clean: build
-	@$(DELT_STORE_BIN) clean $* $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+	@$(DELT_STORE_BIN) clean $(notdir $*) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 DELT_STORE_BIN = $(BIN)/delt-store --store $(call quoted,$(STORE)) $(if $(CACHE),--cache $(call quoted,$(CACHE)))
 
@@ -192,7 +199,8 @@ $(foreach part,$(parts),$(eval $(call in_part,relabel,delt-synthesize,$(part),$(
 evaluate-set: ## a synthetic set of another project under the recipe of a pipeline: PIPELINE=P SET_PATH=... TEACHER=..., as P/evaluate-set
 	@$(MAKE) --no-print-directory $(or $(PIPELINE),$(error `make evaluate-set` needs PIPELINE=P, whose recipe holds; make help lists them))/evaluate-set
 
-COMPARE = $(BIN)/compare --sweep $(call yaml,sweeps/$(SWEEP)) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
+COMPARE = $(call COMPARE_OF,sweeps/$(SWEEP))
+COMPARE_OF = $(BIN)/compare --sweep $(call found,$(1)) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(foreach value,$(SET),--set $(call quoted,$(value))) $(verbose) $(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))
 
@@ -200,6 +208,9 @@ compare: build ## methods side by side: run what a sweep names (pipelines/sweeps
 	@pipelines=$$($(COMPARE) --list) && for pipeline in $$pipelines; do \
 		$(AGAIN) $$pipeline/evaluate || exit; done
 	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE))
+
+$(TABLES): build ## published scores beside ours: runs all cells of the table that are not in the store (make list), then prints it
+	+@$(AGAIN) --keep-going $(call cells_of,$@); status=$$?; $(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -209,7 +220,8 @@ help: ## list every target
 	@echo
 	@echo 'pipelines P, each from real images to the table of student accuracies'
 	@awk '/^description:/ { n = split(FILENAME, part, "/"); sub(/\.yaml$$/, "", part[n]); \
-		sub(/^description: */, ""); printf "  %-30s %s\n", part[n], $$0 }' $(foreach name,$(PIPELINES),$(call yaml,$(name)))
+		sub(/^description: */, ""); printf "  %-30s %s\n", part[n], $$0 }' $(foreach name,$(FILES),$(call found,$(name)))
+	@echo "  TABLE/CELL                     a cell of a published table, e.g. table1/cifar10-ipc10-resnet18; make list shows all"
 	@echo
 	@echo 'stages of a pipeline, e.g. make demo/relabel: up to and including that stage'
 	@sed -n 's/^#: /  /p' '$(THIS)' | awk '{ name = $$1; $$1 = ""; sub(/^ */, ""); printf "  %-30s %s\n", name, $$0 }'
@@ -240,8 +252,13 @@ help: ## list every target
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
+list: ## list the cells of published tables with the scores that are published: make table1 runs one, make table1/CELL a cell
+	@$(foreach table,$(TABLES),sed -n -e 's,$(CELL).*top1: \([0-9.]*\)\, std: \([0-9.]*\).*,  $(table)/\1  \2 ± \3,p;t' \
+		-e 's,$(CELL).*top1: \([0-9.]*\).*,  $(table)/\1  \2,p' $(call found,tables/$(table));) :
+
 # programs that another machine runs (SLURM, LAUNCH) may lie where only that one sees them; make -n runs none
-no_programs = $(if $(findstring n,$(firstword -$(MAKEFLAGS)))$(slurm)$(LAUNCH)$(wildcard $(BIN)/ingest*),,$(error \
+called_n    = $(findstring n,$(firstword -$(MAKEFLAGS)))
+no_programs = $(if $(called_n)$(slurm)$(LAUNCH)$(wildcard $(BIN)/ingest*),,$(error \
 	BIN=$(BIN): that folder has no program `ingest`; give the folder of a build, e.g. BIN=target/debug, or leave BIN out to build here))
 build: ## compile all binaries (pipelines do this first)
 	$(if $(filter file,$(origin BIN)),@cargo build --workspace --bins $(FEATURES),$(no_programs))
@@ -325,7 +342,7 @@ SMOKE_STORE = $(TARGET)/smoke-store
 smoke: build ## a tiny run of every stage from an empty store, then dry runs of all pipelines
 	rm -rf '$(SMOKE_STORE)'
 	$(MAKE) --no-print-directory SET= $(SMOKE_RUN) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN= OUTPUT=
-	$(MAKE) --no-print-directory $(PIPELINES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
+	$(MAKE) --no-print-directory $(FILES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
 
 verify-device: build ## golden tests, 50 recovery iterations and their speed on DEVICE=...
 	DELT_DEVICE='$(DEVICE)' $(GOLDEN)

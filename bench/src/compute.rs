@@ -282,6 +282,7 @@ fn recipe(batch: u32) -> Synthesize {
         target: Target::default(),
         teachers: Committee::TeacherAlone,
         convolution_statistics: None,
+        densification: None,
         method: Method::default(),
         matching: None,
         import: None,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use delt_pipeline::cells::target_of;
 use delt_store::Location;
 
 use crate::args::{Args, DEFAULT_STORE};
@@ -19,7 +20,7 @@ pub(crate) fn make_target(target: &str, args: &Args) -> String {
         ("SET_PATH", shown(args.set_path.as_ref())),
         ("TEACHER", shown(args.teacher.as_ref())),
     ];
-    let mut command = format!("make {target}");
+    let mut command = format!("make {}", target_of(&args.pipeline, target));
     for (name, value) in knobs.iter().filter(|(_, value)| !value.is_empty()) {
         command.push_str(&format!(" {name}={}", quoted(&value.replace('$', "$$"))));
     }

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use delt_formats::evaluation::StudentResult;
+use delt_pipeline::config::published::Published;
 use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
 
@@ -50,6 +51,7 @@ fn sentences_of(session: &Session, table: &Table, groups: &[Students<'_>]) -> Ve
         }
     }
     sentences.extend(missing_baseline(session, groups));
+    sentences.extend(beside_published(session, table));
     sentences.extend(share_of_full_data(table, groups));
     sentences.extend(chance(groups));
     sentences.extend(groups.iter().filter_map(Students::without_progress));
@@ -73,6 +75,20 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
         groups.push(Students { branch, results, last, classes, test_images, images });
     }
     Ok(groups)
+}
+
+/// Our score beside the one that the pipeline says is published.
+fn beside_published(session: &Session, table: &Table) -> Option<String> {
+    let published = session.branches().first()?.pipeline.published.as_ref()?;
+    let best = table.rows.iter().find(|row| row.name == published.branch)?.best?;
+    let gap = best.mean - published.top1;
+    let side = if gap < 0.0 { "below" } else { "above" };
+    let Published { source, branch, .. } = published;
+    Some(format!(
+        "{branch}: {best} best of the tested epochs (n = {}), {:.2} {side} the published {published} ({source})",
+        best.n,
+        gap.abs()
+    ))
 }
 
 /// Whether these are the same images, learned under hard labels and in all else as the others are.
@@ -191,6 +207,7 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
+    use crate::table::{Row, Score};
 
     /// A session on the digits, whose branches are `random` and `delt`.
     fn session(store: &Path, more: &[&str]) -> Session {
@@ -241,6 +258,26 @@ mod tests {
                  anything"
             ]
         );
+    }
+
+    #[test]
+    fn a_published_score_stands_beside_ours() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let published = "published={source: a paper, branch: delt, top1: 50, std: 0.5}";
+        let session = session(folder.path(), &["--set", published]);
+        let row = |name: &str, mean| {
+            let best = Some(Score { mean, std: 0.25, n: 3 });
+            Row { name: name.into(), best, ..Row::default() }
+        };
+        let said = |rows| {
+            let table = Table { pipeline: "digits".into(), test_sets: Vec::new(), rows };
+            beside_published(&session, &table)
+        };
+        assert_eq!(
+            said(vec![row("random", 60.0), row("delt", 49.0)]).expect("is there"),
+            "delt: 49.00 ± 0.25 best of the tested epochs (n = 3), 1.00 below the published 50.0 ± 0.5 (a paper)"
+        );
+        assert_eq!(said(vec![row("random", 60.0)]), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing that changes a result has a hidden default here: the defaults a run inherits stand in `pipelines/base/`.
 
 pub mod committee;
+pub mod densification;
 pub mod evaluate;
 pub mod experts;
 pub mod external_branch;
@@ -13,6 +14,7 @@ pub mod ingest;
 pub mod matching;
 pub mod method;
 pub mod objective;
+pub mod published;
 mod range;
 pub mod recipes;
 pub mod relabel;
@@ -68,11 +70,15 @@ pub struct Pipeline {
     pub evaluate: evaluate::Evaluate,
     /// Also train the student's network on all real images with hard labels, the upper line of the table.
     pub full_data: bool,
-    /// Branches of the run in the order of the table: a name and what it changes in the sections above.
+    /// Branches of the run in the order of the table: a name and what it changes in the sections above. `null` leaves out one of
+    /// a file that this one extends.
     pub branches: Mapping,
     /// A pipeline for smaller machines, named when this one would take long on the device at hand.
     #[serde(default)]
     pub smaller_pipeline: Option<String>,
+    /// What a paper reports for one of the branches.
+    #[serde(default, skip_serializing)]
+    pub published: Option<published::Published>,
     /// Which of `draws` this repetition has.
     #[serde(skip)]
     draw: Option<u64>,
@@ -153,7 +159,7 @@ pub fn load_with(
     }
     let whole: Pipeline = yaml::typed(&root, &origin)?;
     let mut branches = Vec::new();
-    for (name, change) in &whole.branches {
+    for (name, change) in whole.branches.iter().filter(|(_, change)| !change.is_null()) {
         let Some(name) = name.as_str() else {
             let found = yaml::in_a_word(name);
             let problem = format!("found {found} as the name of a branch, expected text; quote it");
@@ -343,6 +349,9 @@ impl Pipeline {
             let (draws, seeds) = (self.draws.len(), self.relabel.seeds.len());
             let expected = format!("{seeds} as relabel.seeds: each repetition has a student of its own");
             range::require(draws == seeds, "draws", format!("{draws} seeds"), expected)?;
+        }
+        if let Some(published) = &self.published {
+            published.validate(&self.branches)?;
         }
         self.ingest.validate()?;
         self.teacher.validate("teacher")?;

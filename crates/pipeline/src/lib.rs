@@ -4,6 +4,7 @@
 //! Pure: nothing here knows a command line, a terminal, a store or a tensor library.
 
 pub mod amounts;
+pub mod cells;
 pub mod config;
 pub mod cost;
 pub mod dag;

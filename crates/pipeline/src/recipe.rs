@@ -35,6 +35,7 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
         StudentSchedule::SmoothedCosine => "smoothed cosine",
         StudentSchedule::Cosine => "cosine",
         StudentSchedule::Constant => "constant",
+        StudentSchedule::LateHalving => "halved late",
     };
     let optimizer = format!(
         "AdamW lr {} {schedule}, weight decay {}, {} epochs, batch {}, {}",
@@ -237,12 +238,14 @@ fn recovery(pipeline: &Pipeline) -> Vec<String> {
     };
     let mut parts = vec![iterations, format!("lr {}", synthesize.lr)];
     parts.extend(synthesize.residual.map(|by| format!("residual {} every {}", by.share, by.every)));
-    if let Target::Barycenter { weight } = synthesize.target {
-        parts.push(format!("barycenter weight {weight}"));
+    if let Target::Barycenter { weight, cross_entropy } = synthesize.target {
+        let labels = if cross_entropy > 0.0 { format!(" + {cross_entropy} CE") } else { String::new() };
+        parts.push(format!("barycenter weight {weight}{labels}"));
     }
     if pipeline.recovers_by_committee() {
         parts.push(format!("of {} networks by turns", 1 + pipeline.committee.len()));
     }
+    parts.extend(synthesize.densification.map(|by| format!("densification {}", by.weight)));
     if synthesize.convolution_statistics.is_some() {
         parts.push("convolution statistics".to_owned());
     }

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
 use self::words::{in_words, twice};
-use crate::config::Invalid;
+use crate::cells::{self, Table};
+use crate::config::{Invalid, pipeline_name};
 
 /// Keys that choose a variant: where a file names another variant than the file it extends, the section is replaced
 /// and not merged, since the options of one variant mean nothing to another.
@@ -78,11 +79,16 @@ pub(crate) fn installed(path: &Path) -> Option<PathBuf> {
     (!path.exists() && installed.exists()).then_some(installed)
 }
 
-/// Reads a pipeline file and everything it extends into one map.
+/// Reads a pipeline file and everything it extends into one map, or a cell of a table ([`cells`]).
 ///
 /// # Errors
 /// [`YamlError`], naming the file.
 pub fn load(path: &Path) -> Result<Mapping, YamlError> {
+    if let Some(table) = cells::table_of(path)
+        && let Some(table) = Table::read(&table)?
+    {
+        return table.cell(&pipeline_name(path));
+    }
     load_within(path, None, &mut Vec::new())
 }
 

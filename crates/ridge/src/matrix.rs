@@ -3,7 +3,7 @@
 //! The rows of a product are divided into blocks whose size does not depend on the number of threads.
 
 use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef, Par, Side};
 use rayon::prelude::*;
 
 /// Rows of a product that a task computes.
@@ -87,6 +87,15 @@ impl Matrix {
     pub fn dot(&self, other: &Self) -> f64 {
         assert_eq!(self.dims(), other.dims(), "matrices of one shape");
         self.values.iter().zip(&other.values).map(|(a, b)| a * b).sum()
+    }
+
+    /// The eigenvectors of a symmetric matrix, one a row; none where a value is NaN or infinite.
+    pub fn eigenvectors(&self) -> Option<Self> {
+        let is_finite = self.values.iter().all(|value| value.is_finite());
+        let eigen = is_finite.then(|| self.view().self_adjoint_eigen(Side::Lower).ok()).flatten()?;
+        let (vectors, side) = (eigen.U(), self.rows);
+        let entries = (0..side * side).map(|place| vectors[(place % side, place / side)]);
+        Some(Self::new(side, side, entries.collect()))
     }
 
     /// Refuses values that are NaN or infinite.

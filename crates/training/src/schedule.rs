@@ -15,6 +15,7 @@ pub fn train_factor(schedule: &TrainSchedule, step: u64, steps: u64) -> f64 {
     match schedule {
         TrainSchedule::OneCycle { warmup } => one_cycle(step, steps, *warmup),
         TrainSchedule::Cosine {} => cosine(step, steps),
+        TrainSchedule::Constant {} => 1.0,
     }
 }
 
@@ -24,6 +25,7 @@ pub fn student_factor(schedule: &StudentSchedule, epoch: u32, epochs: u32) -> f6
         StudentSchedule::SmoothedCosine => smoothed_cosine(epoch, epochs),
         StudentSchedule::Cosine => cosine(u64::from(epoch), u64::from(epochs)),
         StudentSchedule::Constant => 1.0,
+        StudentSchedule::LateHalving => late_halving(epoch, epochs),
     }
 }
 
@@ -63,9 +65,23 @@ pub fn smoothed_cosine(epoch: u32, epochs: u32) -> f64 {
     0.5 * (1.0 + (PI * f64::from(epoch) / (2.0 * f64::from(epochs))).cos())
 }
 
+/// 1, halved after 80, 90 and 95 % of the epochs (PyTorch's `MultiStepLR`).
+pub fn late_halving(epoch: u32, epochs: u32) -> f64 {
+    let percent = u64::from(epoch) * 100;
+    let halvings = [80, 90, 95].iter().filter(|share| percent >= **share * u64::from(epochs)).count();
+    0.5_f64.powi(halvings as i32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn late_halving_agrees_with_pytorch() {
+        // torch.optim.lr_scheduler.MultiStepLR(optimizer, [800, 900, 950], gamma=0.5) over 1000 epochs
+        let found = [0, 799, 800, 899, 900, 949, 950, 999].map(|epoch| late_halving(epoch, 1000));
+        assert_eq!(found, [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]);
+    }
 
     #[test]
     fn one_cycle_agrees_with_pytorch() {

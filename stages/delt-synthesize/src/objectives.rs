@@ -8,11 +8,12 @@
 //! | statistics of what enters the convolutions too | [`convolution_statistics`] | G-VBSM |
 //! | barycenters of real features | [`barycenter`] | WMDD |
 //!
-//! [`residual`] blends images with what they started from, whatever they minimize (FADRM).
+//! [`densification`] keeps the images of a class apart (G-VBSM), and [`residual`] blends images with what they started from, whatever they minimize (FADRM).
 
 pub mod barycenter;
 mod class_target;
 pub mod convolution_statistics;
+pub mod densification;
 pub mod labels;
 pub mod residual;
 mod transport;
@@ -131,8 +132,8 @@ pub fn prepare(
         ObjectiveKind::ConvolutionStatistics(matched) => Rc::new(
             convolution_statistics::ConvolutionStatistics::prepare(network, matched, member, preparation)?,
         ),
-        ObjectiveKind::Barycenter { weight } => {
-            Rc::new(barycenter::Barycenter::prepare(network, weight, preparation)?)
+        ObjectiveKind::Barycenter { weight, cross_entropy } => {
+            Rc::new(barycenter::Barycenter::prepare(network, [weight, cross_entropy], preparation)?)
         }
     })
 }

@@ -12,6 +12,7 @@ use crate::adam::PixelAdam;
 use crate::augmentation::Augmentation;
 use crate::checkpoint::{Kept, float};
 use crate::objectives::Moment;
+use crate::objectives::densification;
 use crate::objectives::residual::Blending;
 pub use crate::recovery_teacher::RecoveryTeacher;
 use delt_pipeline::early_late::BatchSchedule;
@@ -112,8 +113,14 @@ impl Recovery {
         let leaf = self.active.clone().autodiff().require_grad();
         let (images, labels) = (augmentation.apply(leaf.clone()), &self.labels[..active]);
         let moment = Moment { batch: self.schedule.batch, iteration: self.iteration };
+        let apart =
+            self.config.densification.map(|config| densification::loss(images.clone(), labels, config));
         let loss = teacher.objective.loss(moment, images, labels, &self.config);
-        let gradients = loss.total.backward();
+        let total = match apart.transpose()?.flatten() {
+            Some(apart) => loss.total + apart,
+            None => loss.total,
+        };
+        let gradients = total.backward();
         let gradient = leaf.grad(&gradients);
         let gradient = gradient.context("the device returned no values: no gradient on the images")?;
         let lr = lr_at(&self.config, &self.schedule, self.iteration);

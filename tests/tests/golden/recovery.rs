@@ -32,6 +32,7 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         target: Target::default(),
         teachers: Committee::TeacherAlone,
         convolution_statistics: None,
+        densification: None,
         method: Method::default(),
         matching: None,
         import: None,

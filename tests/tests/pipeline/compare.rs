@@ -84,6 +84,19 @@ fn branches_that_measure_the_same_images_in_another_way_are_one_row() {
 }
 
 #[test]
+fn cells_of_a_table_that_were_not_run_are_missing_beside_what_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut compare = program("compare");
+    compare.arg("--sweep").arg(delt_tests::workspace().join("pipelines/tables/table2.yaml"));
+    let output = compare.arg("--store").arg(folder.path()).env("DEVICE", "flex").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let cell = said.lines().find(|line| line.starts_with("tiny-ipc10-conv4")).unwrap();
+    let cell: Vec<&str> = cell.split_whitespace().collect();
+    assert_eq!(cell, ["tiny-ipc10-conv4", "delt", "40.0", "±", "0.4", "missing", "-", "-", "-", "-"]);
+    assert!(said.ends_with("\n0 of 12 cells have a result\n"), "{said}");
+}
+
+#[test]
 fn the_pipelines_of_a_sweep_can_be_listed() {
     let output =
         program("compare").args(["--list", "--sweep", "tests/pipelines/sweeps/tiny.yaml"]).output().unwrap();

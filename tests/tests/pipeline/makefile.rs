@@ -336,3 +336,23 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
     let passed = commands(&["digits/ingest", "CUDA_VISIBLE_DEVICES=0", "DELT_GOLDEN=x"]);
     assert_eq!(passed.unwrap(), [command("ingest", "")]);
 }
+
+#[test]
+fn a_cell_of_a_table_is_a_pipeline_and_a_table_runs_all_of_its_cells() {
+    let cell = |stage: &str| {
+        let path = "pipelines/tables/table1/cifar10-ipc10-resnet18.yaml";
+        format!("target/debug/{stage} --pipeline {path} --store 'data/store' --device 'auto'")
+    };
+    let Some(found) = commands(&["table1/cifar10-ipc10-resnet18/init-select"]) else { return };
+    assert_eq!(found, STAGES[..3].iter().map(|stage| cell(stage)).collect::<Vec<_>>());
+    let found = commands(&["table1/cifar10-ipc10-resnet18", "FORCE=1"]).unwrap();
+    assert_eq!(found, STAGES.map(|stage| format!("{} --force", cell(stage))));
+    let part = commands(&["table1/cifar10-ipc10-resnet18/relabel/shard-1", "SHARDS=2"]).unwrap();
+    assert_eq!(part.last(), Some(&format!("{} --shards 2 --shard 1", cell("relabel"))));
+    let table = commands(&["table1"]).unwrap();
+    let of_cell: Vec<_> = table.iter().filter(|line| line.contains("cifar10-ipc10-resnet18.yaml")).collect();
+    assert_eq!(of_cell, STAGES.map(cell).iter().collect::<Vec<_>>());
+    assert_eq!(table.iter().filter(|line| line.contains("/evaluate ")).count(), 45);
+    let listed = lines(make(&["list"]).unwrap());
+    assert!(listed.contains(&"table1/cifar10-ipc10-resnet18 43.0 ± 0.9".to_owned()), "{listed:?}");
+}

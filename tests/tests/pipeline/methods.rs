@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use delt_formats::{HistoryReader, LabelsReader, Manifest, SyntheticReader, TraceReader};
+use delt_formats::{HistoryReader, LabelsReader, Manifest, SyntheticReader, TraceReader, TraceRow};
 use delt_tests::binaries::{Run, STAGES, published};
 
 use crate::reproducible::in_the_middle;
@@ -90,6 +90,32 @@ fn images_are_pulled_to_the_barycenter_of_their_class() {
     assert!(mean(39) < 0.5 * mean(0), "{} from {}", mean(39), mean(0));
     run(&two, &settings);
     assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+}
+
+#[test]
+fn images_from_noise_are_pulled_to_a_barycenter_and_their_class_and_kept_apart() {
+    let barycenter = [
+        "synthesize.batch=3",
+        "synthesize.early_late=false",
+        "synthesize.init=noise",
+        "synthesize.target={kind: barycenter, weight: 1, cross_entropy: 1}",
+    ];
+    let apart = "synthesize.densification={weight: 0.1, temperature: 4}";
+    let digest = |settings: &[&str]| {
+        let one = Run::new();
+        let (folder, manifest) = run(&one, settings);
+        let rows = TraceReader::open(folder.join("trace.parquet")).unwrap().rows().map(Result::unwrap);
+        let (first, last): (Vec<_>, Vec<_>) =
+            rows.filter(|row| [0, 39].contains(&row.iteration)).partition(|row| row.iteration == 0);
+        let sum = |rows: &[TraceRow]| rows.iter().map(|row| row.ce).sum::<f32>();
+        assert!(sum(&last) < sum(&first), "{} from {}", sum(&last), sum(&first));
+        manifest.digest
+    };
+    let plain = digest(&settings(&barycenter));
+    let both: Vec<&str> = barycenter.into_iter().chain([apart]).collect();
+    let both = settings(&both);
+    assert_eq!(digest(&both), digest(&both));
+    assert_ne!(digest(&both), plain);
 }
 
 /// A network beside the teacher, trained for less time.

@@ -19,6 +19,8 @@ pub enum ObjectiveKind {
     Barycenter {
         /// Weight of the squared distance of features.
         weight: f64,
+        /// Weight of the cross-entropy beside it.
+        cross_entropy: f64,
     },
 }
 
@@ -61,7 +63,12 @@ impl ObjectiveKind {
             Self::ConvolutionStatistics(_) => {
                 [labels, name("conv+bn", "convolution- and BN-statistics loss")]
             }
-            Self::Barycenter { .. } => [name("barycenter", "distance to the barycenter"), statistics],
+            Self::Barycenter { cross_entropy: 0.0, .. } => {
+                [name("barycenter", "distance to the barycenter"), statistics]
+            }
+            Self::Barycenter { .. } => {
+                [name("barycenter+ce", "distance to the barycenter and cross-entropy"), statistics]
+            }
         }
     }
 }
@@ -77,7 +84,9 @@ impl Synthesize {
     /// What the pixels minimize.
     pub fn objective(&self) -> ObjectiveKind {
         match (self.target, self.convolution_statistics) {
-            (Target::Barycenter { weight }, _) => ObjectiveKind::Barycenter { weight },
+            (Target::Barycenter { weight, cross_entropy }, _) => {
+                ObjectiveKind::Barycenter { weight, cross_entropy }
+            }
             (Target::Label {}, Some(matched)) => ObjectiveKind::ConvolutionStatistics(matched),
             (Target::Label {}, None) => ObjectiveKind::Labels,
         }

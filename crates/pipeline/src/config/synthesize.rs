@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::committee::Committee;
+use super::densification::Densification;
 use super::import_tensors::ImportTensors;
 use super::matching::Matching;
 use super::method::Method;
@@ -71,6 +72,9 @@ pub struct Synthesize {
     /// normalization only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convolution_statistics: Option<ConvolutionStatistics>,
+    /// Keep the images of a class apart (G-VBSM). Absent: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub densification: Option<Densification>,
     /// The outer loop. Absent: EarlyLate recovery.
     #[serde(default, skip_serializing_if = "is_default")]
     pub method: Method,
@@ -184,6 +188,9 @@ impl Synthesize {
         if let Some(residual) = &self.residual {
             residual.validate(self)?;
         }
+        if let Some(densification) = self.densification.filter(|_| self.max_iterations > 0) {
+            densification.validate(ipc)?;
+        }
         self.target.validate(self, ipc)?;
         if let Some(ConvolutionStatistics { drop }) = self.convolution_statistics {
             range::BELOW_ONE.check(at("convolution_statistics.drop"), drop)?;
@@ -224,6 +231,7 @@ impl Synthesize {
             self.target = Target::default();
             self.teachers = Committee::default();
             self.convolution_statistics = None;
+            self.densification = None;
         }
     }
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::synthesize::{Batches, Init, Synthesize};
-use super::{Invalid, range};
+use super::synthesize::{Batches, Synthesize};
+use super::{Invalid, is_default, range};
 
 /// What recovery pulls the images to.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub enum Target {
         /// Weight of the squared distance of features, mean over the images of the batch. The paper sums: its 1 is our
         /// `select.ipc`.
         weight: f64,
+        /// Weight of the cross-entropy to the class beside it; the published code has 1.
+        #[serde(default, skip_serializing_if = "is_default")]
+        cross_entropy: f64,
     },
 }
 
@@ -34,8 +37,9 @@ impl Target {
     }
 
     pub(super) fn validate(&self, synthesize: &Synthesize, ipc: u32) -> Result<(), Invalid> {
-        let Self::Barycenter { weight } = self else { return Ok(()) };
+        let Self::Barycenter { weight, cross_entropy } = self else { return Ok(()) };
         range::POSITIVE.check("synthesize.target.weight", *weight)?;
+        range::NOT_NEGATIVE.check("synthesize.target.cross_entropy", *cross_entropy)?;
         // without iterations no image changes, whatever else is set
         if synthesize.max_iterations == 0 {
             return Ok(());
@@ -48,9 +52,6 @@ impl Target {
         range::ensure(synthesize.batch == ipc, "synthesize.batch", problem)?;
         let problem = "found across_classes with target.kind barycenter, whose statistics are those of one class; set it to \
             by_class";
-        range::ensure(synthesize.batches == Batches::ByClass, "synthesize.batches", problem)?;
-        let problem = "found noise with target.kind barycenter, whose points start from the features of the selected images; \
-            set init: selected";
-        range::ensure(synthesize.init == Init::Selected, "synthesize.init", problem)
+        range::ensure(synthesize.batches == Batches::ByClass, "synthesize.batches", problem)
     }
 }

@@ -160,6 +160,8 @@ pub enum TrainSchedule {
     },
     /// From the peak to zero along a cosine. (Braces: serde lets unknown keys pass beside a unit variant.)
     Cosine {},
+    /// Always the peak.
+    Constant {},
 }
 
 impl Teacher {

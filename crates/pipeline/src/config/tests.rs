@@ -168,6 +168,14 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
             "synthesize.milestone`: found 2, expected a share of the iterations, 0 to 1",
         ),
         (
+            "published={source: a paper, branch: gone, top1: 50}",
+            "published.branch`: no branch `gone`; name the one that the score is compared with",
+        ),
+        (
+            "published={source: a paper, branch: delt, top1: 101}",
+            "published.top1`: found 101, expected percent, 0 to 100",
+        ),
+        (
             "synthesize.residual={share: 1, every: 5, restart_adam: true}",
             "synthesize.residual.share`: found 1, expected more than 0, less than 1",
         ),
@@ -204,6 +212,16 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
 }
 
 #[test]
+fn images_of_a_class_that_has_one_are_not_kept_apart() {
+    let settings = ["select.ipc=1", "synthesize.densification={weight: 1, temperature: 4}"];
+    assert_eq!(
+        said("digits.yaml", &settings, None),
+        " (branch delt): at `synthesize.densification`: found with select.ipc 1, where a class has no images to keep apart; leave it \
+         out"
+    );
+}
+
+#[test]
 fn a_residual_that_would_change_nothing_is_refused() {
     let residual =
         |every: u32| format!("synthesize.residual={{share: 0.5, every: {every}, restart_adam: true}}");
@@ -220,17 +238,12 @@ fn a_residual_that_would_change_nothing_is_refused() {
 }
 
 #[test]
-fn a_barycenter_wants_batches_of_one_class_that_start_from_real_images() {
+fn a_barycenter_wants_batches_of_one_class() {
     let target = "synthesize.target={kind: barycenter, weight: 1}";
     assert_eq!(
         said("digits.yaml", &[target, "synthesize.batch=7"], None),
         " (branch delt): at `synthesize.batch`: found 7 with target.kind barycenter, whose statistics are those of one \
          class; expected select.ipc (10), so that each batch is a class"
-    );
-    assert_eq!(
-        said("digits.yaml", &[target, "synthesize.batch=10", "synthesize.init=noise"], None),
-        " (branch delt): at `synthesize.init`: found noise with target.kind barycenter, whose points start from the \
-         features of the selected images; set init: selected"
     );
     assert_eq!(
         said("digits.yaml", &[target, "synthesize.batch=10", "synthesize.batches=across_classes"], None),
@@ -303,6 +316,7 @@ fn a_ranker_is_held_to_what_a_teacher_is() {
 fn branches_that_are_none_are_refused() {
     let refusals = [
         ("{}", "`branches`: expected at least one branch, e.g. `delt: {}`"),
+        ("{delt: null}", "`branches`: expected at least one branch, e.g. `delt: {}`"),
         (
             "{delt: 3}",
             "`branches.delt`: found a number, expected a map of overrides, e.g. `random: {select: {strategy: random}}`",

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::Normalization;
 use delt_networks::{FrozenNetwork, JoinedStatistics};
+use delt_pipeline::config::synthesize::Init;
 use delt_training::ImageSet;
 
 use super::wasserstein::WassersteinBarycenter;
@@ -21,6 +22,7 @@ pub(super) struct RealClasses {
     of_class: Vec<Vec<usize>>,
     normalization: Normalization,
     device: Device,
+    init: Init,
 }
 
 impl RealClasses {
@@ -35,12 +37,14 @@ impl RealClasses {
             of_class[*label as usize].push(at);
         }
         let device = preparation.place.opened.device.clone();
-        Ok(Self { images, of_class, normalization: preparation.normalization, device })
+        let (normalization, init) = (preparation.normalization, preparation.config.init);
+        Ok(Self { images, of_class, normalization, device, init })
     }
 
     /// What one class is pulled to, from all its real images: the teacher, whose distances of statistics are from theirs, and a
     /// point for the features of each slot, `[ipc, features]`. The points of the barycenter start from the features of
-    /// `initial`, the images that its slots start from, so that a slot is pulled to a point near it.
+    /// `initial`, the images that its slots start from, so that a slot is pulled to a point near it; where these are noise, from
+    /// those of the class's first real images.
     ///
     /// # Shapes
     /// `initial`: `[ipc, 3, size, size]`, normalized.
@@ -65,8 +69,14 @@ impl RealClasses {
             features.extend(values(batch_features)?);
             statistics.add(indices.len(), &batch_statistics);
         }
-        let start = values(teacher.features(self.images.on_device(initial.to_vec(), &self.device)))?;
         let length = features.len() / indices.len();
+        let slots = initial.len() / (3 * (self.images.size as usize).pow(2));
+        let start = match self.init {
+            Init::Selected => {
+                values(teacher.features(self.images.on_device(initial.to_vec(), &self.device)))?
+            }
+            Init::Noise => features[..slots * length].to_vec(),
+        };
         let points = WassersteinBarycenter::of(&features, &start, length).points;
         let shape = [points.len() / length, length];
         let points = Tensor::from_data(TensorData::new(points, shape), &self.device);

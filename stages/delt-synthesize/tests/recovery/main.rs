@@ -45,6 +45,7 @@ fn settings() -> Synthesize {
         target: Target::default(),
         teachers: Committee::TeacherAlone,
         convolution_statistics: None,
+        densification: None,
         method: Method::default(),
         matching: None,
         import: None,

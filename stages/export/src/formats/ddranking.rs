@@ -212,6 +212,8 @@ fn configuration(
     let (schedule, step) = match evaluate.schedule {
         StudentSchedule::SmoothedCosine => ("cosine", None),
         StudentSchedule::Cosine => ("cosineannealing", None),
+        // one step of it, see `departures`
+        StudentSchedule::LateHalving => ("step", Some(relabel.epochs * 4 / 5)),
         StudentSchedule::Constant => ("step", Some(relabel.epochs + 1)),
     };
     let combination = format!("{dataset}-{}", student.name);
@@ -281,6 +283,12 @@ fn departures(results: &Results<'_>, facts: &TeacherFacts, combination: &str) ->
     if relabel.randaugment.is_some() || relabel.shuffle_patches.is_some() {
         notes.push(
             "RandAugment and shuffled patches of the recipe are left out: DD-Ranking has none of timm's"
+                .to_owned(),
+        );
+    }
+    if results.branch.pipeline.evaluate.schedule == StudentSchedule::LateHalving {
+        notes.push(
+            "DD-Ranking lowers the learning rate once, at 80 % of the epochs; the recipe halves it three times"
                 .to_owned(),
         );
     }

@@ -8,12 +8,13 @@ use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use delt_harness::args::{Args, DEFAULT_STORE};
 use delt_harness::session::{self, Session};
+use delt_pipeline::cells::Table;
 use delt_pipeline::plan;
 use delt_store::{DEFAULT_CACHE, Location};
 
 use crate::compare::method::{Method, methods_of};
 use crate::compare::sweep::{Sweep, pipeline_file};
-use crate::compare::{files, page};
+use crate::compare::{cells, files, page};
 use crate::findings::Findings;
 use crate::stage::{REPORTS, check_place};
 
@@ -21,7 +22,7 @@ use crate::stage::{REPORTS, check_place};
 #[derive(Debug, Parser)]
 #[command(name = "compare", bin_name = "compare", version)]
 struct Command {
-    /// Sweep file: which pipelines are compared
+    /// Sweep file: which pipelines are compared; or a table, whose cells stand beside what is published
     #[arg(long, value_name = "FILE")]
     sweep: PathBuf,
     /// Override one value in all of them, as the stages were told; may be repeated
@@ -51,6 +52,31 @@ struct Command {
     list: bool,
 }
 
+impl Command {
+    /// What the store holds of a pipeline.
+    fn session(&self, pipeline: PathBuf) -> Result<Session> {
+        let args = Args {
+            pipeline,
+            set: self.set.clone(),
+            data: self.data.clone(),
+            set_path: None,
+            teacher: None,
+            store: self.store.clone(),
+            cache: self.cache.clone(),
+            device: self.device.clone(),
+            branches: Vec::new(),
+            force: false,
+            dry_run: false,
+            verbose: self.verbose,
+            shards: None,
+            shard: None,
+            output: None,
+            format: None,
+        };
+        Session::open(plan::REPORT, args)
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let command = Command::parse();
@@ -59,8 +85,13 @@ pub fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 fn run(command: Command) -> Result<()> {
-    let sweep = Sweep::read(&command.sweep)?;
     check_place(command.output.as_deref())?;
+    if command.sweep.is_file()
+        && let Some(cells) = Table::read(&command.sweep)?
+    {
+        return cells::run(&cells, |pipeline| command.session(pipeline));
+    }
+    let sweep = Sweep::read(&command.sweep)?;
     if command.list {
         sweep.pipelines.iter().for_each(|name| println!("{name}"));
         return Ok(());
@@ -68,25 +99,7 @@ fn run(command: Command) -> Result<()> {
     let device = delt_device::open(&command.device)?;
     let (mut methods, mut findings, mut reports) = (Vec::new(), Vec::new(), PathBuf::from(REPORTS));
     for name in &sweep.pipelines {
-        let args = Args {
-            pipeline: pipeline_file(&command.sweep, name),
-            set: command.set.clone(),
-            data: command.data.clone(),
-            set_path: None,
-            teacher: None,
-            store: command.store.clone(),
-            cache: command.cache.clone(),
-            device: command.device.clone(),
-            branches: Vec::new(),
-            force: false,
-            dry_run: false,
-            verbose: command.verbose,
-            shards: None,
-            shard: None,
-            output: None,
-            format: None,
-        };
-        let session = Session::open(plan::REPORT, args)?;
+        let session = command.session(pipeline_file(&command.sweep, name))?;
         methods.extend(methods_of(&session, &device)?);
         findings.push(Findings::collect(&session)?);
         reports = session.store().root().join(REPORTS);
