@@ -58,6 +58,11 @@ quoted = '$(subst ','\'',$(1))'
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 BIN       = $(TARGET)/debug
 GPU       = $(filter-out flex,$(BACKEND))
+# for CUDA the compiler of kernels, LLVM, is laid out where the backend's build script looks for it, which then downloads nothing;
+# CUDARC_CUDA_VERSION keeps the build from calling functions that drivers before 570 do not have
+LLVM_HOME = $(abspath $(TARGET))/cuda-llvm
+LLVM      = $(LLVM_HOME)/tracel/tracel-llvm-$(shell sed -n '/name = "tracel-llvm-bundler"/{n;s/.*"\(.*\)"/\1/p}' Cargo.lock)
+CARGO     = $(if $(filter cuda,$(GPU)),XDG_DATA_HOME='$(LLVM_HOME)' CUDARC_CUDA_VERSION='$(or $(CUDARC_CUDA_VERSION),12080)' )cargo
 FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter-out 0,$(TUNE)),tuned)))
 
 # FORCE=1 reaches the stage that was named (P/STAGE) with its parts, or every stage of a pipeline that was named (P)
@@ -142,7 +147,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
@@ -278,25 +283,25 @@ list: ## list the cells of published tables with the scores that are published: 
 called_n    = $(findstring n,$(firstword -$(MAKEFLAGS)))
 no_programs = $(if $(called_n)$(slurm)$(LAUNCH)$(wildcard $(BIN)/ingest*),,$(error \
 	BIN=$(BIN): that folder has no program `ingest`; give the folder of a build, e.g. BIN=target/debug, or leave BIN out to build here))
-build: ## compile all binaries (pipelines do this first)
-	$(if $(filter file,$(origin BIN)),@cargo build --workspace --bins $(FEATURES),$(no_programs))
+build: $(if $(filter cuda,$(GPU)),$(if $(filter file,$(origin BIN)),cuda-llvm)) ## compile all binaries (pipelines do this first)
+	$(if $(filter file,$(origin BIN)),@$(CARGO) build --workspace --bins $(FEATURES),$(no_programs))
 
 check: ## rustfmt, clippy, rustdoc with warnings as errors; cargo deny where installed
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps $(FEATURES)
+	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(FEATURES)
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 	else echo 'cargo deny: not installed, so deny.toml was NOT checked (cargo install cargo-deny)'; fi
 
 test: build ## all tests
-	cargo test --workspace --no-fail-fast $(FEATURES)
+	$(CARGO) test --workspace --no-fail-fast $(FEATURES)
 
 # one test at a time, as a stage uses a device
-GOLDEN = cargo test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1
+GOLDEN = $(CARGO) test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1
 
 # the lines of tests/pins.txt are never changed or removed; this adds those of what is new
 pins: build ## pin the keys of new pipelines and the bytes of new toy runs in tests/pins.txt
-	DELT_PINS_ADD=1 cargo test -p delt-tests $(FEATURES) --test pins
+	DELT_PINS_ADD=1 $(CARGO) test -p delt-tests $(FEATURES) --test pins
 
 same-bytes: build ## compare the bytes that this tree makes with those of another commit (BASE=commit), on any CPU
 	tests/same-bytes '$(BASE)' '$(BIN)' '$(TARGET)'
@@ -308,11 +313,11 @@ test-golden: ## compare with PyTorch's figures (folder: DELT_GOLDEN, ../shared/g
 	$(GOLDEN)
 
 test-slow: build ## the golden figures of the largest networks (minutes, several GB)
-	cargo test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1 --ignored every_network
+	$(CARGO) test --workspace $(FEATURES) --test golden -- --nocapture --test-threads=1 --ignored every_network
 
 test-s3: build $(TARGET)/moto-venv/made ## a team's store in S3, against a real server (fetches moto from PyPI)
 	DELT_MOTO_PYTHON='$(abspath $(TARGET))/moto-venv/bin/python' \
-		cargo test --workspace $(FEATURES) --test pipeline -- --nocapture object_store
+		$(CARGO) test --workspace $(FEATURES) --test pipeline -- --nocapture object_store
 
 $(TARGET)/moto-venv/made:
 	$(PYTHON) -m venv '$(@D)'
@@ -321,7 +326,7 @@ $(TARGET)/moto-venv/made:
 
 test-azure: build $(TARGET)/azurite/made ## the same in Azure, against Azurite (fetches it from npm)
 	DELT_AZURITE='$(abspath $(TARGET))/azurite' \
-		cargo test --workspace $(FEATURES) --test pipeline -- --nocapture object_store
+		$(CARGO) test --workspace $(FEATURES) --test pipeline -- --nocapture object_store
 
 $(TARGET)/azurite/made:
 	mkdir -p '$(@D)'
@@ -330,7 +335,7 @@ $(TARGET)/azurite/made:
 
 test-peer: build ## compare a whole run with the published recipe in PyTorch (hours on a CPU)
 	DELT_STORE=$(call quoted,$(STORE)) DELT_DEVICE='$(DEVICE)' \
-		cargo test --workspace $(FEATURES) --test peer -- --ignored --nocapture
+		$(CARGO) test --workspace $(FEATURES) --test peer -- --ignored --nocapture
 
 COUNT ?= 200
 SEED  ?=
@@ -364,10 +369,28 @@ smoke: build ## a tiny run of every stage from an empty store, then dry runs of 
 
 verify-device: build ## golden tests, 50 recovery iterations and their speed on DEVICE=...
 	DELT_DEVICE='$(DEVICE)' $(GOLDEN)
-	cargo run $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
+	$(CARGO) run $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
 	rm -rf '$(TARGET)/verify-store'
 	$(MAKE) --no-print-directory digits/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
 		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
+
+# static libraries of LLVM with NVIDIA's target from PyPI, 92 MB; WHEELS=folder takes the two wheels from there, without a network
+WHEELS ?=
+define LLVM_WHEELS
+mlc-llvm-static==23.1.1.post0 --hash=sha256:dcfec888abfaa418be77d41af585805f31463584cf9c90582992c00f392c1ac5
+mlc-llvm-static-extra-targets==23.1.1.post0 --hash=sha256:c36e834d9a4e9cf9759f27fece65711ece7a2fc2b5a96dbb15d66f5e9e787929
+endef
+export LLVM_WHEELS
+cuda-llvm: $(LLVM)/.tracel-llvm-installed ## LLVM for BACKEND=cuda, from PyPI by digest (WHEELS=folder: without a network); build does this first
+$(LLVM)/.tracel-llvm-installed:
+	rm -rf '$(LLVM_HOME)' && mkdir -p '$(dir $(LLVM))'
+	printf '%s\n' "$$LLVM_WHEELS" > '$(LLVM_HOME)/wheels.txt'
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -r '$(LLVM_HOME)/wheels.txt' \
+		-d '$(LLVM_HOME)/wheels' $(if $(WHEELS),--no-index --find-links $(call quoted,$(WHEELS)))
+	for wheel in '$(LLVM_HOME)'/wheels/*.whl; do $(PYTHON) -m zipfile -e "$$wheel" '$(LLVM_HOME)/unpacked' || exit; done
+	mv '$(LLVM_HOME)/unpacked/mlc_llvm_static/static' '$(LLVM)' && chmod +x '$(LLVM)/bin/llvm-config'
+	rm -rf '$(LLVM_HOME)/unpacked' '$(LLVM_HOME)/wheels'
+	touch '$@'
 
 # DOCS_RS keeps build scripts from downloading LLVM and asking for CUDA; in a folder of its own, since it changes what they do
 check-cuda: ## type-check the CUDA backend; needs neither GPU nor CUDA
@@ -381,7 +404,7 @@ test-vulkan: ## golden tests on Vulkan, augmented recovery steps among them (VK_
 test-slurm: build ## pipelines through Slurm, on one that it starts here and stops (Debian: slurm-wlm, munge); BIN=folder
 	tests/slurm/run '$(BIN)'
 
-BENCH = cargo run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
+BENCH = $(CARGO) run $(FEATURES) --bin delt-bench -- --device '$(DEVICE)' --only '$(ONLY)'
 
 bench: ## seconds and peak memory of each kind of work, views/s, MB/s of files (ONLY=part of a name)
 	$(BENCH)

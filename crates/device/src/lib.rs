@@ -11,10 +11,14 @@
 
 mod choice;
 mod opened;
+mod panics;
 mod product;
+#[cfg(any(feature = "cuda", test))]
+mod toolkit;
 
 pub use choice::{Backend, Choice};
 pub use opened::{Opened, check, open, open_all};
+pub use panics::takes_panic;
 pub use product::{is_cpu, product};
 
 use thiserror::Error;
@@ -52,11 +56,13 @@ pub enum DeviceError {
         text: String,
     },
     /// The device did not answer a small computation.
-    #[error("device `{text}` does not answer: {reason}; check the driver and the index, or use DEVICE=flex")]
+    #[error("device `{text}` does not answer: {reason}; {cure}, or use DEVICE=flex")]
     Silent {
         /// The text.
         text: String,
         /// What it said.
         reason: String,
+        /// What to do about it.
+        cure: &'static str,
     },
 }

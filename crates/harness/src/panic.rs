@@ -4,12 +4,16 @@
 use std::io::{Write, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use delt_device::takes_panic;
 use delt_guard::foreign::is_reading;
 
 /// How the standard library begins what it says of a stdout that it cannot write to.
 const PRINTING: &str = "failed printing to stdout: ";
 /// How that goes on where the reader has seen enough, as in `evaluate | head`.
 const CLOSED_PIPE: &str = "Broken pipe";
+
+/// How Burn names the threads that run and tune a device's kernels. It catches what panics there, e.g. a kernel that it only tries.
+const DEVICE_THREADS: [&str; 2] = ["DSD-", "DSU-"];
 
 /// A run that did not come to its end by itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,11 +32,14 @@ pub(crate) fn say_in_one_line(stage: &'static str) {
     let with_backtrace = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or("a panic without a message");
-        if is_reading() || text.starts_with(PRINTING) {
+        if is_reading() || text.starts_with(PRINTING) || takes_panic(text) {
             return;
         }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        eprintln!("{}", line(stage, text, &place));
+        let thread = std::thread::current();
+        let is_of_device =
+            thread.name().is_some_and(|name| DEVICE_THREADS.iter().any(|of| name.starts_with(of)));
+        eprintln!("{}", if is_of_device { survived(stage, text, &place) } else { line(stage, text, &place) });
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
             with_backtrace(panic);
         }
@@ -58,6 +65,13 @@ pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Ended> {
             false => Ended::Unwritable(why.to_owned()),
         })
     })
+}
+
+fn survived(stage: &str, text: &str, place: &str) -> String {
+    format!(
+        "{stage}: the device's backend broke off a piece of work: {} (at {place}); if no error follows, it found another way",
+        text.replace('\n', " ")
+    )
 }
 
 fn line(stage: &str, text: &str, place: &str) -> String {
