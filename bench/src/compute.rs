@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
-use delt_formats::{Architecture, CropBox, Normalization, RgbImage, Stem};
+use delt_formats::{Architecture, Conv1Start, CropBox, Normalization, RgbImage, Stem, VitStart};
 use delt_formula::formula_uniform;
 use delt_networks::{FrozenNetwork, Network};
 use delt_pipeline::config::committee::Committee;
@@ -30,7 +30,7 @@ pub(crate) const NORMALIZATION: Normalization =
 /// A network at a size of image, with the batch that it is measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
-    /// `convnet3`, `resnet18` (small stem), `resnet18-imagenet` (standard stem) or `conv` (FRePo's).
+    /// One of [`NETWORKS`], or of the batch-to-batch methods'.
     pub(crate) network: &'static str,
     /// Side of the images, px.
     pub(crate) size: u32,
@@ -40,11 +40,32 @@ pub(crate) struct Case {
     pub(crate) classes: u32,
 }
 
-const CASES: [Case; 3] = [
+/// Networks by the names that they have here.
+const NETWORKS: [(&str, Architecture); 7] = [
+    ("convnet3", Architecture::convnet(3, 128)),
+    ("resnet18", Architecture::resnet18(Stem::Small)),
+    ("resnet18-imagenet", Architecture::resnet18(Stem::Standard)),
+    ("resnet50", Architecture::Resnet50 { stem: Stem::Small, conv1_start: Conv1Start::Kaiming }),
+    ("mobilenet_v2", Architecture::MobilenetV2 {}),
+    ("efficientnet_b0", Architecture::EfficientnetB0 {}),
+    ("deit_tiny", Architecture::DeitTiny { start: VitStart::Timm }),
+];
+
+const CASES: [Case; 7] = [
     Case { network: "convnet3", size: 32, batch: 100, classes: 100 },
     Case { network: "resnet18", size: 32, batch: 50, classes: 100 },
     Case { network: "resnet18", size: 64, batch: 25, classes: 100 },
+    Case { network: "resnet50", size: 32, batch: 25, classes: 100 },
+    Case { network: "mobilenet_v2", size: 64, batch: 50, classes: 100 },
+    Case { network: "efficientnet_b0", size: 64, batch: 50, classes: 100 },
+    Case { network: "deit_tiny", size: 224, batch: 4, classes: 100 },
 ];
+
+impl Case {
+    fn architecture(&self) -> Option<Architecture> {
+        NETWORKS.iter().find(|(name, _)| *name == self.network).map(|(_, architecture)| *architecture)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -73,9 +94,13 @@ pub(crate) struct Work {
     pub(crate) case: Case,
 }
 
-/// Every work, by network, then the batch-to-batch methods.
+/// Every work, by network, then the batch-to-batch methods. Recovery needs statistics of batch normalization.
 pub(crate) fn all() -> Vec<Work> {
-    let of_case = |case| KINDS.map(|(kind, kind_name)| Work { kind, kind_name, case });
+    let of_case = |case: Case| {
+        let has_statistics = case.architecture().is_some_and(|network| network.has_batch_norm());
+        let kinds = KINDS.into_iter().filter(move |(kind, _)| has_statistics || *kind != Kind::Recovery);
+        kinds.map(move |(kind, kind_name)| Work { kind, kind_name, case })
+    };
     let matching =
         matching::all().map(|(kind, kind_name, case)| Work { kind: Kind::Matching(kind), kind_name, case });
     CASES.into_iter().flat_map(of_case).chain(matching).collect()
@@ -133,18 +158,9 @@ impl Work {
     }
 
     fn network(&self, device: &Device) -> Result<Network> {
-        let architecture = match self.case.network {
-            "convnet3" => Architecture::convnet(3, 128),
-            "resnet18-imagenet" => Architecture::resnet18(Stem::Standard),
-            _ => Architecture::resnet18(Stem::Small),
-        };
-        Ok(Network::initialize(
-            &architecture,
-            self.case.classes as usize,
-            self.case.size as usize,
-            0,
-            device,
-        )?)
+        let Case { network, size, classes, .. } = self.case;
+        let architecture = self.case.architecture().with_context(|| format!("no network {network} here"))?;
+        Ok(Network::initialize(&architecture, classes as usize, size as usize, 0, device)?)
     }
 
     fn shape(&self) -> [usize; 4] {
