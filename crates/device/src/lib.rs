@@ -18,7 +18,6 @@ mod toolkit;
 
 pub use choice::{Backend, Choice};
 pub use opened::{Opened, check, open, open_all};
-pub use panics::takes_panic;
 pub use product::{is_cpu, product};
 
 use thiserror::Error;

@@ -10,6 +10,7 @@ const ROOTS: [&str; 4] = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr
 const FILE: &str = "nvvm/libdevice/libdevice.10.bc";
 
 /// What is missing, if it is.
+#[cfg(feature = "cuda")]
 pub(crate) fn missing() -> Option<String> {
     missing_below(std::env::var_os("CUDA_PATH").map(PathBuf::from), &ROOTS.map(Path::new))
 }

@@ -4,7 +4,6 @@
 use std::io::{Write, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use delt_device::takes_panic;
 use delt_guard::foreign::is_reading;
 
 /// How the standard library begins what it says of a stdout that it cannot write to.
@@ -32,7 +31,7 @@ pub(crate) fn say_in_one_line(stage: &'static str) {
     let with_backtrace = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or("a panic without a message");
-        if is_reading() || text.starts_with(PRINTING) || takes_panic(text) {
+        if is_reading() || text.starts_with(PRINTING) {
             return;
         }
         let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
