@@ -261,6 +261,13 @@ impl Architecture {
         layers.iter().any(|layer| layer.operation == Operation::BatchNorm)
     }
 
+    /// Whether training may leave values or whole blocks out at random.
+    pub fn has_dropout(&self) -> bool {
+        let is_random =
+            |operation| matches!(operation, Operation::Dropout { .. } | Operation::StochasticDepth { .. });
+        self.description(self.least_size(), 1).layers.iter().any(|layer| is_random(layer.operation))
+    }
+
     /// How its tensors are called: by our own names, then by those of other published code.
     pub fn layouts(&self) -> Vec<Layout> {
         [&[Layout::OWN], self.family().other_layouts()].concat()

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use rand_distr::StandardNormal;
+use rand_distr::{StandardNormal, StandardUniform};
 
 /// The source of all draws of one stage.
 ///
@@ -34,6 +34,11 @@ impl Draws {
 /// Draws standard normal values without end: noise for images and weights.
 pub fn standard_normal(rng: ChaCha8Rng) -> impl Iterator<Item = f32> {
     rng.sample_iter(StandardNormal)
+}
+
+/// Draws numbers in 0..1 without end.
+pub fn uniform(rng: ChaCha8Rng) -> impl Iterator<Item = f32> {
+    rng.sample_iter(StandardUniform)
 }
 
 #[cfg(test)]

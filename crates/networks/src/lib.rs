@@ -34,5 +34,5 @@ mod weights;
 pub use bn_statistics::{JoinedStatistics, LayerStatistics, bn_statistics_terms};
 pub use error::NetworkError;
 pub use frozen::{FrozenNetwork, Recorded};
-pub use network::{BatchStatistics, BnLayer, Network};
+pub use network::{BatchStatistics, BnLayer, Drawn, Network};
 pub use weights::{Fill, Weights};

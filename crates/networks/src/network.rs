@@ -19,7 +19,8 @@ use crate::weights::{Fill, Weights};
 
 /// A network of one of the known architectures. It can be trained; [`FrozenNetwork`](crate::FrozenNetwork) evaluates it.
 ///
-/// Training mode leaves out dropout and stochastic depth: a draw on the device would tie results to the backend.
+/// Dropout and stochastic depth happen in [`Network::forward_train_dropping`] alone, by numbers that are drawn on the host: a
+/// draw on the device would tie results to the backend.
 #[derive(Module, Debug)]
 pub struct Network {
     /// In the order of PyTorch's `state_dict`.
@@ -27,6 +28,9 @@ pub struct Network {
     #[module(skip)]
     program: Arc<Program>,
 }
+
+/// So many numbers in 0..1 for a layer, by its place in the graph: image by image, or value by value of each image.
+pub type Drawn<'a> = dyn Fn(usize, usize) -> Vec<f32> + 'a;
 
 /// What a batch normalization layer has learned about its inputs.
 #[derive(Clone, Debug)]
@@ -80,16 +84,32 @@ impl Network {
     /// forward order for [`Self::update_running`].
     pub fn forward_train(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
         let is_fused = is_supported(&x.device());
-        self.forward_training(x, is_fused)
+        self.forward_training(x, is_fused, None)
+    }
+
+    /// Logits as [`Self::forward_train`], with dropout and stochastic depth: what a number below a layer's share falls on is
+    /// zero, the rest is scaled up.
+    pub fn forward_train_dropping(
+        &self,
+        x: Tensor<4>,
+        drawn: &Drawn<'_>,
+    ) -> (Tensor<2>, Vec<BatchStatistics>) {
+        let is_fused = is_supported(&x.device());
+        self.forward_training(x, is_fused, Some(drawn))
     }
 
     /// Logits as [`Self::forward_train`], layer by layer on every backend.
     pub fn forward_train_plain(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
-        self.forward_training(x, false)
+        self.forward_training(x, false, None)
     }
 
-    fn forward_training(&self, x: Tensor<4>, is_fused: bool) -> (Tensor<2>, Vec<BatchStatistics>) {
-        let mut pass = Training { is_fused, statistics: Vec::new() };
+    fn forward_training(
+        &self,
+        x: Tensor<4>,
+        is_fused: bool,
+        drawn: Option<&Drawn<'_>>,
+    ) -> (Tensor<2>, Vec<BatchStatistics>) {
+        let mut pass = Training { is_fused, drawn, statistics: Vec::new() };
         let features = self.features_with(x, &mut pass);
         (self.classify(features), pass.statistics)
     }
@@ -206,10 +226,9 @@ impl Network {
                 window_attention(|leaf| self.weights_below(at, leaf), attention, x)
             }
             Operation::MergeSquares => shapes::merge_squares(x),
-            Operation::Image
-            | Operation::Concatenate
-            | Operation::Dropout { .. }
-            | Operation::StochasticDepth { .. } => x,
+            Operation::Dropout { share } => pass.drop(at, share, layer.output.count(), x),
+            Operation::StochasticDepth { share } => pass.drop(at, share, 1, x),
+            Operation::Image | Operation::Concatenate => x,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
+use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
     Activation, FrozenConvNorm, FrozenWeights, TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics,
     conv_norm_train,
@@ -15,12 +15,17 @@ use crate::bn_statistics::{LayerStatistics, batch_statistics, distance};
 use crate::error::{NetworkError, read};
 use crate::layers::{BatchNorm, Conv, GroupNorm, NORM_EPSILON};
 use crate::map::Map;
-use crate::network::{BatchStatistics, BnLayer};
+use crate::network::{BatchStatistics, BnLayer, Drawn};
 
 /// One way through a network.
 pub(crate) trait Pass {
     /// Batch normalization by itself.
     fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map;
+
+    /// What training leaves out at random at a layer, by its place: `draws` are those of an image. Evaluation keeps all.
+    fn drop(&mut self, _at: usize, _share: f64, _draws: usize, x: Map) -> Map {
+        x
+    }
 
     /// A convolution by itself.
     fn convolve(&mut self, conv: Conv, x: Map) -> Map {
@@ -98,13 +103,15 @@ impl Pass for Evaluation {
 }
 
 /// Training mode: the batch's statistics.
-pub(crate) struct Training {
+pub(crate) struct Training<'a> {
     /// Whether blocks are taken as one operation.
     pub(crate) is_fused: bool,
+    /// Without it nothing is dropped.
+    pub(crate) drawn: Option<&'a Drawn<'a>>,
     pub(crate) statistics: Vec<BatchStatistics>,
 }
 
-impl Training {
+impl Training<'_> {
     /// Keeps the statistics of a layer, which are over so many values.
     fn keep(&mut self, mean: Tensor<1>, variance: Tensor<1>, values: usize) {
         let unbiased = values as f64 / (values as f64 - 1.0).max(1.0);
@@ -113,7 +120,23 @@ impl Training {
     }
 }
 
-impl Pass for Training {
+impl Pass for Training<'_> {
+    fn drop(&mut self, at: usize, share: f64, draws: usize, x: Map) -> Map {
+        let Some(drawn) = self.drawn else { return x };
+        let kept = (1.0 / (1.0 - share)) as f32;
+        let factor = |u: f32| if f64::from(u) < share { 0.0 } else { kept };
+        let factors = |[n, c, h, w]: [usize; 4], device: &Device| {
+            let values: Vec<f32> = drawn(at, n * draws).into_iter().map(factor).collect();
+            let shape = if draws == 1 { [n, 1, 1, 1] } else { [n, c, h, w] };
+            Tensor::<4>::from_data(TensorData::new(values, shape), device)
+        };
+        let x = if draws == 1 { x } else { Map::First(x.first()) };
+        x.apply(|x| {
+            let factors = factors(x.dims(), &x.device());
+            x * factors
+        })
+    }
+
     fn batch_block(&mut self, conv: Conv, norm: BatchNorm, x: Map, activation: Activation) -> Map {
         if !self.is_fused {
             let x = self.convolve(conv, x);

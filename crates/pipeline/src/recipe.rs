@@ -52,6 +52,8 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
         parts.push("labels by batch statistics".to_owned());
     }
     parts.push(optimizer);
+    let drops = evaluate.dropout && evaluate.student.has_dropout();
+    parts.extend(drops.then(|| "dropout".to_owned()));
     parts.extend(evaluate.ema.map(|ema| format!("EMA {ema}")));
     parts.extend(views(relabel));
     parts.extend(stored_labels(relabel));
@@ -282,6 +284,9 @@ mod tests {
         let expected =
             "bn_momentum 0.0003 (the network's own; `bn_momentum: recipe` in evaluate.student takes 0.1), ";
         assert!(own.contains(expected), "{own}");
+        let dropping = |student| said(&[student, "evaluate.dropout=true", "evaluate.ema=0.5"]);
+        assert!(dropping("evaluate.student={name: mobilenet_v2}").contains("bn_momentum 0.1, dropout, EMA"));
+        assert!(dropping("evaluate.ema=0.9").contains("bn_momentum 0.1, EMA"));
         let plain = [
             "evaluate.loss={kind: hard_label}",
             "synthesize.max_iterations=0",

@@ -35,5 +35,5 @@ pub use image_set::ImageSet;
 pub use optimizer::{given_optimizer, module_optimizer};
 pub use replicas::{Part, data_parallel_step, part_sizes};
 pub use side_by_side::side_by_side;
-pub use step::{StepLoss, training_step};
+pub use step::{Drops, StepLoss, dropping_step, training_step};
 pub use training_state::TrainingState;

@@ -2,6 +2,7 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
+use delt_augment::draws::{Draws, uniform};
 use delt_networks::Network;
 
 use crate::error::TrainingError;
@@ -26,6 +27,22 @@ pub(crate) fn read(loss: Tensor<1>, what: &'static str) -> Result<f64, TrainingE
     loss.try_into_scalar::<f32>().map(f64::from).map_err(|source| TrainingError::Read { what, source })
 }
 
+/// Where a step's dropout and stochastic depth come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Drops {
+    /// By the seed of the network.
+    pub draws: Draws,
+    /// The step, from 0 over all epochs.
+    pub step: u64,
+}
+
+impl Drops {
+    /// So many numbers in 0..1 for a layer.
+    fn numbers(self, layer: usize, count: usize) -> Vec<f32> {
+        uniform(self.draws.stream("drop", self.step, layer as u64)).take(count).collect()
+    }
+}
+
 /// Moves `network` by one step and its running statistics by `bn_momentum`; returns it with the loss before the step.
 ///
 /// The network must have been built on an autodiff device; `images` and what `loss` uses must be on that device.
@@ -37,7 +54,23 @@ pub fn training_step(
     images: Tensor<4>,
     loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
 ) -> (Network, StepLoss) {
-    let (logits, statistics) = network.forward_train(images);
+    dropping_step(network, optimizer, lr, bn_momentum, images, None, loss)
+}
+
+/// As [`training_step`], with the network's dropout and stochastic depth where draws are given.
+pub fn dropping_step(
+    network: Network,
+    optimizer: &mut ModuleOptimizer,
+    lr: f64,
+    bn_momentum: f64,
+    images: Tensor<4>,
+    drops: Option<Drops>,
+    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+) -> (Network, StepLoss) {
+    let (logits, statistics) = match drops {
+        Some(drops) => network.forward_train_dropping(images, &|layer, count| drops.numbers(layer, count)),
+        None => network.forward_train(images),
+    };
     let loss = loss(logits);
     let value = StepLoss(loss.clone().inner());
     let gradients = GradientsParams::from_grads(loss.backward(), &network);

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::build_views;
+use delt_augment::draws::Draws;
 use delt_formats::{HistoryRow, LabelsReader, Mix, Normalization, RgbImage, ViewRow};
 use delt_harness::progress::Progress;
 use delt_networks::Network;
@@ -16,7 +17,7 @@ use delt_training::losses::{class_indices, cross_entropy_to_distribution, kl_div
 use delt_training::schedule::student_factor;
 use delt_training::training_state::kept;
 use delt_training::{
-    ImageSet, StepLoss, TrainingState, ahead, module_optimizer, test_accuracy, training_step,
+    Drops, ImageSet, StepLoss, TrainingState, ahead, dropping_step, module_optimizer, test_accuracy,
 };
 
 /// Images of the test set that the student sees at once.
@@ -138,7 +139,8 @@ fn learn_epoch(
         };
         let mut before = None;
         for (index, (batch, views)) in batches.iter().zip(views).enumerate() {
-            let (next, loss) = learn(student, optimizer, batch, views?, targets, lr)?;
+            let drops = drops(targets, epoch as usize * steps + index);
+            let (next, loss) = learn(student, optimizer, batch, views?, targets, (lr, drops))?;
             student = next;
             *average =
                 average.take().zip(config.ema).map(|(mean, decay)| mean.averaged_with(&student, decay));
@@ -196,7 +198,7 @@ fn learn(
     rows: &[ViewRow],
     views: Vec<f32>,
     targets: &TrainingTargets<'_>,
-    lr: f64,
+    (lr, drops): (f64, Option<Drops>),
 ) -> Result<(Network, StepLoss)> {
     let (n, side) = (rows.len(), targets.size as usize);
     let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), targets.device).autodiff();
@@ -219,7 +221,12 @@ fn learn(
             Box::new(move |logits| cross_entropy_to_distribution(logits, mixed))
         }
     };
-    Ok(training_step(student, optimizer, lr, targets.config.bn_momentum(), views, loss))
+    Ok(dropping_step(student, optimizer, lr, targets.config.bn_momentum(), views, drops, loss))
+}
+
+fn drops(targets: &TrainingTargets<'_>, step: usize) -> Option<Drops> {
+    let drops = || Drops { draws: Draws::new(targets.seed), step: step as u64 };
+    targets.config.dropout.then(drops)
 }
 
 fn stored_logits(rows: &[ViewRow], targets: &TrainingTargets<'_>) -> Result<Tensor<2>> {

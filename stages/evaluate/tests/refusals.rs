@@ -41,6 +41,7 @@ fn recipe() -> Evaluate {
         schedule: StudentSchedule::Constant,
         bn_momentum: 0.1,
         test_every: 1,
+        dropout: false,
         ema: None,
         given: None,
     }

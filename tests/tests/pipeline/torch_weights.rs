@@ -46,6 +46,7 @@ fn networks() -> Vec<(&'static str, Architecture)> {
         ("mobilenet_v2", Architecture::MobilenetV2 {}),
         ("shufflenet_v2_x0_5", Architecture::ShufflenetV2X05 {}),
         ("efficientnet_b0", Architecture::EfficientnetB0 {}),
+        ("mnasnet1_3", Architecture::Mnasnet13 { bn_momentum: Default::default() }),
         ("resnet20_cifar", Architecture::Resnet20Cifar {}),
         ("wrn_16_2", Architecture::Wrn16x2 {}),
         ("dc_vgg11_bn", Architecture::DcVgg11 { norm: Norm::Batch }),
@@ -60,7 +61,9 @@ fn save(path: &Path, tensors: &[NamedTensor]) {
         };
         (name.clone(), Value::Tensor(tensor))
     });
-    pth::write(path, Value::Dict(members.collect())).unwrap();
+    // MnasNet asks for the version
+    let members = members.collect();
+    pth::write(path, Value::StateDict { members, version: 2 }).unwrap();
 }
 
 /// The tensors that a file holds of a network, and what is said of them.

@@ -31,6 +31,9 @@ pub struct Evaluate {
     pub schedule: StudentSchedule,
     /// BatchNorm momentum; 0.19 reproduces the two forward passes a step of the published code. See [`Self::bn_momentum`].
     pub bn_momentum: f64,
+    /// Train the student with its dropout and stochastic depth, as published code does; absent: without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropout: bool,
     /// Test at epochs 0, n, 2n, … and the last.
     pub test_every: u32,
     /// Test an exponential moving average of the student, weights and running statistics: average ← ema · average + (1 − ema) ·
@@ -139,6 +142,8 @@ impl Evaluate {
             (Some(given), LabelSource::Given) => {
                 let problem = "found with evaluate.given, whose students are tested themselves; leave it out";
                 range::ensure(self.ema.is_none(), "evaluate.ema", problem)?;
+                let problem = "found true with evaluate.given, whose students train without; leave it out";
+                range::ensure(!self.dropout, "evaluate.dropout", problem)?;
                 given.validate()
             }
         }
