@@ -67,11 +67,14 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// The filters of these taps.
-    pub(crate) fn direct(weights: &Weights<'_>, rows: &[usize], columns: &[usize]) -> Self {
-        let inputs = weights.channels[1];
+    /// The filters of these taps, for so many adjacent pixels at a time.
+    pub(crate) fn direct(weights: &Weights<'_>, rows: &[usize], columns: &[usize], adjacent: usize) -> Self {
+        let [outputs, inputs] = weights.channels;
+        if adjacent > 1 {
+            return Self::adjacent(weights, rows, columns, adjacent);
+        }
         let run = columns.len() * inputs;
-        Self::pack(weights, 1, [rows.len(), run], |first, block| {
+        Self::pack(outputs, 1, [rows.len(), run], |first, block| {
             for input in 0..inputs {
                 for (r, row) in rows.iter().enumerate() {
                     for (c, column) in columns.iter().enumerate() {
@@ -101,10 +104,30 @@ impl Filters {
         &self.packed
     }
 
+    /// One block, whose lanes are the channels of one pixel after another.
+    fn adjacent(weights: &Weights<'_>, rows: &[usize], columns: &[usize], pixels: usize) -> Self {
+        let [outputs, inputs] = weights.channels;
+        let run = (columns.len() + pixels - 1) * inputs;
+        Self::pack(pixels * outputs, 1, [rows.len(), run], |_, block| {
+            for (r, row) in rows.iter().enumerate() {
+                for (c, column) in columns.iter().enumerate() {
+                    for input in 0..inputs {
+                        let lanes = weights.lanes(0, input, [*row, *column]);
+                        for pixel in 0..pixels {
+                            let lane = pixel * outputs;
+                            block[r * run + (c + pixel) * inputs + input][lane..lane + outputs]
+                                .copy_from_slice(&lanes[..outputs]);
+                        }
+                    }
+                }
+            }
+        })
+    }
+
     /// 3x3 filters at all frequencies; `taps` are those of a row and of a column.
     pub(crate) fn winograd(weights: &Weights<'_>, taps: &[usize], tile: Tile) -> Self {
         let inputs = weights.channels[1];
-        Self::pack(weights, tile.frequencies(), [1, inputs], |first, block| {
+        Self::pack(weights.channels[0], tile.frequencies(), [1, inputs], |first, block| {
             let lanes = |input, tap| weights.lanes(first, input, [taps[tap / 3], taps[tap % 3]]);
             match tile {
                 Tile::Two => pack_filters::<F2, 2, 4>(inputs, lanes, block),
@@ -115,12 +138,11 @@ impl Filters {
 
     /// `fill(first output, block)` for every block with all its planes.
     fn pack(
-        weights: &Weights<'_>,
+        outputs: usize,
         planes: usize,
         [rows, run]: [usize; 2],
         fill: impl Fn(usize, &mut [Lanes]) + Sync,
     ) -> Self {
-        let outputs = weights.channels[0];
         let length = planes * rows * run * LANES;
         let mut packed = vec![0.0; outputs.div_ceil(LANES) * length];
         packed.par_chunks_mut(length).enumerate().for_each(|(block, values)| {

@@ -23,8 +23,9 @@ pub(crate) enum Direction {
 pub(crate) struct Plan {
     /// The margin that it wants around its input.
     pub(crate) padded: Padded,
-    /// Values of one resulting image.
+    /// Values of one resulting image, and channels.
     out_values: usize,
+    out_channels: usize,
     /// Images of a full task.
     images: usize,
     pub(crate) way: Way,
@@ -75,10 +76,11 @@ impl Packed {
     /// Of a convolution without groups.
     fn filters(shape: &ConvShape, direction: Direction, weights: &[f32], taps: &[Taps]) -> Vec<Filters> {
         let weights = Weights::new(shape, direction, weights);
+        let adjacent = shape.adjacent(direction);
         match Tiling::of(shape) {
             Some(tiling) => vec![Filters::winograd(&weights, &taps[0].taps, tiling.tile)],
             None => phases(taps)
-                .map(|[rows, columns]| Filters::direct(&weights, &rows.taps, &columns.taps))
+                .map(|[rows, columns]| Filters::direct(&weights, &rows.taps, &columns.taps, adjacent))
                 .collect(),
         }
     }
@@ -89,8 +91,8 @@ impl Packed {
 pub(crate) struct PackedOnce {
     weights: Vec<f32>,
     bias: Vec<f32>,
-    /// By direction; filters as they are, for tiles of two, for tiles of four.
-    packed: [[OnceLock<Packed>; 3]; 2],
+    /// By direction; filters as they are, for tiles of two, for tiles of four, for adjacent pixels.
+    packed: [[OnceLock<Packed>; 4]; 2],
 }
 
 impl PackedOnce {
@@ -102,6 +104,7 @@ impl PackedOnce {
     /// The filters for a shape.
     pub(crate) fn get(&self, shape: &ConvShape, direction: Direction) -> &Packed {
         let way = match Tiling::of(&shape.group()).map(|tiling| tiling.tile) {
+            None if shape.group().adjacent(direction) > 1 => 3,
             None => 0,
             Some(Tile::Two) => 1,
             Some(Tile::Four) => 2,
@@ -142,13 +145,14 @@ impl Plan {
             sizes.reverse();
         }
         let [from, to] = sizes;
-        let out_values = to.iter().product();
+        let (out_values, out_channels) = (to.iter().product(), to[2]);
         if shape.geometry.groups > 1 && !shape.is_depthwise() {
             let way = Way::Grouped(Box::new(Self::new(&shape.group(), direction)));
-            return Self { padded: Padded::new(from, [0, 0]), out_values, images, way };
+            return Self { padded: Padded::new(from, [0, 0]), out_values, out_channels, images, way };
         }
         if let Some(tiling) = Tiling::of(shape) {
-            return Self { padded: tiling.padded(from[2]), out_values, images, way: Way::Winograd(tiling) };
+            let (padded, way) = (tiling.padded(from[2]), Way::Winograd(tiling));
+            return Self { padded, out_values, out_channels, images, way };
         }
         let taps = Taps::of(shape.geometry, direction);
         let (mut before, mut after) = (0, 0);
@@ -161,11 +165,17 @@ impl Plan {
             }
         }
         let padded = Padded::new(from, [before as usize, after as usize]);
+        let adjacent = if shape.is_depthwise() { 1 } else { shape.adjacent(direction) };
+        // the last group of a row overlaps the one before
+        let starts_group = |x: usize| {
+            let end = x + adjacent;
+            end == to[1] || end < to[1] && x.is_multiple_of(adjacent)
+        };
         let pixels = |[rows, columns]: [&Taps; 2]| {
             let mut pixels = Vec::new();
             for image in 0..images {
                 for (y, from_y) in rows.positions(to[0]) {
-                    for (x, from_x) in columns.positions(to[1]) {
+                    for (x, from_x) in columns.positions(to[1]).filter(|(x, _)| starts_group(*x)) {
                         let inside = padded.at((from_y + before) as usize, (from_x + before) as usize);
                         pixels.push(Pixel {
                             from: image * padded.values() + inside,
@@ -178,13 +188,19 @@ impl Plan {
         };
         let pixels = phases(&taps).map(pixels).collect();
         let way = if shape.is_depthwise() { Way::Depthwise(pixels) } else { Way::Direct(pixels) };
-        Self { padded, out_values, images, way }
+        Self { padded, out_values, out_channels, images, way }
     }
 
     /// Runs it on the images of one task.
     pub(crate) fn run(&self, packed: &Packed, images: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let Scratch { padded, work } = scratch;
         self.run_padded(packed, self.padded.pad(images, padded), out, work);
+    }
+
+    /// The same in the place of the images, whose results are as large.
+    pub(crate) fn run_in_place(&self, packed: &Packed, images: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { padded, work } = scratch;
+        self.run_padded(packed, self.padded.copied(images, padded), images, work);
     }
 
     /// Filters W below filters Ẇ, for [`Self::run_pair`]; none where it has no way of its own.
@@ -263,7 +279,7 @@ impl Plan {
         let groups = channels / inner[2];
         let values = inner.iter().product::<usize>() * groups;
         let images = input.len() / values;
-        let outputs = filters[0].outputs;
+        let outputs = self.out_channels;
         for (group, filters) in filters.chunks_exact(filters.len() / groups).enumerate() {
             let [mut from, mut to] = std::mem::take(&mut work.group);
             let padded = self.padded.zeroed(images, &mut from);

@@ -1,5 +1,7 @@
 //! The gradient of the filters: sums over all pixels of input times output gradient.
 
+use std::ops::Range;
+
 use pulp::Simd;
 use rayon::prelude::*;
 
@@ -14,8 +16,8 @@ use crate::winograd::{self, F2, F4, Tile};
 /// Pixels whose values stay in the cache while all places of a run pass over them.
 const PIXELS_IN_CACHE: usize = 64;
 
-/// Blocks of output channels of one task: each task pads all images once.
-const BLOCKS_PER_TASK: usize = 2;
+/// Blocks of output channels that are summed up together: each task pads all images once.
+pub(crate) const BLOCKS_PER_TASK: usize = 2;
 
 /// Filters of at most so many values are summed up by groups of images, and the groups are added up at the end; larger ones
 /// by blocks of output channels, each over all images.
@@ -124,11 +126,10 @@ fn direct(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &
         for (x, dz) in x.chunks(shape.task_inputs()).zip(dz.chunks(shape.task_outputs())) {
             let (input, row_stride) = (padded.pad(x, &mut buffer), padded.row());
             let pixels = &pixels[..x.len() / shape.input_values() * shape.out_pixels()];
-            for (block, sums) in sums.chunks_exact_mut(block_values).enumerate() {
-                let first = (first_block + block) * LANES;
-                let outputs = first..shape.outputs.min(first + LANES);
-                let accumulate = Accumulate { input, row_stride, pixels, dz, outputs, run, sums };
-                run_by_lanes(accumulate);
+            for (task, sums) in sums.chunks_mut(BLOCKS_PER_TASK * block_values).enumerate() {
+                let first = (first_block + task * BLOCKS_PER_TASK) * LANES;
+                let outputs = first..shape.outputs.min(first + BLOCKS_PER_TASK * LANES);
+                run_by_lanes(Accumulate { input, row_stride, pixels, dz, outputs, run, sums });
             }
         }
     };
@@ -164,38 +165,68 @@ fn unpack(shape: &ConvShape, packed: &[f32]) -> Vec<f32> {
     weight
 }
 
-/// `sums[row][at][lane] += Σ_pixel input[pixel.from + row · row_stride + at] · dz[pixel.to + output]`.
+/// `sums[block][row][at][lane] += Σ_pixel input[pixel.from + row · row_stride + at] · dz[pixel.to + output]`.
 pub(crate) struct Accumulate<'a> {
     pub(crate) input: &'a [f32],
     /// Values from one row of the input to the next.
     pub(crate) row_stride: usize,
     pub(crate) pixels: &'a [Pixel],
     pub(crate) dz: &'a [f32],
-    /// At most [`LANES`] output channels.
-    pub(crate) outputs: std::ops::Range<usize>,
+    /// At most [`BLOCKS_PER_TASK`] blocks of output channels.
+    pub(crate) outputs: Range<usize>,
     /// Values of one row under a filter.
     pub(crate) run: usize,
-    /// `[row][run][LANES]`.
+    /// `[block][row][run][LANES]`.
     pub(crate) sums: &'a mut [f32],
 }
 
 impl ByLanes for Accumulate<'_> {
     #[inline(always)]
-    fn run<S: Simd, const VECTORS: usize>(self, simd: S) {
-        let Self { input, row_stride, pixels, dz, outputs, run, sums } = self;
-        let width = outputs.len();
-        // the gradients of the block's channels, one pixel after another
-        let mut gradients = [[0.0_f32; LANES]; PIXELS_IN_CACHE];
+    fn run<S: Simd, const VECTORS: usize>(mut self, simd: S) {
+        let Range { start, end } = self.outputs;
+        let sums = std::mem::take(&mut self.sums);
+        let length = sums.len() / (end - start).div_ceil(LANES);
+        let (first, second) = sums.split_at_mut(length);
+        let next = end.min(start + LANES);
+        // where a block is one vector, there are registers for the sums of two
+        if VECTORS == 1 && !second.is_empty() {
+            self.blocks::<S, VECTORS, 2>(simd, start..end, [first, second]);
+        } else {
+            self.blocks::<S, VECTORS, 1>(simd, start..next, [first]);
+            if !second.is_empty() {
+                self.blocks::<S, VECTORS, 1>(simd, next..end, [second]);
+            }
+        }
+    }
+}
+
+impl Accumulate<'_> {
+    #[inline(always)]
+    fn blocks<S: Simd, const VECTORS: usize, const BLOCKS: usize>(
+        &self,
+        simd: S,
+        outputs: Range<usize>,
+        mut sums: [&mut [f32]; BLOCKS],
+    ) {
+        let Self { input, row_stride, pixels, dz, run, .. } = *self;
+        let (width, row) = (outputs.len(), run * LANES);
+        // the gradients of the blocks' channels, one pixel after another
+        let mut gradients = [[[0.0_f32; LANES]; BLOCKS]; PIXELS_IN_CACHE];
         for pixels in pixels.chunks(PIXELS_IN_CACHE) {
             for (gradient, pixel) in gradients.iter_mut().zip(pixels) {
-                gradient[..width].copy_from_slice(&dz[pixel.to + outputs.start..][..width]);
+                let values = &dz[pixel.to + outputs.start..][..width];
+                gradient.as_flattened_mut()[..width].copy_from_slice(values);
             }
             let gradients = &gradients[..pixels.len()];
-            for (row, sums) in sums.chunks_exact_mut(run * LANES).enumerate() {
-                let mut places = Places { input, offset: row * row_stride, pixels, gradients, sums, done: 0 };
+            for at in 0..sums[0].len() / row {
+                let sums = sums.each_mut().map(|sums| &mut sums[at * row..][..row]);
+                let offset = at * row_stride;
+                let mut places = Places { input, offset, pixels, gradients, sums, done: 0 };
                 // as many sums as there are registers for
                 if VECTORS == 1 {
-                    places.add::<S, VECTORS, 16>(simd);
+                    if BLOCKS == 1 {
+                        places.add::<S, VECTORS, 16>(simd);
+                    }
                     places.add::<S, VECTORS, 8>(simd);
                 } else {
                     places.add::<S, VECTORS, 6>(simd);
@@ -209,60 +240,63 @@ impl ByLanes for Accumulate<'_> {
 }
 
 /// The places of a run, at some pixels.
-struct Places<'a> {
+struct Places<'a, const BLOCKS: usize> {
     input: &'a [f32],
     /// Of the run, from a pixel's first value.
     offset: usize,
     pixels: &'a [Pixel],
-    gradients: &'a [[f32; LANES]],
+    gradients: &'a [[[f32; LANES]; BLOCKS]],
     /// `[run][LANES]`.
-    sums: &'a mut [f32],
+    sums: [&'a mut [f32]; BLOCKS],
     /// Places that were added.
     done: usize,
 }
 
-impl Places<'_> {
+impl<const BLOCKS: usize> Places<'_, BLOCKS> {
     /// Adds `PLACES` at a time while there are as many.
     #[inline(always)]
     fn add<S: Simd, const VECTORS: usize, const PLACES: usize>(&mut self, simd: S) {
-        let Self { input, offset, pixels, gradients, sums, done } = self;
-        while let Some(sums) = sums.get_mut(*done * LANES..(*done + PLACES) * LANES) {
-            accumulate::<S, VECTORS, PLACES>(simd, input, *offset + *done, pixels, gradients, sums);
-            *done += PLACES;
+        while (self.done + PLACES) * LANES <= self.sums[0].len() {
+            self.accumulate::<S, VECTORS, PLACES>(simd);
+            self.done += PLACES;
         }
     }
-}
 
-/// `PLACES` places of a run.
-#[inline(always)]
-fn accumulate<S: Simd, const VECTORS: usize, const PLACES: usize>(
-    simd: S,
-    input: &[f32],
-    offset: usize,
-    pixels: &[Pixel],
-    gradients: &[[f32; LANES]],
-    sums: &mut [f32],
-) {
-    let (memory, _) = S::as_mut_simd_f32s(sums);
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; PLACES];
-    for place in 0..PLACES {
-        for vector in 0..VECTORS {
-            sums[place][vector] = memory[place * VECTORS + vector];
-        }
-    }
-    for (pixel, gradient) in pixels.iter().zip(gradients) {
-        let values = &input[pixel.from + offset..][..PLACES];
-        let (gradient, _) = S::as_simd_f32s(gradient);
-        for place in 0..PLACES {
-            let value = simd.splat_f32s(values[place]);
-            for vector in 0..VECTORS {
-                sums[place][vector] = simd.mul_add_e_f32s(value, gradient[vector], sums[place][vector]);
+    /// The next `PLACES`.
+    #[inline(always)]
+    fn accumulate<S: Simd, const VECTORS: usize, const PLACES: usize>(&mut self, simd: S) {
+        let offset = self.offset + self.done;
+        let from = self.done * LANES;
+        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; BLOCKS]; PLACES];
+        for block in 0..BLOCKS {
+            let (memory, _) = S::as_simd_f32s(&self.sums[block][from..][..PLACES * LANES]);
+            for place in 0..PLACES {
+                for vector in 0..VECTORS {
+                    sums[place][block][vector] = memory[place * VECTORS + vector];
+                }
             }
         }
-    }
-    for place in 0..PLACES {
-        for vector in 0..VECTORS {
-            memory[place * VECTORS + vector] = sums[place][vector];
+        for (pixel, gradient) in self.pixels.iter().zip(self.gradients) {
+            let values = &self.input[pixel.from + offset..][..PLACES];
+            let (gradient, _) = S::as_simd_f32s(gradient.as_flattened());
+            for place in 0..PLACES {
+                let value = simd.splat_f32s(values[place]);
+                for block in 0..BLOCKS {
+                    for vector in 0..VECTORS {
+                        let (gradient, sum) =
+                            (gradient[block * VECTORS + vector], sums[place][block][vector]);
+                        sums[place][block][vector] = simd.mul_add_e_f32s(value, gradient, sum);
+                    }
+                }
+            }
+        }
+        for block in 0..BLOCKS {
+            let (memory, _) = S::as_mut_simd_f32s(&mut self.sums[block][from..][..PLACES * LANES]);
+            for place in 0..PLACES {
+                for vector in 0..VECTORS {
+                    memory[place * VECTORS + vector] = sums[place][block][vector];
+                }
+            }
         }
     }
 }

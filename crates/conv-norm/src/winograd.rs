@@ -17,7 +17,7 @@ use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES, Lanes};
 use crate::shape::{ConvShape, Geometry, Padded};
 use crate::vectors::{run_by_lanes, with_vectors};
-use crate::weight_gradient::Accumulate;
+use crate::weight_gradient::{Accumulate, BLOCKS_PER_TASK};
 pub(crate) use transform::{Algorithm, F2, F4};
 use transform::{Collapse, Expand, transform_lanes};
 
@@ -213,31 +213,29 @@ pub(crate) fn weight_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, cons
     let inputs = shape.inputs;
     let spectrum = spectrum_of_gradient::<A, TILE, PATCH>(tiling, shape, x, dz);
     let (spectrum, _) = spectrum.as_chunks::<LANES>();
+    let blocks = shape.outputs / LANES;
     let mut weight = vec![0.0; shape.outputs * inputs * 9];
-    weight
-        .par_chunks_exact_mut(LANES * inputs * 9)
-        .zip(spectrum.par_chunks_exact(PATCH * PATCH * inputs))
-        .for_each(|(weight, spectrum)| {
-            with_vectors!({
-                for input in 0..inputs {
-                    transform_lanes(
-                        A::filter_gradient,
-                        #[inline(always)]
-                        |frequency| spectrum[frequency * inputs + input],
-                        #[inline(always)]
-                        |tap, lanes| {
-                            for (lane, value) in lanes.iter().enumerate() {
-                                weight[(lane * inputs + input) * 9 + tap] = *value;
-                            }
-                        },
-                    );
-                }
-            });
+    weight.par_chunks_exact_mut(LANES * inputs * 9).enumerate().for_each(|(block, weight)| {
+        with_vectors!({
+            for input in 0..inputs {
+                transform_lanes(
+                    A::filter_gradient,
+                    #[inline(always)]
+                    |frequency| spectrum[(frequency * blocks + block) * inputs + input],
+                    #[inline(always)]
+                    |tap, lanes| {
+                        for (lane, value) in lanes.iter().enumerate() {
+                            weight[(lane * inputs + input) * 9 + tap] = *value;
+                        }
+                    },
+                );
+            }
         });
+    });
     weight
 }
 
-/// Gradient of the filters at all frequencies, `[block][frequency][input][LANES]`.
+/// Gradient of the filters at all frequencies, `[frequency][block][input][LANES]`.
 fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
     tiling: &Tiling,
     shape: &ConvShape,
@@ -279,13 +277,16 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
                 Pixel { from: part * part_in + tile * inputs, to: part * part_out + tile * outputs }
             })
             .collect();
-        sums.par_chunks_exact_mut(inputs * LANES).enumerate().for_each(|(at, sums)| {
-            let (block, frequency) = (at / frequencies, at % frequencies);
+        let plane = outputs * inputs;
+        let tasks = sums.par_chunks_exact_mut(plane).enumerate().flat_map(|(frequency, sums)| {
+            let pairs = sums.par_chunks_mut(BLOCKS_PER_TASK * LANES * inputs).enumerate();
+            pairs.map(move |(pair, sums)| (frequency, pair * BLOCKS_PER_TASK * LANES, sums))
+        });
+        tasks.for_each(|(frequency, first, sums)| {
             let (input, dz) = (&spectrum_in[frequency * plane_in..], &spectrum_out[frequency * plane_out..]);
-            let outputs = block * LANES..(block + 1) * LANES;
+            let outputs = first..outputs.min(first + BLOCKS_PER_TASK * LANES);
             let pixels = pixels.as_slice();
-            let accumulate = Accumulate { input, row_stride: 0, pixels, dz, outputs, run: inputs, sums };
-            run_by_lanes(accumulate);
+            run_by_lanes(Accumulate { input, row_stride: 0, pixels, dz, outputs, run: inputs, sums });
         });
     }
     sums
