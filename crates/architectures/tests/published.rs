@@ -80,7 +80,7 @@ fn convnet(norm: Norm) -> Architecture {
 #[test]
 fn networks_are_those_of_the_published_code() {
     let Some(folder) = folder() else {
-        println!("skipped: no figures of networks in DELT_GOLDEN or ../shared/golden");
+        eprintln!("skipped: no figures of networks in DELT_GOLDEN or ../shared/golden");
         return;
     };
     for (name, architecture) in networks() {

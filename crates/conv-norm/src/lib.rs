@@ -3,6 +3,7 @@
 //! Most of the seconds of dataset distillation go into this sequence. Taken as single operations, each reads and writes
 //! whole activations; here a task takes one or a few images through all of them while they lie in the cache. Layout is
 //! channels last, `[n, h, w, c]`: [`channels_last`] and [`channels_first`] lead there and back.
+//! Filters see all channels, a group of them or one ([`Geometry::groups`]).
 //!
 //! A frozen block ([`conv_norm_frozen`]) has fixed weights and running statistics: the teacher of recovery, of scoring and
 //! of labeling. It can also measure how far the batch's statistics lie from the running ones, which is the loss that

@@ -197,6 +197,12 @@ impl Plan {
         self.run_padded(packed, self.padded.pad(images, padded), out, work);
     }
 
+    /// The same in the place of the images, whose results are as large.
+    pub(crate) fn run_in_place(&self, packed: &Packed, images: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { padded, work } = scratch;
+        self.run_padded(packed, self.padded.copied(images, padded), images, work);
+    }
+
     /// Filters W below filters Ẇ, for [`Self::run_pair`]; none where it has no way of its own.
     pub(crate) fn stack(&self, weight: &Packed, dot: &Packed) -> Option<Filters> {
         matches!(self.way, Way::Winograd(_)).then(|| dot.filters[0].above(&weight.filters[0]))

@@ -96,6 +96,11 @@ impl ConvShape {
         if is_narrow && direction == Direction::InputGradient { pixels } else { 1 }
     }
 
+    /// Whether the gradient of the input can take the place of the output's: as large, and written everywhere.
+    pub(crate) fn is_reversible_in_place(&self) -> bool {
+        self.geometry.stride == 1 && self.input_values() == self.output_values()
+    }
+
     /// Shape of the filters, `[outputs, inputs / groups, kernel, kernel]`.
     pub(crate) fn weight_shape(&self) -> [usize; 4] {
         let Geometry { kernel, groups, .. } = self.geometry;
@@ -188,10 +193,16 @@ impl Padded {
     /// Images with their margins, one after another, in a buffer that is empty at first or comes from here; the images
     /// themselves where there is no margin.
     pub(crate) fn pad<'a>(&self, images: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        if self.has_margin() { self.copied(images, buffer) } else { images }
+    }
+
+    fn has_margin(&self) -> bool {
+        [self.height, self.width] != [self.inner[0], self.inner[1]]
+    }
+
+    /// As [`Self::pad`], a copy in any case.
+    pub(crate) fn copied<'a>(&self, images: &[f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
         let [height, width, channels] = self.inner;
-        if (self.height, self.width) == (height, width) {
-            return images;
-        }
         let values = height * width * channels;
         let count = images.len() / values;
         let buffer = self.zeroed(count, buffer);

@@ -89,16 +89,22 @@ impl Saved {
         dz.par_chunks_mut(shape.task_outputs())
             .zip(dy.par_chunks(shape.images_per_task() * affine.out_values(&shape)))
             .for_each(|(z, dy)| replace_by_gradient(&shape, &affine, &statistics, z, dy));
+        let weight_gradient = weight_gradient::of(&shape, x, &dz);
         let dx = wants_dx.then(|| {
             let filters = Packed::new(&shape, Direction::InputGradient, weight, &[]);
             let plan = Plan::new(&shape, Direction::InputGradient);
+            if shape.is_reversible_in_place() {
+                dz.par_chunks_mut(shape.task_outputs())
+                    .for_each_init(Scratch::default, |scratch, dz| plan.run_in_place(&filters, dz, scratch));
+                return dz;
+            }
             let mut dx = vec![0.0; shape.images * shape.input_values()];
             dx.par_chunks_mut(shape.task_inputs())
                 .zip(dz.par_chunks(shape.task_outputs()))
                 .for_each_init(Scratch::default, |scratch, (dx, dz)| plan.run(&filters, dz, dx, scratch));
             dx
         });
-        Gradients { dx, weight: weight_gradient::of(&shape, x, &dz), gamma, beta }
+        Gradients { dx, weight: weight_gradient, gamma, beta }
     }
 
     /// Gradients of β and γ: Σ g and Σ g·ẑ per channel, g the gradient of γẑ + β.
@@ -159,7 +165,8 @@ impl Saved {
         let per_task = shape.images_per_task().min(images);
         let (inputs, outputs) = (shape.input_values(), shape.output_values());
         let results = affine.out_values(&shape);
-        let mut dx = vec![0.0; if wants_dx { shape.images * inputs } else { 0 }];
+        let in_place = shape.is_reversible_in_place();
+        let mut dx = vec![0.0; if wants_dx && !in_place { shape.images * inputs } else { 0 }];
         let mut groups: Vec<&mut [f32]> = dx.chunks_mut(images * inputs).collect();
         groups.resize_with(shape.images.div_ceil(images), Default::default);
         let sums = z
@@ -172,16 +179,18 @@ impl Saved {
                 let tasks = z.chunks_mut(per_task * outputs).zip(x.chunks(per_task * inputs));
                 for ((z, x), dy) in tasks.zip(dy.chunks((per_task * results).max(1))) {
                     replace_by_gradient(&shape, &affine, statistics, z, dy);
-                    if let Some(dx) = dx.next() {
-                        plan.run(&filters, z, dx, scratch);
-                    }
                     gradient.add(x, z, &mut sums, buffer);
+                    match dx.next() {
+                        Some(dx) => plan.run(&filters, z, dx, scratch),
+                        None if wants_dx => plan.run_in_place(&filters, z, scratch),
+                        None => {}
+                    }
                 }
                 sums
             })
             .collect();
         let weight = gradient.unpack(&added_up(sums, gradient.values()));
-        (dx, weight)
+        (if in_place { z } else { dx }, weight)
     }
 }
 

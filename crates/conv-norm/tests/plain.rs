@@ -91,6 +91,9 @@ fn cases() -> Vec<Case> {
         case(53, [4, 3], [16, 16], geometry(3, 1, 1), true, Identity),
         case(70, [8, 8], [32, 16], geometry(3, 1, 1), false, ReluAveragePool),
         case(3, [6, 5], [7, 9], geometry(1, 1, 0), false, Silu),
+        // as many values behind as before
+        case(3, [4, 4], [8, 32], geometry(1, 2, 0), false, Identity),
+        case(3, [4, 4], [8, 32], geometry(3, 1, 0), false, Relu),
         // each channel by itself
         case(3, [8, 8], [32, 32], grouped(3, 1, 1, 32), false, Relu6),
         case(2, [9, 7], [58, 58], grouped(3, 2, 1, 58), true, Identity),

@@ -83,7 +83,7 @@ pub(crate) fn check_claims(path: &Path) -> Result<u64, WeightsError> {
 /// A zip archive that begins where its file does. (Left to find the beginning, zip 9.8 takes the record of 76 bytes that PyTorch puts
 /// behind the list of entries for the list's first entry where that is as long: with a folder's name of 21 bytes.)
 pub(crate) fn archive<R: Read + Seek>(reader: R) -> ZipResult<ZipArchive<R>> {
-    let config = Config { archive_offset: ArchiveOffset::Known(0), ..Config::default() };
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
     ZipArchive::with_config(config, reader)
 }
 

@@ -212,13 +212,7 @@ impl Reader<'_> {
             }
             0x93 => self.join(2, Kind::Global)?,
             b'R' | 0x81 => self.call()?,
-            b'b' => {
-                let state = self.pop()?;
-                // an ordered dictionary may have attributes
-                if self.last(Kind::Dictionary).is_err() {
-                    self.last(Kind::Call)?.push(state);
-                }
-            }
+            b'b' => self.set_state()?,
             // the bytes of a tensor
             b'Q' => {
                 self.pop()?;
@@ -331,6 +325,15 @@ impl Reader<'_> {
         match is_ordered {
             true => self.push_part(Kind::Dictionary, Vec::new()),
             false => self.push_part(Kind::Call, call),
+        }
+        Ok(())
+    }
+
+    /// The state of a call; attributes of an ordered dictionary are nothing.
+    fn set_state(&mut self) -> Result<(), String> {
+        let state = self.pop()?;
+        if self.last(Kind::Dictionary).is_err() {
+            self.last(Kind::Call)?.push(state);
         }
         Ok(())
     }

@@ -26,7 +26,6 @@ fn networks() -> Vec<(Architecture, usize)> {
         (Architecture::resnet34(Stem::Small), 8),
         (Architecture::Resnet20Cifar {}, 16),
         (Architecture::Wrn16x2 {}, 12),
-        (Architecture::DcResnet18Ap { norm: Norm::Batch }, 32),
         (Architecture::DcAlexnet { norm: Norm::None }, 32),
         (Architecture::MobilenetV2Modified {}, 16),
         (Architecture::ShufflenetV2X05Small {}, 16),

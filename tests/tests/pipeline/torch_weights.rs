@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use delt_formats::{Architecture, NamedTensor, Norm, Stem, TensorValues};
+use delt_formats::{Architecture, Conv1Start, NamedTensor, Norm, Stem, TensorValues};
 use delt_interchange::pth::{self, Tensor as Saved, Value};
 use delt_networks::{FrozenNetwork, Network};
 use delt_pipeline::config::teacher::{ClassOrder, Import};
@@ -41,7 +41,7 @@ for name in sys.argv[2:]:
 fn networks() -> Vec<(&'static str, Architecture)> {
     vec![
         ("resnet18", Architecture::resnet18(Stem::Standard)),
-        ("resnet50", Architecture::Resnet50 { stem: Stem::Standard, conv1_start: Default::default() }),
+        ("resnet50", Architecture::Resnet50 { stem: Stem::Standard, conv1_start: Conv1Start::Kaiming }),
         ("densenet121", Architecture::Densenet121 {}),
         ("mobilenet_v2", Architecture::MobilenetV2 {}),
         ("shufflenet_v2_x0_5", Architecture::ShufflenetV2X05 {}),
@@ -69,7 +69,7 @@ fn save(path: &Path, tensors: &[NamedTensor]) {
 /// The tensors that a file holds of a network, and what is said of them.
 fn imported(path: &Path, architecture: &Architecture) -> (Vec<NamedTensor>, String) {
     let source = Import {
-        path: path.to_owned().into(),
+        path: path.to_owned(),
         classes: ClassOrder::Named("dataset".to_owned()),
         top_level_key: None,
         expected_top1: None,
