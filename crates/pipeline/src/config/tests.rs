@@ -208,6 +208,33 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
 }
 
 #[test]
+fn networks_at_once_are_of_the_committee_and_each_has_a_strength() {
+    let together = |networks: u32, values: &str| {
+        format!(
+            "synthesize.together={{networks: {networks}, strengths: {{values: {values}, temperature: 5}}}}"
+        )
+    };
+    assert_eq!(
+        said("digits.yaml", &[&together(1, "[1]")], None),
+        " (branch random): at `synthesize.together`: found without synthesize.teachers: committee, whose networks it is about; leave \
+         it out"
+    );
+    let committee = "synthesize.teachers=committee";
+    assert_eq!(
+        said("digits.yaml", &[committee, &together(2, "[1]")], None),
+        " (branch random): at `synthesize.together.networks`: found 2, expected 1 to 1"
+    );
+    assert_eq!(
+        said("digits.yaml", &[committee, &together(1, "[1, 2]")], None),
+        " (branch random): at `synthesize.together.strengths.values`: found 2 numbers, expected 1: the teacher's, then one for each \
+         network of section `committee`"
+    );
+    let strengths = committee::Strengths { values: vec![60.0, 70.0, 65.0], temperature: 5.0 };
+    let [strong, weak] = strengths.weights(&[1, 2])[..] else { panic!("two weights") };
+    assert!((strong + weak - 1.0).abs() < 1e-12 && (strong / weak - 1_f64.exp()).abs() < 1e-12);
+}
+
+#[test]
 fn images_of_a_class_that_has_one_are_not_kept_apart() {
     let settings = ["select.ipc=1", "synthesize.densification={weight: 1, temperature: 4}"];
     assert_eq!(
