@@ -164,14 +164,6 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
             "synthesize.milestone`: found 2, expected a share of the iterations, 0 to 1",
         ),
         (
-            "published={source: a paper, branch: gone, top1: 50}",
-            "published.branch`: no branch `gone`; name the one that the score is compared with",
-        ),
-        (
-            "published={source: a paper, branch: delt, top1: 101}",
-            "published.top1`: found 101, expected percent, 0 to 100",
-        ),
-        (
             "synthesize.residual={share: 1, every: 5, restart_adam: true}",
             "synthesize.residual.share`: found 1, expected more than 0, less than 1",
         ),
@@ -205,6 +197,19 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
         let expected = format!(" (branch {branch}): at `{expected}");
         assert_eq!(said("digits.yaml", &[setting], None), expected, "{setting}");
     }
+}
+
+#[test]
+fn what_is_published_is_of_a_branch_and_in_percent() {
+    let said = |given: &str| said("digits.yaml", &[&format!("published={{source: a paper, {given}}}")], None);
+    assert_eq!(
+        said("branch: gone, top1: 50"),
+        " (branch random): at `published.branch`: no branch `gone`; name the one that the score is compared with"
+    );
+    assert_eq!(
+        said("branch: delt, top1: 101"),
+        " (branch random): at `published.top1`: found 101, expected percent, 0 to 100"
+    );
 }
 
 #[test]
