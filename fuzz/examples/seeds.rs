@@ -21,6 +21,7 @@ use parquet::file::properties::WriterProperties;
 
 fn main() {
     cifar();
+    matlab();
     tables();
     labels();
     weights();
@@ -59,6 +60,24 @@ fn cifar() {
     let mut packed = GzEncoder::new(vec![3], Compression::best());
     packed.write_all(&hundred).unwrap();
     seed("cifar", "cifar100.tar.gz", &packed.finish().unwrap());
+}
+
+/// A structure with one field, a number.
+fn matlab() {
+    let element = |kind: u32, bytes: &[u8]| {
+        let mut element = [kind.to_le_bytes(), (bytes.len() as u32).to_le_bytes()].concat();
+        element.extend(bytes);
+        element.resize(element.len().next_multiple_of(8), 0);
+        element
+    };
+    let array = |name: &[u8], class: u8, values: &[u8]| {
+        let head = [element(6, &[class, 0, 0, 0, 0, 0, 0, 0]), element(5, &[1, 0, 0, 0, 1, 0, 0, 0])].concat();
+        element(14, &[&head, &element(1, name), values].concat())
+    };
+    let number = array(b"", 6, &element(9, &1_f64.to_le_bytes()));
+    let fields = [element(5, &[5, 0, 0, 0]), element(1, b"WNID\0"), number].concat();
+    let header = [&[b' '; 124], &b"\0\x01IM"[..]].concat();
+    seed("matlab", "structure", &[header, array(b"synsets", 2, &fields)].concat());
 }
 
 fn provenance(kind: ArtifactKind) -> Provenance {

@@ -9,9 +9,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ingest::source::{Source, Split};
 use ingest::sources::cifar::binary::BinaryFiles;
-use ingest::sources::cifar::container::Container;
 use ingest::sources::cifar::python::PythonBatches;
 use ingest::sources::cifar::{CIFAR10, CIFAR100};
+use ingest::sources::container::Container;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -23,6 +23,8 @@ pub struct ImageFile {
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
+    /// Where it begins in the archive at that path; none for a file of its own.
+    pub start: Option<u64>,
 }
 
 /// The image files of a tree, and how much else there is.
@@ -85,6 +87,7 @@ pub fn look_through<E: From<ImagesError>>(
                         relative,
                         path: entry.into_path(),
                         bytes: metadata.len(),
+                        start: None,
                     });
                 }
             }
@@ -109,7 +112,7 @@ pub fn files_below(folder: &Path, endings: &[&str]) -> Result<Vec<ImageFile>> {
             let metadata =
                 entry.metadata().map_err(std::io::Error::from).map_err(ImagesError::reading(entry.path()))?;
             let relative = relative(entry.path(), folder)?;
-            files.push(ImageFile { relative, path: entry.into_path(), bytes: metadata.len() });
+            files.push(ImageFile { relative, path: entry.into_path(), bytes: metadata.len(), start: None });
         }
     }
     files.sort_by(|a, b| a.relative.cmp(&b.relative));

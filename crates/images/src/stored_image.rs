@@ -1,7 +1,7 @@
 //! An image as the dataset stores it: every one is decoded once; plain ones keep their bytes, others become RGB PNG.
 
-use std::io::{self, Cursor};
-use std::path::PathBuf;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use delt_formats::error::FormatError;
 use delt_formats::rgb_image::RgbImage;
@@ -30,6 +30,15 @@ pub enum Content {
         /// Its size.
         bytes: u64,
     },
+    /// An image file inside an archive, not read yet.
+    Member {
+        /// The archive.
+        archive: PathBuf,
+        /// Where the file begins in it.
+        start: u64,
+        /// Its size.
+        bytes: u64,
+    },
     /// Bare pixels.
     Pixels(RgbImage),
     /// A table's row without an image.
@@ -44,7 +53,7 @@ impl Content {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Encoded(bytes) => bytes.len() as u64,
-            Self::File { bytes, .. } => *bytes,
+            Self::File { bytes, .. } | Self::Member { bytes, .. } => *bytes,
             Self::Pixels(picture) => picture.rgb.len() as u64,
             Self::Absent { .. } => 0,
         }
@@ -106,11 +115,14 @@ pub fn prepare(content: Content) -> Result<StoredImage, StoredImageError> {
         Content::Pixels(picture) => return encoded(&picture),
         Content::Absent { problem } => return Err(StoredImageError::Absent(problem)),
         Content::Encoded(bytes) => bytes,
-        Content::File { bytes: 0, .. } => {
+        Content::File { bytes: 0, .. } | Content::Member { bytes: 0, .. } => {
             let found = "an empty file".to_owned();
             return Err(StoredImageError::OtherFormat { found, cure: "copy, download or unpack it again" });
         }
         Content::File { path, .. } => fs_err::read(path).map_err(StoredImageError::Read)?,
+        Content::Member { archive, start, bytes } => {
+            member(&archive, start, bytes).map_err(StoredImageError::Read)?
+        }
     };
     if let Some(error) = refusal(&bytes) {
         return Err(error);
@@ -121,6 +133,14 @@ pub fn prepare(content: Content) -> Result<StoredImage, StoredImageError> {
         return Ok(StoredImage { bytes, sums });
     }
     encoded(&picture)
+}
+
+fn member(archive: &Path, start: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut archive = fs_err::File::open(archive)?;
+    archive.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    archive.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn encoded(picture: &RgbImage) -> Result<StoredImage, StoredImageError> {

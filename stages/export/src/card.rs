@@ -22,10 +22,9 @@ const SIZES: [(u64, &str); 4] =
     [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (u64::MAX, "100K<n<1M")];
 
 /// Sources that are not downloaded: by kind or folder, title and license (`data/README.md`).
-const OTHER_SOURCES: [(&str, &str, &str); 3] = [
+const OTHER_SOURCES: [(&str, &str, &str); 2] = [
     ("embedded_digits", "Optical Recognition of Handwritten Digits (UCI)", "CC BY 4.0"),
     ("trashnet32", "TrashNet", "MIT"),
-    ("tiny_imagenet", "Tiny-ImageNet", "ImageNet's terms, for research"),
 ];
 /// What is said of any other.
 const UNKNOWN: &str = "not known to delt; that of the real images applies: state it before you publish";

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use delt_pipeline::amounts::human_bytes;
+use md5::Md5;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -22,24 +23,67 @@ const TABLE: &str = "data/sources.yaml";
 /// Bytes read at once.
 const BLOCK: usize = 256 * 1024;
 
-/// One archive of `data/sources.yaml`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A data set of `data/sources.yaml`.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Published {
+    #[serde(rename = "title")]
+    _title: String,
+    homepage: String,
+    license: String,
+    /// Addresses of folders; none where a login is asked for.
+    #[serde(default)]
+    mirrors: Vec<String>,
+    files: Vec<PublishedFile>,
+}
+
+/// One of its files.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishedFile {
+    name: String,
+    #[serde(default)]
+    bytes: Option<u64>,
+    #[serde(default)]
+    sha256: Option<String>,
+    #[serde(default)]
+    md5: Option<String>,
+}
+
+/// A file to download.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    /// What it holds, for people.
-    pub title: String,
     /// Who publishes it and where it is described.
     pub homepage: String,
     /// What its license allows, for people.
     pub license: String,
     /// Name of the file.
     pub file: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256, 64 lower-case hex digits.
-    pub sha256: String,
+    /// Its size, where that is published.
+    pub bytes: Option<u64>,
+    /// Its checksum.
+    pub sum: Sum,
     /// Addresses, asked in this order.
     pub mirrors: Vec<String>,
+}
+
+/// A checksum in lower-case hex digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sum {
+    /// SHA-256.
+    Sha256(String),
+    /// MD5, where nothing better is published.
+    Md5(String),
+}
+
+impl Sum {
+    /// Name and digits of the sum of what is left to read, and the digits that were expected.
+    fn compare(&self, input: &mut impl Read) -> io::Result<(&'static str, String, &String)> {
+        Ok(match self {
+            Self::Sha256(expected) => ("SHA-256", hex::<Sha256>(input)?, expected),
+            Self::Md5(expected) => ("MD5", hex::<Md5>(input)?, expected),
+        })
+    }
 }
 
 /// The folder where downloaded archives stay.
@@ -52,32 +96,57 @@ pub struct Downloads {
 }
 
 impl Downloads {
-    /// Where the archive of a source lies after downloading it, or as it was downloaded before.
+    /// Where a file of a source lies after downloading it, or as it was downloaded before: in a folder of the source where it has
+    /// several.
     ///
     /// # Errors
-    /// [`IngestError::NotDownloaded`] where it is not there and may not be fetched; as [`fetch`].
-    pub fn archive(&self, source: &str) -> Result<PathBuf> {
-        let archive = published(source)?;
-        if !self.is_allowed && !self.folder.join(&archive.file).is_file() {
+    /// [`IngestError::NotDownloaded`] where it is not there and may not be fetched; as [`published`] and [`fetch`].
+    pub fn file(&self, source: &str, name: &str) -> Result<PathBuf> {
+        let all = all_of(source)?;
+        let folder = if all.len() > 1 { self.folder.join(source) } else { self.folder.clone() };
+        let archive = published(source, name)?;
+        if !self.is_allowed && !folder.join(name).is_file() {
             return Err(IngestError::NotDownloaded(archive.file));
         }
-        fetch(&archive, &self.folder)
+        fetch(&archive, &folder)
     }
 }
 
-/// The archive of a source as `data/sources.yaml` describes it.
+/// A file of a source as `data/sources.yaml` describes it.
 ///
 /// # Errors
-/// A source that the table lacks.
-pub fn published(source: &str) -> Result<Archive> {
-    let of_table = |problem: String| IngestError::layout(Path::new(TABLE), problem);
-    let mut table: BTreeMap<String, Archive> =
-        serde_yaml::from_str(SOURCES).map_err(|error| of_table(error.to_string()))?;
-    table.remove(source).ok_or_else(|| of_table(format!("has no source `{source}`")))
+/// A source or file that the table lacks.
+pub fn published(source: &str, name: &str) -> Result<Archive> {
+    let file = all_of(source)?.into_iter().find(|archive| archive.file == name);
+    file.ok_or_else(|| lacking(&format!("file `{name}` of `{source}`")))
+}
+
+/// All files of a source.
+fn all_of(source: &str) -> Result<Vec<Archive>> {
+    let mut table: BTreeMap<String, Published> = serde_yaml::from_str(SOURCES)
+        .map_err(|error| IngestError::layout(Path::new(TABLE), error.to_string()))?;
+    let Published { homepage, license, mirrors, files, .. } =
+        table.remove(source).ok_or_else(|| lacking(&format!("source `{source}`")))?;
+    let archive = |PublishedFile { name, bytes, sha256, md5 }: PublishedFile| {
+        let sum = sha256.map(Sum::Sha256).or(md5.map(Sum::Md5));
+        Ok(Archive {
+            homepage: homepage.clone(),
+            license: license.clone(),
+            mirrors: mirrors.iter().map(|folder| format!("{folder}/{name}")).collect(),
+            sum: sum.ok_or_else(|| lacking(&format!("checksum of `{name}`")))?,
+            file: name,
+            bytes,
+        })
+    };
+    files.into_iter().map(archive).collect()
+}
+
+fn lacking(what: &str) -> IngestError {
+    IngestError::layout(Path::new(TABLE), format!("has no {what}"))
 }
 
 /// Fetches an archive into `folder`. Bytes arrive in `<file>.part`, which outlives a broken run and is renamed once its
-/// SHA-256 is right: under its own name there is only ever a verified file. A second process that wants the same file waits
+/// checksum is right: under its own name there is only ever a verified file. A second process that wants the same file waits
 /// for the first; where the file system has no locks, each fetches its own.
 ///
 /// # Errors
@@ -92,8 +161,9 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf> {
     if is_there(&target, archive)? {
         return Ok(target);
     }
-    let Archive { file, homepage, license, .. } = archive;
-    eprintln!("ingest: {file} from {homepage} ({}): {license}", human_bytes(archive.bytes));
+    let Archive { file, homepage, license, bytes, .. } = archive;
+    let size = bytes.map_or_else(|| "size not published".to_owned(), human_bytes);
+    eprintln!("ingest: {file} from {homepage} ({size}): {license}");
     let mut failures = Vec::new();
     for mirror in &archive.mirrors {
         match partial.complete_from(mirror) {
@@ -110,10 +180,8 @@ pub fn fetch(archive: &Archive, folder: &Path) -> Result<PathBuf> {
 
 fn is_there(target: &Path, archive: &Archive) -> Result<bool> {
     let Ok(metadata) = fs_err::metadata(target) else { return Ok(false) };
-    let (found, expected) = (metadata.len(), archive.bytes);
-    if found == expected {
-        return Ok(true);
-    }
+    let found = metadata.len();
+    let Some(expected) = archive.bytes.filter(|expected| *expected != found) else { return Ok(true) };
     Err(IngestError::layout(
         target,
         format!("has {found} bytes, expected {expected}; remove it and run again"),
@@ -122,7 +190,11 @@ fn is_there(target: &Path, archive: &Archive) -> Result<bool> {
 
 /// The SHA-256 of what is left to read, 64 lower-case hex digits.
 pub(crate) fn sha256(input: &mut impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
+    hex::<Sha256>(input)
+}
+
+fn hex<D: Digest>(input: &mut impl Read) -> io::Result<String> {
+    let mut hasher = D::new();
     let mut block = vec![0; BLOCK];
     loop {
         let read = input.read(&mut block)?;
@@ -141,19 +213,24 @@ mod tests {
 
     #[test]
     fn the_table_of_sources_is_complete() {
-        let table: BTreeMap<String, Archive> = serde_yaml::from_str(SOURCES).expect("parses");
-        assert_eq!(table.keys().collect::<Vec<_>>(), ["cifar10", "cifar100"]);
-        for archive in table.values() {
-            assert!(archive.bytes > 0 && !archive.mirrors.is_empty(), "{}", archive.file);
-            assert!(archive.sha256.len() == 64 && archive.sha256.bytes().all(|b| b.is_ascii_hexdigit()));
-            assert!(archive.mirrors.iter().all(|mirror| mirror.ends_with(&archive.file)));
+        let table: BTreeMap<String, Published> = serde_yaml::from_str(SOURCES).expect("parses");
+        for source in table.keys() {
+            for archive in all_of(source).expect("is complete") {
+                let (digits, sum) = match &archive.sum {
+                    Sum::Sha256(sum) => (64, sum),
+                    Sum::Md5(sum) => (32, sum),
+                };
+                assert!(sum.len() == digits && sum.bytes().all(|b| b.is_ascii_hexdigit()), "{archive:?}");
+                assert!(archive.bytes.is_none_or(|bytes| bytes > 0), "{archive:?}");
+                assert_eq!(archive.mirrors.is_empty(), source == "imagenet1k", "{archive:?}");
+            }
         }
     }
 
     #[test]
     fn a_source_that_the_table_lacks_is_named() {
-        let error = published("svhn").expect_err("absent");
-        assert_eq!(error.to_string(), "data/sources.yaml: has no source `svhn`");
+        let error = published("coco", "coco.zip").expect_err("absent");
+        assert_eq!(error.to_string(), "data/sources.yaml: has no source `coco`");
     }
 
     #[test]
@@ -172,7 +249,7 @@ mod tests {
     fn a_dry_run_downloads_nothing() {
         let dir = tempfile::tempdir().expect("dir");
         let downloads = Downloads { folder: dir.path().to_path_buf(), is_allowed: false };
-        let error = downloads.archive("cifar10").expect_err("absent");
+        let error = downloads.file("cifar10", "cifar-10-binary.tar.gz").expect_err("absent");
         assert_eq!(error.to_string(), "cifar-10-binary.tar.gz is not downloaded yet");
         assert!(error.is_missing_source());
     }

@@ -33,6 +33,10 @@ pub enum IngestError {
     #[error("{0} is not downloaded yet")]
     NotDownloaded(String),
 
+    /// A dry run unpacks nothing.
+    #[error("{} is not unpacked yet", .0.display())]
+    NotUnpacked(PathBuf),
+
     /// An image is of a format that is not read, or no image.
     #[error("{place}: {problem}, or set `ingest.skip_broken: true` to count and leave out such images")]
     OtherFormat {
@@ -132,7 +136,7 @@ impl From<Interrupted> for IngestError {
 impl IngestError {
     /// Whether the source is simply not there, as opposed to wrong.
     pub fn is_missing_source(&self) -> bool {
-        matches!(self, Self::SourceMissing { .. } | Self::NotDownloaded(_))
+        matches!(self, Self::SourceMissing { .. } | Self::NotDownloaded(_) | Self::NotUnpacked(_))
     }
 
     /// A complaint about the layout of a folder or archive.

@@ -93,7 +93,7 @@ fn of_sample(path: &Path, progress: &Progress) -> Result<Digest> {
 /// The sample is the first 64 KiB of 64 files evenly spaced in the sorted list (all files where there are fewer). A
 /// folder of a million files costs one listing and at most 4 MiB of reading. What it can miss: an image replaced by
 /// another of exactly the same size and name outside the sample; run with `FORCE=1` after such an edit. Modification
-/// times are not looked at: copies of a folder have one key.
+/// times are not looked at: copies of a folder have one key, and so have files that lie in archives.
 ///
 /// # Errors
 /// If a sampled file cannot be read.
@@ -105,7 +105,9 @@ pub fn of_tree(files: &[&ImageFile]) -> Result<Digest> {
         listing.update(&file.bytes.to_le_bytes());
     }
     let samples = files.len().min(SAMPLED_FILES);
-    let head = |file: &ImageFile| Ok(Digest::of_bytes(&piece(&file.path, 0, SAMPLED_BYTES)?));
+    let head = |file: &ImageFile| {
+        Ok(Digest::of_bytes(&piece(&file.path, file.start.unwrap_or(0), SAMPLED_BYTES.min(file.bytes))?))
+    };
     let sample = (0..samples).map(|index| head(files[index * files.len() / samples]));
     let sample = sample.collect::<Result<Vec<_>>>()?;
     Ok(Digest::of_json(&json!({

@@ -79,7 +79,11 @@ impl Source for LabeledFiles {
 
     fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
         for LabeledFile { file, label, .. } in self.of(split) {
-            let content = Content::File { path: file.path.clone(), bytes: file.bytes };
+            let (path, bytes) = (file.path.clone(), file.bytes);
+            let content = match file.start {
+                Some(start) => Content::Member { archive: path, start, bytes },
+                None => Content::File { path, bytes },
+            };
             let (path, place) = (file.relative.clone(), file.relative.clone());
             if visitor(SourceImage { path, place, label: *label, content })?.is_break() {
                 break;

@@ -12,10 +12,14 @@
 //! | CIFAR-10 and CIFAR-100, official archives, unpacked or Parquet | [`sources::cifar`] over [`download`] |
 //! | Parquet as Hugging Face stores image sets | [`sources::huggingface_parquet`] over [`parquet_files`] |
 //! | a folder per class | [`sources::image_folder`] over [`labeled_files`] |
-//! | IDX files (MNIST) | [`sources::idx`] |
+//! | IDX files (MNIST, Fashion-MNIST) | [`sources::idx`] |
 //! | a table of paths and labels | [`sources::csv`] over [`labeled_files`] |
 //! | webdataset shards | [`sources::webdataset`] |
 //! | Tiny-ImageNet | [`sources::tiny_imagenet`] over [`labeled_files`] |
+//! | ImageNette and ImageWoof | [`sources::imagenette`] over [`sources::image_folder`] |
+//! | ImageNet-1K and ImageNet-100 as distributed | [`sources::imagenet`] over [`labeled_files`] |
+//! | SVHN | [`sources::svhn`] over [`matlab`] |
+//! | STL-10 | [`sources::stl10`] |
 
 #[macro_use(eprintln)]
 extern crate delt_harness;
@@ -27,6 +31,7 @@ pub mod download;
 pub mod error;
 pub mod fingerprint;
 pub mod labeled_files;
+pub mod matlab;
 pub mod parquet_files;
 mod run;
 pub mod seeded_split;
@@ -38,6 +43,7 @@ mod table_classes;
 mod tar_archive;
 mod test_files;
 mod text_labels;
+mod unpacked;
 mod whitening;
 
 use std::process::ExitCode;

@@ -87,3 +87,20 @@ pub(crate) fn expect_exists(path: &Path, expected: impl Into<String>) -> Result<
     }
     Err(IngestError::SourceMissing { path: path.to_path_buf(), expected: expected.into() })
 }
+
+/// Says that a source does not hold as many training and test images as are published, where nothing else vouches for it.
+pub(crate) fn counts_note(
+    title: &str,
+    path: &Path,
+    source: &dyn Source,
+    published: [u64; 2],
+) -> Option<String> {
+    let [train, test] = [Split::Train, Split::Test].map(|split| source.len(split));
+    let [all_train, all_test] = published;
+    ([train, test] != published).then(|| {
+        format!(
+            "{train} training and {test} test images found in {}, where {title} has {all_train} and {all_test}",
+            path.display()
+        )
+    })
+}

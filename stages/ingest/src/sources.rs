@@ -5,11 +5,17 @@
 //! source lacks are made by [`crate::seeded_split`], archives of others read by `tar_archive`.
 
 pub mod cifar;
+pub mod container;
 pub mod csv;
 pub mod digits;
 pub mod huggingface_parquet;
 pub mod idx;
 pub mod image_folder;
+pub mod imagenet;
+pub mod imagenette;
+mod planes;
+pub mod stl10;
+pub mod svhn;
 pub mod tiny_imagenet;
 pub mod webdataset;
 
@@ -32,7 +38,15 @@ pub fn open(section: &Section, downloads: &Downloads) -> Result<Box<dyn Source>>
         Section::Csv(table) => Box::new(csv::open(table)?),
         Section::Idx(files) => Box::new(idx::open(files)?),
         Section::ImageFolder(folder) => Box::new(image_folder::open(folder)?),
-        Section::TinyImagenet(folder) => Box::new(tiny_imagenet::open(folder)?),
+        Section::FashionMnist(files) => Box::new(idx::published(&idx::FASHION_MNIST, files, downloads)?),
+        Section::Imagenet100(files) => Box::new(imagenet::open(files, imagenet::IMAGENET100)?),
+        Section::Imagenet1k(files) => Box::new(imagenet::open(files, imagenet::IMAGENET1K)?),
+        Section::Imagenette(files) => Box::new(imagenette::open(&imagenette::IMAGENETTE, files, downloads)?),
+        Section::Imagewoof(files) => Box::new(imagenette::open(&imagenette::IMAGEWOOF, files, downloads)?),
+        Section::Mnist(files) => Box::new(idx::published(&idx::MNIST, files, downloads)?),
+        Section::Stl10(files) => Box::new(stl10::open(files, downloads)?),
+        Section::Svhn(files) => Box::new(svhn::open(files, downloads)?),
+        Section::TinyImagenet(files) => Box::new(tiny_imagenet::open(files, downloads)?),
         Section::Webdataset(shards) => Box::new(webdataset::open(shards)?),
     })
 }

@@ -62,7 +62,7 @@ fn visit(
 }
 
 /// Refuses what is neither file nor folder nor a note about one, and paths that lead elsewhere.
-fn check_entry(archive: &Path, inside: &Path, kind: EntryType) -> Result<()> {
+pub(crate) fn check_entry(archive: &Path, inside: &Path, kind: EntryType) -> Result<()> {
     let leads_out = inside.is_absolute() || inside.components().any(|part| part == Component::ParentDir);
     let what = match kind {
         _ if leads_out => "a path that leads out of its folder,",

@@ -59,8 +59,12 @@ mod tests {
     use super::*;
 
     fn of(names: &[&str]) -> Result<(Vec<String>, Option<String>), String> {
-        let file =
-            |name: &&str| ImageFile { relative: (*name).to_owned(), path: PathBuf::from(name), bytes: 1 };
+        let file = |name: &&str| ImageFile {
+            relative: (*name).to_owned(),
+            path: PathBuf::from(name),
+            bytes: 1,
+            start: None,
+        };
         let (taken, note) = to_train_with(names.iter().map(file).collect())?;
         Ok((taken.iter().map(|path| path.display().to_string()).collect(), note))
     }

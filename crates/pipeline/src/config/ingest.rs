@@ -59,6 +59,22 @@ pub enum Source {
     Cifar10(Cifar),
     /// CIFAR-100.
     Cifar100(Cifar),
+    /// MNIST.
+    Mnist(Published),
+    /// Fashion-MNIST.
+    FashionMnist(Published),
+    /// Street View House Numbers, the cropped digits.
+    Svhn(Svhn),
+    /// STL-10, without its unlabeled images.
+    Stl10(Published),
+    /// ImageNette, version 2.
+    Imagenette(Imagenette),
+    /// ImageWoof, version 2.
+    Imagewoof(Imagenette),
+    /// ImageNet-1K (ILSVRC 2012) as distributed.
+    Imagenet1k(Imagenet),
+    /// The 100 classes of ImageNet-1K that the field calls ImageNet-100, in its order.
+    Imagenet100(Imagenet),
     /// A table of paths and labels: CSV, or with tabs, semicolons or bars.
     Csv(Csv),
     /// Parquet as Hugging Face stores image sets.
@@ -68,7 +84,7 @@ pub enum Source {
     /// A folder per class: `train/<class>/*`, `val/<class>/*` (or `test/`), or `<class>/*` with a seeded split.
     ImageFolder(ImageFolder),
     /// Tiny-ImageNet as distributed: `train/<id>/images`, `val/val_annotations.txt`, `words.txt`.
-    TinyImagenet(TinyImagenet),
+    TinyImagenet(Published),
     /// Tar shards of webdataset.
     Webdataset(Webdataset),
 }
@@ -178,11 +194,44 @@ pub struct ImageFolder {
     pub split_seed: Option<u64>,
 }
 
-/// Source `tiny_imagenet`.
+/// Sources `mnist`, `fashion_mnist`, `stl10` and `tiny_imagenet`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TinyImagenet {
-    /// The folder `tiny-imagenet-200`, or its `.zip` unpacked.
+pub struct Published {
+    /// The files as published, packed or unpacked, or the folder they lie in; downloaded when absent.
+    #[serde(default)]
+    pub path: Option<SourcePath>,
+}
+
+/// Source `svhn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Svhn {
+    /// The folder of `train_32x32.mat` and `test_32x32.mat`; downloaded when absent.
+    #[serde(default)]
+    pub path: Option<SourcePath>,
+    /// Whether the easier images of `extra_32x32.mat` are training images too.
+    #[serde(default)]
+    pub extra: bool,
+}
+
+/// Sources `imagenette` and `imagewoof`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imagenette {
+    /// The archive, the folder that it unpacks to, or the one they lie in; downloaded when absent.
+    #[serde(default)]
+    pub path: Option<SourcePath>,
+    /// The shorter side of the published version that is read: 160 or 320 (default: the full size).
+    #[serde(default)]
+    pub px: Option<u32>,
+}
+
+/// Sources `imagenet1k` and `imagenet100`: who reads them needs an account of image-net.org, so nothing is downloaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imagenet {
+    /// The folder of the archives for training, validation and development kit, or of what they unpack to.
     pub path: SourcePath,
 }
 
@@ -250,7 +299,7 @@ impl Source {
             Self::HuggingfaceParquet(files) => files.test_fraction,
             Self::ImageFolder(folder) => folder.test_fraction,
             Self::Webdataset(shards) => shards.test_fraction,
-            Self::Cifar10(_) | Self::Cifar100(_) | Self::Idx(_) | Self::TinyImagenet(_) => None,
+            _ => None,
         }
     }
 
@@ -260,6 +309,11 @@ impl Source {
         range::ensure(is_share, "ingest.source.test_fraction", problem)?;
         match self {
             Self::Cifar10(cifar) | Self::Cifar100(cifar) => cifar.validate(),
+            Self::Imagenette(set) | Self::Imagewoof(set) => {
+                let is_published = set.px.is_none_or(|px| [160, 320].contains(&px));
+                let problem = "expected 160 or 320; leave it out for the full size";
+                range::ensure(is_published, "ingest.source.px", problem)
+            }
             _ => Ok(()),
         }
     }

@@ -112,6 +112,10 @@ fn every_refusal_names_the_key_and_what_is_expected() {
             "`teacher.import.normalization`: found mean [127.0, 127.0, 127.0] and std [50.0, 50.0, 50.0], expected those of pixels",
         ),
         (
+            "ingest.source={kind: imagenette, px: 64}",
+            "`ingest.source.px`: expected 160 or 320; leave it out for the full size",
+        ),
+        (
             "ingest.source.test_fraction=1.5",
             "`ingest.source.test_fraction`: expected a share between 0 and 1",
         ),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use delt_harness::progress::Progress;
 use ureq::Agent;
-use ureq::http::header::{CONTENT_RANGE, RANGE};
+use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 
-use super::{Archive, BLOCK, sha256};
+use super::{Archive, BLOCK};
 use crate::error::{IngestError, Result};
 
 /// How often a mirror is asked again after it broke off; each time it goes on where it stopped.
@@ -74,8 +74,8 @@ impl<'a> PartialFile<'a> {
 
     /// Fills the file from byte `kept` on.
     fn receive(&mut self, mirror: &str, mut kept: u64) -> Result<(), Failure> {
-        let expected = self.archive.bytes;
-        if kept == expected {
+        let mut expected = self.archive.bytes;
+        if expected == Some(kept) {
             return Ok(());
         }
         let mut request = self.agent.get(mirror);
@@ -97,7 +97,11 @@ impl<'a> PartialFile<'a> {
             }
             status => return Err(Failure::Refused(format!("answered HTTP status {status}"))),
         }
-        let progress = Progress::new(&format!("download {}", self.archive.file), expected, "bytes");
+        let length =
+            response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        expected = expected.or(length.map(|rest: u64| kept + rest));
+        let total = expected.unwrap_or_default();
+        let progress = Progress::new(&format!("download {}", self.archive.file), total, "bytes");
         progress.resume_at(kept);
         let mut body = response.body_mut().with_config().limit(u64::MAX).reader();
         let mut block = vec![0; BLOCK];
@@ -107,7 +111,7 @@ impl<'a> PartialFile<'a> {
                 break;
             }
             kept += read as u64;
-            if kept > expected {
+            if let Some(expected) = expected.filter(|expected| kept > *expected) {
                 self.clear()?;
                 return Err(Failure::Refused(format!("sent more than the expected {expected} bytes")));
             }
@@ -115,22 +119,22 @@ impl<'a> PartialFile<'a> {
             progress.advance(read as u64).map_err(|_| IngestError::DownloadInterrupted)?;
         }
         progress.finish();
-        if kept < expected {
+        if let Some(expected) = expected.filter(|expected| kept < *expected) {
             return Err(Failure::BrokenOff(format!("sent {kept} of {expected} bytes")));
         }
         Ok(())
     }
 
-    /// Compares the SHA-256 of the whole file; a wrong file is emptied.
+    /// Compares the checksum of the whole file; a wrong file is emptied.
     fn verify(&mut self) -> Result<(), Failure> {
         let written = self.file.sync_all().and_then(|()| self.file.rewind());
-        let found =
-            written.and_then(|()| sha256(&mut self.file)).map_err(IngestError::writing(&self.path))?;
-        if found == self.archive.sha256 {
+        let compared = written.and_then(|()| self.archive.sum.compare(&mut self.file));
+        let (name, found, expected) = compared.map_err(IngestError::writing(&self.path))?;
+        if found == *expected {
             return Ok(());
         }
         self.clear()?;
-        Err(Failure::Refused(format!("sent a file of SHA-256 {found}, expected {}", self.archive.sha256)))
+        Err(Failure::Refused(format!("sent a file of {name} {found}, expected {expected}")))
     }
 
     fn len(&self) -> Result<u64> {
@@ -184,7 +188,7 @@ mod tests {
     #[test]
     fn where_locks_do_not_work_each_process_fills_a_file_of_its_own() {
         let dir = tempfile::tempdir().expect("dir");
-        let archive = published("cifar10").expect("is there");
+        let archive = published("cifar10", "cifar-10-binary.tar.gz").expect("is there");
         std::fs::write(dir.path().join("cifar-10-binary.tar.gz.part"), b"another's").expect("writes");
         let no_locks = |_: &File| Err(TryLockError::Error(io::Error::from(io::ErrorKind::Unsupported)));
         let (first, first_path) = open_part(dir.path(), &archive, no_locks).expect("opens");

@@ -2,7 +2,6 @@
 //! or Parquet as at Hugging Face.
 
 pub mod binary;
-pub mod container;
 pub mod parquet;
 pub mod python;
 
@@ -11,12 +10,12 @@ use std::path::Path;
 
 use delt_pipeline::config::ingest::Cifar;
 
-use crate::download::Downloads;
-use crate::error::Result;
-use crate::source::{Source, Split, expect_exists};
+use crate::download::{self, Downloads, Sum};
+use crate::error::{IngestError, Result};
+use crate::source::{Source, counts_note, expect_exists};
+use crate::sources::container::Container;
 use crate::tar_archive::for_each_member;
 use binary::BinaryFiles;
-use container::Container;
 use python::PythonBatches;
 
 /// Images of both published data sets.
@@ -168,7 +167,7 @@ pub static CIFAR100: Variant = Variant {
 /// Nothing at the path, or not what it should be.
 pub fn open(variant: &'static Variant, section: &Cifar, downloads: &Downloads) -> Result<Box<dyn Source>> {
     let Some(path) = &section.path else {
-        let archive = downloads.archive(variant.name)?;
+        let archive = downloads.file(variant.name, variant.archive)?;
         return Ok(Box::new(BinaryFiles::open(variant, Container::Archive(archive))?));
     };
     if parquet::is_at(variant, path)? {
@@ -188,7 +187,7 @@ pub fn open(variant: &'static Variant, section: &Cifar, downloads: &Downloads) -
         }
     };
     let source = version.open(variant, container.clone())?;
-    container.verify(variant, version, section.sha256.as_deref())?;
+    verify(variant, &container, version, section.sha256.as_deref())?;
     Ok(source)
 }
 
@@ -229,16 +228,38 @@ fn version_of(variant: &Variant, archive: &Path) -> Version {
     version
 }
 
-/// Says of a folder, which has no checksum, that it does not hold as many images as are published.
-fn counts_note(variant: &Variant, container: &Container, source: &dyn Source) -> Vec<String> {
-    let [train, test] = [Split::Train, Split::Test].map(|split| source.len(split));
-    if container.is_archive() || [train, test] == PUBLISHED {
-        return Vec::new();
+/// Refuses an archive that is not the published one, or not that of the SHA-256 which the pipeline gives. A folder has no sum.
+fn verify(variant: &Variant, container: &Container, version: Version, given: Option<&str>) -> Result<()> {
+    let archive = match (container, given) {
+        (Container::Archive(archive), _) => archive,
+        (Container::Folder(_), None) => return Ok(()),
+        (Container::Folder(folder), Some(_)) => {
+            let problem =
+                "holds unpacked files, and `ingest.source.sha256` is the sum of an archive; leave it out";
+            return Err(IngestError::layout(folder, problem));
+        }
+    };
+    let (expected, origin) = match (given, version) {
+        (Some(given), _) => (given.to_owned(), "`ingest.source.sha256`"),
+        (None, Version::Binary) => match download::published(variant.name, variant.archive)?.sum {
+            Sum::Sha256(sum) | Sum::Md5(sum) => (sum, "data/sources.yaml"),
+        },
+        (None, Version::Python) => (variant.python.sha256.to_owned(), "the published archive"),
+    };
+    let mut file = fs_err::File::open(archive)?;
+    let found = download::sha256(&mut file).map_err(IngestError::reading(archive))?;
+    if found == expected {
+        return Ok(());
     }
-    let [all_train, all_test] = PUBLISHED;
-    vec![format!(
-        "{train} training and {test} test images found in {}, where {} has {all_train} and {all_test}",
-        container.path().display(),
-        variant.title
-    )]
+    let problem = format!(
+        "has SHA-256 {found}, expected {expected} ({origin}); download it again, or set `ingest.source.sha256` to the \
+         former if this archive is meant"
+    );
+    Err(IngestError::layout(archive, problem))
+}
+
+/// Says of a folder, which has no checksum, that it does not hold as many images as are published.
+fn folder_note(variant: &Variant, container: &Container, source: &dyn Source) -> Vec<String> {
+    let note = || counts_note(variant.title, container.path(), source, PUBLISHED);
+    if container.is_archive() { Vec::new() } else { note().into_iter().collect() }
 }

@@ -192,7 +192,7 @@ fn labeled(section: &Csv, rows: &[Row], labels: &TextLabels) -> Result<Vec<Label
         })?;
         let split = part.map_or(Split::Train, |(split, _)| split);
         files.push(LabeledFile {
-            file: ImageFile { relative: path.clone(), path: file, bytes },
+            file: ImageFile { relative: path.clone(), path: file, bytes, start: None },
             label,
             split,
         });

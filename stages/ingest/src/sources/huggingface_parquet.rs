@@ -96,7 +96,10 @@ impl Table {
         let Some(column) = &self.footer.paths else { return Ok(Vec::new()) };
         let names = image_table::paths(open_file(&self.path)?, &self.path, column)?;
         let files = image_column::files(names, &self.folders(root));
-        Ok(files.into_iter().map(|(relative, path, bytes)| ImageFile { relative, path, bytes }).collect())
+        Ok(files
+            .into_iter()
+            .map(|(relative, path, bytes)| ImageFile { relative, path, bytes, start: None })
+            .collect())
     }
 
     /// Where paths of images may begin.

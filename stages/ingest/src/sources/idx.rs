@@ -7,26 +7,69 @@ use delt_formats::canonical::Digest;
 use delt_formats::rgb_image::RgbImage;
 use delt_images::ImagesError;
 use delt_images::stored_image::Content;
-use delt_pipeline::config::ingest::Idx;
+use delt_pipeline::config::ingest::{Idx, Published};
 use flate2::read::MultiGzDecoder;
 use serde_json::json;
 
+use crate::download::Downloads;
 use crate::error::{IngestError, Result};
-use crate::source::{Source, SourceImage, Split, Visitor, expect_exists};
+use crate::source::{Source, SourceImage, Split, Visitor, counts_note, expect_exists};
 
 /// Bytes that a file may unpack to: EMNIST has half of one.
 const MOST_BYTES: u64 = 2 << 30;
 /// Where torchvision puts the files below the folder that it is given.
 const FOLDERS: [&str; 6] = ["", "raw", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "EMNIST/raw"];
+/// The published files.
+const FILES: [&str; 4] = [
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+];
+/// Images of MNIST and of Fashion-MNIST.
+const PUBLISHED: [u64; 2] = [60_000, 10_000];
 /// What the names of training files contain, and those of test files.
 const SPLITS: [(Split, &[&str]); 2] = [(Split::Train, &["train"]), (Split::Test, &["t10k", "test"])];
 /// The first bytes of a file of bytes in one dimension, and in three.
 const LABELS: [u8; 4] = [0, 0, 8, 1];
 const IMAGES: [u8; 4] = [0, 0, 8, 3];
 
+/// What is particular to a published set of such files.
+#[derive(Debug)]
+pub struct Set {
+    name: &'static str,
+    title: &'static str,
+    /// Where torchvision puts it.
+    folder: &'static str,
+    classes: [&'static str; 10],
+}
+
+/// MNIST.
+pub static MNIST: Set = Set {
+    name: "mnist",
+    title: "MNIST",
+    folder: FOLDERS[2],
+    classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+};
+
+/// Fashion-MNIST.
+#[rustfmt::skip]
+pub static FASHION_MNIST: Set = Set {
+    name: "fashion_mnist",
+    title: "Fashion-MNIST",
+    folder: FOLDERS[3],
+    classes: [
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ],
+};
+
 /// Both splits, in memory.
 #[derive(Debug)]
 pub struct IdxFiles {
+    /// The folder of the files.
+    folder: PathBuf,
+    /// The published set that they are.
+    set: Option<&'static Set>,
     classes: Vec<String>,
     parts: [Part; 2],
 }
@@ -44,14 +87,31 @@ struct Part {
 /// # Errors
 /// A file that is missing, there twice, damaged or of another kind; another number of labels than images; a label without a name.
 pub fn open(section: &Idx) -> Result<IdxFiles> {
-    let root = section.path.as_path();
+    read(&section.path, &FOLDERS, section.class_names.clone())
+}
+
+/// Reads a published set, downloaded where no path is given, as [`open`] does.
+///
+/// # Errors
+/// As [`open`]; a file that cannot be downloaded.
+pub fn published(set: &'static Set, section: &Published, downloads: &Downloads) -> Result<IdxFiles> {
+    let mut root = section.path.clone();
+    for file in FILES.iter().filter(|_| section.path.is_none()) {
+        root = downloads.file(set.name, file)?.parent().map(Path::to_path_buf);
+    }
+    let names = set.classes.map(str::to_owned).to_vec();
+    let files = read(&root.unwrap_or_default(), &["", "raw", set.folder], Some(names))?;
+    Ok(IdxFiles { set: Some(set), ..files })
+}
+
+fn read(root: &Path, folders: &[&str], class_names: Option<Vec<String>>) -> Result<IdxFiles> {
     let expected = "a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k, or these with .gz";
     expect_exists(root, expected)?;
     if !root.is_dir() {
         return Err(IngestError::layout(root, format!("is a file, expected {expected}")));
     }
     let holds_images = |folder: &PathBuf| folder.is_dir() && find(folder, &["train"], "images").is_ok();
-    let folder = FOLDERS.map(|folder| root.join(folder)).into_iter().find(holds_images);
+    let folder = folders.iter().map(|folder| root.join(folder)).find(holds_images);
     let folder = folder.unwrap_or_else(|| root.to_path_buf());
     let part = |names| {
         let (images, labels) = (find(&folder, names, "images")?, find(&folder, names, "labels")?);
@@ -69,12 +129,12 @@ pub fn open(section: &Idx) -> Result<IdxFiles> {
     let parts = [part(SPLITS[0].1)?, part(SPLITS[1].1)?];
     let most = parts.iter().flat_map(|part| &part.labels).max().copied().unwrap_or_default();
     let numbers = || (0..=most).map(|label| label.to_string()).collect();
-    let classes = section.class_names.clone().unwrap_or_else(numbers);
+    let classes = class_names.unwrap_or_else(numbers);
     if usize::from(most) >= classes.len() {
         let place = "`ingest.source.class_names`".to_owned();
         return Err(ImagesError::Label { place, found: most.to_string(), classes: classes.len() }.into());
     }
-    Ok(IdxFiles { classes, parts })
+    Ok(IdxFiles { folder, set: None, classes, parts })
 }
 
 impl IdxFiles {
@@ -89,7 +149,7 @@ impl Source for IdxFiles {
     }
 
     fn description(&self) -> String {
-        "IDX files".to_owned()
+        self.set.map_or("IDX files", |set| set.title).to_owned()
     }
 
     /// The digests of what the files hold, gzipped or not.
@@ -101,6 +161,12 @@ impl Source for IdxFiles {
 
     fn len(&self, split: Split) -> u64 {
         self.part(split).labels.len() as u64
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let gray = "gray images are stored as RGB, each value three times".to_owned();
+        let counts = self.set.and_then(|set| counts_note(set.title, &self.folder, self, PUBLISHED));
+        [gray].into_iter().chain(counts).collect()
     }
 
     fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {

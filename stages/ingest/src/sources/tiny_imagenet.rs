@@ -1,4 +1,4 @@
-//! Tiny-ImageNet as distributed: `train/<id>/images/*`, `val/images/*` with `val_annotations.txt`, `words.txt`.
+//! Tiny-ImageNet as distributed, packed or unpacked: `train/<id>/images/*`, `val/images/*` with `val_annotations.txt`, `words.txt`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,13 +6,16 @@ use std::path::Path;
 use delt_formats::canonical::Digest;
 use delt_images::image_files;
 use delt_images::passed_over::PassedOver;
-use delt_pipeline::config::ingest::TinyImagenet;
+use delt_pipeline::config::ingest::Published;
 use serde_json::json;
 
+use crate::download::Downloads;
 use crate::error::{IngestError, Result};
 use crate::labeled_files::{LabeledFile, LabeledFiles, below};
-use crate::source::{Split, expect_exists};
+use crate::source::Split;
+use crate::unpacked;
 
+const ARCHIVE: &str = "tiny-imagenet-200.zip";
 const ANNOTATIONS: &str = "val/val_annotations.txt";
 const WORDS: &str = "words.txt";
 
@@ -21,10 +24,9 @@ const WORDS: &str = "words.txt";
 /// as everywhere in the literature: the distributed test images have no labels.
 ///
 /// # Errors
-/// What is missing, with its name.
-pub fn open(section: &TinyImagenet) -> Result<LabeledFiles> {
-    let root = section.path.as_path();
-    expect_exists(root, "the unpacked folder tiny-imagenet-200")?;
+/// What is missing, with its name; an archive that cannot be unpacked.
+pub fn open(section: &Published, downloads: &Downloads) -> Result<LabeledFiles> {
+    let root = &unpacked::published("tiny_imagenet", ARCHIVE, section.path.as_deref(), downloads)?;
     let (train_folder, annotations) = (root.join("train"), root.join(ANNOTATIONS));
     if !train_folder.is_dir() || !annotations.is_file() {
         let problem = format!(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use ingest::download::{Archive, fetch};
+use ingest::download::{Archive, Sum, fetch};
 use sha2::{Digest, Sha256};
 
 /// How the server treats one request.
@@ -82,14 +82,17 @@ fn body() -> Vec<u8> {
 
 fn archive(body: &[u8], mirrors: &[&str]) -> Archive {
     Archive {
-        title: "made up".to_owned(),
         homepage: "nowhere".to_owned(),
         license: "none".to_owned(),
         file: "data.tar.gz".to_owned(),
-        bytes: body.len() as u64,
-        sha256: Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect(),
+        bytes: Some(body.len() as u64),
+        sum: Sum::Sha256(sha256(body)),
         mirrors: mirrors.iter().map(|mirror| (*mirror).to_owned()).collect(),
     }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn assert_whole(folder: &Path) {
@@ -164,20 +167,31 @@ fn when_all_mirrors_fail_each_is_named_with_its_reason() {
     let (gone, _) = server(body(), vec![Answer::Status(503)]);
     let (wrong, _) = server(body(), vec![Answer::Wrong]);
     let archive = archive(&body(), &[&gone, &wrong]);
-    let found: String = Sha256::digest(body().iter().map(|b| b ^ 1).collect::<Vec<u8>>())
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    let (found, expected) = (sha256(&body().iter().map(|b| b ^ 1).collect::<Vec<u8>>()), sha256(&body()));
     assert_eq!(
         fetch(&archive, dir.path()).unwrap_err().to_string(),
         format!(
             "data.tar.gz could not be downloaded: {gone}: answered HTTP status 503; {wrong}: sent a file of SHA-256 \
-             {found}, expected {}; what has arrived is kept and the next run resumes from there; or fetch the file \
-             yourself and give DATA=path",
-            archive.sha256
+             {found}, expected {expected}; what has arrived is kept and the next run resumes from there; or fetch the file \
+             yourself and give DATA=path"
         )
     );
     assert!(!dir.path().join("data.tar.gz").exists());
+}
+
+#[test]
+fn without_a_published_size_the_sum_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let (address, starts) = server(body(), vec![Answer::Cut(300_000), Answer::Whole, Answer::TooLittle]);
+    // md5sum of the body
+    let sum = Sum::Md5("3daeab5bbad4d9d4764300c445051dd8".to_owned());
+    let archive = Archive { bytes: None, sum, ..archive(&body(), &[&address]) };
+    fetch(&archive, dir.path()).unwrap();
+    assert_whole(dir.path());
+    assert_eq!(starts.try_iter().collect::<Vec<_>>(), [None, Some(300_000)]);
+    std::fs::remove_file(dir.path().join("data.tar.gz")).unwrap();
+    let message = fetch(&archive, dir.path()).unwrap_err().to_string();
+    assert!(message.contains("sent a file of MD5"), "{message}");
 }
 
 #[test]

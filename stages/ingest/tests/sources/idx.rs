@@ -7,7 +7,7 @@ use delt_formats::rgb_image::RgbImage;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::made_up::{ingest, put, refusal};
+use crate::made_up::{ingest, notes, put, refusal};
 
 fn section(root: &Path, more: &str) -> String {
     format!("source: {{kind: idx, path: {}{more}}}", root.display())
@@ -54,6 +54,34 @@ fn rows_and_columns_stay_in_place_and_gray_becomes_rgb() {
     mnist(&unpacked.path().join("MNIST/raw"));
     put(unpacked.path(), "MNIST/raw/train-images-idx3-ubyte", &images(3));
     assert_eq!(ingest(&section(unpacked.path(), "")).unwrap().train, dataset.train);
+}
+
+#[test]
+fn published_sets_have_their_names_and_say_what_is_not_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    mnist(&dir.path().join("FashionMNIST/raw"));
+    mnist(&dir.path().join("MNIST/raw"));
+    put(dir.path(), "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz", &gz(&labels(&[9])));
+    let fashion =
+        format!("source: {{kind: fashion_mnist, path: {}}}\nlabel_space: keep", dir.path().display());
+    let dataset = ingest(&format!("{fashion}\nclasses: [T-shirt/top, Trouser, Pullover, Ankle boot]"));
+    assert_eq!(
+        dataset.unwrap_err().to_string(),
+        "class `Ankle boot` has no training image; add some, or leave it out with `ingest.classes`"
+    );
+    let mnist = format!("source: {{kind: mnist, path: {}}}\nclasses: ['0', '1', '2']", dir.path().display());
+    assert_eq!(ingest(&mnist).unwrap().train.len(), 3);
+    assert_eq!(
+        notes(&mnist),
+        [
+            "gray images are stored as RGB, each value three times".to_owned(),
+            format!(
+                "3 training and 1 test images found in {}/MNIST/raw, where MNIST has 60000 and 10000",
+                dir.path().display()
+            )
+        ]
+    );
+    assert_eq!(refusal("source: {kind: mnist}"), "train-images-idx3-ubyte.gz is not downloaded yet");
 }
 
 #[test]

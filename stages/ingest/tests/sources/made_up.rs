@@ -46,14 +46,23 @@ impl Dataset {
 
 /// Opens the source of a section, downloading nothing.
 pub(crate) fn open(section: &config::Source) -> Result<Box<dyn Source>, IngestError> {
-    sources::open(section, &Downloads { folder: "no/such/folder".into(), is_allowed: false })
+    sources::open(section, &nothing())
+}
+
+fn nothing() -> Downloads {
+    Downloads { folder: "no/such/folder".into(), is_allowed: false }
 }
 
 /// Reads the source of a section given as YAML into an artifact and the artifact into memory.
 pub(crate) fn ingest(section: &str) -> Result<Dataset, IngestError> {
+    ingest_with(section, &nothing())
+}
+
+/// The same with a folder of downloads.
+pub(crate) fn ingest_with(section: &str, downloads: &Downloads) -> Result<Dataset, IngestError> {
     let section: config::Ingest = serde_yaml::from_str(section).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let source = open(&section.source)?;
+    let source = sources::open(&section.source, downloads)?;
     let provenance = |classes: &[String]| {
         let config = serde_json::to_value(&section).unwrap();
         Provenance::new(ArtifactKind::Dataset, "ingest", 1, classes.to_vec(), config, 0, Default::default())

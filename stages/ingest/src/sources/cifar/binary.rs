@@ -8,18 +8,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use delt_formats::canonical::Digest;
-use delt_formats::rgb_image::RgbImage;
 use delt_images::ImagesError;
 use delt_images::stored_image::Content;
 
-use super::container::Container;
-use super::{Variant, Version, counts_note};
+use super::{Variant, Version, folder_note};
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split, Visitor};
+use crate::sources::container::Container;
+use crate::sources::planes;
 use crate::tar_archive::{broken, refused};
 
 /// Pixels of a side.
-const SIDE: usize = 32;
+pub(super) const SIDE: usize = 32;
 /// Bytes of one color plane.
 pub(super) const PLANE: usize = SIDE * SIDE;
 /// Bytes of class names, at most; the published lists have less than one thousand.
@@ -98,7 +98,12 @@ impl BinaryFiles {
         if usize::from(label) >= classes {
             return Err(ImagesError::Label { place, found: label.to_string(), classes }.into());
         }
-        Ok(SourceImage { path, place, label: u32::from(label), content: Content::Pixels(picture(planes)) })
+        Ok(SourceImage {
+            path,
+            place,
+            label: u32::from(label),
+            content: Content::Pixels(planes::by_rows(planes, SIDE)),
+        })
     }
 }
 
@@ -113,7 +118,7 @@ impl Source for BinaryFiles {
     }
 
     fn fingerprint(&self) -> Result<Digest> {
-        self.container.fingerprint(self.variant, Version::Binary)
+        self.container.fingerprint(&Version::Binary.members(self.variant))
     }
 
     fn len(&self, split: Split) -> u64 {
@@ -122,7 +127,7 @@ impl Source for BinaryFiles {
     }
 
     fn notes(&self) -> Vec<String> {
-        counts_note(self.variant, &self.container, self)
+        folder_note(self.variant, &self.container, self)
     }
 
     /// In the official order, batch 1 first: one pass over the archive per member.
@@ -150,15 +155,6 @@ impl Source for BinaryFiles {
         }
         Ok(())
     }
-}
-
-/// Planes to interleaved pixels.
-pub(super) fn picture(planes: &[u8]) -> RgbImage {
-    let mut rgb = Vec::with_capacity(3 * PLANE);
-    for pixel in 0..PLANE {
-        rgb.extend([planes[pixel], planes[PLANE + pixel], planes[2 * PLANE + pixel]]);
-    }
-    RgbImage { width: SIDE as u32, height: SIDE as u32, rgb }
 }
 
 fn missing(archive: &Path, variant: &Variant, member: &str) -> IngestError {

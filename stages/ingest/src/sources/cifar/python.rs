@@ -8,11 +8,12 @@ use delt_guard::pickle::{Pickle, Value};
 use delt_images::ImagesError;
 use delt_images::stored_image::Content;
 
-use super::binary::{PLANE, picture};
-use super::container::Container;
-use super::{Variant, Version, counts_note};
+use super::binary::{PLANE, SIDE};
+use super::{Variant, Version, folder_note};
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split, Visitor};
+use crate::sources::container::Container;
+use crate::sources::planes;
 
 /// Bytes of a file, at most: the largest published one has 155 million.
 const MOST_MEMBER_BYTES: u64 = 512 * 1024 * 1024;
@@ -99,7 +100,7 @@ impl Source for PythonBatches {
     }
 
     fn fingerprint(&self) -> Result<Digest> {
-        self.container.fingerprint(self.variant, Version::Python)
+        self.container.fingerprint(&Version::Python.members(self.variant))
     }
 
     fn len(&self, split: Split) -> u64 {
@@ -107,7 +108,7 @@ impl Source for PythonBatches {
     }
 
     fn notes(&self) -> Vec<String> {
-        counts_note(self.variant, &self.container, self)
+        folder_note(self.variant, &self.container, self)
     }
 
     /// In the official order, batch 1 first.
@@ -118,7 +119,7 @@ impl Source for PythonBatches {
                 let path = format!("{}/{index:05}.png", split.name());
                 let place = format!("{}: {member} row {row}", self.container.path().display());
                 index += 1;
-                let content = Content::Pixels(picture(planes));
+                let content = Content::Pixels(planes::by_rows(planes, SIDE));
                 if visitor(SourceImage { path, place, label: *label, content })?.is_break() {
                     return Ok(());
                 }

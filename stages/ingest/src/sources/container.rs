@@ -1,4 +1,4 @@
-//! Where the files of CIFAR lie: in their archive, or unpacked in a folder.
+//! Where files that are published in one archive lie: in it, or unpacked in a folder.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use delt_formats::canonical::Digest;
 use serde_json::json;
 
-use super::{Variant, Version};
-use crate::error::{IngestError, Result};
+use crate::error::Result;
+use crate::fingerprint;
 use crate::tar_archive::{for_each_member, refused};
-use crate::{download, fingerprint};
 
 /// An archive, or the folder that it unpacks to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,49 +73,17 @@ impl Container {
         }
     }
 
-    /// Tells one content from another: the archive's digest, or those of the files that are read.
+    /// Tells one content from another: the archive's digest, or those of its members that are there.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(super) fn fingerprint(&self, variant: &Variant, version: Version) -> Result<Digest> {
+    pub(super) fn fingerprint(&self, members: &[&str]) -> Result<Digest> {
         let folder = match self {
             Self::Archive(archive) => return fingerprint::of_archive(archive),
             Self::Folder(folder) => folder,
         };
-        let there = version.members(variant).into_iter().filter(|name| folder.join(name).is_file());
+        let there = members.iter().filter(|name| folder.join(name).is_file());
         let files = there.map(|name| Ok(json!([name, fingerprint::of_archive(&folder.join(name))?])));
         Ok(Digest::of_json(&json!(files.collect::<Result<Vec<_>>>()?)))
-    }
-
-    /// Refuses an archive that is not the published one, or not that of the SHA-256 which the pipeline gives. A folder has no
-    /// sum.
-    ///
-    /// # Errors
-    /// Another SHA-256, both are named; a sum given for a folder.
-    pub(super) fn verify(&self, variant: &Variant, version: Version, given: Option<&str>) -> Result<()> {
-        let archive = match (self, given) {
-            (Self::Archive(archive), _) => archive,
-            (Self::Folder(_), None) => return Ok(()),
-            (Self::Folder(folder), Some(_)) => {
-                let problem =
-                    "holds unpacked files, and `ingest.source.sha256` is the sum of an archive; leave it out";
-                return Err(IngestError::layout(folder, problem));
-            }
-        };
-        let (expected, origin) = match (given, version) {
-            (Some(given), _) => (given.to_owned(), "`ingest.source.sha256`"),
-            (None, Version::Binary) => (download::published(variant.name)?.sha256, "data/sources.yaml"),
-            (None, Version::Python) => (variant.python.sha256.to_owned(), "the published archive"),
-        };
-        let mut file = fs_err::File::open(archive)?;
-        let found = download::sha256(&mut file).map_err(IngestError::reading(archive))?;
-        if found == expected {
-            return Ok(());
-        }
-        let problem = format!(
-            "has SHA-256 {found}, expected {expected} ({origin}); download it again, or set `ingest.source.sha256` to the \
-             former if this archive is meant"
-        );
-        Err(IngestError::layout(archive, problem))
     }
 }
