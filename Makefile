@@ -229,7 +229,8 @@ compare: build ## methods side by side: run what a sweep names (pipelines/sweeps
 		$(AGAIN) $$pipeline/evaluate || exit; done
 	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE))
 
-$(TABLES): build ## published scores beside ours: runs all cells of the table that are not in the store (make list), then prints it
+# cells that fail stop no others
+$(TABLES): build
 	+@$(AGAIN) --keep-going $(call cells_of,$@); status=$$?; $(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
 
 # ---- everything else -------------------------------------------------------------------------------------------------
@@ -242,6 +243,7 @@ help: ## list every target
 	@awk '/^description:/ { n = split(FILENAME, part, "/"); sub(/\.yaml$$/, "", part[n]); \
 		sub(/^description: */, ""); printf "  %-30s %s\n", part[n], $$0 }' $(foreach name,$(FILES),$(call found,$(name)))
 	@echo "  TABLE/CELL                     a cell of a published table, e.g. table1/cifar10-ipc10-resnet18; make list shows all"
+	@echo "  $(TABLES)        all cells of a table that are not in the store, then ours beside the published"
 	@echo
 	@echo 'stages of a pipeline, e.g. make demo/relabel: up to and including that stage'
 	@sed -n 's/^#: /  /p' '$(THIS)' | awk '{ name = $$1; $$1 = ""; sub(/^ */, ""); printf "  %-30s %s\n", name, $$0 }'

@@ -242,6 +242,7 @@ impl Work {
         let labeler = Labeler {
             teacher: FrozenNetwork::new(self.network(device)?, device),
             committee: Vec::new(),
+            weights: Vec::new(),
             mode: TeacherMode::Eval,
             normalization: NORMALIZATION,
             size: self.case.size,
@@ -297,6 +298,7 @@ fn recipe(batch: u32) -> Synthesize {
         residual: None,
         target: Target::default(),
         teachers: Committee::TeacherAlone,
+        together: None,
         convolution_statistics: None,
         densification: None,
         method: Method::default(),

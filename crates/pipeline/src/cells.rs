@@ -28,7 +28,11 @@ pub struct Table {
 /// The file of the table that a pipeline is a cell of: `tables/table1/CELL.yaml`, which is no file, is a line of `tables/table1.yaml`.
 pub fn table_of(pipeline: &Path) -> Option<PathBuf> {
     let table = pipeline.parent().filter(|folder| folder.file_name().is_some())?.with_extension("yaml");
-    (!pipeline.exists() && table.is_file()).then_some(table)
+    match pipeline.exists() {
+        true => None,
+        false if table.is_file() => Some(table),
+        false => yaml::installed(&table),
+    }
 }
 
 /// What make calls a pipeline: `NAME`, or `TABLE/CELL`.

@@ -77,7 +77,8 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         }
         let iterations = EarlyLate::image_iterations_of(&of.synthesize, of.select.ipc, sizes.classes_in_use);
         let passes = passes(of.recovering(), of);
-        RECOVERY_PASSES * passes.iter().sum::<f64>() / passes.len() as f64 * iterations as f64
+        let at_once = f64::from(of.networks_at_once());
+        RECOVERY_PASSES * at_once * passes.iter().sum::<f64>() / passes.len() as f64 * iterations as f64
     });
     let labels =
         distinct(&pipelines, |of| (of.recovering(), of.labeling(), &of.select, &of.synthesize, &of.relabel))

@@ -47,7 +47,8 @@ pub fn line(pipeline: &Pipeline, classes: usize, imported: &[u64]) -> Result<Str
     );
     let mut parts = vec![evaluate.student.to_string(), loss];
     if pipeline.labels_by_committee() {
-        parts.push(format!("labels of {} networks", 1 + pipeline.committee.len()));
+        let weighted = if relabel.strengths.is_some() { ", weighted" } else { "" };
+        parts.push(format!("labels of {} networks{weighted}", 1 + pipeline.committee.len()));
     }
     if relabel.teacher_mode == TeacherMode::Train {
         parts.push("labels by batch statistics".to_owned());
@@ -243,7 +244,11 @@ fn recovery(pipeline: &Pipeline) -> Vec<String> {
         parts.push(format!("barycenter weight {weight}{labels}"));
     }
     if pipeline.recovers_by_committee() {
-        parts.push(format!("of {} networks by turns", 1 + pipeline.committee.len()));
+        let networks = 1 + pipeline.committee.len();
+        parts.push(match &synthesize.together {
+            Some(together) => format!("{} of {networks} networks at once", together.networks),
+            None => format!("of {networks} networks by turns"),
+        });
     }
     parts.extend(synthesize.densification.map(|by| format!("densification {}", by.weight)));
     if synthesize.convolution_statistics.is_some() {

@@ -21,6 +21,8 @@ pub struct Labeler {
     pub teacher: FrozenNetwork,
     /// Networks that vote with the teacher: the mean of all logits is stored.
     pub committee: Vec<FrozenNetwork>,
+    /// The weight of the teacher's logits and of each of theirs; empty: all alike.
+    pub weights: Vec<f64>,
     /// Which statistics they normalize by.
     pub mode: TeacherMode,
     /// The teacher's own constants.
@@ -90,7 +92,10 @@ impl Labeler {
         let votes: Vec<Tensor<2>> = self.committee.iter().map(|member| vote(member, views.clone())).collect();
         let count = 1 + votes.len();
         let mut logits = vote(&self.teacher, views);
-        if count > 1 {
+        if let [own, others @ ..] = self.weights.as_slice() {
+            let votes = votes.into_iter().zip(others).map(|(vote, weight)| vote.mul_scalar(*weight));
+            logits = votes.fold(logits.mul_scalar(*own), |sum, vote| sum + vote);
+        } else if count > 1 {
             logits = votes.into_iter().fold(logits, |sum, vote| sum + vote).div_scalar(count as f64);
         }
         let unread = |source| TrainingError::Read { what: "the logits of a batch of views", source };
@@ -116,6 +121,7 @@ mod tests {
         let labeler = |teacher: u64, committee: &[u64]| Labeler {
             teacher: network(teacher),
             committee: committee.iter().map(|seed| network(*seed)).collect(),
+            weights: Vec::new(),
             mode: TeacherMode::Eval,
             normalization: Normalization { mean: [0.5; 3], std: [0.25; 3] },
             size: 8,
@@ -129,6 +135,11 @@ mod tests {
         for (at, found) in together.iter().enumerate() {
             let mean = (alone[0][at] + alone[1][at] + alone[2][at]) / 3.0;
             assert!((found - mean).abs() < 1e-6, "{found}, expected {mean}");
+        }
+        let weighted = logits(Labeler { weights: vec![0.5, 0.25, 0.25], ..labeler(1, &[2, 3]) });
+        for (at, found) in weighted.iter().enumerate() {
+            let expected = alone[0][at] / 2.0 + (alone[1][at] + alone[2][at]) / 4.0;
+            assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
         }
     }
 }

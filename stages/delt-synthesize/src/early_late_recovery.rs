@@ -23,6 +23,7 @@ use crate::checkpoint::Kept;
 use crate::health::{Health, notes};
 use crate::inputs::Inputs;
 use crate::method::{Finished, Method, Place, Prepared, Step, Unit};
+use crate::objectives::together::Together;
 use crate::objectives::{self, Preparation};
 use crate::recover::{FinishedBatch, Recovery, RecoveryTeacher};
 
@@ -172,6 +173,28 @@ pub struct Recoveries<'a> {
     pub teachers: Vec<RecoveryTeacher>,
 }
 
+impl Recoveries<'_> {
+    /// The networks that iterations of a batch choose from: all, or one that stands for those drawn for the batch.
+    fn at_once(&self, batch: &BatchSchedule, teachers: Vec<RecoveryTeacher>) -> Vec<RecoveryTeacher> {
+        let Some(together) = self.config.together.as_ref().filter(|_| teachers.len() > 1) else {
+            return teachers;
+        };
+        let mut rng = self.draws.stream("committee-together", u64::from(batch.batch), 0);
+        let mut members: Vec<usize> = (0..teachers.len()).collect();
+        for at in 0..together.networks as usize {
+            let other = rng.random_range(at..members.len());
+            members.swap(at, other);
+        }
+        members.truncate(together.networks as usize);
+        let weights = together.strengths.weights(&members);
+        let objectives = members.iter().map(|member| teachers[*member].objective.clone());
+        match Together::new(weights.into_iter().zip(objectives)) {
+            Some(together) => vec![teachers[0].with(Rc::new(together))],
+            None => teachers,
+        }
+    }
+}
+
 impl Prepared for Recoveries<'_> {
     fn begin(&self, unit: u64) -> Result<Box<dyn Unit + '_>> {
         let batch = &self.schedule.batches[unit as usize];
@@ -181,7 +204,7 @@ impl Prepared for Recoveries<'_> {
         };
         let recovery = Recovery::start(batch, &start, self.size, self.config, self.teachers[0].device());
         let teachers = self.teachers.iter().map(|teacher| teacher.of_batch(batch, &start));
-        let teachers = teachers.collect::<Result<_>>()?;
+        let teachers = self.at_once(batch, teachers.collect::<Result<_>>()?);
         Ok(Box::new(OneBatch { of: self, batch, recovery, teachers }))
     }
 }

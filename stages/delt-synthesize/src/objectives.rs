@@ -8,7 +8,7 @@
 //! | statistics of what enters the convolutions too | [`convolution_statistics`] | G-VBSM |
 //! | barycenters of real features | [`barycenter`] | WMDD |
 //!
-//! [`densification`] keeps the images of a class apart (G-VBSM), and [`residual`] blends images with what they started from, whatever they minimize (FADRM).
+//! [`together`] weighs several networks (CV-DD), [`densification`] keeps the images of a class apart (G-VBSM), and [`residual`] blends images with what they started from, whatever they minimize (FADRM).
 
 pub mod barycenter;
 mod class_target;
@@ -16,6 +16,7 @@ pub mod convolution_statistics;
 pub mod densification;
 pub mod labels;
 pub mod residual;
+pub mod together;
 mod transport;
 mod wasserstein;
 

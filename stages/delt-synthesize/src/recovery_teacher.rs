@@ -50,6 +50,12 @@ impl RecoveryTeacher {
         Ok(Self { objective: own.unwrap_or_else(|| self.objective.clone()), ..self.clone() })
     }
 
+    /// Another objective in place of its own.
+    #[must_use]
+    pub(crate) fn with(&self, objective: Rc<dyn Objective>) -> Self {
+        Self { objective, ..self.clone() }
+    }
+
     /// The loss of one batch of images in its first iteration, see [`Objective::loss`].
     pub fn loss(&self, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
         self.objective.loss(Moment::default(), images, labels, config)

@@ -31,6 +31,7 @@ pub(crate) fn published(bn_matching_weight: f64, first_bn_multiplier: f64) -> Sy
         residual: None,
         target: Target::default(),
         teachers: Committee::TeacherAlone,
+        together: None,
         convolution_statistics: None,
         densification: None,
         method: Method::default(),

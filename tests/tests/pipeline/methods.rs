@@ -124,6 +124,25 @@ const COMMITTEE: &str = "committee=[{size: 8, network: {name: convnet, depth: 1,
     schedule: {name: cosine}, label_smoothing: 0, pad: 0, flip: false, bn_momentum: 0.1}}]";
 
 #[test]
+fn networks_at_once_recover_and_label_as_much_as_they_are_good() {
+    let strengths = "{values: [60, 70], temperature: 5}";
+    let together = format!("synthesize.together={{networks: 2, strengths: {strengths}}}");
+    let weighted = format!("relabel.strengths={strengths}");
+    let by_turns = [COMMITTEE, "synthesize.teachers=committee", "relabel.voters=committee"];
+    let at_once = [&by_turns[..], &[&together, &weighted]].concat();
+    let (one, two, other) = (Run::new(), Run::new(), Run::new());
+    let (_, images) = run(&one, &settings(&at_once));
+    run(&two, &settings(&at_once));
+    assert!(published(&one.store(), &KINDS) == published(&two.store(), &KINDS), "other bytes");
+    let (_, by_turns) = run(&other, &settings(&by_turns));
+    assert_ne!(images.digest, by_turns.digest);
+    let (_, labels) = one.pointed("tiny/delt/labels-3407", "labels");
+    assert_eq!(labels.provenance.config["strengths"]["temperature"], 5.0);
+    let (_, plain) = other.pointed("tiny/delt/labels-3407", "labels");
+    assert!(plain.provenance.config.get("strengths").is_none());
+}
+
+#[test]
 fn a_committee_recovers_and_labels_and_each_by_its_own_switch() {
     let both = settings(&[COMMITTEE, "synthesize.teachers=committee", "relabel.voters=committee"]);
     let (one, two) = (Run::new(), Run::new());

@@ -33,6 +33,7 @@ pub(crate) fn largest_difference(run: &Run, normalization: Normalization) -> f32
     let labeler = Labeler {
         teacher,
         committee: Vec::new(),
+        weights: Vec::new(),
         mode: TeacherMode::Eval,
         normalization,
         size: facts.size,

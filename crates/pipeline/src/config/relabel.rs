@@ -8,7 +8,7 @@ use delt_augment::view::{MixSpec, Order, ViewSpec};
 use delt_formats::{Keep, LabelPacking};
 use serde::{Deserialize, Serialize};
 
-use super::committee::Committee;
+use super::committee::{Committee, Strengths};
 use super::{Invalid, SourcePath, is_default, range, recipes};
 
 /// Section `relabel`.
@@ -40,6 +40,9 @@ pub struct Relabel {
     /// Whose logits are stored: the teacher's, or the mean of the committee's (G-VBSM, CV-DD).
     #[serde(default, skip_serializing_if = "is_default")]
     pub voters: Committee,
+    /// What the logits of the committee's networks are weighted by (CV-DD). Absent: all alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strengths: Option<Strengths>,
     /// Which statistics the labeling networks normalize by.
     #[serde(default, skip_serializing_if = "is_default")]
     pub teacher_mode: TeacherMode,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::committee::Committee;
+use super::committee::{Committee, Together};
 use super::densification::Densification;
 use super::import_tensors::ImportTensors;
 use super::matching::Matching;
@@ -68,6 +68,9 @@ pub struct Synthesize {
     /// Whose loss an iteration takes: the teacher's, or that of one network of the committee, drawn anew each time (G-VBSM).
     #[serde(default, skip_serializing_if = "is_default")]
     pub teachers: Committee,
+    /// Several networks of the committee at once (CV-DD). Absent: one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
     /// Match the statistics of what enters the convolutions too, by channel and by patch (G-VBSM). Absent: of batch
     /// normalization only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,6 +235,7 @@ impl Synthesize {
             self.teachers = Committee::default();
             self.convolution_statistics = None;
             self.densification = None;
+            self.together = None;
         }
     }
 

@@ -168,14 +168,6 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
             "synthesize.milestone`: found 2, expected a share of the iterations, 0 to 1",
         ),
         (
-            "published={source: a paper, branch: gone, top1: 50}",
-            "published.branch`: no branch `gone`; name the one that the score is compared with",
-        ),
-        (
-            "published={source: a paper, branch: delt, top1: 101}",
-            "published.top1`: found 101, expected percent, 0 to 100",
-        ),
-        (
             "synthesize.residual={share: 1, every: 5, restart_adam: true}",
             "synthesize.residual.share`: found 1, expected more than 0, less than 1",
         ),
@@ -209,6 +201,46 @@ fn a_value_outside_its_range_is_refused_with_key_value_and_range() {
         let expected = format!(" (branch {branch}): at `{expected}");
         assert_eq!(said("digits.yaml", &[setting], None), expected, "{setting}");
     }
+}
+
+#[test]
+fn what_is_published_is_of_a_branch_and_in_percent() {
+    let said = |given: &str| said("digits.yaml", &[&format!("published={{source: a paper, {given}}}")], None);
+    assert_eq!(
+        said("branch: gone, top1: 50"),
+        " (branch random): at `published.branch`: no branch `gone`; name the one that the score is compared with"
+    );
+    assert_eq!(
+        said("branch: delt, top1: 101"),
+        " (branch random): at `published.top1`: found 101, expected percent, 0 to 100"
+    );
+}
+
+#[test]
+fn networks_at_once_are_of_the_committee_and_each_has_a_strength() {
+    let together = |networks: u32, values: &str| {
+        format!(
+            "synthesize.together={{networks: {networks}, strengths: {{values: {values}, temperature: 5}}}}"
+        )
+    };
+    assert_eq!(
+        said("digits.yaml", &[&together(1, "[1]")], None),
+        " (branch random): at `synthesize.together`: found without synthesize.teachers: committee, whose networks it is about; leave \
+         it out"
+    );
+    let committee = "synthesize.teachers=committee";
+    assert_eq!(
+        said("digits.yaml", &[committee, &together(2, "[1]")], None),
+        " (branch random): at `synthesize.together.networks`: found 2, expected 1 to 1"
+    );
+    assert_eq!(
+        said("digits.yaml", &[committee, &together(1, "[1, 2]")], None),
+        " (branch random): at `synthesize.together.strengths.values`: found 2 numbers, expected 1: the teacher's, then one for each \
+         network of section `committee`"
+    );
+    let strengths = committee::Strengths { values: vec![60.0, 70.0, 65.0], temperature: 5.0 };
+    let [strong, weak] = strengths.weights(&[1, 2])[..] else { panic!("two weights") };
+    assert!((strong + weak - 1.0).abs() < 1e-12 && (strong / weak - 1_f64.exp()).abs() < 1e-12);
 }
 
 #[test]

@@ -168,6 +168,9 @@ impl<L: Lookup> Dag<L> {
         }
         if branch.pipeline.labels_by_committee() {
             plan.config["voters"] = json!(relabel.voters);
+            if let Some(strengths) = &relabel.strengths {
+                plan.config["strengths"] = json!(strengths);
+            }
             self.add_committee(branch, &mut plan)?;
         }
         Ok(plan)

@@ -44,6 +44,7 @@ fn settings() -> Synthesize {
         residual: None,
         target: Target::default(),
         teachers: Committee::TeacherAlone,
+        together: None,
         convolution_statistics: None,
         densification: None,
         method: Method::default(),
