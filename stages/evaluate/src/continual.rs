@@ -251,6 +251,7 @@ impl<'a> Memory<'a> {
         Ok(Labeler {
             teacher: load(&self.teacher)?,
             committee: self.committee.iter().map(load).collect::<Result<_>>()?,
+            weights: self.branch.pipeline.relabel.voting_weights(self.committee.len()),
             mode: self.branch.pipeline.relabel.teacher_mode,
             normalization: self.teacher.facts.normalization,
             size: self.teacher.facts.size,

@@ -108,13 +108,6 @@ impl<'a> Inputs<'a> {
         self.relabel.imported(self.seed).map(|file| ImportedLabels::open(&file, classes, images)).transpose()
     }
 
-    /// What each network's logits are weighted by, where they are not all alike.
-    fn weights(&self) -> Vec<f64> {
-        let members: Vec<usize> = (0..=self.committee.len()).collect();
-        let strengths = self.relabel.strengths.as_ref().filter(|_| !self.committee.is_empty());
-        strengths.map_or_else(Vec::new, |strengths| strengths.weights(&members))
-    }
-
     /// The teacher with its committee, or the labels that stand for them.
     fn answers(&self, session: &Session) -> Result<Answers> {
         if let Some(labels) = self.imported()? {
@@ -129,7 +122,7 @@ impl<'a> Inputs<'a> {
         Ok(Answers::Teacher(Labeler {
             teacher: load(&self.teacher)?,
             committee: self.committee.iter().map(load).collect::<Result<_>>()?,
-            weights: self.weights(),
+            weights: self.relabel.voting_weights(self.committee.len()),
             mode: self.relabel.teacher_mode,
             normalization: self.teacher.facts.normalization,
             size: self.teacher.facts.size,

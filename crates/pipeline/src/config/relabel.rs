@@ -114,6 +114,13 @@ pub enum TeacherMode {
 }
 
 impl Relabel {
+    /// What the logits of the teacher and of so many networks of the committee are weighted by; empty: all alike.
+    pub fn voting_weights(&self, committee: usize) -> Vec<f64> {
+        let members: Vec<usize> = (0..=committee).collect();
+        let strengths = self.strengths.as_ref().filter(|_| committee > 0);
+        strengths.map_or_else(Vec::new, |strengths| strengths.weights(&members))
+    }
+
     /// What the views are drawn from.
     pub fn view_spec(&self) -> ViewSpec {
         ViewSpec {
