@@ -15,9 +15,9 @@ use delt_pipeline::config::teacher::Optimizer;
 use delt_pipeline::early_late::EarlyLate;
 use delt_synthesize::augmentation::Augmentation;
 use delt_synthesize::recover::{Recovery, RecoveryTeacher};
+use delt_training::Labeler;
 use delt_training::losses::{cross_entropy, kl_divergence};
 use delt_training::{ImageSet, module_optimizer, training_step};
-use relabel::soft_label::Labeler;
 
 use crate::{matching, scaling};
 
@@ -232,7 +232,7 @@ impl Work {
             device: device.clone(),
         };
         let (pixels, batch) = (self.pixels(), self.case.batch);
-        Ok(Box::new(move || labeler.logits(pixels.clone(), batch).map(drop)))
+        Ok(Box::new(move || Ok(labeler.logits(pixels.clone(), batch).map(drop)?)))
     }
 
     /// From 8-bit images to logits on the host.

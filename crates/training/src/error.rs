@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use burn::tensor::TensorReadError;
+use delt_augment::AugmentError;
 use delt_formats::FormatError;
 use delt_networks::NetworkError;
 use delt_pipeline::watch::Interrupted;
@@ -14,6 +15,9 @@ pub enum TrainingError {
     /// The user asked to stop.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    /// A view could not be drawn or built.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
     /// An artifact could not be read.
     #[error(transparent)]
     Format(#[from] FormatError),

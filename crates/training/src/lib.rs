@@ -9,6 +9,7 @@
 //! - [`mod@side_by_side`]: jobs on several devices;
 //! - [`step`]: one training step, running statistics included;
 //! - [`accuracy`]: top-1, top-5 and cross-entropy on a set of images;
+//! - [`soft_label`]: a teacher's logits of views;
 //! - [`speed`]: how fast a device trains a network;
 //! - [`image_set`]: a data set decoded into memory;
 //! - [`training_state`]: network, optimizer and counters, saved together or not at all.
@@ -23,6 +24,7 @@ pub mod optimizer;
 pub mod replicas;
 pub mod schedule;
 pub mod side_by_side;
+pub mod soft_label;
 pub mod speed;
 pub mod step;
 pub mod training_state;
@@ -35,5 +37,6 @@ pub use image_set::ImageSet;
 pub use optimizer::{given_optimizer, module_optimizer};
 pub use replicas::{Part, data_parallel_step, part_sizes};
 pub use side_by_side::side_by_side;
+pub use soft_label::Labeler;
 pub use step::{Drops, StepLoss, dropping_step, training_step};
 pub use training_state::TrainingState;

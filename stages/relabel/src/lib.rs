@@ -10,7 +10,6 @@
 extern crate delt_harness;
 
 pub mod imported;
-pub mod soft_label;
 pub mod stage;
 
 use std::process::ExitCode;

@@ -21,11 +21,10 @@ use delt_pipeline::config::relabel::Relabel;
 use delt_pipeline::dag::Node;
 use delt_pipeline::roles::Role;
 use delt_store::Entry;
-use delt_training::behind;
+use delt_training::{Labeler, behind};
 use serde_json::to_value;
 
 use crate::imported::ImportedLabels;
-use crate::soft_label::Labeler;
 
 /// Makes or finds the labels of every student seed of one branch.
 ///

@@ -5,7 +5,7 @@ use delt_formats::{LabelsReader, Normalization, RgbImage, SyntheticReader, Teach
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::relabel::TeacherMode;
 use delt_tests::binaries::{KINDS, Run, STAGES, published};
-use relabel::soft_label::Labeler;
+use delt_training::Labeler;
 
 #[test]
 fn the_pipeline_ends_in_a_table_and_a_second_run_computes_nothing() {

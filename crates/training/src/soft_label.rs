@@ -1,14 +1,15 @@
 //! Soft labels: the teacher's logits of stored views.
 
-use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::{AugmentError, Draws, ViewSpec, build_views, draw_views};
 use delt_formats::{Normalization, RgbImage, ViewRow};
-use delt_harness::progress::Progress;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::relabel::TeacherMode;
-use delt_training::ahead;
+use delt_pipeline::watch::Watch;
 use half::f16;
+
+use crate::ahead::ahead;
+use crate::error::TrainingError;
 
 /// Views that the teacher sees at once, at least. While its statistics are fixed, the number changes no label.
 const TEACHER_BATCH: usize = 128;
@@ -43,8 +44,8 @@ impl Labeler {
         epoch: u32,
         batch: usize,
         spec: &ViewSpec,
-        progress: &Progress,
-    ) -> Result<Vec<ViewRow>> {
+        progress: &dyn Watch,
+    ) -> Result<Vec<ViewRow>, TrainingError> {
         let mut rows = draw_views(draws, epoch, images.len(), batch, spec, self.size)?;
         // whole batches, because images of a batch are mixed
         let together = match self.mode {
@@ -65,7 +66,7 @@ impl Labeler {
                     progress.advance(rows.len() as u64)?;
                     Ok(logits)
                 })
-                .collect::<Result<Vec<_>>>()
+                .collect::<Result<Vec<_>, TrainingError>>()
         })?
         .concat();
         let classes = logits.len() / rows.len().max(1);
@@ -79,7 +80,7 @@ impl Labeler {
     ///
     /// # Errors
     /// A device that returns no values.
-    pub fn logits(&self, views: Vec<f32>, n: usize) -> Result<Vec<f32>> {
+    pub fn logits(&self, views: Vec<f32>, n: usize) -> Result<Vec<f32>, TrainingError> {
         let side = self.size as usize;
         let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), &self.device);
         let vote = |network: &FrozenNetwork, views| match self.mode {
@@ -92,8 +93,8 @@ impl Labeler {
         if count > 1 {
             logits = votes.into_iter().fold(logits, |sum, vote| sum + vote).div_scalar(count as f64);
         }
-        let data = logits.try_into_data().map_err(|e| anyhow::anyhow!("device: {e:?}"))?;
-        data.try_into_vec::<f32>().map_err(|e| anyhow::anyhow!("device: {e:?}"))
+        let unread = |source| TrainingError::Read { what: "the logits of a batch of views", source };
+        logits.try_into_vec_as::<f32>().map_err(unread)
     }
 }
 
