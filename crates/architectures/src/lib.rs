@@ -23,6 +23,7 @@ mod layout;
 mod mnasnet;
 mod mobilenet_v2;
 mod mobilenet_v2_small;
+mod narrow;
 mod regnet;
 mod resnet;
 mod resnet_cifar;
@@ -41,6 +42,7 @@ pub use graph::{
 };
 pub use layout::Layout;
 pub use mnasnet::BnMomentum;
+pub use narrow::{Narrowed, kept_channels};
 pub use resnet::{Conv1Start, Stem};
 pub use start::Start;
 pub use vit::VitStart;

@@ -7,6 +7,7 @@
 //! - `layers`, `shapes`, `attention`: what layers compute; `map`: what goes from one to the next;
 //! - [`initialize`]: where new weights come from;
 //! - [`named`], `state_dict`: tensors by name, to and from files;
+//! - `narrow`: a network that loses channels, and how large the scales of all are;
 //! - [`checkpoint`]: the network among the tensors of a file of others;
 //! - [`FrozenNetwork`]: a network that does not change any more, built or read from a teacher artifact, prepared for speed;
 //! - [`bn_statistics`]: the statistics-matching loss of recovery.
@@ -24,6 +25,7 @@ pub mod initialize;
 mod layers;
 mod map;
 pub mod named;
+mod narrow;
 pub mod network;
 mod pass;
 mod program;

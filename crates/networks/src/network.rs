@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::{Device, Tensor};
-use delt_architectures::{Operation, StateTensor};
+use delt_architectures::{Description, Operation, StateTensor};
 use delt_conv_norm::is_supported;
 use delt_formats::Architecture;
 
@@ -75,7 +75,16 @@ impl Network {
         if let Some(problem) = architecture.misfit(size) {
             return Err(NetworkError::Misfit { architecture: architecture.to_string(), problem });
         }
-        let program = Program::new(architecture.description(size, classes));
+        Self::described(architecture.description(size, classes), device, fill)
+    }
+
+    /// Builds the network that is described.
+    pub(crate) fn described(
+        description: Description,
+        device: &Device,
+        fill: &mut Fill<'_>,
+    ) -> Result<Self, NetworkError> {
+        let program = Program::new(description);
         let tensors = program.tensors().map(|tensor| Weights::build(tensor, device, fill));
         Ok(Self { weights: tensors.collect::<Result<_, _>>()?, program: Arc::new(program) })
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use delt_formats::{Architecture, read_safetensors, sealed, write_safetensors};
-use delt_networks::Network;
+use delt_formats::{Architecture, NamedTensor, read_safetensors, sealed, write_safetensors};
+use delt_networks::{Network, NetworkError};
 use fs_err as fs;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -106,10 +106,23 @@ impl TrainingState {
         device: &Device,
         optimizer: impl FnOnce(&Network) -> ModuleOptimizer,
     ) -> Result<Option<(Network, ModuleOptimizer, C)>, TrainingError> {
+        self.load_with(|tensors| Network::from_named(architecture, classes, size, tensors, device), optimizer)
+    }
+
+    /// As [`Self::load`], of the network that `network` makes of its tensors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn load_with<C: DeserializeOwned>(
+        &self,
+        network: impl FnOnce(Vec<NamedTensor>) -> Result<Network, NetworkError>,
+        optimizer: impl FnOnce(&Network) -> ModuleOptimizer,
+    ) -> Result<Option<(Network, ModuleOptimizer, C)>, TrainingError> {
         let Some(dir) = self.latest() else { return Ok(None) };
         sealed::verify_folder(&dir).map_err(|source| unusable(&dir, DAMAGED, source))?;
         let (tensors, _) = read_safetensors(dir.join(NETWORK_FILE))?;
-        let network = Network::from_named(architecture, classes, size, tensors, device)?;
+        let network = network(tensors)?;
         let path = dir.join(OPTIMIZER_FILE);
         let optimizer =
             optimizer(&network).load(&path).map_err(|source| unusable(&path, OPTIMIZER, source))?;
@@ -119,22 +132,18 @@ impl TrainingState {
         Ok(Some((network, optimizer, counters)))
     }
 
-    /// The average in the state saved last, made on `device`, if there is one.
+    /// The average in the state saved last, if there is one, as `network` makes it of its tensors.
     ///
     /// # Errors
     ///
     /// Where it is there and cannot be read.
     pub fn load_average(
         &self,
-        architecture: &Architecture,
-        classes: usize,
-        size: usize,
-        device: &Device,
+        network: impl FnOnce(Vec<NamedTensor>) -> Result<Network, NetworkError>,
     ) -> Result<Option<Network>, TrainingError> {
         let path = self.latest().map(|dir| dir.join(AVERAGE_FILE)).filter(|path| path.exists());
         let Some(path) = path else { return Ok(None) };
-        let (tensors, _) = read_safetensors(path)?;
-        Ok(Some(Network::from_named(architecture, classes, size, tensors, device)?))
+        Ok(Some(network(read_safetensors(path)?.0)?))
     }
 
     /// The folder of the state saved last.

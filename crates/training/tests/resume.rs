@@ -106,7 +106,8 @@ fn an_average_follows_all_tensors_and_comes_back_with_its_checkpoint() {
 
     let dir = tempfile::tempdir().expect("a folder");
     let checkpoint = TrainingState::new(dir.path());
-    let load = || checkpoint.load_average(&architecture(), CLASSES, SIZE, &Device::flex()).expect("readable");
+    let build = |tensors| Network::from_named(&architecture(), CLASSES, SIZE, tensors, &Device::flex());
+    let load = || checkpoint.load_average(build).expect("readable");
     checkpoint.save(&network, None, &optimizer, &0_u64).expect("saved");
     assert!(load().is_none());
     checkpoint.save(&network, Some(&average), &optimizer, &1_u64).expect("saved");

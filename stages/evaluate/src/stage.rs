@@ -20,7 +20,7 @@ use delt_harness::table::{Score, mean_and_std};
 use delt_harness::trained::Trained;
 use delt_networks::FrozenNetwork;
 use delt_networks::diversity::{Diversity, of_classes};
-use delt_pipeline::config::Branch;
+use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
 use delt_pipeline::roles::Role;
 use delt_store::Entry;
@@ -43,28 +43,28 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
 }
 
 /// What students are made and tested with.
-struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     branch: &'a Branch,
-    teacher: Trained,
+    pub(crate) teacher: Trained,
     /// The synthetic images' artifact.
     synthetic: Entry,
     /// How the initial images were made; null where the images are imported.
     initial_recipe: Value,
-    pictures: Vec<RgbImage>,
+    pub(crate) pictures: Vec<RgbImage>,
     /// Class of each image.
     image_labels: Vec<u32>,
     /// The real images that students are tested on.
-    test: ImageSet,
+    pub(crate) test: ImageSet,
     /// Images in network space and targets, where the set gives them.
     given: Option<GivenSet>,
     /// Soft labels by student seed; none where the set gives the targets.
-    labels: Vec<(u64, LabelsReader)>,
+    pub(crate) labels: Vec<(u64, LabelsReader)>,
     /// Bytes of all labels.
     label_bytes: u64,
 }
 
 impl<'a> Inputs<'a> {
-    fn open(session: &Session, branch: &'a Branch) -> Result<Self> {
+    pub(crate) fn open(session: &Session, branch: &'a Branch) -> Result<Self> {
         let (dag, pipeline) = (session.dag(), &branch.pipeline);
         let teacher = session.network(branch, Role::Teacher)?;
         let synthetic = dag.entry(branch, Node::Synthetic)?;
@@ -199,30 +199,41 @@ impl<'a> Inputs<'a> {
         devices: Vec<&Device>,
         work: &Work<'_>,
     ) -> Result<Vec<Vec<HistoryRow>>> {
-        let (pipeline, relabel) = (&self.branch.pipeline, &self.branch.pipeline.relabel);
-        let (facts, classes) = (&self.teacher.facts, self.teacher.classes().len());
-        let tests = (0..relabel.epochs).filter(|e| is_tested(&pipeline.evaluate, *e, relabel.epochs)).count();
-        let total = (relabel.epochs as usize * self.pictures.len() + tests * self.test.len()) as u64;
+        let total = training_images(&self.branch.pipeline, self.pictures.len(), self.test.len());
         side_by_side(devices, labels, |device, (seed, labels)| {
             let label = format!("evaluate seed {seed}");
             let progress = Progress::of_branch(&label, total, "images", self.branch);
-            let targets = TrainingTargets {
-                config: &pipeline.evaluate,
-                lr: pipeline.student_lr(classes)?,
-                seed,
-                epochs: relabel.epochs,
-                stored_epochs: relabel.stored_epochs(),
-                pictures: &self.pictures,
-                image_labels: &self.image_labels,
-                labels,
-                normalization: &facts.normalization,
-                size: facts.size,
-                classes,
-                device,
-            };
+            let targets = self.targets(seed, labels, device)?;
             let history = train(&targets, &self.test, work.checkpoint_dir(), &progress)?;
             progress.finish();
             Ok(history)
+        })
+    }
+
+    /// What a student of these labels learns from.
+    pub(crate) fn targets<'t>(
+        &'t self,
+        seed: u64,
+        labels: LabelsReader,
+        device: &'t Device,
+    ) -> Result<TrainingTargets<'t>> {
+        let (pipeline, relabel) = (&self.branch.pipeline, &self.branch.pipeline.relabel);
+        let (facts, classes) = (&self.teacher.facts, self.teacher.classes().len());
+        Ok(TrainingTargets {
+            config: &pipeline.evaluate,
+            lr: pipeline.student_lr(classes)?,
+            seed,
+            epochs: relabel.epochs,
+            stored_epochs: relabel.stored_epochs(),
+            pictures: &self.pictures,
+            image_labels: &self.image_labels,
+            labels,
+            normalization: &facts.normalization,
+            size: facts.size,
+            classes,
+            device,
+            start: None,
+            scales_l1: 0.0,
         })
     }
 
@@ -259,6 +270,13 @@ impl<'a> Inputs<'a> {
             pairwise_cosine: diversity.pairwise_cosine,
         })
     }
+}
+
+/// Images that pass through a student while it is trained, tests included.
+pub(crate) fn training_images(pipeline: &Pipeline, images: usize, test_images: usize) -> u64 {
+    let epochs = pipeline.relabel.epochs;
+    let tests = (0..epochs).filter(|epoch| is_tested(&pipeline.evaluate, *epoch, epochs)).count();
+    (epochs as usize * images + tests * test_images) as u64
 }
 
 /// The real images that students are tested on.

@@ -8,9 +8,9 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::build_views;
 use delt_augment::draws::Draws;
-use delt_formats::{HistoryRow, LabelsReader, Mix, Normalization, RgbImage, ViewRow};
+use delt_formats::{HistoryRow, LabelsReader, Mix, NamedTensor, Normalization, RgbImage, ViewRow};
 use delt_harness::progress::Progress;
-use delt_networks::Network;
+use delt_networks::{Network, NetworkError};
 use delt_pipeline::config::evaluate::{Evaluate, Loss};
 use delt_pipeline::config::teacher::Optimizer;
 use delt_training::losses::{class_indices, cross_entropy_to_distribution, kl_divergence, mse_gt};
@@ -50,6 +50,33 @@ pub struct TrainingTargets<'a> {
     pub classes: usize,
     /// A plain device.
     pub device: &'a Device,
+    /// What learns on, of whatever widths, on the device with autodiff; none: a new student.
+    pub start: Option<&'a Network>,
+    /// Weight in the loss of the sum of the absolute scales of BatchNorm (network slimming); 0 leaves it out.
+    pub scales_l1: f64,
+}
+
+impl TrainingTargets<'_> {
+    /// A student of these tensors.
+    fn network(&self, tensors: Vec<NamedTensor>, device: &Device) -> Result<Network, NetworkError> {
+        match self.start {
+            Some(start) => start.with_named(tensors, device),
+            None => {
+                let Evaluate { student, .. } = self.config;
+                Network::from_named(student, self.classes, self.size as usize, tensors, device)
+            }
+        }
+    }
+
+    fn first_network(&self, device: &Device) -> Result<Network, NetworkError> {
+        match self.start {
+            Some(start) => Ok(start.clone()),
+            None => {
+                let Evaluate { student, .. } = self.config;
+                Network::initialize(student, self.classes, self.size as usize, self.seed, device)
+            }
+        }
+    }
 }
 
 /// Trains one student and returns its history, one row an epoch.
@@ -62,18 +89,30 @@ pub fn train(
     checkpoints: &Path,
     progress: &Progress,
 ) -> Result<Vec<HistoryRow>> {
+    Ok(train_network(targets, test, checkpoints, progress)?.1)
+}
+
+/// As [`train`], with the student that was tested last, on the plain device.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_network(
+    targets: &TrainingTargets<'_>,
+    test: &ImageSet,
+    checkpoints: &Path,
+    progress: &Progress,
+) -> Result<(Network, Vec<HistoryRow>)> {
     let config = targets.config;
-    let (architecture, size) = (&config.student, targets.size as usize);
     let trainable = targets.device.clone().autodiff();
     let folder = checkpoints.join(format!("student-{}", targets.seed));
     fs_err::create_dir_all(&folder)?;
     let mut checkpoint = TrainingState::new(&folder);
     let optimizer_of = |student: &Network| module_optimizer(&adamw(config, targets.lr), student);
-    let saved = checkpoint.load(architecture, targets.classes, size, &trainable, optimizer_of)?;
+    let saved = checkpoint.load_with(|tensors| targets.network(tensors, &trainable), optimizer_of)?;
     let (mut student, mut optimizer, mut history): (_, _, Vec<HistoryRow>) = match saved {
         Some(saved) => saved,
         None => {
-            let student = Network::initialize(architecture, targets.classes, size, targets.seed, &trainable)?;
+            let student = targets.first_network(&trainable)?;
             let optimizer = optimizer_of(&student);
             (student, optimizer, Vec::new())
         }
@@ -82,7 +121,7 @@ pub fn train(
     // on a plain device
     let mut average = None;
     if config.ema.is_some() {
-        let kept = checkpoint.load_average(architecture, targets.classes, size, targets.device)?;
+        let kept = checkpoint.load_average(|tensors| targets.network(tensors, targets.device))?;
         ensure!(
             kept.is_some() || history.is_empty(),
             "{}: the checkpoint has no average of the student; delete the folder to train it again",
@@ -91,7 +130,7 @@ pub fn train(
         average = Some(kept.unwrap_or_else(|| student.valid()));
     }
     progress.resume_at((history.len() * targets.pictures.len() + tests_done * test.len()) as u64);
-    let learn_all = || -> Result<()> {
+    let learn_all = || -> Result<Network> {
         for epoch in history.len() as u32..targets.epochs {
             let (next, row) =
                 learn_epoch(student, &mut average, &mut optimizer, epoch, targets, test, progress)?;
@@ -99,11 +138,12 @@ pub fn train(
             history.push(row);
             checkpoint.keep(&student, average.as_ref(), &optimizer, &history)?;
         }
-        Ok(())
+        Ok(student)
     };
     let learned = learn_all();
     checkpoint.flush(&history)?;
-    learned.map(|()| history)
+    let student = learned?;
+    Ok((average.unwrap_or_else(|| student.valid()), history))
 }
 
 /// One epoch, and the test where one is due: of the exponential moving average of the student where one is kept (EDC).
@@ -220,6 +260,11 @@ fn learn(
             let mixed = Tensor::from_data(mixed, targets.device).autodiff();
             Box::new(move |logits| cross_entropy_to_distribution(logits, mixed))
         }
+    };
+    let scales = Some(targets.scales_l1).filter(|weight| *weight > 0.0).zip(student.scales_l1());
+    let loss = |logits| match scales {
+        Some((weight, sum)) => loss(logits) + sum * weight,
+        None => loss(logits),
     };
     Ok(dropping_step(student, optimizer, lr, targets.config.bn_momentum(), views, drops, loss))
 }

@@ -96,6 +96,8 @@ fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
         size: SIZE,
         classes: 2,
         device: &device,
+        start: None,
+        scales_l1: 0.0,
     };
     let progress = Progress::new("evaluate", u64::from(4 * IMAGES), "images");
     let trained = train(&targets, &test, folder.path(), &progress);

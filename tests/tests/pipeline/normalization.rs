@@ -137,6 +137,8 @@ impl Imported {
             size: self.facts.size,
             classes: self.classes.len(),
             device: &device,
+            start: None,
+            scales_l1: 0.0,
         };
         let folder = tempfile::tempdir().unwrap();
         train(&targets, &test, folder.path(), &Progress::new("train", 1, "images")).unwrap()
