@@ -29,17 +29,22 @@ V       ?=
 ONLY    ?=
 PIPELINE ?=
 SWEEP   ?= cifar100-conv3
+STUDENTS ?=
+STEPS   ?=
+SHARE   ?=
 CACHE   ?=
 PYTHON  ?= python3
 KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
 # may have a variable of this name
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH SET_PATH TEACHER FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH SET_PATH TEACHER FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE STUDENTS STEPS SHARE
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
 
+comma := ,
+space := $(subst ,, )
 # one word of a shell, whatever stands in it
 quoted = '$(subst ','\'',$(1))'
 
@@ -54,10 +59,14 @@ dry_run = $(filter-out 0,$(DRY_RUN))
 verbose = $(if $(filter-out 0,$(V)),--verbose)
 # what a target P/STAGE or P/STAGE/shard-I runs
 words   = $(subst /, ,$@)
+# knobs of one program each: what it sets
+SET_cross-arch = $(if $(STUDENTS),cross_arch.students=[$(subst $(space),$(comma),$(strip $(STUDENTS)))])
+SET_continual  = $(if $(STEPS),continual.steps=$(STEPS))
+SET_prune      = $(if $(SHARE),prune.share=$(SHARE))
 command = $(LAUNCH) $(BIN)/$(word 2,$(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(if $(SET_PATH),--set-path $(call quoted,$(SET_PATH))) $(if $(TEACHER),--teacher $(call quoted,$(TEACHER))) \
-	$(foreach value,$(SET) $(SET_$(FORMAT)),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
+	$(foreach value,$(SET) $(SET_$(FORMAT)) $(SET_$(word 2,$(words))),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED) $(EXPERTS:=/teacher-train) $(EXPERTS:=/teacher-train/$(lastword $(words))),$(words) $@),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
 	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
 	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
@@ -127,7 +136,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel test-wheel check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -147,6 +156,12 @@ $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
 $(PIPELINES:=/report):          %/report:          $(if $(OUTPUT),$(if $(slurm),,%/report/check)) %/evaluate ; $(stage)
 $(PIPELINES:=/evaluate-set):    %/evaluate-set:    %/evaluate
+#: P/cross-arch       one set, many students, one table: STUDENTS='resnet18 mobilenet_v2', else those of the size
+#: P/continual        students of classes that come in STEPS=5 steps, each trained anew on the images of all classes so far
+#: P/prune            remove SHARE=0.5 of a trained student's channels with the synthetic set alone, and fine-tune it
+$(PIPELINES:=/cross-arch):      %/cross-arch:      %/relabel         ; $(stage)
+$(PIPELINES:=/continual):       %/continual:       %/delt-synthesize ; $(stage)
+$(PIPELINES:=/prune):           %/prune:           %/relabel         ; $(stage)
 $(PIPELINES):                   %:                 %/evaluate
 
 # a format comes after the stage that it needs; whether it and its folder will do is asked before anything is computed
@@ -236,6 +251,9 @@ help: ## list every target
 	@echo "  BIN=folder                     run the binaries of this folder and build nothing"
 	@echo "  OUTPUT=page.html               where P/report, P/export and compare write"
 	@echo "  FORMAT=imagefolder             what P/export writes"
+	@echo "  STUDENTS='resnet18 alexnet'    the students of P/cross-arch"
+	@echo "  STEPS=5                        in how many steps classes come in P/continual"
+	@echo "  SHARE=0.5                      share of the channels that P/prune removes"
 	@echo "  SECONDS=600                    how long fuzz tries each target"
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"

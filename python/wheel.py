@@ -18,8 +18,10 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: The program that is all stages, and `compare`; it is told by the environment which.
+#: The program that is all stages and what goes with them; it is told by the environment which.
 STAGES = "delt-programs"
+#: Programs beside those of the stages.
+MORE = ("compare", "continual", "cross-arch", "prune")
 SCRIPT = '#!/bin/sh\nDELT_PROGRAM={name} exec "${{0%/*}}/delt-programs" "$@"\n'
 #: What a run reads, by its place in the clone and inside the package.
 INSIDE = ("Makefile", "pipelines", "slurm", "data/trashnet32", "data/README.md", "LICENSE-MIT", "LICENSE-APACHE")
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=9, help="of compression, 1 to 9")
     arguments = parser.parse_args()
     stages = [stage.name for stage in (ROOT / "stages").iterdir() if (stage / "Cargo.toml").exists()]
-    scripts = {name: SCRIPT.format(name=name).encode() for name in sorted([*stages, "compare"])}
+    scripts = {name: SCRIPT.format(name=name).encode() for name in sorted([*stages, *MORE])}
     with tempfile.TemporaryDirectory() as folder:
         programs = [stripped(arguments.bin / name, Path(folder)) for name in (STAGES, "delt-store")]
         glibc = max(newest_glibc(program) for program in programs)

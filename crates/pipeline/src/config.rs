@@ -4,6 +4,7 @@
 
 pub mod committee;
 pub mod evaluate;
+pub mod experiments;
 pub mod experts;
 pub mod external_branch;
 pub mod given;
@@ -66,6 +67,15 @@ pub struct Pipeline {
     pub relabel: relabel::Relabel,
     /// Stage evaluate.
     pub evaluate: evaluate::Evaluate,
+    /// One set, many students.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cross_arch: Option<experiments::CrossArch>,
+    /// Classes that come in steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continual: Option<experiments::Continual>,
+    /// Pruning with the synthetic set alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<experiments::Prune>,
     /// Also train the student's network on all real images with hard labels, the upper line of the table.
     pub full_data: bool,
     /// Branches of the run in the order of the table: a name and what it changes in the sections above.

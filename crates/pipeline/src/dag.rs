@@ -5,6 +5,7 @@
 //! (`dag/origins.rs`). Whatever was found once is not asked for again, whichever branch or node asks; what is made or found otherwise
 //! meanwhile is told by [`Dag::learn`].
 
+mod experiments;
 mod origins;
 mod plans;
 

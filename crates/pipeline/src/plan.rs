@@ -34,6 +34,12 @@ pub const DELT_SYNTHESIZE: Stage = stage("delt-synthesize", 2, "Optimizes the im
 pub const RELABEL: Stage = stage("relabel", 2, "Stores augmented views and the teacher's logits of them");
 /// Trains students on the stored views and tests them.
 pub const EVALUATE: Stage = stage("evaluate", 2, "Trains students on the stored views and tests them");
+/// Trains many students on one set.
+pub const CROSS_ARCH: Stage = stage("cross-arch", 1, "Trains students of many networks on one set");
+/// Trains students on the images of classes that come in steps.
+pub const CONTINUAL: Stage = stage("continual", 1, "Trains students on classes that come in steps");
+/// Prunes students with the synthetic set alone.
+pub const PRUNE: Stage = stage("prune", 1, "Prunes students with the synthetic set alone");
 /// Writes the page for people.
 pub const REPORT: Stage = stage("report", 1, "Writes one HTML page about a run");
 

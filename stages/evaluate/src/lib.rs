@@ -3,9 +3,16 @@
 //! Takes the synthetic images, the labels and the data set, makes `history.parquet` and `summary.json`. It replays
 //! views and never augments by itself, unless the set gives the targets ([`given`]): then there are no views to replay. Run it
 //! with `make digits/evaluate`.
+//!
+//! Three programs on top ask more of a set: [`cross_arch`] trains students of many networks on it, [`continual`] students of classes
+//! that come in steps, [`prune`] removes channels of students (`make digits/cross-arch` and so on).
 
+pub mod continual;
+pub mod cross_arch;
+mod figures;
 pub mod given;
 pub mod given_student;
+pub mod prune;
 pub mod stage;
 pub mod student;
 pub mod summary;

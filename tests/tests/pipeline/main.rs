@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
 mod compare;
+mod experiments;
 mod export;
 mod export_ddranking;
 mod export_networks;

@@ -22,7 +22,7 @@ use crate::config::teacher::Teacher;
 use crate::plan::{self, Plan};
 use crate::roles::Role;
 
-const TEACHER: Node = Node::Network(Role::Teacher);
+pub(super) const TEACHER: Node = Node::Network(Role::Teacher);
 const RANKER: Node = Node::Network(Role::Ranker);
 
 impl<L: Lookup> Dag<L> {
@@ -236,7 +236,7 @@ impl<L: Lookup> Dag<L> {
     }
 
     /// How many classes the teacher tells apart.
-    fn classes(&self, branch: &Branch) -> Result<usize> {
+    pub(super) fn classes(&self, branch: &Branch) -> Result<usize> {
         Ok(self.entry(branch, TEACHER)?.as_ref().provenance.classes.len())
     }
 
@@ -280,7 +280,7 @@ impl<L: Lookup> Dag<L> {
     }
 
     /// Names the committee's networks as inputs of a plan.
-    fn add_committee(&self, branch: &Branch, plan: &mut Plan) -> Result<()> {
+    pub(super) fn add_committee(&self, branch: &Branch, plan: &mut Plan) -> Result<()> {
         for (index, member) in self.committee(branch)?.into_iter().enumerate() {
             plan.inputs.insert(Role::Committee(index).name(), member.as_ref().digest.clone());
         }

@@ -1,0 +1,345 @@
+//! Sections `cross_arch`, `continual` and `prune`: what is asked of a synthetic set beside the accuracy of one student.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use delt_formats::teacher::{Architecture, Norm};
+use serde::{Deserialize, Serialize};
+
+use super::relabel::LabelSource;
+use super::{Branch, Invalid, Pipeline, range};
+
+/// Section `cross_arch`: one set, many students.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossArch {
+    /// The students: a name, or a network with its fields. Absent: those of published tables for the size of the images.
+    #[serde(default)]
+    pub students: Option<Vec<Student>>,
+    /// Learning rate of students for which none is published.
+    pub lr: f64,
+    /// Top-1 that a paper prints, in percent, by branch and name of the student.
+    #[serde(default)]
+    pub published: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// A student of [`CrossArch`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected each of `students` to be a name, or a network: {name: convnet, depth: 3, width: 128}"
+)]
+pub enum Student {
+    /// By its name; what is missing follows from the size of the images.
+    Named(String),
+    /// With all of its fields.
+    Whole(Architecture),
+}
+
+/// Section `continual`: classes that come in steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Continual {
+    /// In how many steps the classes come.
+    pub steps: u32,
+    /// Seeds of orders of the classes; each is also that of the students of its order and of their views.
+    pub orders: Vec<u64>,
+    /// What labels say.
+    pub labels: ContinualLabels,
+}
+
+/// What labels of images say while classes are to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContinualLabels {
+    /// The teacher's logits of the classes so far, between which the student chooses: nothing is known of those to come.
+    SeenClasses,
+    /// The teacher's logits of all classes, between which the student chooses: they know what is to come.
+    AllClasses,
+}
+
+/// Section `prune`: network slimming (Liu et al., 2017) with the synthetic set alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prune {
+    /// Share of the channels that is removed.
+    pub share: f64,
+    /// Weight of the sum of the absolute scales of BatchNorm in the loss, before channels are removed.
+    pub l1: f64,
+    /// From which weights the network learns the set.
+    pub start: PruneStart,
+}
+
+/// What a network that is to be pruned starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PruneStart {
+    /// New weights.
+    Random,
+    /// The teacher's weights, where the student is the same network.
+    Teacher,
+}
+
+/// Least side in px from which networks have the stem and the form of large images.
+const LARGE_PX: u32 = 112;
+/// Least side for networks that leave nothing of smaller images.
+const MEDIUM_PX: u32 = 32;
+
+/// Students of published cross-architecture tables: DELT's table 5; of CIFAR and Tiny-ImageNet; of smaller images.
+const LARGE: &[&str] = &["resnet18", "efficientnet_b0", "mobilenet_v2", "mnasnet1_3", "regnet_y_8gf"];
+const MEDIUM: &[&str] =
+    &["convnet3", "resnet18", "mobilenet_v2_modified", "shufflenet_v2_x0_5_small", "wrn_16_2", "dc_vgg11_bn"];
+const SMALL: &[&str] = &["convnet2", "dc_alexnet", "mobilenet_v2_modified", "wrn_16_2"];
+
+/// Endings of names that say by what a network normalizes.
+const NORMS: &[(&str, Norm)] = &[
+    ("_bn", Norm::Batch),
+    ("_instance", Norm::Instance),
+    ("_group", Norm::Group),
+    ("_layer", Norm::Layer),
+    ("_none", Norm::None),
+];
+
+/// Width of ConvNets that are called by their depth.
+const CONVNET_WIDTH: u32 = 128;
+
+/// The network that a name stands for at this size, of those that need no more than one.
+fn named(name: &str, size: u32) -> Option<Architecture> {
+    let is_large = size >= LARGE_PX;
+    let (stem, start) = if is_large { ("standard", "kaiming") } else { ("small", "default") };
+    if let Some(depth) = name.strip_prefix("convnet").and_then(|depth| depth.parse().ok()) {
+        return Some(Architecture::convnet(depth, CONVNET_WIDTH));
+    }
+    let ending = NORMS.iter().find_map(|(ending, norm)| Some((name.strip_suffix(ending)?, *norm)));
+    // DC's tables say nothing of AlexNet, which has no normalization there, and of the others, which have that of instances
+    let usual = if name == "dc_alexnet" { Norm::None } else { Norm::Instance };
+    let (base, norm) = ending.unwrap_or((name, usual));
+    let forms = [
+        serde_json::json!({ "name": name }),
+        serde_json::json!({ "name": name, "stem": stem, "conv1_start": start }),
+        serde_json::json!({ "name": base, "norm": norm }),
+    ];
+    forms.into_iter().find_map(|form| serde_json::from_value(form).ok())
+}
+
+impl Pipeline {
+    /// The networks that learn one set, in the order of the table.
+    ///
+    /// # Errors
+    /// [`Invalid`]: no section, a name that stands for no network, one that does not fit the images.
+    pub fn cross_students(&self) -> Result<Vec<Architecture>, Invalid> {
+        let section = self.cross_arch.as_ref().ok_or_else(|| missing("cross_arch"))?;
+        let place = "cross_arch.students";
+        range::POSITIVE.check("cross_arch.lr", section.lr)?;
+        let size = self.teacher.size;
+        let Some(listed) = &section.students else {
+            let names = match size {
+                LARGE_PX.. => LARGE,
+                MEDIUM_PX.. => MEDIUM,
+                _ => SMALL,
+            };
+            let students = names.iter().filter_map(|name| self.known_as(name));
+            return Ok(students.filter(|network| network.misfit(size as usize).is_none()).collect());
+        };
+        range::require(!listed.is_empty(), place, "an empty list", "at least one network")?;
+        let mut students = Vec::new();
+        for student in listed {
+            let network = match student {
+                Student::Whole(network) => *network,
+                Student::Named(name) => self.known_as(name).ok_or_else(|| {
+                    let problem = format!(
+                        "`{name}` stands for no network by itself; write it with its fields, e.g. {{name: convnet, depth: 3, width: 128}}; \
+                         docs/networks.md lists them"
+                    );
+                    Invalid::new(place, problem)
+                })?,
+            };
+            if let Some(problem) = network.misfit(size as usize) {
+                return Err(Invalid::new(place, format!("{network}: {problem}")));
+            }
+            range::ensure(!students.contains(&network), place, format!("{network} is named twice"))?;
+            students.push(network);
+        }
+        Ok(students)
+    }
+
+    /// What a name stands for: the pipeline's own student or teacher, where it is called so, else what is usual at this size.
+    fn known_as(&self, name: &str) -> Option<Architecture> {
+        let own = [self.evaluate.student, self.teacher.network];
+        own.into_iter().find(|network| network.name() == name).or_else(|| named(name, self.teacher.size))
+    }
+
+    /// Section `continual`, for so many classes that there are images of.
+    ///
+    /// # Errors
+    /// [`Invalid`]: no section, more steps than classes, labels that cannot be made for some classes.
+    pub fn checked_continual(&self, classes: usize) -> Result<&Continual, Invalid> {
+        let section = self.continual.as_ref().ok_or_else(|| missing("continual"))?;
+        let Continual { steps, orders, .. } = section;
+        let expected = format!("1 to {classes}, the classes that there are");
+        range::require((1..=classes).contains(&(*steps as usize)), "continual.steps", steps, expected)?;
+        range::require(!orders.is_empty(), "continual.orders", "an empty list", "at least one seed")?;
+        let distinct: BTreeSet<&u64> = orders.iter().collect();
+        let problem = "a seed is named twice; name each once";
+        range::ensure(distinct.len() == orders.len(), "continual.orders", problem)?;
+        self.require_labels("continual")?;
+        let problem = "found with `continual`, whose images change from step to step, so that the teacher has to label them; leave \
+            it out";
+        range::ensure(self.relabel.import.is_none(), "relabel.import", problem)?;
+        Ok(section)
+    }
+
+    /// Section `prune`.
+    ///
+    /// # Errors
+    /// [`Invalid`]: no section, a student without BatchNorm, a start that the teacher does not give.
+    pub fn checked_prune(&self) -> Result<&Prune, Invalid> {
+        let section = self.prune.as_ref().ok_or_else(|| missing("prune"))?;
+        range::BETWEEN.check("prune.share", section.share)?;
+        range::NOT_NEGATIVE.check("prune.l1", section.l1)?;
+        self.require_labels("prune")?;
+        let (student, teacher) = (self.evaluate.student, self.teacher.network);
+        let problem = format!(
+            "{student} has no channels that can go: sums, gates and grouped convolutions need those of all its BatchNorm; choose a chain \
+             of convolutions, e.g. {{name: dc_vgg11, norm: batch}}"
+        );
+        let can_lose = || !student.description(self.teacher.size as usize, 2).prunable().is_empty();
+        range::ensure(!student.has_batch_norm() || can_lose(), "evaluate.student", problem)?;
+        let problem = format!(
+            "{student} has no BatchNorm, whose scales say which channels are removed; choose another student, e.g. {{name: dc_vgg11, \
+             norm: batch}}"
+        );
+        range::ensure(student.has_batch_norm(), "evaluate.student", problem)?;
+        let is_startable = section.start == PruneStart::Random || student == teacher;
+        let problem =
+            format!("found teacher, but that is {teacher}, not the student's {student}; set random");
+        range::ensure(is_startable, "prune.start", problem)?;
+        Ok(section)
+    }
+
+    fn require_labels(&self, section: &str) -> Result<(), Invalid> {
+        let problem = format!(
+            "found given, but `{section}` needs a teacher's labels; choose a branch that is labeled (BRANCH=)"
+        );
+        range::ensure(self.relabel.source == LabelSource::Teacher, "relabel.source", problem)
+    }
+}
+
+fn missing(section: &str) -> Invalid {
+    Invalid::new(section, "this section is missing; pipelines/base/delt.yaml has it")
+}
+
+impl Branch {
+    /// The same set with another student, at the learning rate that is published for it, else that of section `cross_arch`. The
+    /// pipeline's own student stays as it is.
+    #[must_use]
+    pub fn with_student(&self, student: Architecture) -> Self {
+        let mut branch = self.clone();
+        let evaluate = &mut branch.pipeline.evaluate;
+        if student == evaluate.student {
+            return branch;
+        }
+        let fallback = self.pipeline.cross_arch.as_ref().map(|section| section.lr);
+        evaluate.student = student;
+        evaluate.lr = student.published_lr().or(fallback);
+        let called = student.to_string();
+        let words =
+            called.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        branch.name = format!("{}-on-{}", self.name, words.collect::<Vec<_>>().join("-"));
+        branch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn branch(pipeline: &str, settings: &[&str]) -> Branch {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines").join(pipeline);
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        super::super::load(&path, &settings, None).expect("loads").remove(0)
+    }
+
+    fn students(pipeline: &str, settings: &[&str]) -> String {
+        match branch(pipeline, settings).pipeline.cross_students() {
+            Ok(students) => students.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn names_stand_for_what_is_usual_at_the_size_of_the_images() {
+        let large = "resnet18 (standard stem), efficientnet_b0, mobilenet_v2, mnasnet1_3, regnet_y_8gf";
+        assert_eq!(students("imagenet1k-ipc10.yaml", &[]), large);
+        let medium = "convnet3-w128, resnet18 (small stem), mobilenet_v2_modified, shufflenet_v2_x0_5_small, wrn_16_2, dc_vgg11";
+        assert_eq!(students("cifar100-ipc10.yaml", &[]), medium);
+        assert_eq!(
+            students("digits.yaml", &[]),
+            "convnet2-w128, dc_alexnet-none, mobilenet_v2_modified, wrn_16_2"
+        );
+        let given =
+            "cross_arch.students=[dc_vgg11_bn,dc_resnet18,resnet34,{name: convnet, depth: 2, width: 8}]";
+        let expected = "dc_vgg11, dc_resnet18-instance, resnet34 (small stem, conv1 from PyTorch's default), convnet2-w8";
+        assert_eq!(students("cifar100-ipc10.yaml", &[given]), expected);
+    }
+
+    #[test]
+    fn students_that_are_unknown_too_large_or_named_twice_are_refused() {
+        let refused = |list: &str| students("digits.yaml", &[&format!("cross_arch.students={list}")]);
+        assert_eq!(
+            refused("[]"),
+            "`cross_arch.students`: found an empty list, expected at least one network"
+        );
+        assert_eq!(
+            refused("[resnet19]"),
+            "`cross_arch.students`: `resnet19` stands for no network by itself; write it with its fields, e.g. {name: convnet, depth: 3, \
+             width: 128}; docs/networks.md lists them"
+        );
+        assert_eq!(
+            refused("[vgg11]"),
+            "`cross_arch.students`: vgg11: 8 px is too small for this network; expected 32 or more; raise teacher.size"
+        );
+        assert_eq!(refused("[convnet2,convnet2]"), "`cross_arch.students`: convnet2-w128 is named twice");
+    }
+
+    #[test]
+    fn another_student_has_its_published_learning_rate_and_the_own_one_stays() {
+        let own = branch("digits.yaml", &[]);
+        assert_eq!(own.with_student(own.pipeline.evaluate.student), own);
+        let of = |name| {
+            let branch = own.with_student(named(name, 8).expect("known"));
+            (branch.name, branch.pipeline.evaluate.lr)
+        };
+        assert_eq!(of("mobilenet_v2_modified"), ("random-on-mobilenet-v2-modified".to_owned(), Some(2.5e-3)));
+        assert_eq!(of("dc_alexnet_bn"), ("random-on-dc-alexnet".to_owned(), Some(1e-3)));
+    }
+
+    #[test]
+    fn steps_and_pruning_that_cannot_be_are_refused() {
+        let continual = |settings: &[&str]| {
+            branch("digits.yaml", settings).pipeline.checked_continual(10).map(|it| it.steps)
+        };
+        assert_eq!(continual(&[]), Ok(5));
+        let said = |found: Result<u32, Invalid>| found.expect_err("refused").to_string();
+        assert_eq!(
+            said(continual(&["continual.steps=11"])),
+            "`continual.steps`: found 11, expected 1 to 10, the classes that there are"
+        );
+        assert_eq!(
+            said(continual(&["continual.orders=[1,1]"])),
+            "`continual.orders`: a seed is named twice; name each once"
+        );
+        let prune = |settings: &[&str]| branch("digits.yaml", settings).pipeline.checked_prune().map(|_| 0);
+        assert_eq!(prune(&["prune.start=teacher"]), Ok(0));
+        assert_eq!(
+            said(prune(&["evaluate.student={name: convnet, depth: 2, width: 8, norm: none}"])),
+            "`evaluate.student`: convnet2-w8-none has no BatchNorm, whose scales say which channels are removed; choose another student, \
+             e.g. {name: dc_vgg11, norm: batch}"
+        );
+        assert_eq!(
+            said(prune(&["prune.start=teacher", "evaluate.student.width=8"])),
+            "`prune.start`: found teacher, but that is convnet2-w32, not the student's convnet2-w8; set random"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Cross-architecture: one set with its labels, many students, one table. Labels know no student, so nothing is labeled again,
+//! and each student is an evaluation of its own in the store; that of the pipeline's own student is the one of `evaluate`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use delt_formats::{Architecture, StudentResult, Summary};
+use delt_harness::session::{self, Session};
+use delt_harness::table::{Score, mean_and_std};
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::given::GivenLr;
+use delt_pipeline::dag::Node;
+use delt_pipeline::plan;
+
+use crate::figures::{print, write_csv};
+use crate::stage;
+
+/// The program.
+pub fn main() -> ExitCode {
+    session::main(plan::CROSS_ARCH, |session| {
+        session.check_branches(|branch| Ok(branch.pipeline.cross_students().map(drop)?))?;
+        session.each_branch(|branch| {
+            let students = branch.pipeline.cross_students()?;
+            students.into_iter().try_for_each(|student| stage::run(session, &branch.with_student(student)))
+        })?;
+        session.say_artifacts();
+        if session.args.dry_run { Ok(()) } else { tell(session) }
+    })
+}
+
+/// Prints the table and writes each student's accuracy.
+fn tell(session: &Session) -> Result<()> {
+    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    for group in session.branches().chunk_by(|a, b| a.group == b.group) {
+        for student in group[0].pipeline.cross_students()? {
+            let results = results(session, group, student)?;
+            let lr = lr(session, &group[0].with_student(student))?;
+            let published = published(&group[0], student);
+            let score = |top1: fn(&StudentResult) -> f64| match results.len() {
+                0 => "-".to_owned(),
+                n => {
+                    let (mean, std) = mean_and_std(&results.iter().map(top1).collect::<Vec<_>>());
+                    Score { mean, std, n }.to_string()
+                }
+            };
+            let (name, n) = (group[0].group.clone(), results.len().to_string());
+            lines.extend(results.iter().map(|student_of_seed| {
+                let StudentResult { seed, last_top1, best_top1, .. } = student_of_seed;
+                [
+                    name.clone(),
+                    student.to_string(),
+                    lr.clone(),
+                    seed.to_string(),
+                    last_top1.to_string(),
+                    best_top1.to_string(),
+                ]
+            }));
+            let [last, best] = [score(|student| student.last_top1), score(|student| student.best_top1)];
+            rows.push([name, student.to_string(), lr, last, best, n, published]);
+        }
+    }
+    let title = format!("{}: top-1 in percent of students of one set", session.pipeline_name());
+    print(&title, ["", "student", "lr", "last", "best", "n", "published"], &rows, &[0, 1]);
+    let head = ["branch", "student", "lr", "seed", "last_top1", "best_top1"];
+    write_csv(session, "cross-arch", head, &lines)
+}
+
+/// The students of a network, over the repetitions of a branch, as far as they have been trained.
+fn results(session: &Session, group: &[Branch], student: Architecture) -> Result<Vec<StudentResult>> {
+    let mut results = Vec::new();
+    for branch in group {
+        if let Some(entry) = session.dag().if_made(&branch.with_student(student), Node::Evaluation)? {
+            results.extend(entry.manifest.facts_as::<Summary>()?.students);
+        }
+    }
+    Ok(results)
+}
+
+/// The learning rate of a branch's student.
+fn lr(session: &Session, branch: &Branch) -> Result<String> {
+    if let Some(given) = &branch.pipeline.evaluate.given {
+        return Ok(match given.optimizer.lr() {
+            GivenLr::Number(lr) => lr.to_string(),
+            GivenLr::Learned(_) => "learned".to_owned(),
+        });
+    }
+    let Some(dataset) = session.dag().if_made(branch, Node::Dataset)? else { return Ok("-".to_owned()) };
+    Ok(branch.pipeline.student_lr(dataset.manifest.provenance.classes.len())?.to_string())
+}
+
+/// What a paper prints of a network as student of a branch.
+fn published(branch: &Branch, student: Architecture) -> String {
+    let section = branch.pipeline.cross_arch.as_ref();
+    let figure = section.and_then(|section| section.published.get(&branch.group)?.get(student.name()));
+    figure.map_or_else(|| "-".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,247 @@
+//! Data-free pruning by network slimming: a student learns the set while the scales of its BatchNorm are drawn to zero, the channels of
+//! the smallest go, and what is left learns the set once more by the same recipe. No paper says how it did so with a synthetic set;
+//! start, weight and epochs are ours.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::Device;
+use delt_formats::evaluation::SUMMARY_FILE;
+use delt_formats::history::HISTORY_FILE;
+use delt_formats::{HistoryRow, HistoryWriter, LabelsReader, canonical, read_safetensors, write_safetensors};
+use delt_harness::progress::Progress;
+use delt_harness::session::{self, Made, Session, Work};
+use delt_harness::table::{Score, mean_and_std};
+use delt_networks::Network;
+use delt_pipeline::config::Branch;
+use delt_pipeline::config::experiments::{Prune, PruneStart};
+use delt_pipeline::plan;
+use delt_training::test_accuracy;
+use serde::{Deserialize, Serialize};
+
+use crate::figures::{print, write_csv};
+use crate::stage::{Inputs, training_images};
+use crate::student::{TEST_BATCH, TrainingTargets, train_network};
+
+/// One student that lost channels; accuracies are top-1 in percent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Pruned {
+    seed: u64,
+    /// With all channels.
+    before: f64,
+    /// Without them.
+    after: f64,
+    /// Once it has learned again.
+    tuned: f64,
+    /// Channels that can go, before and after.
+    channels: [usize; 2],
+    /// Values that training moves, before and after.
+    values: [usize; 2],
+    /// Multiplications of an image, before and after.
+    multiplications: [f64; 2],
+}
+
+/// The students of a branch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Facts {
+    students: Vec<Pruned>,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    session::main(plan::PRUNE, |session| {
+        session.check_branches(|branch| Ok(branch.pipeline.checked_prune().map(drop)?))?;
+        let mut made = Vec::new();
+        session.each_branch(|branch| {
+            let section = branch.pipeline.checked_prune()?;
+            let plan = session.dag().pruning_plan(branch, section)?;
+            let entry = session.produce(&plan, |work| slim(session, branch, section, work))?;
+            if let Some(entry) = entry {
+                made.push((branch.clone(), entry.manifest.facts_as::<Facts>()?.students));
+            }
+            Ok(())
+        })?;
+        session.say_artifacts();
+        if session.args.dry_run { Ok(()) } else { tell(session, &made) }
+    })
+}
+
+fn slim(session: &Session, branch: &Branch, section: &Prune, work: &Work<'_>) -> Result<Made> {
+    let mut inputs = Inputs::open(session, branch)?;
+    let opened = delt_device::open(&session.args.device)?;
+    session.use_device(&opened.name);
+    let provenance = work.provenance(inputs.teacher.classes());
+    let mut writer = HistoryWriter::create(work.out_dir().join(HISTORY_FILE), &provenance)?;
+    let mut students = Vec::new();
+    for (seed, labels) in std::mem::take(&mut inputs.labels) {
+        let slimming = Slimming { inputs: &inputs, branch, section, device: &opened.device, work };
+        let (student, network, history) = slimming.student(seed, labels)?;
+        history.iter().try_for_each(|row| writer.write(row))?;
+        let path = work.out_dir().join(format!("pruned-{seed}.safetensors"));
+        write_safetensors(path, &network.named_tensors()?, Some(&provenance))?;
+        students.push(student);
+    }
+    writer.finish()?;
+    let [before, after, tuned] = scores(&students);
+    let facts = Facts { students };
+    fs_err::write(work.out_dir().join(SUMMARY_FILE), canonical::readable_json(&facts))?;
+    let summary = format!(
+        "student {} top-1 {before}, {after} without {} of the channels, {tuned} fine-tuned (n = {}, {} test images)",
+        branch.pipeline.evaluate.student,
+        section.share,
+        facts.students.len(),
+        inputs.test.len()
+    );
+    Ok(Made { provenance, facts: serde_json::to_value(&facts)?, summary })
+}
+
+/// How the students of a branch lose channels.
+struct Slimming<'a> {
+    inputs: &'a Inputs<'a>,
+    branch: &'a Branch,
+    section: &'a Prune,
+    device: &'a Device,
+    work: &'a Work<'a>,
+}
+
+impl Slimming<'_> {
+    /// A student without its channels, and the history of both trainings; the epochs of the second follow those of the first.
+    fn student(&self, seed: u64, labels: LabelsReader) -> Result<(Pruned, Network, Vec<HistoryRow>)> {
+        let (inputs, trainable) = (self.inputs, self.device.clone().autodiff());
+        let start = self.start(&trainable)?;
+        let targets = inputs.targets(seed, labels, self.device)?;
+        let targets = TrainingTargets { start: start.as_ref(), scales_l1: self.section.l1, ..targets };
+        let checkpoints = self.work.checkpoint_dir();
+        let progress = self.progress(&format!("prune seed {seed}"));
+        let (whole, mut history) = train_network(&targets, &inputs.test, checkpoints, &progress)?;
+        progress.finish();
+
+        let narrow = whole.narrowed(self.section.share, &trainable)?;
+        let progress = self.progress(&format!("fine-tune seed {seed}"));
+        let test = |network: &Network| {
+            test_accuracy(network, &inputs.test, targets.normalization, TEST_BATCH, self.device, &progress)
+        };
+        let after = test(&narrow.valid())?.top1;
+        let before = test(&whole)?.top1;
+        let targets = TrainingTargets { start: Some(&narrow), scales_l1: 0.0, ..targets };
+        let (tuned, tuning) =
+            train_network(&targets, &inputs.test, &checkpoints.join("fine-tune"), &progress)?;
+        progress.finish();
+
+        let epochs = targets.epochs;
+        history.extend(tuning.into_iter().map(|row| HistoryRow { epoch: row.epoch + epochs, ..row }));
+        let top1 = history.iter().rev().find_map(|row| row.top1).unwrap_or(after);
+        let [old, new] = [&whole, &tuned].map(Network::description);
+        let student = Pruned {
+            seed,
+            before,
+            after,
+            tuned: top1,
+            channels: [channels(&whole), channels(&tuned)],
+            values: [old.parameters(), new.parameters()],
+            multiplications: [old.multiplications(), new.multiplications()],
+        };
+        Ok((student, tuned, history))
+    }
+
+    fn start(&self, trainable: &Device) -> Result<Option<Network>> {
+        let teacher = &self.inputs.teacher;
+        Ok(match self.section.start {
+            PruneStart::Random => None,
+            PruneStart::Teacher => {
+                let (facts, classes) = (&teacher.facts, teacher.classes().len());
+                let (tensors, _) = read_safetensors(teacher.weights()?)?;
+                let network = Network::from_named(
+                    &facts.architecture,
+                    classes,
+                    facts.size as usize,
+                    tensors,
+                    trainable,
+                )?;
+                Some(network)
+            }
+        })
+    }
+
+    fn progress(&self, label: &str) -> Progress {
+        let (images, test) = (self.inputs.pictures.len(), self.inputs.test.len());
+        Progress::of_branch(
+            label,
+            training_images(&self.branch.pipeline, images, test),
+            "images",
+            self.branch,
+        )
+    }
+}
+
+/// Channels that can go.
+fn channels(network: &Network) -> usize {
+    let description = network.description();
+    description.prunable().iter().map(|at| description.layers[*at].output.channels).sum()
+}
+
+/// Before, after, fine-tuned.
+fn scores(students: &[Pruned]) -> [Score; 3] {
+    let of = |top1: fn(&Pruned) -> f64| {
+        let (mean, std) = mean_and_std(&students.iter().map(top1).collect::<Vec<_>>());
+        Score { mean, std, n: students.len() }
+    };
+    [of(|student| student.before), of(|student| student.after), of(|student| student.tuned)]
+}
+
+/// Prints the table and writes each student's figures.
+fn tell(session: &Session, made: &[(Branch, Vec<Pruned>)]) -> Result<()> {
+    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    for group in made.chunk_by(|a, b| a.0.group == b.0.group) {
+        let branch = &group[0].0;
+        let students: Vec<Pruned> = group.iter().flat_map(|(_, students)| students.clone()).collect();
+        let (name, network) = (branch.group.clone(), branch.pipeline.evaluate.student.to_string());
+        let [before, after, tuned] = scores(&students).map(|score| score.to_string());
+        let mean = |of: fn(&Pruned) -> f64| mean_and_std(&students.iter().map(of).collect::<Vec<_>>()).0;
+        let left = |share: f64| format!("{:.1} %", 100.0 * share);
+        let values = left(mean(|student| student.values[1] as f64 / student.values[0] as f64));
+        let multiplications = left(mean(|student| student.multiplications[1] / student.multiplications[0]));
+        lines.extend(students.iter().map(|student| {
+            let Pruned { seed, before, after, tuned, channels, values, .. } = student;
+            let counts = [channels[0], channels[1], values[0], values[1]].map(|count| count.to_string());
+            let [channels, channels_left, values, values_left] = counts;
+            let [before, after, tuned] = [before, after, tuned].map(f64::to_string);
+            let seed = seed.to_string();
+            [
+                name.clone(),
+                network.clone(),
+                seed,
+                before,
+                after,
+                tuned,
+                channels,
+                channels_left,
+                values,
+                values_left,
+            ]
+        }));
+        let n = students.len().to_string();
+        rows.push([name, network, before, after, tuned, n, values, multiplications]);
+    }
+    let shares: Vec<String> =
+        made.iter().filter_map(|(branch, _)| Some(branch.pipeline.prune?.share.to_string())).collect();
+    let share = shares.first().map_or("", String::as_str);
+    let title =
+        format!("{}: top-1 in percent with and without {share} of the channels", session.pipeline_name());
+    let head = ["", "student", "whole", "pruned", "fine-tuned", "n", "values left", "operations left"];
+    print(&title, head, &rows, &[0, 1]);
+    let head = [
+        "branch",
+        "student",
+        "seed",
+        "whole_top1",
+        "pruned_top1",
+        "fine_tuned_top1",
+        "channels",
+        "channels_left",
+        "values",
+        "values_left",
+    ];
+    write_csv(session, "prune", head, &lines)
+}
