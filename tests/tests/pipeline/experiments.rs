@@ -47,7 +47,7 @@ fn one_set_teaches_many_students_and_its_own_one_is_the_evaluated_one() {
     );
     assert_eq!(run.manifests("evaluation").len(), 3, "the own student is not trained again");
     let (_, own) = run.pointed("tiny/delt/evaluation", "evaluation");
-    assert_eq!(figures(&run, "cross-arch")[0][4], own.facts["last_mean"].to_string());
+    assert_eq!(figures(&run, "cross-arch")[0][4].parse().ok(), own.facts["last_mean"].as_f64());
     let (_, other) = run.pointed("tiny/delt-on-wrn-16-2/evaluation", "evaluation");
     assert_eq!(other.provenance.inputs, own.provenance.inputs, "the same labels");
     assert_eq!(table(&run, "cross-arch", &settings), said);
@@ -85,12 +85,13 @@ fn a_student_loses_half_of_its_channels_and_learns_again() {
     let said = table(&run, "prune", &ONE);
     let [line] = figures(&run, "prune").try_into().unwrap();
     assert_eq!(line[..3], ["delt", "convnet2-w8", "3407"]);
-    assert_eq!(line[6..8], ["16", "8"], "{said}");
+    // half of the sixteen, but a layer keeps one
+    assert!(line[6] == "16" && ["8", "9"].contains(&line[7].as_str()), "{said}");
     let (folder, manifest) = run.pointed("tiny/delt/pruned", "evaluation");
     let values: Vec<u64> = line[8..].iter().map(|count| count.parse().unwrap()).collect();
     assert!(values[1] < values[0]);
     assert!(folder.join("pruned-3407.safetensors").exists());
-    assert_eq!(manifest.facts["students"][0]["tuned"].to_string(), line[5]);
+    assert_eq!(manifest.facts["students"][0]["tuned"].as_f64(), line[5].parse().ok());
     assert_eq!(table(&run, "prune", &ONE), said);
     let of_teacher = [&ONE[..], &["--set", "prune.start=teacher", "--set", "prune.share=0.25"]].concat();
     assert!(table(&run, "prune", &of_teacher).contains("without 0.25 of the channels"));
