@@ -7,8 +7,8 @@ use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
-    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen, conv_norm_frozen_statistics,
-    conv_norm_train,
+    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen,
+    conv_norm_frozen_statistics, conv_norm_train,
 };
 
 use crate::bn_statistics::{LayerStatistics, batch_statistics, distance};
