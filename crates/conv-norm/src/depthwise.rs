@@ -1,8 +1,6 @@
 //! Convolutions in which every channel has a filter of its own: the same loops as between channels, over vectors of
 //! channels, with no sums across them.
 
-#![expect(clippy::needless_range_loop, reason = "sums that are never referred to stay in registers")]
-
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::correlate::Pixel;

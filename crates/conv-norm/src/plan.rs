@@ -260,7 +260,7 @@ impl Plan {
                 }
             }
             Way::Grouped(plan) => {
-                plan.correlate_groups(self.padded.inner[2], filters, bias, input, out, work)
+                plan.correlate_groups(self.padded.inner[2], filters, bias, input, out, work);
             }
         }
     }

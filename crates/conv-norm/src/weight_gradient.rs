@@ -1,5 +1,7 @@
 //! The gradient of the filters: sums over all pixels of input times output gradient.
 
+#![expect(clippy::needless_range_loop, reason = "sums that are never referred to stay in registers")]
+
 use std::ops::Range;
 
 use pulp::Simd;
