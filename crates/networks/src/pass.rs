@@ -7,8 +7,8 @@ use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
-    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics,
-    conv_norm_train,
+    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen,
+    conv_norm_frozen_statistics, conv_norm_train,
 };
 
 use crate::bn_statistics::{LayerStatistics, batch_statistics, distance};
@@ -183,24 +183,27 @@ pub(crate) struct Frozen<'a> {
 }
 
 impl Frozen<'_> {
-    fn enter(&mut self, x: &Map) {
+    /// What enters a convolution, in the layout of blocks: also where it is recorded, so that sums over it keep their order.
+    fn enter(&mut self, x: Map) -> Tensor<4> {
+        let x = x.last();
         if self.record >= Record::NormsAndConvolutions {
-            self.convolution_inputs.push(x.clone().first());
+            self.convolution_inputs.push(channels_first(x.clone()));
         }
+        x
     }
 }
 
 impl Pass for Frozen<'_> {
     fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, _: Activation) -> Map {
-        self.enter(&x);
+        let x = self.enter(x);
         let block = self.blocks[norm.place].as_ref().expect("every block was prepared");
-        let (y, distance) = conv_norm_frozen(x.last(), block, self.record >= Record::Norms);
+        let (y, distance) = conv_norm_frozen(x, block, self.record >= Record::Norms);
         self.distances.extend(distance);
         Map::Last(y)
     }
 
     fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
-        self.enter(&x);
+        let x = Map::Last(self.enter(x));
         conv.forward_block(norm, activation, x)
     }
 
