@@ -95,7 +95,6 @@ def test_a_loader_gives_the_batches_of_workers_in_order(run):
         "{name: resnet18, stem: small}",
         "{name: resnet18, stem: standard}",
         "{name: mobilenet_v2}",
-        "{name: mnasnet1_3, bn_momentum: recipe}",
         "{name: shufflenet_v2_x0_5_small}",
     ],
 )
