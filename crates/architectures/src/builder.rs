@@ -84,7 +84,20 @@ impl Builder {
         self.add(name, Operation::PositionNorm { epsilon }, &[x], x.map, tensors)
     }
 
-    /// A convolution `name.0` and its normalization `name.1`: torchvision's `Conv2dNormActivation` without activation.
+    /// torchvision's `Conv2dNormActivation`.
+    pub(crate) fn conv_norm_activation(
+        &mut self,
+        name: &str,
+        x: Value,
+        channels: usize,
+        convolution: Convolution,
+        activation: Activation,
+    ) -> Value {
+        let normalized = self.conv_norm(name, x, channels, convolution);
+        self.activation(normalized, activation)
+    }
+
+    /// The same without the activation: a convolution `name.0` and its normalization `name.1`.
     pub(crate) fn conv_norm(
         &mut self,
         name: &str,

@@ -31,7 +31,13 @@ pub(crate) struct EfficientNet;
 
 impl Family for EfficientNet {
     fn pass(&self, network: &mut Builder, image: Value, classes: usize) {
-        let mut x = conv_norm_silu(network, "features.0", image, STEM_CHANNELS, Convolution::same(3, 2));
+        let mut x = network.conv_norm_activation(
+            "features.0",
+            image,
+            STEM_CHANNELS,
+            Convolution::same(3, 2),
+            Activation::Silu,
+        );
         let all_blocks: usize = STAGES.iter().map(|stage| stage.4).sum();
         let mut before = 0;
         for (stage, (expansion, kernel, first_stride, channels, blocks)) in (1..).zip(STAGES) {
@@ -52,7 +58,7 @@ impl Family for EfficientNet {
             }
         }
         let last = format!("features.{}", STAGES.len() + 1);
-        x = conv_norm_silu(network, &last, x, LAST_CHANNELS, Convolution::same(1, 1));
+        x = network.conv_norm_activation(&last, x, LAST_CHANNELS, Convolution::same(1, 1), Activation::Silu);
         let features = network.mean(x);
         let kept = network.dropout(features, DROPOUT);
         network.linear("classifier.1", kept, classes);
@@ -78,21 +84,16 @@ fn beside(network: &mut Builder, name: &str, x: Value, channels: usize, depthwis
     let (hidden, squeeze) = (depthwise.groups, x.channels() / SQUEEZE);
     let (mut y, mut place) = (x, 0);
     if hidden != x.channels() {
-        y = conv_norm_silu(network, &format!("{name}.0"), x, hidden, Convolution::same(1, 1));
+        y = network.conv_norm_activation(
+            &format!("{name}.0"),
+            x,
+            hidden,
+            Convolution::same(1, 1),
+            Activation::Silu,
+        );
         place = 1;
     }
-    y = conv_norm_silu(network, &format!("{name}.{place}"), y, hidden, depthwise);
+    y = network.conv_norm_activation(&format!("{name}.{place}"), y, hidden, depthwise, Activation::Silu);
     y = network.squeeze_excitation(&format!("{name}.{}", place + 1), y, squeeze, Activation::Silu);
     network.conv_norm(&format!("{name}.{}", place + 2), y, channels, Convolution::same(1, 1))
-}
-
-fn conv_norm_silu(
-    network: &mut Builder,
-    name: &str,
-    x: Value,
-    channels: usize,
-    convolution: Convolution,
-) -> Value {
-    let x = network.conv_norm(name, x, channels, convolution);
-    network.activation(x, Activation::Silu)
 }

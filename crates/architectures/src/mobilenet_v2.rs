@@ -23,7 +23,13 @@ pub(crate) struct MobileNetV2;
 
 impl Family for MobileNetV2 {
     fn pass(&self, network: &mut Builder, image: Value, classes: usize) {
-        let mut x = conv_norm_relu6(network, "features.0", image, STEM_CHANNELS, Convolution::same(3, 2));
+        let mut x = network.conv_norm_activation(
+            "features.0",
+            image,
+            STEM_CHANNELS,
+            Convolution::same(3, 2),
+            Activation::Relu6,
+        );
         let mut feature = 1;
         for (expansion, channels, blocks, stride) in GROUPS {
             for block in 0..blocks {
@@ -34,7 +40,7 @@ impl Family for MobileNetV2 {
             }
         }
         let last = format!("features.{feature}");
-        x = conv_norm_relu6(network, &last, x, LAST_CHANNELS, Convolution::same(1, 1));
+        x = network.conv_norm_activation(&last, x, LAST_CHANNELS, Convolution::same(1, 1), Activation::Relu6);
         let features = network.mean(x);
         let kept = network.dropout(features, DROPOUT);
         network.linear("classifier.1", kept, classes);
@@ -64,24 +70,18 @@ fn inverted_residual(
 ) -> Value {
     let (mut y, mut position) = (x, 0);
     if hidden != x.channels() {
-        y = conv_norm_relu6(network, &format!("{name}.0"), x, hidden, Convolution::same(1, 1));
+        y = network.conv_norm_activation(
+            &format!("{name}.0"),
+            x,
+            hidden,
+            Convolution::same(1, 1),
+            Activation::Relu6,
+        );
         position = 1;
     }
     let depthwise = Convolution { groups: hidden, ..Convolution::same(3, stride) };
-    y = conv_norm_relu6(network, &format!("{name}.{position}"), y, hidden, depthwise);
+    y = network.conv_norm_activation(&format!("{name}.{position}"), y, hidden, depthwise, Activation::Relu6);
     y = network.convolution(&format!("{name}.{}", position + 1), y, channels, Convolution::same(1, 1));
     y = network.batch_norm(&format!("{name}.{}", position + 2), y);
     if y.map == x.map { network.sum(x, y) } else { y }
-}
-
-/// torchvision's `Conv2dNormActivation`.
-fn conv_norm_relu6(
-    network: &mut Builder,
-    name: &str,
-    x: Value,
-    channels: usize,
-    convolution: Convolution,
-) -> Value {
-    let x = network.conv_norm(name, x, channels, convolution);
-    network.activation(x, Activation::Relu6)
 }

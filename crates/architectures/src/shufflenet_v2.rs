@@ -2,7 +2,7 @@
 
 use crate::builder::{Builder, Value};
 use crate::family::Family;
-use crate::graph::{Convolution, Window};
+use crate::graph::{Activation, Convolution, Window};
 
 const STEM_CHANNELS: usize = 24;
 const LAST_CHANNELS: usize = 1024;
@@ -34,7 +34,7 @@ impl Family for ShuffleNetV2 {
             ShuffleStem::Small => Convolution::same(3, 1),
             ShuffleStem::Pointwise => Convolution::same(1, 1),
         };
-        let mut x = conv_norm_relu(network, "conv1", image, STEM_CHANNELS, stem);
+        let mut x = network.conv_norm_activation("conv1", image, STEM_CHANNELS, stem, Activation::Relu);
         if self.stem == ShuffleStem::Standard {
             x = network.max_pool(x, Window::same(3, 2));
         }
@@ -47,7 +47,13 @@ impl Family for ShuffleNetV2 {
                 };
             }
         }
-        x = conv_norm_relu(network, "conv5", x, LAST_CHANNELS, Convolution::same(1, 1));
+        x = network.conv_norm_activation(
+            "conv5",
+            x,
+            LAST_CHANNELS,
+            Convolution::same(1, 1),
+            Activation::Relu,
+        );
         let features = network.mean(x);
         network.linear("fc", features, classes);
     }
@@ -77,7 +83,7 @@ fn unit_of_half(network: &mut Builder, name: &str, x: Value) -> Value {
 /// 1x1, depthwise, which no ReLU follows, 1x1.
 fn second_branch(network: &mut Builder, name: &str, x: Value, channels: usize, stride: usize) -> Value {
     let name = format!("{name}.branch2");
-    let mut y = conv_norm_relu(network, &name, x, channels, Convolution::same(1, 1));
+    let mut y = network.conv_norm_activation(&name, x, channels, Convolution::same(1, 1), Activation::Relu);
     let depthwise = Convolution { groups: channels, ..Convolution::same(3, stride) };
     y = network.convolution(&format!("{name}.3"), y, channels, depthwise);
     y = network.batch_norm(&format!("{name}.4"), y);
@@ -89,15 +95,4 @@ fn second_branch(network: &mut Builder, name: &str, x: Value, channels: usize, s
 fn joined(network: &mut Builder, left: Value, right: Value) -> Value {
     let both = network.concatenate(&[left, right]);
     network.shuffle(both, 2)
-}
-
-fn conv_norm_relu(
-    network: &mut Builder,
-    name: &str,
-    x: Value,
-    channels: usize,
-    convolution: Convolution,
-) -> Value {
-    let x = network.conv_norm(name, x, channels, convolution);
-    network.relu(x)
 }

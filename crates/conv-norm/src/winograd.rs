@@ -158,7 +158,7 @@ impl Scratch {
         }
     }
 
-    /// The product with filters that have a row for each of the sources that they read, and its way back to images.
+    /// The product with filters that have a row for each of the sources that they read, and the transform back to images.
     fn multiply<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
         &mut self,
         tiling: &Tiling,

@@ -33,7 +33,7 @@ pub struct State {
     pub steps: i32,
 }
 
-/// A step of the window, as the way back needs it.
+/// A step of the window, as the backward pass needs it.
 #[derive(Debug)]
 struct Kept {
     weights: Tensor<1>,

@@ -36,7 +36,7 @@ pub struct SetGradient {
     pub targets: Tensor<2>,
 }
 
-/// A training by SGD, θ_{t+1} = θ_t − α g_t, with what the way back needs.
+/// A training by SGD, θ_{t+1} = θ_t − α g_t, with what the backward pass needs.
 #[derive(Debug)]
 pub struct Path {
     /// θ_0 to θ_N.

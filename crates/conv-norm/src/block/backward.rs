@@ -111,7 +111,7 @@ impl Saved {
     }
 }
 
-/// Some images on their way back.
+/// Some images in the backward pass.
 struct BackwardTask<'a> {
     z: [&'a mut [f32]; 2],
     dy: [&'a [f32]; 2],
