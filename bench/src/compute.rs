@@ -259,13 +259,12 @@ impl Work {
         let bytes = formula_uniform("bench/", "image", (3 * side * side) as usize);
         let rgb: Vec<u8> = bytes.into_iter().map(|u| ((u + 1.0) * 127.5) as u8).collect();
         let pictures = vec![RgbImage { width: side, height: side, rgb }; batch];
-        let ids = (0..batch as u64).collect();
-        let images = ImageSet { size: side, images: pictures, labels: self.labels(), ids };
+        let images = ImageSet::of(side, &pictures, self.labels())?;
         let indices: Vec<usize> = (0..batch).collect();
         let device = device.clone();
         Ok(Box::new(move || {
-            let logits =
-                network.forward(images.on_device(images.normalized(&indices, &NORMALIZATION), &device));
+            let pixels = images.normalized(&indices, &NORMALIZATION)?;
+            let logits = network.forward(images.on_device(pixels, &device));
             logits.try_into_vec_as::<f32>()?;
             Ok(())
         }))

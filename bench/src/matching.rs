@@ -20,6 +20,7 @@ use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
 use delt_pipeline::config::method;
 use delt_tangent::unrolled_sgd::Set;
 use delt_tangent::{Activation, Form, Function, Start};
+use delt_training::Floats;
 
 use crate::compute::{Case, Job};
 
@@ -120,9 +121,10 @@ pub(crate) fn start(kind: Kind, case: &Case, device: &Device) -> Result<Job> {
     };
     let labels_of = |images: usize| (0..images).map(|image| (image * classes / images) as u32).collect();
     let (real, labels): (usize, Vec<u32>) = (kind.real(), labels_of(case.batch));
+    let values = Floats::of(&pixels("real", real), 3 * side * side)?;
     let scene = Scene {
         function: Function::new(kind.form(case)?, device),
-        real: Rc::new(RealImages::floats(pixels("real", real), labels_of(real), classes, side, device)),
+        real: Rc::new(RealImages::floats(values, labels_of(real), classes, side, device)),
         labels: labels.clone(),
         strategies: kind.strategies(),
         draws: Draws::new(0),

@@ -11,18 +11,12 @@ use crate::CHANNELS;
 ///
 /// # Panics
 /// If `out` has another number of values than the image.
-pub fn to_normalized(picture: &RgbImage, normalization: &Normalization, out: &mut [f32]) {
-    assert_eq!(
-        out.len(),
-        picture.rgb.len(),
-        "normalized values of a {}x{} image",
-        picture.width,
-        picture.height
-    );
+pub fn to_normalized(rgb: &[u8], normalization: &Normalization, out: &mut [f32]) {
+    assert_eq!(out.len(), rgb.len(), "normalized values of an image");
     let area = out.len() / CHANNELS;
     for (channel, plane) in out.chunks_exact_mut(area.max(1)).enumerate() {
         let (mean, std) = (normalization.mean[channel], normalization.std[channel]);
-        for (value, pixel) in plane.iter_mut().zip(picture.rgb.chunks_exact(CHANNELS)) {
+        for (value, pixel) in plane.iter_mut().zip(rgb.chunks_exact(CHANNELS)) {
             *value = (f32::from(pixel[channel]) / 255.0 - mean) / std;
         }
     }
@@ -70,7 +64,7 @@ mod tests {
     fn every_byte_survives_the_way_there_and_back() {
         let picture = RgbImage { width: 16, height: 16, rgb: (0..768).map(|i| (i / 3) as u8).collect() };
         let mut values = vec![0.0; 768];
-        to_normalized(&picture, &CIFAR100, &mut values);
+        to_normalized(&picture.rgb, &CIFAR100, &mut values);
         assert_eq!(to_rgb_image(&values, 16, &CIFAR100).rgb, picture.rgb);
         let range = pixel_range(&CIFAR100);
         for channel in 0..3 {

@@ -143,4 +143,9 @@ impl Watch for Progress {
     fn advance(&self, n: u64) -> Result<(), Interrupted> {
         Self::advance(self, n)
     }
+
+    fn say(&self, line: &str) {
+        let label = self.bar.prefix();
+        self.bar.suspend(|| eprintln!("{label}: {line}"));
+    }
 }

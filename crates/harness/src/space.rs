@@ -102,7 +102,7 @@ impl OpenSpace {
         let count = 3 * self.side * self.side;
         let mut values = vec![0.0; images.len() * count];
         for (image, out) in images.iter().zip(values.chunks_mut(count)) {
-            to_normalized(image, &self.stated.normalization, out);
+            to_normalized(&image.rgb, &self.stated.normalization, out);
         }
         self.enter(&mut values);
         values

@@ -36,7 +36,7 @@ impl Matching for DistributionMatching {
         for (class, rows) in scene.classes() {
             let view = scene.siamese(iteration, class);
             let mut rng = scene.draws.stream("real-images", iteration.into(), class.into());
-            let real = view(scene.real.images(&scene.real.of_class(class, count, &mut rng)));
+            let real = view(scene.real.images(&scene.real.of_class(class, count, &mut rng))?);
             let leaf = set.batch(&rows).0.autodiff().require_grad();
             pairs.push((rows, real, view(leaf.clone()), leaf));
         }

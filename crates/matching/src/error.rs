@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::TensorReadError;
 use delt_formats::FormatError;
 use delt_ridge::RidgeError;
+use delt_training::TrainingError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -56,4 +57,7 @@ pub enum MatchingError {
     /// A file that cannot be read.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// Real images that cannot be read back.
+    #[error(transparent)]
+    RealImages(#[from] TrainingError),
 }

@@ -87,7 +87,7 @@ impl Matching for Frepo {
         let labels = scene.one_hot(&scene.real.labels(&rows)) - 1.0 / scene.function.form.classes as f64;
         let at = (&network.state.weights, network.norms(&scene.function));
         let how = (self.config.ridge, self.config.mirror);
-        let found = regressed(&scene.function, at, set, (&scene.real.images(&rows), &labels), how)?;
+        let found = regressed(&scene.function, at, set, (&scene.real.images(&rows)?, &labels), how)?;
         let losses = [number("the squared error", found.error)?, found.margin];
         Ok(Found { losses, images: found.images, targets: Some(found.targets) })
     }

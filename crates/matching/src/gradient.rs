@@ -106,16 +106,23 @@ impl GradientMatching {
     }
 
     /// Statistics by real images of all classes, which batch normalization then keeps.
-    fn statistics(&self, theta: &Tensor<1>, iteration: u32) -> Option<Vec<Statistics>> {
+    ///
+    /// # Errors
+    /// A disk that does not give them back.
+    fn statistics(
+        &self,
+        theta: &Tensor<1>,
+        iteration: u32,
+    ) -> Result<Option<Vec<Statistics>>, MatchingError> {
         let scene = &self.scene;
-        let count =
-            self.config.statistics_batch.filter(|_| scene.function.form.norm == Norm::Batch)? as usize;
+        let has_statistics = scene.function.form.norm == Norm::Batch;
+        let Some(count) = self.config.statistics_batch.filter(|_| has_statistics) else { return Ok(None) };
         let rows = scene.classes().into_iter().flat_map(|(class, _)| {
             let mut rng = scene.draws.stream("statistics", iteration.into(), class.into());
-            scene.real.of_class(class, count, &mut rng)
+            scene.real.of_class(class, count as usize, &mut rng)
         });
-        let images = scene.real.images(&rows.collect::<Vec<_>>());
-        Some(renewed(&scene.function, theta, images))
+        let images = scene.real.images(&rows.collect::<Vec<_>>())?;
+        Ok(Some(renewed(&scene.function, theta, images)))
     }
 }
 
@@ -134,7 +141,7 @@ fn renewed(function: &Function, theta: &Tensor<1>, images: Tensor<4>) -> Vec<Sta
 impl Matching for GradientMatching {
     fn gradients(&mut self, set: &Set, iteration: u32) -> Result<Found, MatchingError> {
         let theta = self.network(iteration);
-        let running = self.statistics(&theta, iteration);
+        let running = self.statistics(&theta, iteration)?;
         let norms = running.as_deref().map_or(Norms::Own, Norms::Running);
         let (scene, function) = (&self.scene, &self.scene.function);
         let mut found = SetGradient::zeros(set);
@@ -144,7 +151,7 @@ impl Matching for GradientMatching {
             let mut rng = scene.draws.stream("real-images", iteration.into(), class.into());
             let real = scene.real.of_class(class, self.config.real_batch as usize, &mut rng);
             let targets = scene.one_hot(&vec![class; real.len()]);
-            let real = (scene.real.images(&real), targets);
+            let real = (scene.real.images(&real)?, targets);
             let (value, gradient) = matched(function, (&theta, norms), real, set.batch(&rows), &*view);
             found.add(&rows, gradient, None);
             loss = loss + value;

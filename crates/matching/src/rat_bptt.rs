@@ -81,7 +81,7 @@ impl RatBptt {
         for (part, rows) in batch.chunks(PART).enumerate() {
             let view = scene.view("real-view", iteration.into(), part as u64, rows.len());
             let targets = scene.one_hot(&scene.real.labels(rows));
-            let images = view(scene.real.images(rows));
+            let images = view(scene.real.images(rows)?);
             let of = |logits| cross_entropy(logits, targets);
             let found = scene.function.gradient_of(theta, images, Norms::Own, of);
             let share = rows.len() as f64 / batch.len() as f64;

@@ -85,7 +85,7 @@ impl Matching for Rcig {
         let inner_loss = number("the inner loss", inner_loss)?;
 
         let rows = scene.real_batch(config.real_batch, iteration);
-        let real = (&scene.real.images(&rows), &*scene.real.labels(&rows));
+        let real = (&scene.real.images(&rows)?, &*scene.real.labels(&rows));
         let kappa = finite("the logarithm of the temperature", self.log_temperature.clone())?;
         let outer = problem.outer((&tau, &alpha), real, kappa)?;
         let loss = number("the loss of real images", outer.loss)?;

@@ -2,9 +2,11 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::Normalization;
-use delt_training::ImageSet;
+use delt_training::{Floats, ImageSet};
 use rand::Rng;
 use rand::seq::{SliceRandom, index};
+
+use crate::error::MatchingError;
 
 /// Real images by class.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ enum Values {
     /// Normalized when they are asked for: 3 bytes a pixel.
     EightBit(ImageSet, Normalization),
     /// Whitened: 12 bytes a pixel.
-    Floats(Vec<f32>),
+    Floats(Floats),
 }
 
 impl RealImages {
@@ -31,12 +33,12 @@ impl RealImages {
         Self::of(Values::EightBit(set, normalization), labels, classes, side, device)
     }
 
-    /// Images as rows of values, `[n, 3, side, side]`.
+    /// Images as rows of `3 * side * side` values.
     ///
     /// # Panics
     /// Where there are not as many as the labels say.
-    pub fn floats(values: Vec<f32>, labels: Vec<u32>, classes: usize, side: usize, device: &Device) -> Self {
-        assert_eq!(values.len(), labels.len() * 3 * side * side, "one label for each image");
+    pub fn floats(values: Floats, labels: Vec<u32>, classes: usize, side: usize, device: &Device) -> Self {
+        assert_eq!(values.len(), labels.len(), "one label for each image");
         Self::of(Values::Floats(values), labels, classes, side, device)
     }
 
@@ -59,15 +61,16 @@ impl RealImages {
     }
 
     /// The images of these rows, `[n, 3, side, side]`.
-    pub fn images(&self, rows: &[usize]) -> Tensor<4> {
-        let count = 3 * self.side * self.side;
+    ///
+    /// # Errors
+    /// A disk that does not give them back.
+    pub fn images(&self, rows: &[usize]) -> Result<Tensor<4>, MatchingError> {
         let values = match &self.values {
-            Values::EightBit(set, normalization) => set.normalized(rows, normalization),
-            Values::Floats(all) => {
-                rows.iter().flat_map(|row| &all[row * count..][..count]).copied().collect()
-            }
+            Values::EightBit(set, normalization) => set.normalized(rows, normalization)?,
+            Values::Floats(all) => all.rows(rows)?,
         };
-        Tensor::from_data(TensorData::new(values, [rows.len(), 3, self.side, self.side]), &self.device)
+        let shape = [rows.len(), 3, self.side, self.side];
+        Ok(Tensor::from_data(TensorData::new(values, shape), &self.device))
     }
 
     /// The classes of these rows.

@@ -17,6 +17,7 @@ use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
 use delt_pipeline::config::method;
 use delt_tangent::unrolled_sgd::Set;
 use delt_tangent::{Activation, Form, Function, Norm, Norms, Start};
+use delt_training::Floats;
 
 const SIDE: usize = 8;
 const CLASSES: usize = 3;
@@ -40,7 +41,8 @@ fn scene(seed: u64) -> Scene {
     };
     let data = Draws::new(1);
     let labels: Vec<u32> = (0..60).map(|row| row % CLASSES as u32).collect();
-    let values = (0..60).flat_map(|row| image(&data, row % CLASSES as u32, row.into())).collect();
+    let values: Vec<f32> = (0..60).flat_map(|row| image(&data, row % CLASSES as u32, row.into())).collect();
+    let values = Floats::of(&values, 3 * SIDE * SIDE).expect("in memory");
     let device = Device::flex();
     Scene {
         function: Function::new(form, &device),
@@ -57,7 +59,7 @@ fn expert(scene: &Scene, expert: u32, epoch: u32) -> Vec<f32> {
     let targets = scene.one_hot(&scene.real.labels(&rows));
     let mut theta = scene.function.initialize(Start::Torch, &scene.draws, "expert", expert.into(), 0);
     for _ in 0..epoch * 5 {
-        let images = scene.real.images(&rows);
+        let images = scene.real.images(&rows).unwrap();
         let found = scene.function.gradient(&theta, images, targets.clone(), Norms::Own);
         theta = theta - found.weights * 0.1;
     }

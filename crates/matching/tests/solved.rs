@@ -14,6 +14,7 @@ use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
 use delt_pipeline::config::method::{Frepo as FrepoConfig, LogTemperature, LrControl, Rcig as RcigConfig};
 use delt_tangent::unrolled_sgd::Set;
 use delt_tangent::{Activation, Form, Function, Norm};
+use delt_training::Floats;
 
 const SIDE: usize = 8;
 const PIXELS: usize = 3 * SIDE * SIDE;
@@ -90,7 +91,8 @@ fn scene(norm: Norm, activation: Activation, seed: u64) -> Scene {
         size: SIDE,
         classes: CLASSES,
     };
-    let real = RealImages::floats(images(20, 2, 0.7), labels(20), CLASSES, SIDE, &device);
+    let values = Floats::of(&images(20, 2, 0.7), 3 * SIDE * SIDE).expect("in memory");
+    let real = RealImages::floats(values, labels(20), CLASSES, SIDE, &device);
     Scene {
         function: Function::new(form, &device),
         real: Rc::new(real),

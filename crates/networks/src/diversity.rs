@@ -56,7 +56,7 @@ pub fn of_classes(
     for chunk in pictures.chunks(FEATURE_BATCH) {
         let mut images = vec![0.0; chunk.len() * pixels];
         for (picture, out) in chunk.iter().zip(images.chunks_mut(pixels)) {
-            to_normalized(picture, &facts.normalization, out);
+            to_normalized(&picture.rgb, &facts.normalization, out);
         }
         let images = Tensor::<4>::from_data(TensorData::new(images, [chunk.len(), 3, side, side]), device);
         let batch = teacher.features(images);

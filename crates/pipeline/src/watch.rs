@@ -13,4 +13,16 @@ pub trait Watch {
     /// # Errors
     /// [`Interrupted`] once the user asked to stop; the caller saves its state before it passes this on.
     fn advance(&self, n: u64) -> Result<(), Interrupted>;
+
+    /// A line that the user must see.
+    fn say(&self, line: &str);
+}
+
+/// Nobody watches.
+impl Watch for () {
+    fn advance(&self, _: u64) -> Result<(), Interrupted> {
+        Ok(())
+    }
+
+    fn say(&self, _: &str) {}
 }

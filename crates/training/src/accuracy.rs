@@ -25,7 +25,7 @@ pub struct Accuracy {
 ///
 /// # Errors
 ///
-/// [`TrainingError::Interrupted`] once the user asked to stop; where the device does not return logits.
+/// [`TrainingError::Interrupted`] once the user asked to stop; where the device does not return logits, or a disk images.
 pub fn test_accuracy(
     network: &Network,
     images: &ImageSet,
@@ -46,7 +46,7 @@ pub fn test_accuracy(
 pub fn test_accuracy_on(
     network: &Network,
     images: &ImageSet,
-    values: impl Fn(&[usize]) -> Vec<f32> + Send,
+    values: impl Fn(&[usize]) -> Result<Vec<f32>, TrainingError> + Send,
     batch: usize,
     device: &Device,
     progress: &dyn Watch,
@@ -57,7 +57,7 @@ pub fn test_accuracy_on(
     let batches = indices.chunks(batch.max(1));
     ahead(batches.clone().map(values), |pixels| {
         for (batch, pixels) in batches.zip(pixels) {
-            let logits = network.forward(images.on_device(pixels, device));
+            let logits = network.forward(images.on_device(pixels?, device));
             let [_, classes] = logits.dims();
             let logits = logits
                 .try_into_vec_as::<f32>()

@@ -7,6 +7,7 @@ use burn::tensor::TensorReadError;
 use delt_augment::AugmentError;
 use delt_formats::FormatError;
 use delt_networks::NetworkError;
+use delt_pipeline::amounts::human_bytes;
 use delt_pipeline::watch::Interrupted;
 
 /// An error of this crate.
@@ -27,6 +28,21 @@ pub enum TrainingError {
     /// The system refused; the message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// What does not fit in memory cannot be kept in a file either.
+    #[error(
+        "{}: cannot hold a temporary file of {}; make room there, or set TMPDIR to a folder that has it",
+        folder.display(),
+        human_bytes(*bytes)
+    )]
+    TemporaryFile {
+        /// The folder of temporary files.
+        folder: PathBuf,
+        /// What the file would have in the end.
+        bytes: u64,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// An image could not be decoded.
     #[error("{}: image with image_id {image_id} cannot be decoded; run ingest again", path.display())]
     RgbImage {

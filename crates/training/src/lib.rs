@@ -11,7 +11,8 @@
 //! - [`accuracy`]: top-1, top-5 and cross-entropy on a set of images;
 //! - [`soft_label`]: a teacher's logits of views;
 //! - [`speed`]: how fast a device trains a network;
-//! - [`image_set`]: a data set decoded into memory;
+//! - [`image_set`]: a data set decoded and brought to one size;
+//! - [`records`]: where it lies, in memory or in a file;
 //! - [`training_state`]: network, optimizer and counters, saved together or not at all.
 
 pub mod accuracy;
@@ -21,6 +22,7 @@ mod error;
 pub mod image_set;
 pub mod losses;
 pub mod optimizer;
+pub mod records;
 pub mod replicas;
 pub mod schedule;
 pub mod side_by_side;
@@ -35,6 +37,7 @@ pub use ahead::{ahead, behind};
 pub use error::TrainingError;
 pub use image_set::ImageSet;
 pub use optimizer::{given_optimizer, module_optimizer};
+pub use records::Floats;
 pub use replicas::{Part, data_parallel_step, part_sizes};
 pub use side_by_side::side_by_side;
 pub use soft_label::Labeler;

@@ -37,7 +37,7 @@ fn a_picture_that_cannot_be_decoded_is_named_by_file_and_row() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = split(folder.path(), b"no image");
     assert_eq!(
-        ImageSet::load(&path, 4, &classes()).expect_err("refused").to_string(),
+        ImageSet::load(&path, 4, &classes(), &()).expect_err("refused").to_string(),
         format!("{}: image with image_id 1 cannot be decoded; run ingest again", path.display())
     );
 }
@@ -48,7 +48,7 @@ fn a_split_of_other_classes_names_the_first_that_differs() {
     let path = split(folder.path(), b"");
     let other = ["cat".to_owned(), "owl".to_owned()];
     assert_eq!(
-        ImageSet::load(&path, 4, &other).expect_err("refused").to_string(),
+        ImageSet::load(&path, 4, &other, &()).expect_err("refused").to_string(),
         format!("{}: class 1 is `dog`, expected `owl`; re-run ingest on the same dataset", path.display())
     );
 }

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
 use delt_formats::dataset::{DatasetFacts, TRAIN_FILE};
 use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, Space, SyntheticRow, TraceRow};
+use delt_harness::progress::Progress;
 use delt_harness::space::OpenSpace;
 use delt_matching::distribution::DistributionMatching;
 use delt_matching::frepo::Frepo;
@@ -94,9 +95,12 @@ impl<'a> BatchMatching<'a> {
     fn real_images(&self, space: &OpenSpace, device: &Device) -> Result<RealImages> {
         let entry = self.inputs.dataset.as_ref().context("the method reads real images")?;
         let (side, classes) = (self.form.size, self.inputs.teacher.classes());
-        let set = ImageSet::load(&entry.verified_file(TRAIN_FILE)?, side as u32, classes)?;
+        let progress = Progress::new("delt-synthesize reading", self.facts.train_images, "images");
+        let set = ImageSet::load(&entry.verified_file(TRAIN_FILE)?, side as u32, classes, &progress)?;
+        progress.finish();
         if self.config.is_whitened() {
-            let values = space.values(&set.images);
+            let enter = |values: &mut [f32]| space.enter(values);
+            let values = set.entered(&space.stated.normalization, enter, &progress)?;
             return Ok(RealImages::floats(values, set.labels, classes.len(), side, device));
         }
         Ok(RealImages::normalized(set, self.normalization(), classes.len(), device))

@@ -1,20 +1,21 @@
 //! EarlyLate recovery as a method (DELT, algorithm 1): batches of the schedule are the units; each is a [`Recovery`] under the
 //! augmentation of its iteration and the objective of the teacher, or of a network of the committee drawn anew each time.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use delt_augment::draws::Draws;
 use delt_augment::normalize::{to_normalized, to_rgb_image};
-use delt_formats::dataset::TRAIN_FILE;
+use delt_formats::dataset::{DatasetFacts, TRAIN_FILE};
 use delt_formats::initial::INITIAL_FILE;
 use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, SyntheticRow};
+use delt_harness::progress::Progress;
 use delt_harness::trained::Trained;
 use delt_matching::Learned;
 use delt_networks::FrozenNetwork;
 use delt_pipeline::config::synthesize::{Dtype, Init, Synthesize};
 use delt_pipeline::early_late::{BatchSchedule, EarlyLate};
+use delt_store::Entry;
 use delt_training::ImageSet;
 use rand::RngExt;
 
@@ -80,11 +81,17 @@ impl Method for EarlyLateRecovery<'_> {
     fn prepare<'m>(&'m self, place: &'m Place<'m>) -> Result<Box<dyn Prepared + 'm>> {
         let (inputs, config) = (self.inputs, self.config());
         let facts = &inputs.teacher.facts;
-        let train = inputs.dataset.as_ref().map(|entry| entry.verified_file(TRAIN_FILE)).transpose()?;
-        let open = |train: &PathBuf| ImageSet::load(train, facts.size, inputs.teacher.classes());
+        let open = |entry: &Entry| -> Result<ImageSet> {
+            let images = entry.manifest.facts_as::<DatasetFacts>()?.train_images;
+            let (path, classes) = (entry.verified_file(TRAIN_FILE)?, inputs.teacher.classes());
+            let progress = Progress::new("delt-synthesize reading", images, "images");
+            let set = ImageSet::load(&path, facts.size, classes, &progress)?;
+            progress.finish();
+            Ok(set)
+        };
         let preparation = Preparation {
             config,
-            real: train.as_ref().map(open).transpose()?.map(Rc::new),
+            real: inputs.dataset.as_ref().map(open).transpose()?.map(Rc::new),
             normalization: facts.normalization,
             classes: inputs.teacher.classes().len(),
             draws: Draws::new(inputs.branch.pipeline.draw_seed()),
@@ -317,7 +324,7 @@ fn initial_pixels(
         })?;
         let picture =
             RgbImage::decode(&rows[at].png).with_context(|| format!("initial.parquet, row {at}"))?;
-        to_normalized(&picture, constants, out);
+        to_normalized(&picture.rgb, constants, out);
     }
     Ok(pixels)
 }

@@ -13,7 +13,7 @@ use delt_formats::history::HISTORY_FILE;
 use delt_formats::labels::LABELS_FILE;
 use delt_formats::synthetic::SYNTHETIC_FILE;
 use delt_formats::{
-    ArtifactKind, HistoryWriter, LabelPacking, LabelsReader, LabelsWriter, Provenance, RgbImage,
+    ArtifactKind, HistoryWriter, ImageRow, LabelPacking, LabelsReader, LabelsWriter, Provenance, RgbImage,
     StudentResult, SyntheticReader, canonical,
 };
 use delt_harness::progress::Progress;
@@ -32,7 +32,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{print, write_csv};
-use crate::stage::{test_images_of, training_images};
+use crate::stage::{reading, training_images};
 use crate::student::{TrainingTargets, train};
 use crate::summary::student_result;
 
@@ -136,16 +136,13 @@ impl<'a> Memory<'a> {
         let of_seen =
             pictures.into_iter().zip(labels).filter_map(|(image, label)| Some((image, place(label)?)));
         let (pictures, image_labels) = of_seen.unzip();
-        let test = dag.entry(branch, Node::Dataset)?.verified_file(TEST_FILE)?;
-        let all = test_images_of(&test, teacher.facts.size, teacher.classes())?;
-        let mut test = ImageSet { size: all.size, images: Vec::new(), labels: Vec::new(), ids: Vec::new() };
-        for ((image, label), id) in all.images.into_iter().zip(all.labels).zip(all.ids) {
-            if let Some(label) = place(label) {
-                test.images.push(image);
-                test.labels.push(label);
-                test.ids.push(id);
-            }
-        }
+        let dataset = dag.entry(branch, Node::Dataset)?;
+        let (path, size, classes) =
+            (dataset.verified_file(TEST_FILE)?, teacher.facts.size, teacher.classes());
+        let (is_seen, reading) = (|row: &ImageRow| place(row.label).is_some(), reading(&dataset)?);
+        let mut test = ImageSet::load_chosen(&path, size, classes, usize::MAX, is_seen, &reading)?;
+        reading.finish();
+        test.labels.iter_mut().for_each(|label| *label = place(*label).unwrap_or(*label));
         ensure!(
             !test.is_empty(),
             "{TEST_FILE}: holds no test image of the first {} classes of an order; give `ingest` a source that tests each class, or take \

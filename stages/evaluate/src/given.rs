@@ -8,8 +8,9 @@ use delt_harness::space::OpenSpace;
 use delt_pipeline::config::Invalid;
 use delt_pipeline::config::given::{Given, GivenLoss, GivenLr};
 use delt_pipeline::config::matching::Targets;
+use delt_pipeline::watch::Watch;
 use delt_store::Entry;
-use delt_training::ImageSet;
+use delt_training::{Floats, ImageSet, TrainingError};
 
 /// Images with their targets.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct GivenSet {
     /// What networks take in place of pixels, test images too.
     pub space: OpenSpace,
     /// The test images in that space, where it is costly to go there.
-    whitened_test: Option<Vec<f32>>,
+    whitened_test: Option<Floats>,
     /// Peak learning rate of students.
     pub lr: f64,
     /// Side of the images, px.
@@ -123,17 +124,25 @@ impl GivenSet {
     }
 
     /// Takes all test images to the space at once, where a test would cost more than it.
-    pub fn enter(&mut self, test: &ImageSet) {
-        self.whitened_test = self.space.stated.whitening.is_some().then(|| self.space.values(&test.images));
+    ///
+    /// # Errors
+    /// More than fit in memory or on disk.
+    pub fn enter(&mut self, test: &ImageSet, watch: &dyn Watch) -> Result<(), TrainingError> {
+        let enter = |values: &mut [f32]| self.space.enter(values);
+        let entered = || test.entered(&self.space.stated.normalization, enter, watch);
+        self.whitened_test = self.space.stated.whitening.is_some().then(entered).transpose()?;
+        Ok(())
     }
 
     /// The test images at some indices as networks take them: `[n, 3, size, size]` row by row.
-    pub fn test_values(&self, test: &ImageSet, indices: &[usize]) -> Vec<f32> {
-        let Some(values) = &self.whitened_test else {
-            return test.normalized(indices, &self.space.stated.normalization);
-        };
-        let count = 3 * self.size * self.size;
-        indices.iter().flat_map(|index| &values[index * count..(index + 1) * count]).copied().collect()
+    ///
+    /// # Errors
+    /// A disk that does not give them back.
+    pub fn test_values(&self, test: &ImageSet, indices: &[usize]) -> Result<Vec<f32>, TrainingError> {
+        match &self.whitened_test {
+            Some(values) => values.rows(indices),
+            None => test.normalized(indices, &self.space.stated.normalization),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use delt_formats::dataset::TEST_FILE;
+use delt_formats::dataset::{DatasetFacts, TEST_FILE};
 use delt_formats::evaluation::SUMMARY_FILE;
 use delt_formats::history::HISTORY_FILE;
 use delt_formats::labels::LABELS_FILE;
@@ -23,6 +23,7 @@ use delt_networks::diversity::{Diversity, of_classes};
 use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
 use delt_pipeline::roles::Role;
+use delt_pipeline::watch::Watch;
 use delt_store::Entry;
 use delt_training::{ImageSet, side_by_side};
 use serde_json::{Value, json};
@@ -71,8 +72,11 @@ impl<'a> Inputs<'a> {
         let reader = SyntheticReader::open(synthetic.verified_file(SYNTHETIC_FILE)?)?;
         reader.expect_classes(teacher.classes())?;
         let (pictures, image_labels) = decoded_images(&reader)?;
-        let test = dag.entry(branch, Node::Dataset)?.verified_file(TEST_FILE)?;
-        let test = test_images_of(&test, teacher.facts.size, teacher.classes())?;
+        let dataset = dag.entry(branch, Node::Dataset)?;
+        let reading = reading(&dataset)?;
+        let path = dataset.verified_file(TEST_FILE)?;
+        let test = test_images_of(&path, teacher.facts.size, teacher.classes(), &reading)?;
+        reading.finish();
         let initial_recipe = match pipeline.synthesize.import {
             Some(_) => Value::Null,
             None => dag.entry(branch, Node::Initial)?.manifest.provenance.config,
@@ -82,7 +86,7 @@ impl<'a> Inputs<'a> {
         let whitening = pipeline.whitening().map(|_| dag.entry(branch, Node::Whitening)).transpose()?;
         let read = |given| GivenSet::read(&reader, &facts, &teacher.facts, given, whitening.as_ref());
         let mut given = given.map(read).transpose()?;
-        given.iter_mut().for_each(|set| set.enter(&test));
+        given.iter_mut().try_for_each(|set| set.enter(&test, &reading))?;
         let (mut labels, mut label_bytes) = (Vec::new(), 0);
         let labeled = pipeline.relabel.seeds.iter().filter(|_| given.is_none());
         for seed in labeled {
@@ -279,12 +283,18 @@ pub(crate) fn training_images(pipeline: &Pipeline, images: usize, test_images: u
     (epochs as usize * images + tests * test_images) as u64
 }
 
+/// Counts the test images of a data set while they are read.
+pub(crate) fn reading(dataset: &Entry) -> Result<Progress> {
+    let facts: DatasetFacts = dataset.manifest.facts_as()?;
+    Ok(Progress::new("evaluate reading", facts.test_images, "images"))
+}
+
 /// The real images that students are tested on.
 ///
 /// # Errors
 /// A split that cannot be read or holds no image.
-pub fn test_images_of(path: &Path, size: u32, classes: &[String]) -> Result<ImageSet> {
-    let test = ImageSet::load(path, size, classes)?;
+pub fn test_images_of(path: &Path, size: u32, classes: &[String], watch: &dyn Watch) -> Result<ImageSet> {
+    let test = ImageSet::load(path, size, classes, watch)?;
     ensure!(
         !test.is_empty(),
         "{}: holds no test image, so students cannot be tested; give `ingest` a source with a test split",

@@ -145,7 +145,7 @@ fn losses(lr: f64) -> Result<Vec<(u32, f64)>, String> {
     let given = recipe(Targets::Learned, GivenLr::Number(lr));
     let set = GivenSet::read(&set(folder.path(), true), &facts(Some(1.0)), &teacher(SIZE), &given, None);
     let pictures: Vec<RgbImage> = (0..4).map(picture).collect();
-    let test = ImageSet { size: SIZE, images: pictures, labels: vec![0, 0, 1, 1], ids: (0..4).collect() };
+    let test = ImageSet::of(SIZE, &pictures, vec![0, 0, 1, 1]).expect("in memory");
     let lessons = Lessons {
         student: &Architecture::convnet(1, 4),
         given: &given,

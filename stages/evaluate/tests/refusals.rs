@@ -77,12 +77,7 @@ fn said(lr: f64, views: (u32, u32), classes: usize) -> String {
     let (labels, config, device) = (labels(folder.path(), views, classes), recipe(), Device::flex());
     let pictures: Vec<RgbImage> = (0..IMAGES).map(picture).collect();
     let image_labels = [0, 1, 0, 1];
-    let test = ImageSet {
-        size: SIZE,
-        images: pictures.clone(),
-        labels: image_labels.to_vec(),
-        ids: (0..u64::from(IMAGES)).collect(),
-    };
+    let test = ImageSet::of(SIZE, &pictures, image_labels.to_vec()).expect("in memory");
     let targets = TrainingTargets {
         config: &config,
         lr,
@@ -143,7 +138,7 @@ fn a_test_split_without_images_is_refused_by_its_file() {
     let path = folder.path().join("test.parquet");
     let writer = DatasetWriter::create(&path, &provenance(ArtifactKind::Dataset, 1)).expect("created");
     writer.finish().expect("finished");
-    let error = test_images_of(&path, SIZE, &["0".to_owned()]).expect_err("refused");
+    let error = test_images_of(&path, SIZE, &["0".to_owned()], &()).expect_err("refused");
     assert_eq!(
         error.to_string(),
         format!(

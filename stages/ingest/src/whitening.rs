@@ -49,7 +49,7 @@ fn make(dataset: &Entry, published: Whitening, branch: &Branch, work: &Work<'_>)
         pixels.par_chunks_mut(dimensions).zip(&chunk).try_for_each(|(out, row)| {
             let image = RgbImage::decode(&row.bytes)
                 .with_context(|| format!("{}, image {}", path.display(), row.image_id))?;
-            to_normalized(&fit(&image, size), &normalization, out);
+            to_normalized(&fit(&image, size).rgb, &normalization, out);
             anyhow::Ok(())
         })?;
         moments.add(&pixels);

@@ -112,7 +112,7 @@ impl Cutter<'_> {
     fn pad(&self, crop: &RgbImage, out: &mut [f32]) {
         let (size, side) = (self.ranker.size as usize, crop.width as usize);
         let mut pixels = vec![0.0; 3 * side * side];
-        to_normalized(crop, &self.ranker.normalization, &mut pixels);
+        to_normalized(&crop.rgb, &self.ranker.normalization, &mut pixels);
         let margin = (size - side) / 2;
         for (at, row) in pixels.chunks(side).enumerate() {
             let (channel, line) = (at / side, at % side);

@@ -137,7 +137,7 @@ pub(crate) fn decode(batch: &[ImageRow], size: u32, normalization: &Normalizatio
     let values = 3 * size as usize * size as usize;
     let mut pixels = vec![0.0; batch.len() * values];
     pixels.par_chunks_mut(values).zip(batch).try_for_each(|(out, row)| -> Result<()> {
-        to_normalized(&fit(&picture(row)?, size), normalization, out);
+        to_normalized(&fit(&picture(row)?, size).rgb, normalization, out);
         Ok(())
     })?;
     Ok(pixels)

@@ -4,7 +4,7 @@ use delt_augment::draws::Draws;
 use delt_augment::pad_crop_flip::pad_crop_flip;
 use delt_formats::teacher::Normalization;
 use delt_pipeline::config::teacher::TrainRecipe;
-use delt_training::ImageSet;
+use delt_training::{ImageSet, TrainingError};
 use rand::RngExt;
 use rayon::prelude::*;
 
@@ -44,11 +44,14 @@ impl Batches<'_> {
     }
 
     /// The images of a step, normalized; each is padded, cropped and flipped by draws of its own.
-    pub fn augmented(&self, epoch: u32, indices: &[usize]) -> Vec<f32> {
-        let mut pixels = self.images.normalized(indices, self.normalization);
+    ///
+    /// # Errors
+    /// A disk that does not give them back.
+    pub fn augmented(&self, epoch: u32, indices: &[usize]) -> Result<Vec<f32>, TrainingError> {
+        let mut pixels = self.images.normalized(indices, self.normalization)?;
         let TrainRecipe { pad, flip, .. } = *self.recipe;
         if pad == 0 && !flip {
-            return pixels;
+            return Ok(pixels);
         }
         let size = self.images.size as usize;
         pixels.par_chunks_mut(3 * size * size).zip(indices).for_each(|(image, index)| {
@@ -56,7 +59,7 @@ impl Batches<'_> {
             let moved = pad_crop_flip(&mut rng, image, size, pad as usize, flip, self.normalization);
             image.copy_from_slice(&moved);
         });
-        pixels
+        Ok(pixels)
     }
 }
 
@@ -86,12 +89,8 @@ mod tests {
     fn images(count: usize) -> ImageSet {
         let picture =
             |at: usize| RgbImage { width: 4, height: 4, rgb: (0..48).map(|i| (i * 5 + at) as u8).collect() };
-        ImageSet {
-            size: 4,
-            images: (0..count).map(picture).collect(),
-            labels: vec![0; count],
-            ids: (0..count as u64).collect(),
-        }
+        let pictures: Vec<RgbImage> = (0..count).map(picture).collect();
+        ImageSet::of(4, &pictures, vec![0; count]).expect("in memory")
     }
 
     fn order(count: usize, batch: u32, epoch: u32) -> Vec<Vec<usize>> {
@@ -120,8 +119,9 @@ mod tests {
         let (images, recipe) = (images(6), recipe(3, 2, true));
         let batches =
             Batches { images: &images, recipe: &recipe, normalization: &NORMALIZATION, draws: Draws::new(1) };
-        let together = batches.augmented(2, &[4, 5]);
-        assert_eq!(together[48..], batches.augmented(2, &[5])[..]);
-        assert_ne!(together, batches.augmented(3, &[4, 5]));
+        let augmented = |epoch, indices: &[usize]| batches.augmented(epoch, indices).expect("read");
+        let together = augmented(2, &[4, 5]);
+        assert_eq!(together[48..], augmented(2, &[5])[..]);
+        assert_ne!(together, augmented(3, &[4, 5]));
     }
 }

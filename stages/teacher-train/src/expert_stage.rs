@@ -18,11 +18,11 @@ use delt_pipeline::config::matching::Matching;
 use delt_pipeline::dag::Node;
 use delt_store::Entry;
 use delt_tangent::{Activation, Form, Function};
-use delt_training::ImageSet;
 use delt_training::speed::flops_per_second;
 
 use crate::expert_files::{ExpertFiles, FINISHED, finished_file, read_finished};
 use crate::experts::{ExpertTraining, Split};
+use crate::stage::read_images;
 
 /// Makes or finds the experts of one branch, where it has any; a shard makes some of them.
 ///
@@ -69,8 +69,12 @@ impl Stage<'_> {
 
     /// A split as the network takes it.
     fn split(&self, file: &str, space: &OpenSpace) -> Result<Split> {
-        let images = ImageSet::load(&self.dataset.verified_file(file)?, self.size(), self.classes())?;
-        Ok(Split { pixels: space.values(&images.images), labels: images.labels })
+        let path = self.dataset.verified_file(file)?;
+        let images = read_images(&path, &self.facts, self.size(), self.classes())?;
+        let progress = Progress::new("teacher-train entering", images.len() as u64, "images");
+        let enter = |values: &mut [f32]| space.enter(values);
+        let pixels = images.entered(&space.stated.normalization, enter, &progress)?;
+        Ok(Split { pixels, labels: images.labels })
     }
 
     /// Trains some experts into the checkpoint folder.

@@ -8,8 +8,8 @@ use delt_augment::dsa::{Images, draw};
 use delt_harness::progress::Progress;
 use delt_pipeline::config::experts::Experts;
 use delt_tangent::{Function, Norms, Start};
-use delt_training::dsa;
 use delt_training::training_state::kept;
+use delt_training::{Floats, dsa};
 use rand::seq::SliceRandom;
 
 use crate::expert_files::ExpertFiles;
@@ -19,7 +19,7 @@ use crate::train::TEST_BATCH;
 #[derive(Debug)]
 pub struct Split {
     /// `[n, 3, size, size]`, row by row.
-    pub pixels: Vec<f32>,
+    pub pixels: Floats,
     /// Class of each.
     pub labels: Vec<u32>,
 }
@@ -93,7 +93,7 @@ impl ExpertTraining<'_> {
         let mut views = self.draws.stream("expert-views", counters.0, counters.1);
         let mut loss = Tensor::<1>::zeros([1], device);
         for batch in order.chunks(recipe.batch as usize) {
-            let (images, targets) = self.batch(&self.train, batch, device);
+            let (images, targets) = self.batch(&self.train, batch, device)?;
             let view =
                 draw(&recipe.augmentation, &mut views, Images::Each(batch.len()), self.function.form.size);
             let images = view.map_or(images.clone(), |view| dsa::apply(&view, images));
@@ -120,13 +120,13 @@ impl ExpertTraining<'_> {
     /// Test images whose class has the largest logit.
     ///
     /// # Errors
-    /// Logits that the device does not return.
+    /// Logits that the device does not return, images that a disk does not.
     pub fn right(&self, theta: &Tensor<1>) -> Result<u64> {
         let (weights, device) = (self.function.weights(theta), self.function.device());
         let indices: Vec<usize> = (0..self.test.labels.len()).collect();
         let mut right = 0;
         for batch in indices.chunks(TEST_BATCH) {
-            let (images, _) = self.batch(&self.test, batch, device);
+            let (images, _) = self.batch(&self.test, batch, device)?;
             let logits = self.function.forward(&weights, images, Norms::Own).logits;
             let logits =
                 logits.try_into_vec_as::<f32>().context("the logits of a test batch cannot be read")?;
@@ -139,17 +139,15 @@ impl ExpertTraining<'_> {
     }
 
     /// Images and one-hot targets.
-    fn batch(&self, of: &Split, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<2>) {
+    fn batch(&self, of: &Split, indices: &[usize], device: &Device) -> Result<(Tensor<4>, Tensor<2>)> {
         let (size, classes) = (self.function.form.size, self.function.form.classes);
-        let values = 3 * size * size;
-        let mut pixels = Vec::with_capacity(indices.len() * values);
+        let pixels = of.pixels.rows(indices)?;
         let mut targets = vec![0.0_f32; indices.len() * classes];
         for (row, at) in indices.iter().enumerate() {
-            pixels.extend_from_slice(&of.pixels[at * values..(at + 1) * values]);
             targets[row * classes + of.labels[*at] as usize] = 1.0;
         }
         let images = Tensor::from_data(TensorData::new(pixels, [indices.len(), 3, size, size]), device);
-        (images, Tensor::from_data(TensorData::new(targets, [indices.len(), classes]), device))
+        Ok((images, Tensor::from_data(TensorData::new(targets, [indices.len(), classes]), device)))
     }
 }
 

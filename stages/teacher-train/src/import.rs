@@ -110,7 +110,7 @@ pub fn gate_images(
         *place += 1;
         is_chosen(*place - 1, all, count)
     };
-    Ok(ImageSet::load_chosen(path, size, classes, is_asked)?)
+    Ok(ImageSet::load_chosen(path, size, classes, count as usize, is_asked, &())?)
 }
 
 /// Whether `place` is one of the `count` places ⌊i · all / count⌋.

@@ -1,5 +1,7 @@
 //! The stage: dataset in, trained or imported networks out.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use delt_device::Opened;
@@ -112,7 +114,8 @@ impl Inputs<'_> {
     }
 
     fn pictures(&self, file: &str) -> Result<ImageSet> {
-        Ok(ImageSet::load(&self.dataset.verified_file(file)?, self.teacher.size, self.classes())?)
+        let path = self.dataset.verified_file(file)?;
+        read_images(&path, self.facts, self.teacher.size, self.classes())
     }
 
     fn tested(&self, images: usize) -> Tested {
@@ -263,6 +266,24 @@ impl Inputs<'_> {
         );
         Ok(Made { provenance, facts: serde_json::to_value(facts)?, summary })
     }
+}
+
+/// A split of the data set, brought to size.
+///
+/// # Errors
+/// What [`ImageSet::load`] reports.
+pub(crate) fn read_images(
+    path: &Path,
+    facts: &DatasetFacts,
+    size: u32,
+    classes: &[String],
+) -> Result<ImageSet> {
+    let is_test = path.ends_with(TEST_FILE);
+    let images = if is_test { facts.test_images } else { facts.train_images };
+    let progress = Progress::new("teacher-train reading", images, "images");
+    let set = ImageSet::load(path, size, classes, &progress)?;
+    progress.finish();
+    Ok(set)
 }
 
 /// To four decimals: short enough that every JSON reader gets the same number, which the content digest covers.

@@ -151,7 +151,7 @@ impl Training<'_> {
             let mut before = None;
             for (step, (indices, augmented)) in order.iter().zip(augmented).enumerate() {
                 let lr = self.lr(epoch, step);
-                let (moved, loss) = self.step(network, &mut optimizer, lr, (augmented, indices), &devices);
+                let (moved, loss) = self.step(network, &mut optimizer, lr, (augmented?, indices), &devices);
                 network = moved;
                 if let Some((step, loss)) = before.replace((step, loss)) {
                     account(step, loss)?;

@@ -9,6 +9,7 @@ use delt_formats::NamedTensor;
 use delt_harness::progress::Progress;
 use delt_pipeline::config::experts::Experts;
 use delt_tangent::{Activation, Form, Function, Norm};
+use delt_training::Floats;
 use teacher_train::expert_files::{ExpertFiles, finished_file, read_finished};
 use teacher_train::experts::{ExpertTraining, Split};
 
@@ -19,8 +20,9 @@ fn stripes(count: usize) -> Split {
         let place = [y, x, x + y][index % 3];
         if place % 4 < 2 { -1.0 } else { 1.0 + (index * 31 + at * 7) as f32 % 17.0 / 50.0 }
     };
+    let pixels: Vec<f32> = (0..count * 192).map(value).collect();
     Split {
-        pixels: (0..count * 192).map(value).collect(),
+        pixels: Floats::of(&pixels, 192).expect("in memory"),
         labels: (0..count as u32).map(|index| index % 3).collect(),
     }
 }

@@ -72,19 +72,18 @@ impl Shared {
     fn test_images(&self, count: usize) -> ImageSet {
         let file = fs_err::File::open(&self.images).expect("opens").into_parts().0;
         let reader = SerializedFileReader::new(file).expect("is Parquet");
-        let mut set = ImageSet { size: SIZE, images: Vec::new(), labels: Vec::new(), ids: Vec::new() };
-        for (row, id) in reader.get_row_iter(None).expect("rows").take(count).zip(0..) {
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        for row in reader.get_row_iter(None).expect("rows").take(count) {
             let row = row.expect("a row");
             let column = |name: &str| {
                 row.get_column_iter().position(|(column, _)| column == name).expect("the column")
             };
             let image = row.get_group(column("img")).expect("a struct");
             let bytes = image.get_bytes(0).expect("the encoded image");
-            set.images.push(RgbImage::decode(bytes.data()).expect("an image"));
-            set.labels.push(row.get_long(column("fine_label")).expect("a label") as u32);
-            set.ids.push(id);
+            images.push(RgbImage::decode(bytes.data()).expect("an image"));
+            labels.push(row.get_long(column("fine_label")).expect("a label") as u32);
         }
-        set
+        ImageSet::of(SIZE, &images, labels).expect("in memory")
     }
 
     /// The teacher with its outputs in the order of `dataset`.
@@ -109,7 +108,7 @@ impl Shared {
     fn predictions(&self, network: &Network, images: &ImageSet) -> Vec<usize> {
         let all: Vec<usize> = (0..images.len()).collect();
         let network = FrozenNetwork::new(network.clone(), &Device::flex());
-        let pixels = images.normalized(&all, &self.normalization);
+        let pixels = images.normalized(&all, &self.normalization).expect("in memory");
         let logits = network.forward(images.on_device(pixels, &Device::flex()));
         let classes = logits.dims()[1];
         let logits = logits.try_into_vec_as::<f32>().expect("logits");

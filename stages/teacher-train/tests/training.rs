@@ -41,12 +41,8 @@ fn stripes(count: usize) -> ImageSet {
         let rgb = (0..8 * 8 * 3).map(|i| value(i / 24, i / 3 % 8, i % 3)).collect();
         RgbImage { width: 8, height: 8, rgb }
     };
-    ImageSet {
-        size: 8,
-        images: (0..count).map(picture).collect(),
-        labels: (0..count).map(|index| (index % 3) as u32).collect(),
-        ids: (0..count as u64).collect(),
-    }
+    let labels = (0..count).map(|index| (index % 3) as u32).collect();
+    ImageSet::of(8, &(0..count).map(picture).collect::<Vec<_>>(), labels).expect("in memory")
 }
 
 /// Trains on 97 images: `whole_epochs` of them as a process that is then killed, or all.

@@ -23,6 +23,7 @@ use delt_pipeline::config::method::{self, Method};
 use delt_tangent::unrolled_sgd::Set;
 use delt_tangent::{Activation, Form, Function, Norm, Start};
 use delt_tests::{device, relative_error, values, workspace};
+use delt_training::Floats;
 use serde_json::json;
 
 const ITERATIONS: u32 = 20;
@@ -72,7 +73,8 @@ fn scene(method: Method, activation: Activation) -> Scene {
         _ => (Norm::Instance, false),
     };
     let form = Form { widths: vec![8; 3], norm, norm_before_conv, activation, size: SIDE, classes: CLASSES };
-    let real = RealImages::floats(images("real", IMAGES[1]), labels(IMAGES[1]), CLASSES, SIDE, &device());
+    let values = Floats::of(&images("real", IMAGES[1]), 3 * SIDE * SIDE).expect("in memory");
+    let real = RealImages::floats(values, labels(IMAGES[1]), CLASSES, SIDE, &device());
     Scene {
         function: Function::new(form, &device()),
         real: Rc::new(real),

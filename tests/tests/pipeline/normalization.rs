@@ -122,7 +122,7 @@ impl Imported {
         let image_labels: Vec<u32> = rows.iter().map(|row| row.label).collect();
         let labels = LabelsReader::open(self.file("labels", "labels-4663", "labels.parquet")).unwrap();
         let test = self.file("dataset", "dataset", "test.parquet");
-        let test = ImageSet::load(&test, self.facts.size, &self.classes).unwrap();
+        let test = ImageSet::load(&test, self.facts.size, &self.classes, &()).unwrap();
         let device = delt_device::open("flex").unwrap().device;
         let targets = TrainingTargets {
             config: &pipeline.evaluate,

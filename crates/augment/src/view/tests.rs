@@ -87,7 +87,7 @@ fn shuffled_patches_leave_the_other_draws_as_they_were_and_need_whole_patches() 
     for (row, view) in rows.iter().zip(values.chunks_exact(192)) {
         let mut expected = vec![0.0; 192];
         let shuffled = shuffle_patches(&pictures[row.image_id as usize], &row.patch_order);
-        to_normalized(&shuffled, &PLAIN, &mut expected);
+        to_normalized(&shuffled.rgb, &PLAIN, &mut expected);
         assert_eq!(view, expected);
     }
 }
@@ -107,7 +107,7 @@ fn nothing_drawn_is_the_normalized_picture() {
     let values = build_views(&pictures, &rows, 8, &PLAIN).unwrap();
     for (row, view) in rows.iter().zip(values.chunks_exact(192)) {
         let mut expected = vec![0.0; 192];
-        to_normalized(&pictures[row.image_id as usize], &PLAIN, &mut expected);
+        to_normalized(&pictures[row.image_id as usize].rgb, &PLAIN, &mut expected);
         assert_eq!(view, expected);
     }
 }

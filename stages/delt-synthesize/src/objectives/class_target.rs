@@ -63,7 +63,7 @@ impl RealClasses {
         let mut features = Vec::new();
         let mut statistics = JoinedStatistics::default();
         for indices in indices.chunks(REAL_BATCH) {
-            let pixels = self.images.normalized(indices, &self.normalization);
+            let pixels = self.images.normalized(indices, &self.normalization)?;
             let batch = self.images.on_device(pixels, &self.device);
             let (batch_features, batch_statistics) = teacher.features_with_statistics(batch)?;
             features.extend(values(batch_features)?);

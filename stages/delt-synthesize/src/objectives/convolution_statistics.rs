@@ -110,7 +110,7 @@ fn from_real_images(
     let indices: Vec<usize> = (0..images.len()).collect();
     let mut joined = JoinedStatistics::default();
     for indices in indices.chunks(REAL_BATCH) {
-        let batch = images.on_device(images.normalized(indices, normalization), device);
+        let batch = images.on_device(images.normalized(indices, normalization)?, device);
         let measured = network.forward_recorded(batch).convolution_inputs.into_iter().flat_map(measure);
         let on_host =
             |(mean, variance)| Ok(LayerStatistics { mean: values(mean)?, variance: values(variance)? });
