@@ -1,7 +1,6 @@
 //! What the teacher thinks of each training image: `scores.parquet`, made by `init-select`, and the same as CSV.
 
-use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -84,26 +83,29 @@ impl Row for ScoreRow {
 ///
 /// If the file cannot be written.
 pub fn write_csv(path: impl AsRef<Path>, rows: &[ScoreRow]) -> Result<()> {
-    let mut text = format!("{CSV_HEADER}\n");
+    let mut file = BufWriter::new(fs_err::File::create(path.as_ref())?);
+    writeln!(file, "{CSV_HEADER}")?;
     for ScoreRow { image_id, label, probability, loss, rank } in rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{image_id},{label},{probability},{loss},{rank}");
+        writeln!(file, "{image_id},{label},{probability},{loss},{rank}")?;
     }
-    Ok(fs_err::write(path.as_ref(), text)?)
+    Ok(file.flush()?)
 }
 
-/// Reads the text of a CSV file.
+/// Reads a CSV file line by line.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, or is no text.
-pub fn read_text(path: &Path) -> Result<String> {
-    fs_err::read_to_string(path).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData => {
-            csv_error(path, 1, "no text", format!("the header `{CSV_HEADER}`, in UTF-8"))
-        }
-        _ => error.into(),
-    })
+pub fn lines_of(path: &Path) -> Result<impl Iterator<Item = Result<String>>> {
+    let file = BufReader::new(fs_err::File::open(path)?);
+    Ok(file.lines().map(|line| {
+        line.map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => {
+                csv_error(path, 1, "no text", format!("the header `{CSV_HEADER}`, in UTF-8"))
+            }
+            _ => error.into(),
+        })
+    }))
 }
 
 /// Reads scores from CSV, for ranks made by others.
@@ -112,14 +114,27 @@ pub fn read_text(path: &Path) -> Result<String> {
 ///
 /// Names the line that is not five numbers under the right header.
 pub fn read_csv(path: impl AsRef<Path>) -> Result<Vec<ScoreRow>> {
+    let mut rows = Vec::new();
+    read_csv_into(path, &mut rows)?;
+    Ok(rows)
+}
+
+/// As [`read_csv`], behind the rows that are there.
+///
+/// # Errors
+///
+/// As [`read_csv`].
+pub fn read_csv_into(path: impl AsRef<Path>, rows: &mut Vec<ScoreRow>) -> Result<()> {
     let path = path.as_ref();
-    let text = read_text(path)?;
-    let mut lines = text.lines().zip(1..);
-    let header = lines.next().map_or("", |(line, _)| line);
+    let mut lines = lines_of(path)?;
+    let header = lines.next().transpose()?.unwrap_or_default();
     if header != CSV_HEADER {
-        return Err(csv_error(path, 1, header, format!("the header `{CSV_HEADER}`")));
+        return Err(csv_error(path, 1, &header, format!("the header `{CSV_HEADER}`")));
     }
-    lines.map(|(line, number)| csv_row(path, number, line)).collect()
+    for (line, number) in lines.zip(2..) {
+        rows.push(csv_row(path, number, &line?)?);
+    }
+    Ok(())
 }
 
 fn csv_row(path: &Path, number: usize, line: &str) -> Result<ScoreRow> {

@@ -225,8 +225,8 @@ impl<R: Row> TableWriter<R> {
     /// If the file cannot be written, or cannot be read back.
     pub fn finish(mut self) -> Result<()> {
         self.end_group()?;
-        self.writer.finish().map_err(parquet_error(&self.path))?;
-        self.writer.inner().sync_all()?;
+        // what the writer knows of the row groups is freed before it is read back
+        self.writer.into_inner().map_err(parquet_error(&self.path))?.sync_all()?;
         TableReader::<R>::open(&self.path).map(drop)
     }
 }

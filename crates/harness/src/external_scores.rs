@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use delt_formats::dataset::DatasetReader;
 use delt_formats::error::FormatError;
-use delt_formats::scores::{ScoreRow, read_csv, read_text};
+use delt_formats::scores::{ScoreRow, lines_of, read_csv_into};
 
 /// First line of a ranking without probabilities.
 const RANKS_HEADER: &str = "image_id,rank";
@@ -28,10 +28,12 @@ pub fn read_for(file: &Path, images: &DatasetReader, classes: &[String]) -> Resu
 /// # Errors
 /// The file, with the first row that does not fit.
 pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<ScoreRow>> {
-    let mut rows = match read_text(path)? {
-        text if text.lines().next() == Some(RANKS_HEADER) => ranks_only(path, &text, labels)?,
-        _ => read_csv(path)?,
-    };
+    let (mut rows, mut lines) = (Vec::with_capacity(labels.len()), lines_of(path)?);
+    if lines.next().transpose()?.as_deref() == Some(RANKS_HEADER) {
+        ranks_only(path, lines, labels, &mut rows)?;
+    } else {
+        read_csv_into(path, &mut rows)?;
+    }
     let file = path.display();
     ensure!(
         rows.len() == labels.len(),
@@ -39,7 +41,7 @@ pub fn read(path: &Path, labels: &[u32], classes: &[String]) -> Result<Vec<Score
         rows.len(),
         labels.len()
     );
-    rows.sort_by_key(|row| row.image_id);
+    rows.sort_unstable_by_key(|row| row.image_id);
     for ((row, expected), image) in rows.iter().zip(labels).zip(0..) {
         let ScoreRow { image_id, label, probability, .. } = *row;
         ensure!(
@@ -66,16 +68,22 @@ fn class_name(classes: &[String], label: u32) -> &str {
     classes.get(label as usize).map_or("", String::as_str)
 }
 
-fn ranks_only(path: &Path, text: &str, labels: &[u32]) -> Result<Vec<ScoreRow>, FormatError> {
+/// Adds the rows of `lines`, which stand below the header.
+fn ranks_only(
+    path: &Path,
+    lines: impl Iterator<Item = Result<String, FormatError>>,
+    labels: &[u32],
+    rows: &mut Vec<ScoreRow>,
+) -> Result<(), FormatError> {
     let mut sizes: BTreeMap<u32, u32> = BTreeMap::new();
     labels.iter().for_each(|label| *sizes.entry(*label).or_default() += 1);
-    let mut rows = Vec::new();
-    for (line, number) in text.lines().zip(1..).skip(1) {
+    for (line, number) in lines.zip(2..) {
+        let line = line?;
         let numbers: Option<(u64, u32)> = line
             .split_once(',')
             .and_then(|(image_id, rank)| Some((image_id.trim().parse().ok()?, rank.trim().parse().ok()?)));
         let Some((image_id, rank)) = numbers else {
-            let (found, expected) = (line.to_owned(), format!("two whole numbers: {RANKS_HEADER}"));
+            let (found, expected) = (line.clone(), format!("two whole numbers: {RANKS_HEADER}"));
             return Err(FormatError::Csv { path: path.to_owned(), line: number, found, expected });
         };
         // an image that is none of these is refused by its id, whatever its label
@@ -84,13 +92,13 @@ fn ranks_only(path: &Path, text: &str, labels: &[u32]) -> Result<Vec<ScoreRow>, 
         let probability = ((f64::from(rank) + 0.5) / f64::from(n)) as f32;
         rows.push(ScoreRow { image_id, label, probability, loss: -probability.ln(), rank });
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Refuses ranks of a class that are not 0, 1, 2, … by ascending probability.
 fn check_ranks(path: &Path, rows: &[ScoreRow], classes: &[String]) -> Result<()> {
     let mut sorted: Vec<&ScoreRow> = rows.iter().collect();
-    sorted.sort_by_key(|row| (row.label, row.rank, row.image_id));
+    sorted.sort_unstable_by_key(|row| (row.label, row.rank, row.image_id));
     for class in sorted.chunk_by(|a, b| a.label == b.label) {
         let mut before = 0.0;
         for (row, expected) in class.iter().zip(0..) {

@@ -1,8 +1,5 @@
 //! What a data set covers and what it does not: the lines that the reader of a result must know.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use delt_formats::dataset::TRAIN_FILE;
 use delt_pipeline::config::ingest::Ingest;
 
@@ -15,22 +12,22 @@ const EVEN_RATIO: u64 = 3;
 /// Classes that a line names; the rest are only counted.
 const NAMES_SHOWN: usize = 5;
 
-/// Which bytes were seen, and what was seen twice: 16 bytes for each image.
-#[derive(Debug, Default)]
+/// Which bytes were seen, and what was seen twice: 18 bytes for each image.
+#[derive(Debug)]
 pub struct SeenBytes {
-    /// Where the bytes of a digest came first.
-    first: HashMap<u64, First>,
+    /// Digest of each image, training images first.
+    digests: Vec<u64>,
+    /// Class of each.
+    labels: Vec<u32>,
+    /// How many of them are training images.
+    train: usize,
+    /// Where the bytes of a digest came first: places among the images, counted from 1, each in the first free slot from that of
+    /// its digest on.
+    slots: Vec<u32>,
     /// Test images that are training images too.
     in_both: Repeated,
     /// Images whose bytes another class has.
     in_two_classes: Repeated,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct First {
-    label: u32,
-    /// Its number in the training split; none for a test image.
-    train_row: Option<u32>,
 }
 
 /// How many images, and the first of them.
@@ -49,6 +46,11 @@ impl Repeated {
     }
 }
 
+/// Slots for so many images: three quarters of them are taken at most.
+fn slots_for(images: usize) -> usize {
+    images + images / 3 + 1
+}
+
 /// Half of a digest is enough to tell a few million images apart.
 pub fn digest(bytes: &[u8]) -> u64 {
     let digest = blake3::hash(bytes);
@@ -56,23 +58,55 @@ pub fn digest(bytes: &[u8]) -> u64 {
 }
 
 impl SeenBytes {
-    /// Takes note of an image that is written as a row of a split: training images come first.
-    pub fn add(&mut self, digest: u64, split: Split, path: &str, row: u64, (label, names): (u32, &[String])) {
-        let first = match self.first.entry(digest) {
-            Entry::Occupied(first) => *first.get(),
-            Entry::Vacant(place) => {
-                let train_row = (split == Split::Train).then_some(row as u32);
-                place.insert(First { label, train_row });
-                return;
-            }
-        };
-        let name = |label: u32| names.get(label as usize).map_or("?", String::as_str);
-        if let (Split::Test, Some(train_row)) = (split, first.train_row) {
-            self.in_both.add(|| format!("{path} is row {train_row} of {TRAIN_FILE}"));
+    /// Before any is seen of so many images; there may be more.
+    pub fn of(images: u64) -> Self {
+        let (digests, slots) = (Vec::with_capacity(images as usize), vec![0; slots_for(images as usize)]);
+        Self {
+            digests,
+            labels: Vec::with_capacity(images as usize),
+            train: 0,
+            slots,
+            in_both: Repeated::default(),
+            in_two_classes: Repeated::default(),
         }
-        if first.label != label {
+    }
+
+    /// Takes note of an image that is written as the next row of a split: training images come first.
+    pub fn add(&mut self, digest: u64, split: Split, path: &str, (label, names): (u32, &[String])) {
+        self.digests.push(digest);
+        self.labels.push(label);
+        self.train += usize::from(split == Split::Train);
+        if slots_for(self.digests.len()) > self.slots.len() {
+            self.slots = vec![0; slots_for(2 * self.digests.len())];
+            for image in 0..self.digests.len() - 1 {
+                self.first(image);
+            }
+        }
+        let Some(first) = self.first(self.digests.len() - 1) else { return };
+        let name = |label: u32| names.get(label as usize).map_or("?", String::as_str);
+        if split == Split::Test && first < self.train {
+            self.in_both.add(|| format!("{path} is row {first} of {TRAIN_FILE}"));
+        }
+        let other = self.labels[first];
+        if other != label {
             self.in_two_classes
-                .add(|| format!("{path} is of class `{}` and of class `{}`", name(first.label), name(label)));
+                .add(|| format!("{path} is of class `{}` and of class `{}`", name(other), name(label)));
+        }
+    }
+
+    /// The first image with the bytes of this one; none where it is the first, which is remembered.
+    fn first(&mut self, image: usize) -> Option<usize> {
+        let digest = self.digests[image];
+        let mut slot = (digest % self.slots.len() as u64) as usize;
+        loop {
+            match self.slots[slot] as usize {
+                0 => {
+                    self.slots[slot] = image as u32 + 1;
+                    return None;
+                }
+                place if self.digests[place - 1] == digest => return Some(place - 1),
+                _ => slot = (slot + 1) % self.slots.len(),
+            }
         }
     }
 
@@ -215,19 +249,19 @@ mod tests {
     #[test]
     fn bytes_are_counted_once_for_each_image_that_comes_again() {
         let names = ["a".to_owned(), "b".to_owned()];
-        let mut seen = SeenBytes::default();
-        let mut add = |bytes: &[u8], split, path, row, label| {
-            seen.add(digest(bytes), split, path, row, (label, &names));
+        let mut seen = SeenBytes::of(2);
+        let mut add = |bytes: &[u8], split, path, label| {
+            seen.add(digest(bytes), split, path, (label, &names));
         };
-        add(b"one", Split::Train, "1.png", 0, 0);
+        add(b"one", Split::Train, "1.png", 0);
         // the same in one class and split is nobody's business
-        add(b"one", Split::Train, "2.png", 1, 0);
-        add(b"two", Split::Train, "3.png", 2, 0);
-        add(b"two", Split::Train, "4.png", 3, 1);
-        add(b"three", Split::Test, "5.png", 0, 0);
-        add(b"three", Split::Test, "6.png", 1, 0);
-        add(b"two", Split::Test, "7.png", 2, 0);
-        add(b"one", Split::Test, "8.png", 3, 1);
+        add(b"one", Split::Train, "2.png", 0);
+        add(b"two", Split::Train, "3.png", 0);
+        add(b"two", Split::Train, "4.png", 1);
+        add(b"three", Split::Test, "5.png", 0);
+        add(b"three", Split::Test, "6.png", 0);
+        add(b"two", Split::Test, "7.png", 0);
+        add(b"one", Split::Test, "8.png", 1);
         assert_eq!(
             seen.notes(4),
             [

@@ -45,7 +45,7 @@ pub fn write(
 ) -> Result<(Made, Vec<String>)> {
     let labels = choose_labels(section, source)?;
     let provenance = provenance(&labels.names);
-    let mut seen = SeenBytes::default();
+    let mut seen = SeenBytes::of(source.len(Split::Train) + source.len(Split::Test));
     let mut split = |split: Split, limit| {
         let writer = DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), &provenance)?;
         write_split(source, split, writer, &labels, limit, section.skip_broken, &mut seen)
@@ -206,7 +206,7 @@ impl SplitWriter<'_> {
             match picture {
                 Ok(StoredImage { bytes, sums }) => {
                     let image_id = self.written.images();
-                    self.seen.add(digest, self.split, &path, image_id, (label, &self.labels.names));
+                    self.seen.add(digest, self.split, &path, (label, &self.labels.names));
                     self.writer.write(&ImageRow { bytes, path, label, image_id })?;
                     self.written.per_class[label as usize] += 1;
                     self.written.sums.add(&sums);

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use delt_formats::canonical::Digest;
 use delt_harness::progress::Progress;
-use delt_images::image_files::ImageFile;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
+use crate::file_list::{FileList, LabeledFile};
 
 /// How many files of a tree are looked into.
 pub const SAMPLED_FILES: usize = 64;
@@ -97,19 +97,18 @@ fn of_sample(path: &Path, progress: &Progress) -> Result<Digest> {
 ///
 /// # Errors
 /// If a sampled file cannot be read.
-pub fn of_tree(files: &[&ImageFile]) -> Result<Digest> {
-    let mut listing = blake3::Hasher::new();
-    for file in files {
+pub fn of_tree(files: &FileList) -> Result<Digest> {
+    let (mut listing, mut sample) = (blake3::Hasher::new(), Vec::new());
+    let samples = files.len().min(SAMPLED_FILES);
+    for (index, LabeledFile { file, .. }) in files.iter().enumerate() {
         listing.update(file.relative.as_bytes());
         listing.update(&[0]);
         listing.update(&file.bytes.to_le_bytes());
+        if sample.len() < samples && index == sample.len() * files.len() / samples {
+            let length = SAMPLED_BYTES.min(file.bytes);
+            sample.push(Digest::of_bytes(&piece(&file.path, file.start.unwrap_or(0), length)?));
+        }
     }
-    let samples = files.len().min(SAMPLED_FILES);
-    let head = |file: &ImageFile| {
-        Ok(Digest::of_bytes(&piece(&file.path, file.start.unwrap_or(0), SAMPLED_BYTES.min(file.bytes))?))
-    };
-    let sample = (0..samples).map(|index| head(files[index * files.len() / samples]));
-    let sample = sample.collect::<Result<Vec<_>>>()?;
     Ok(Digest::of_json(&json!({
         "files": files.len(),
         "listing": listing.finalize().to_hex().to_string(),
@@ -131,9 +130,12 @@ mod tests {
     use super::*;
     use delt_images::image_files;
 
+    use crate::source::Split;
+
     fn key(root: &Path) -> Digest {
         let files = image_files::below::<IngestError>(root, root, || Ok(())).expect("lists");
-        of_tree(&files.iter().collect::<Vec<_>>()).expect("reads")
+        let labeled = |file| LabeledFile { file, label: 0, split: Split::Train };
+        of_tree(&files.into_iter().map(labeled).collect()).expect("reads")
     }
 
     #[test]

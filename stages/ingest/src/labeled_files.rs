@@ -9,19 +9,9 @@ use delt_images::stored_image::Content;
 use serde_json::json;
 
 use crate::error::Result;
+use crate::file_list::{FileList, LabeledFile};
 use crate::fingerprint;
 use crate::source::{Source, SourceImage, Split, Visitor};
-
-/// An image file with its class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabeledFile {
-    /// The file.
-    pub file: ImageFile,
-    /// Index into the class list.
-    pub label: u32,
-    /// Which part of the data it belongs to.
-    pub split: Split,
-}
 
 /// The files of both splits.
 #[derive(Debug)]
@@ -31,7 +21,7 @@ pub struct LabeledFiles {
     /// Names by label.
     pub classes: Vec<String>,
     /// The files in the order in which the fingerprint counts them and each split hands them over.
-    pub files: Vec<LabeledFile>,
+    pub files: FileList,
     /// Digest of the texts that classes were read from, where they are not the names of folders.
     pub texts: Option<Digest>,
     /// What the user must know of how they were found, one line each.
@@ -39,7 +29,7 @@ pub struct LabeledFiles {
 }
 
 impl LabeledFiles {
-    fn of(&self, split: Split) -> impl Iterator<Item = &LabeledFile> {
+    fn of(&self, split: Split) -> impl Iterator<Item = LabeledFile> {
         self.files.iter().filter(move |file| file.split == split)
     }
 }
@@ -55,8 +45,7 @@ impl Source for LabeledFiles {
 
     /// The cheap key of the images, with the whole texts.
     fn fingerprint(&self) -> Result<Digest> {
-        let files: Vec<&ImageFile> = self.files.iter().map(|labeled| &labeled.file).collect();
-        let pictures = fingerprint::of_tree(&files)?;
+        let pictures = fingerprint::of_tree(&self.files)?;
         Ok(match &self.texts {
             Some(texts) => Digest::of_json(&json!({ "pictures": pictures, "texts": texts })),
             None => pictures,
@@ -79,13 +68,13 @@ impl Source for LabeledFiles {
 
     fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
         for LabeledFile { file, label, .. } in self.of(split) {
-            let (path, bytes) = (file.path.clone(), file.bytes);
-            let content = match file.start {
+            let ImageFile { relative, path, bytes, start } = file;
+            let content = match start {
                 Some(start) => Content::Member { archive: path, start, bytes },
                 None => Content::File { path, bytes },
             };
-            let (path, place) = (file.relative.clone(), file.relative.clone());
-            if visitor(SourceImage { path, place, label: *label, content })?.is_break() {
+            let place = relative.clone();
+            if visitor(SourceImage { path: relative, place, label, content })?.is_break() {
                 break;
             }
         }

@@ -3,7 +3,8 @@
 //! `ingest --pipeline pipelines/demo.yaml` reads what the section `ingest:` names. A [`source::Source`], opened by
 //! [`sources::open`], hands over encoded images with their class, one at a time; [`dataset`] decodes each of them once, keeps
 //! or re-encodes its bytes ([`delt_images::stored_image`]), counts and measures ([`delt_images::channel_statistics`]) and
-//! writes, and [`coverage`] says what the reader of a result must know of it. No more than a few hundred images are in memory at once. What a source contains is told by a fingerprint
+//! writes, and [`coverage`] says what the reader of a result must know of it. No more than a few hundred images are in
+//! memory at once, and less than 64 bytes of each that was listed and written ([`file_list`], [`coverage`]). What a source contains is told by a fingerprint
 //! ([`fingerprint`]), so that the key of the artifact does not depend on where the source lies.
 //!
 //! | source | module |
@@ -29,6 +30,7 @@ pub mod coverage;
 pub mod dataset;
 pub mod download;
 pub mod error;
+pub mod file_list;
 pub mod fingerprint;
 pub mod labeled_files;
 pub mod matlab;

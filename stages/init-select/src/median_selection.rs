@@ -9,7 +9,7 @@ use rand::RngExt;
 /// Fills in [`ScoreRow::rank`]: the place of each image in its class, 0 for the hardest.
 pub fn write_ranks(rows: &mut [ScoreRow]) {
     let mut sorted: Vec<&mut ScoreRow> = rows.iter_mut().collect();
-    sorted.sort_by(|a, b| {
+    sorted.sort_unstable_by(|a, b| {
         a.label.cmp(&b.label).then(a.probability.total_cmp(&b.probability)).then(a.image_id.cmp(&b.image_id))
     });
     for class in sorted.chunk_by_mut(|a, b| a.label == b.label) {

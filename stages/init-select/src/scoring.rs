@@ -11,7 +11,7 @@ use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, ImageRow};
 use delt_formats::error::FormatError;
 use delt_formats::rgb_image::RgbImage;
-use delt_formats::scores::{ScoreRow, read_csv, write_csv};
+use delt_formats::scores::{ScoreRow, read_csv_into, write_csv};
 use delt_formats::sealed;
 use delt_formats::teacher::Normalization;
 use delt_harness::progress::Progress;
@@ -67,7 +67,8 @@ impl Ranker {
         progress: &Progress,
     ) -> Result<()> {
         let unfinished = checkpoint_dir.join(UNFINISHED_FILE);
-        let mut scores = kept(&unfinished);
+        let mut scores = Vec::with_capacity(images.end.saturating_sub(images.start) as usize);
+        kept(&unfinished, &mut scores);
         progress.resume_at(scores.len() as u64);
         let first = images.start as usize + scores.len();
         let rows = reader.rows().skip(first).take((images.end as usize).saturating_sub(first));
@@ -165,15 +166,15 @@ pub(crate) fn true_class(logits: &[f32], label: usize) -> (f32, f32) {
     ((-loss).exp() as f32, loss as f32)
 }
 
-/// The scores of a run that was stopped. What cannot be read is worth less than the time to ask about it.
-fn kept(path: &Path) -> Vec<ScoreRow> {
+/// Adds the scores of a run that was stopped. What cannot be read is worth less than the time to ask about it.
+fn kept(path: &Path, scores: &mut Vec<ScoreRow>) {
     if !path.exists() {
-        return Vec::new();
+        return;
     }
-    sealed::verify(path).and_then(|()| read_csv(path)).unwrap_or_else(|error| {
+    if let Err(error) = sealed::verify(path).and_then(|()| read_csv_into(path, scores)) {
         eprintln!("init-select: {error}; the checkpoint is dropped, scoring starts over");
-        Vec::new()
-    })
+        scores.clear();
+    }
 }
 
 /// On disk before it has its name: a machine that stops leaves the scores before these.
@@ -191,6 +192,11 @@ mod tests {
     fn a_checkpoint_comes_back_and_one_changed_or_cut_short_is_dropped() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join(UNFINISHED_FILE);
+        let kept = |path: &Path| {
+            let mut scores = Vec::new();
+            kept(path, &mut scores);
+            scores
+        };
         assert_eq!(kept(&path), []);
         let scores =
             [0, 1].map(|image_id| ScoreRow { image_id, label: 0, probability: 0.5, loss: 0.7, rank: 0 });

@@ -8,7 +8,7 @@ use delt_augment::draws::Draws;
 use delt_augment::resize::fit;
 use delt_formats::dataset::{DatasetReader, TRAIN_FILE};
 use delt_formats::initial::{INITIAL_FILE, InitialRow};
-use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresFacts, ScoresReader, read_csv, write_csv};
+use delt_formats::scores::{SCORES_FILE, ScoreRow, ScoresFacts, ScoresReader, read_csv_into, write_csv};
 use delt_formats::table::{Row, TableWriter};
 use delt_harness::external_scores;
 use delt_harness::parts::InPieces;
@@ -54,7 +54,10 @@ pub fn run(session: &Session, branch: &Branch) -> Result<()> {
     session.produce(&plan, |work| {
         let reader = ScoresReader::open(scores.verified_file(SCORES_FILE)?)?;
         reader.expect_classes(inputs.classes())?;
-        let rows = reader.rows().collect::<Result<Vec<_>, _>>()?;
+        let mut rows = Vec::with_capacity(reader.len() as usize);
+        for row in reader.rows() {
+            rows.push(row?);
+        }
         let picked = pick(&branch.pipeline.select, rows, inputs.classes(), &inputs.draws())?;
         match branch.pipeline.select.patches {
             None => inputs.select_initial(picked, work),
@@ -116,11 +119,11 @@ impl<'a> Inputs<'a> {
             classes,
         };
         session.produce_in_pieces(&plan, &pieces, |pieces, work| {
-            let mut scores = Vec::new();
-            for range in pieces.ranges() {
-                scores.extend(read_csv(pieces.file(range.start, UNFINISHED_FILE)?)?);
-            }
             let images = self.images()?.len();
+            let mut scores = Vec::with_capacity(images as usize);
+            for range in pieces.ranges() {
+                read_csv_into(pieces.file(range.start, UNFINISHED_FILE)?, &mut scores)?;
+            }
             ensure!(
                 scores.len() as u64 == images,
                 "{} scores of {images} images; run init-select again (FORCE=1)",
@@ -254,7 +257,7 @@ fn image_ids(picked: &[Vec<ScoreRow>]) -> BTreeSet<u64> {
 /// The selection of all classes, in class order, each in slot order. A class without training images (a subset that keeps
 /// the label space) has no initial images either.
 fn pick(config: &Select, mut rows: Vec<ScoreRow>, classes: &[String], draws: &Draws) -> Result<Picked> {
-    rows.sort_by_key(|row| (row.label, row.rank));
+    rows.sort_unstable_by_key(|row| (row.label, row.rank));
     let mut picked = Vec::new();
     for ranked in rows.chunk_by(|a, b| a.label == b.label) {
         let name = classes.get(ranked[0].label as usize).map_or("?", String::as_str);

@@ -9,7 +9,8 @@ use delt_images::image_files::{self, ImageFile};
 use delt_pipeline::config::ingest::Csv;
 
 use crate::error::{IngestError, Result};
-use crate::labeled_files::{LabeledFile, LabeledFiles};
+use crate::file_list::LabeledFile;
+use crate::labeled_files::LabeledFiles;
 use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Split, expect_exists};
 use crate::split_names::{PartName, part_of};
@@ -73,7 +74,7 @@ pub fn open(section: &Csv) -> Result<LabeledFiles> {
     Ok(LabeledFiles {
         description: "table of paths",
         classes,
-        files,
+        files: files.into_iter().collect(),
         texts: Some(Digest::of_bytes(text.as_bytes())),
         notes,
     })

@@ -13,6 +13,7 @@ use delt_pipeline::config::ingest::HuggingfaceParquet;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
+use crate::file_list::{FileList, LabeledFile};
 use crate::source::{Source, SourceImage, Split, Visitor};
 use crate::test_files::{self, TestFiles};
 use crate::{fingerprint, parquet_files, table_classes};
@@ -91,15 +92,15 @@ impl Table {
         self.labels.is_another_order().then(order)
     }
 
-    /// Images that lie as files beside the table.
-    fn image_files(&self, root: &Path) -> Result<Vec<ImageFile>> {
-        let Some(column) = &self.footer.paths else { return Ok(Vec::new()) };
+    /// Adds the images that lie as files beside the table.
+    fn list_images(&self, root: &Path, list: &mut FileList) -> Result<()> {
+        let Some(column) = &self.footer.paths else { return Ok(()) };
         let names = image_table::paths(open_file(&self.path)?, &self.path, column)?;
-        let files = image_column::files(names, &self.folders(root));
-        Ok(files
-            .into_iter()
-            .map(|(relative, path, bytes)| ImageFile { relative, path, bytes, start: None })
-            .collect())
+        list.extend(image_column::files(names, &self.folders(root)).map(|(relative, path, bytes)| {
+            let file = ImageFile { relative, path, bytes, start: None };
+            LabeledFile { file, label: 0, split: Split::Train }
+        }));
+        Ok(())
     }
 
     /// Where paths of images may begin.
@@ -151,10 +152,10 @@ impl Source for ParquetTables {
         if tables().any(|table| table.labels.is_another_order()) {
             parts["labels"] = json!("by name");
         }
-        let images =
-            tables().map(|table| table.image_files(&self.root)).collect::<Result<Vec<_>>>()?.concat();
+        let mut images = FileList::default();
+        tables().try_for_each(|table| table.list_images(&self.root, &mut images))?;
         if !images.is_empty() {
-            parts["images"] = json!(fingerprint::of_tree(&images.iter().collect::<Vec<_>>())?);
+            parts["images"] = json!(fingerprint::of_tree(&images)?);
         }
         Ok(Digest::of_json(&parts))
     }

@@ -10,7 +10,8 @@ use delt_images::passed_over::PassedOver;
 use delt_pipeline::config::ingest::ImageFolder;
 
 use crate::error::{IngestError, Result};
-use crate::labeled_files::{LabeledFile, LabeledFiles, below};
+use crate::file_list::{FileList, LabeledFile};
+use crate::labeled_files::{LabeledFiles, below};
 use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Split, expect_exists};
 use layout::Layout;
@@ -35,7 +36,7 @@ pub fn open(section: &ImageFolder) -> Result<LabeledFiles> {
     let mut notes = Vec::new();
     let files = match test {
         Some(test) => {
-            let mut files = Vec::new();
+            let mut files = FileList::default();
             let train_labels = classes.iter().zip(0..).map(|(class, label)| (label, class.clone())).collect();
             let test_labels = test_labels(root, &train, &test, &classes, &mut notes)?;
             for (tree, split, labels) in
@@ -80,12 +81,12 @@ fn with_split(
     classes: &[String],
     section: &ImageFolder,
     passed_over: &mut PassedOver,
-) -> Result<Vec<LabeledFile>> {
+) -> Result<FileList> {
     let Some(split) = SeededSplit::of(section.test_fraction, section.split_seed) else {
         let cure = SeededSplit::cure(section.test_fraction, section.split_seed);
         return Err(IngestError::layout(root, layout::without_test(root, tree, classes, cure)?));
     };
-    let mut files = Vec::new();
+    let mut files = FileList::default();
     for (class, label) in classes.iter().zip(0..) {
         let folder = tree.join(class);
         let found = below(&folder, root)?;

@@ -13,7 +13,8 @@ use delt_pipeline::config::ingest::Imagenet;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
-use crate::labeled_files::{LabeledFile, LabeledFiles, below};
+use crate::file_list::{FileList, LabeledFile};
+use crate::labeled_files::{LabeledFiles, below};
 use crate::source::{Split, counts_note, expect_exists};
 
 const TRAIN: &str = "ILSVRC2012_img_train.tar";
@@ -54,19 +55,20 @@ pub fn open(section: &Imagenet, classes: Classes) -> Result<LabeledFiles> {
         return Err(IngestError::layout(root, problem));
     }
     let label_of: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
-    let mut files = Vec::new();
-    for (id, label) in &label_of {
-        let images = train.remove(*id).unwrap_or_default();
-        let labeled = |file| LabeledFile { file, label: *label, split: Split::Train };
-        files.extend(images.into_iter().map(labeled));
+    let mut files = FileList::default();
+    for (id, label) in names.iter().zip(0..) {
+        let images = train.remove(id).unwrap_or_default();
+        files.extend(images.iter().map(|file| LabeledFile { label, ..file }));
     }
     let (images, ids) = validation::images(root)?;
+    let mut test = Vec::new();
     for (file, id) in images.into_iter().zip(&ids) {
         if let Some(label) = label_of.get(id.as_str()) {
-            files.push(LabeledFile { file, label: *label, split: Split::Test });
+            test.push(LabeledFile { file, label: *label, split: Split::Test });
         }
     }
-    files.sort_by_key(|file| (file.split == Split::Test, file.label));
+    test.sort_by_key(|file| file.label);
+    files.extend(test);
     let texts = Some(Digest::of_json(&json!([names, ids])));
     let mut listing =
         LabeledFiles { description: classes.title, classes: names, files, texts, notes: Vec::new() };
@@ -74,15 +76,19 @@ pub fn open(section: &Imagenet, classes: Classes) -> Result<LabeledFiles> {
     Ok(listing)
 }
 
-/// The training images of the wanted classes, or of all, by WordNet id.
-fn train_images(root: &Path, wanted: Option<&[String]>) -> Result<BTreeMap<String, Vec<ImageFile>>> {
+/// The training images of the wanted classes, or of all, by WordNet id; their labels are not known yet.
+fn train_images(root: &Path, wanted: Option<&[String]>) -> Result<BTreeMap<String, FileList>> {
     let is_wanted = |id: &str| wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == id));
+    let listed = |files: Vec<ImageFile>| -> FileList {
+        let labeled = |file| LabeledFile { file, label: 0, split: Split::Train };
+        files.into_iter().map(labeled).collect()
+    };
     let mut images = BTreeMap::new();
     let archive = root.join(TRAIN);
     if archive.is_file() {
         for class in members::of(&archive, None)? {
             if let Some(id) = class.relative.strip_suffix(".tar").filter(|id| is_wanted(id)) {
-                images.insert(id.to_owned(), members::within(&class, &format!("train/{id}"))?);
+                images.insert(id.to_owned(), listed(members::within(&class, &format!("train/{id}"))?));
             }
         }
         return Ok(images);
@@ -96,7 +102,7 @@ fn train_images(root: &Path, wanted: Option<&[String]>) -> Result<BTreeMap<Strin
     }
     for id in folders_in(&folder)?.into_iter().filter(|id| is_wanted(id)) {
         let found = below(&folder.join(&id), root)?.files;
-        images.insert(id, found);
+        images.insert(id, listed(found));
     }
     // where only the outer archive was unpacked
     for entry in fs_err::read_dir(&folder)? {
@@ -105,7 +111,7 @@ fn train_images(root: &Path, wanted: Option<&[String]>) -> Result<BTreeMap<Strin
         if let Some(id) = name.strip_suffix(".tar").filter(|id| is_wanted(id)) {
             let bytes = fs_err::metadata(&path)?.len();
             let class = ImageFile { relative: name.clone(), path, bytes, start: Some(0) };
-            images.insert(id.to_owned(), members::within(&class, &format!("train/{id}"))?);
+            images.insert(id.to_owned(), listed(members::within(&class, &format!("train/{id}"))?));
         }
     }
     Ok(images)

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::download::Downloads;
 use crate::error::{IngestError, Result};
-use crate::labeled_files::{LabeledFile, LabeledFiles, below};
+use crate::file_list::{FileList, LabeledFile};
+use crate::labeled_files::{LabeledFiles, below};
 use crate::source::Split;
 use crate::unpacked;
 
@@ -41,7 +42,7 @@ pub fn open(section: &Published, downloads: &Downloads) -> Result<LabeledFiles> 
     let words = if words_path.is_file() { fs_err::read_to_string(words_path)? } else { String::new() };
     let label_of: BTreeMap<&str, u32> = ids.iter().map(String::as_str).zip(0..).collect();
 
-    let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
+    let (mut files, mut passed_over) = (FileList::default(), PassedOver::default());
     for (id, label) in &label_of {
         let (found, label) = (below(&train_folder.join(id), root)?, *label);
         passed_over.extend(found.passed_over);
