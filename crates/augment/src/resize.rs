@@ -19,14 +19,18 @@ pub fn resize_pillow(image: &RgbImage, width: u32, height: u32) -> RgbImage {
 /// Differs from the reference where `size / 7 * 8` is below `size` (20, for instance): it pads with black, we keep the short
 /// side at `size`. All published sizes are unaffected.
 pub fn fit(image: &RgbImage, size: u32) -> RgbImage {
-    let short = (size / 7 * 8).max(size);
+    center_crop(&with_shorter_side(image, (size / 7 * 8).max(size)), size)
+}
+
+/// Brings the shorter side of an image to `short` pixels, the longer one in proportion (rounded down).
+pub fn with_shorter_side(image: &RgbImage, short: u32) -> RgbImage {
     let longer = |long: u32, of: u32| (u64::from(short) * u64::from(long) / u64::from(of.max(1))) as u32;
     let (width, height) = if image.width <= image.height {
         (short, longer(image.height, image.width))
     } else {
         (longer(image.width, image.height), short)
     };
-    center_crop(&resize_pillow(image, width, height), size)
+    resize_pillow(image, width, height)
 }
 
 /// Cuts the central `size` x `size` out of an image that is at least as large; torchvision rounds half to even.
@@ -109,6 +113,15 @@ mod tests {
                 assert_eq!((fitted.width, fitted.height), (size, size));
                 assert_eq!(fitted.rgb.len(), (size * size * 3) as usize);
             }
+        }
+    }
+
+    #[test]
+    fn a_picture_stored_with_the_shorter_side_that_fit_resizes_to_is_fitted_to_the_same() {
+        for (width, height) in [(75, 101), (101, 75), (64, 64), (40, 130)] {
+            let stored = with_shorter_side(&image(width, height), 32);
+            assert_eq!(stored.width.min(stored.height), 32);
+            assert_eq!(fit(&stored, 28).rgb, fit(&image(width, height), 28).rgb);
         }
     }
 

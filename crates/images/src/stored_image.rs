@@ -111,8 +111,19 @@ pub struct StoredImage {
 /// # Errors
 /// [`StoredImageError`].
 pub fn prepare(content: Content) -> Result<StoredImage, StoredImageError> {
+    prepare_resized(content, |_| None)
+}
+
+/// As [`prepare`], where `resized` gives what is stored, as RGB PNG, in place of an image that is too large.
+///
+/// # Errors
+/// [`StoredImageError`].
+pub fn prepare_resized(
+    content: Content,
+    resized: impl Fn(&RgbImage) -> Option<RgbImage>,
+) -> Result<StoredImage, StoredImageError> {
     let bytes = match content {
-        Content::Pixels(picture) => return encoded(&picture),
+        Content::Pixels(picture) => return encoded(&resized(&picture).unwrap_or(picture)),
         Content::Absent { problem } => return Err(StoredImageError::Absent(problem)),
         Content::Encoded(bytes) => bytes,
         Content::File { bytes: 0, .. } | Content::Member { bytes: 0, .. } => {
@@ -128,6 +139,9 @@ pub fn prepare(content: Content) -> Result<StoredImage, StoredImageError> {
         return Err(error);
     }
     let picture = delt_guard::decode_image(&bytes).map_err(|error| undecoded(&bytes, error))?;
+    if let Some(smaller) = resized(&picture) {
+        return encoded(&smaller);
+    }
     if is_plain_rgb(&bytes) {
         let sums = ChannelSums::of(&picture);
         return Ok(StoredImage { bytes, sums });

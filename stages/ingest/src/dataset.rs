@@ -1,8 +1,11 @@
 //! Writes the dataset artifact: chooses classes, limits, decodes in parallel, counts and measures.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use delt_augment::resize::with_shorter_side;
+use delt_formats::RgbImage;
 use delt_formats::dataset::{DatasetFacts, DatasetWriter, ImageRow};
 use delt_formats::provenance::Provenance;
 use delt_harness::progress::Progress;
@@ -48,7 +51,7 @@ pub fn write(
     let mut seen = SeenBytes::of(source.len(Split::Train) + source.len(Split::Test));
     let mut split = |split: Split, limit| {
         let writer = DatasetWriter::create(folder.join(format!("{}.parquet", split.name())), &provenance)?;
-        write_split(source, split, writer, &labels, limit, section.skip_broken, &mut seen)
+        write_split(source, split, writer, &labels, limit, section, &mut seen)
     };
     let train = split(Split::Train, section.max_train_per_class)?;
     let test = split(Split::Test, section.max_test_per_class)?;
@@ -128,7 +131,7 @@ fn write_split(
     writer: DatasetWriter,
     labels: &LabelMap,
     limit: Option<u64>,
-    skip_broken: bool,
+    section: &Ingest,
     seen: &mut SeenBytes,
 ) -> Result<Written> {
     let mut split_writer = SplitWriter {
@@ -136,7 +139,7 @@ fn write_split(
         split,
         seen,
         limit: limit.unwrap_or(u64::MAX),
-        skip_broken,
+        section,
         writer,
         waiting: Vec::with_capacity(CHUNK),
         waiting_bytes: 0,
@@ -157,7 +160,7 @@ struct SplitWriter<'a> {
     split: Split,
     seen: &'a mut SeenBytes,
     limit: u64,
-    skip_broken: bool,
+    section: &'a Ingest,
     writer: DatasetWriter,
     /// Wanted images, with their labels in the dataset.
     waiting: Vec<SourceImage>,
@@ -191,10 +194,15 @@ impl SplitWriter<'_> {
     fn flush(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
+        let short = self.section.shorter_side.map(NonZeroU32::get);
+        let resized = |image: &RgbImage| {
+            let short = short.filter(|short| image.width.min(image.height) > *short)?;
+            Some(with_shorter_side(image, short))
+        };
         let prepared: Vec<_> = waiting
             .into_par_iter()
             .map(|image| {
-                let stored = stored_image::prepare(image.content);
+                let stored = stored_image::prepare_resized(image.content, resized);
                 let digest = stored.as_ref().map_or(0, |stored| coverage::digest(&stored.bytes));
                 (image.path, image.place, image.label, stored, digest)
             })
@@ -211,7 +219,7 @@ impl SplitWriter<'_> {
                     self.written.per_class[label as usize] += 1;
                     self.written.sums.add(&sums);
                 }
-                Err(error) if self.skip_broken && error.is_broken() => {
+                Err(error) if self.section.skip_broken && error.is_broken() => {
                     self.written.broken += 1;
                     if self.written.broken <= BROKEN_NAMED {
                         eprintln!("ingest: left out {place}: {error}");

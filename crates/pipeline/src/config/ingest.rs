@@ -1,6 +1,7 @@
 //! Section `ingest`: where real images come from.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use delt_formats::teacher::Normalization;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,10 @@ pub struct Ingest {
     /// Mean and standard deviation per channel; computed from the training images when absent.
     #[serde(default)]
     pub normalization: Option<Normalization>,
+    /// Images whose shorter side has more pixels are stored brought to it, as RGB PNG: less to decode in every stage. With 256 or
+    /// more, those that networks see at 224 px stay the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shorter_side: Option<NonZeroU32>,
 }
 
 /// What happens to labels when only some classes are read.

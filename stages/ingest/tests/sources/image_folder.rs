@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use delt_augment::resize::with_shorter_side;
 use delt_formats::rgb_image::RgbImage;
 
 use crate::made_up::{ingest, open, picture, png, put, refusal};
@@ -44,6 +45,18 @@ fn train_and_val_are_read_in_sorted_order_with_landscape_and_portrait_pixels_in_
     assert_eq!(dataset.facts.train_per_class, [2, 2]);
     assert_eq!(dataset.facts.source, "image folder");
     assert_eq!(dataset.summary, "4 training and 2 test images of 2 classes");
+}
+
+#[test]
+fn larger_images_are_stored_with_the_shorter_side_that_is_asked_for_and_smaller_ones_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path());
+    let dataset = ingest(&format!("{}\nshorter_side: 3", section(dir.path(), ""))).unwrap();
+    let stored = dataset.train.iter().map(|row| RgbImage::decode(&row.bytes).unwrap());
+    let sides: Vec<(u32, u32)> = stored.map(|image| (image.width, image.height)).collect();
+    assert_eq!(sides, [(2, 7), (3, 3), (3, 5), (5, 3)]);
+    assert_eq!(dataset.train[1].bytes, with_shorter_side(&picture(3, 4, 4), 3).encode_png().unwrap());
+    assert_eq!(dataset.train[2].bytes, png(2, 3, 5), "an image that is small enough keeps its bytes");
 }
 
 #[test]
