@@ -4,6 +4,7 @@ use delt_formats::dataset::TRAIN_FILE;
 use delt_pipeline::config::ingest::Ingest;
 
 use crate::classes::LabelMap;
+use crate::digests::Digests;
 use crate::source::Split;
 
 /// The largest class may have so many times the images of the smallest before it is worth a line.
@@ -15,15 +16,12 @@ const NAMES_SHOWN: usize = 5;
 /// Which bytes were seen, and what was seen twice: 18 bytes for each image.
 #[derive(Debug)]
 pub struct SeenBytes {
-    /// Digest of each image, training images first.
-    digests: Vec<u64>,
+    /// Of all images, training images first.
+    digests: Digests,
     /// Class of each.
     labels: Vec<u32>,
     /// How many of them are training images.
     train: usize,
-    /// Where the bytes of a digest came first: places among the images, counted from 1, each in the first free slot from that of
-    /// its digest on.
-    slots: Vec<u32>,
     /// Test images that are training images too.
     in_both: Repeated,
     /// Images whose bytes another class has.
@@ -46,43 +44,19 @@ impl Repeated {
     }
 }
 
-/// Slots for so many images: three quarters of them are taken at most.
-fn slots_for(images: usize) -> usize {
-    images + images / 3 + 1
-}
-
-/// Half of a digest is enough to tell a few million images apart.
-pub fn digest(bytes: &[u8]) -> u64 {
-    let digest = blake3::hash(bytes);
-    digest.as_bytes().iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte))
-}
-
 impl SeenBytes {
     /// Before any is seen of so many images; there may be more.
     pub fn of(images: u64) -> Self {
-        let (digests, slots) = (Vec::with_capacity(images as usize), vec![0; slots_for(images as usize)]);
-        Self {
-            digests,
-            labels: Vec::with_capacity(images as usize),
-            train: 0,
-            slots,
-            in_both: Repeated::default(),
-            in_two_classes: Repeated::default(),
-        }
+        let digests = Digests::of(images as usize);
+        let labels = Vec::with_capacity(images as usize);
+        Self { digests, labels, train: 0, in_both: Repeated::default(), in_two_classes: Repeated::default() }
     }
 
     /// Takes note of an image that is written as the next row of a split: training images come first.
     pub fn add(&mut self, digest: u64, split: Split, path: &str, (label, names): (u32, &[String])) {
-        self.digests.push(digest);
         self.labels.push(label);
         self.train += usize::from(split == Split::Train);
-        if slots_for(self.digests.len()) > self.slots.len() {
-            self.slots = vec![0; slots_for(2 * self.digests.len())];
-            for image in 0..self.digests.len() - 1 {
-                self.first(image);
-            }
-        }
-        let Some(first) = self.first(self.digests.len() - 1) else { return };
+        let Some(first) = self.digests.add(digest) else { return };
         let name = |label: u32| names.get(label as usize).map_or("?", String::as_str);
         if split == Split::Test && first < self.train {
             self.in_both.add(|| format!("{path} is row {first} of {TRAIN_FILE}"));
@@ -91,22 +65,6 @@ impl SeenBytes {
         if other != label {
             self.in_two_classes
                 .add(|| format!("{path} is of class `{}` and of class `{}`", name(other), name(label)));
-        }
-    }
-
-    /// The first image with the bytes of this one; none where it is the first, which is remembered.
-    fn first(&mut self, image: usize) -> Option<usize> {
-        let digest = self.digests[image];
-        let mut slot = (digest % self.slots.len() as u64) as usize;
-        loop {
-            match self.slots[slot] as usize {
-                0 => {
-                    self.slots[slot] = image as u32 + 1;
-                    return None;
-                }
-                place if self.digests[place - 1] == digest => return Some(place - 1),
-                _ => slot = (slot + 1) % self.slots.len(),
-            }
         }
     }
 
@@ -251,7 +209,7 @@ mod tests {
         let names = ["a".to_owned(), "b".to_owned()];
         let mut seen = SeenBytes::of(2);
         let mut add = |bytes: &[u8], split, path, label| {
-            seen.add(digest(bytes), split, path, (label, &names));
+            seen.add(crate::digests::digest(bytes), split, path, (label, &names));
         };
         add(b"one", Split::Train, "1.png", 0);
         // the same in one class and split is nobody's business

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use crate::classes::{self, LabelMap};
 use crate::coverage::{self, SeenBytes, Used};
+use crate::digests;
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split};
 
@@ -203,7 +204,7 @@ impl SplitWriter<'_> {
             .into_par_iter()
             .map(|image| {
                 let stored = stored_image::prepare_resized(image.content, resized);
-                let digest = stored.as_ref().map_or(0, |stored| coverage::digest(&stored.bytes));
+                let digest = stored.as_ref().map_or(0, |stored| digests::digest(&stored.bytes));
                 (image.path, image.place, image.label, stored, digest)
             })
             .collect();

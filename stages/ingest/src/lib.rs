@@ -28,6 +28,7 @@ extern crate delt_harness;
 pub mod classes;
 pub mod coverage;
 pub mod dataset;
+mod digests;
 pub mod download;
 pub mod error;
 pub mod file_list;

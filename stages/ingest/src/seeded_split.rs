@@ -1,6 +1,5 @@
 //! A training and a test split for sources that have none.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{IngestError, Result};
@@ -59,10 +58,7 @@ impl SeededSplit {
     /// never all) are test images: no image's rank depends on how the folder was listed or on the other images.
     /// `None` if the class has fewer than two images.
     pub fn of_class<N: AsRef<str>>(self, names: &[N]) -> Option<Vec<Split>> {
-        if names.len() < 2 {
-            return None;
-        }
-        let wanted = ((names.len() as f64 * self.fraction).round() as usize).clamp(1, names.len() - 1);
+        let wanted = self.wanted(names.len())?;
         let mut ranked: Vec<usize> = (0..names.len()).collect();
         ranked.sort_by_cached_key(|index| rank(self.seed, names[*index].as_ref()));
         let mut splits = vec![Split::Train; names.len()];
@@ -70,35 +66,41 @@ impl SeededSplit {
         Some(splits)
     }
 
-    /// The split of each row of a table, given the labels of all and the name of each.
+    /// The split of each row of a table, given the labels of all and the name of each, in order.
     ///
     /// # Errors
     /// A class of one row; `path` names the table.
     pub fn of_rows(
         self,
         labels: &[u32],
-        name: impl Fn(usize) -> String,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
         classes: &[String],
         path: &Path,
     ) -> Result<Vec<Split>> {
-        let mut rows_of_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (row, label) in labels.iter().enumerate() {
-            rows_of_class.entry(*label).or_default().push(row);
+        // half of the digest puts them in the same order
+        let half = |name: &str| rank(self.seed, name).first_chunk::<16>().copied();
+        let mut ranked = Vec::with_capacity(labels.len());
+        for ((row, label), name) in (0_u32..).zip(labels).zip(names) {
+            ranked.push((*label, half(name.as_ref()), row));
         }
+        ranked.sort_unstable();
         let mut splits = vec![Split::Train; labels.len()];
-        for (label, rows) in rows_of_class {
-            let names: Vec<String> = rows.iter().map(|row| name(*row)).collect();
-            let Some(of_class) = self.of_class(&names) else {
-                let name = &classes[label as usize];
+        for of_class in ranked.chunk_by(|a, b| a.0 == b.0) {
+            let Some(wanted) = self.wanted(of_class.len()) else {
+                let name = &classes[of_class[0].0 as usize];
                 let problem =
                     format!("has 1 row of class `{name}`, expected at least 2 to split them; add some");
                 return Err(IngestError::layout(path, problem));
             };
-            for (row, split) in rows.into_iter().zip(of_class) {
-                splits[row] = split;
-            }
+            of_class[..wanted].iter().for_each(|(.., row)| splits[*row as usize] = Split::Test);
         }
         Ok(splits)
+    }
+
+    /// How many of a class's images are test images.
+    fn wanted(self, images: usize) -> Option<usize> {
+        let share = (images as f64 * self.fraction).round() as usize;
+        (images > 1).then(|| share.clamp(1, images - 1))
     }
 }
 
@@ -149,7 +151,7 @@ mod tests {
         let (half, labels) = (SeededSplit { fraction: 0.5, seed: 7 }, [0, 2, 2, 0, 2, 2]);
         let rows = |labels: &[u32]| {
             let classes = ["cat", "none", "dog"].map(str::to_owned);
-            half.of_rows(labels, |row| NAMES[row].to_owned(), &classes, Path::new("t.parquet"))
+            half.of_rows(labels, NAMES, &classes, Path::new("t.parquet"))
         };
         let splits = rows(&labels).expect("splits");
         assert_eq!([splits[0], splits[3]].to_vec(), split(&["a", "d"], 0.5, 7));

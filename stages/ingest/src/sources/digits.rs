@@ -48,9 +48,9 @@ pub fn open(section: &EmbeddedDigits) -> Result<Digits> {
         &mut collect,
     )?;
     let labels: Vec<u32> = rows.iter().map(|row| row.label).collect();
-    let name = |row: usize| rows[row].path.clone().unwrap_or_default();
+    let names = rows.iter().map(|row| row.path.as_deref().unwrap_or_default());
     let split = SeededSplit { fraction: section.test_fraction, seed: section.split_seed };
-    let splits = split.of_rows(&labels, name, &classes, path)?;
+    let splits = split.of_rows(&labels, names, &classes, path)?;
     Ok(Digits { classes, rows: splits.into_iter().zip(rows).collect() })
 }
 

@@ -78,8 +78,8 @@ pub fn open(section: &HuggingfaceParquet) -> Result<ParquetTables> {
     if let Some(split) = split {
         // by row number: renamed files are split as before
         let labels = opened.train_labels()?;
-        opened.splits =
-            Some(split.of_rows(&labels, |row| row.to_string(), &opened.classes, &section.path)?);
+        let numbers = (0..labels.len()).map(|row| row.to_string());
+        opened.splits = Some(split.of_rows(&labels, numbers, &opened.classes, &section.path)?);
     }
     Ok(opened)
 }

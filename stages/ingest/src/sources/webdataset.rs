@@ -3,16 +3,19 @@
 mod samples;
 mod shards;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use delt_formats::canonical::Digest;
 use delt_harness::progress::Progress;
+use delt_images::image_files::ImageFile;
 use delt_images::stored_image::Content;
 use delt_pipeline::config::ingest::Webdataset;
 use serde_json::json;
 
 use crate::error::{IngestError, Result};
+use crate::file_list::{FileList, LabeledFile};
 use crate::fingerprint;
 use crate::seeded_split::{SeededSplit, refuse_beside};
 use crate::source::{Source, SourceImage, Split, Visitor};
@@ -41,11 +44,13 @@ struct Part {
     without_image: u64,
 }
 
-/// The label of each sample, as text, with its name.
+/// The samples of some shards with what their labels say.
 #[derive(Debug, Default)]
 struct Texts {
-    labels: Vec<String>,
-    keys: Vec<String>,
+    /// Named by their keys; the label of each is a place among the texts.
+    samples: FileList,
+    /// Each text that occurs, with its place.
+    places: BTreeMap<String, u32>,
     without_image: u64,
 }
 
@@ -62,15 +67,19 @@ pub fn open(section: &Webdataset) -> Result<Shards> {
     let label_key = section.label_key.clone();
     let (train_texts, test_texts) =
         (texts(&train, label_key.as_deref())?, texts(&test, label_key.as_deref())?);
-    let all = train_texts.labels.iter().chain(&test_texts.labels).map(String::as_str);
+    let all = train_texts.places.keys().chain(test_texts.places.keys()).map(String::as_str);
     let labels = TextLabels::of(section.class_names.as_deref(), all);
     let part = |shards: Vec<PathBuf>, texts: &Texts| {
-        let label = |(text, key): (&String, &String)| {
+        let mut by_place: Vec<&String> = texts.places.keys().collect();
+        by_place.sort_unstable_by_key(|text| texts.places[*text]);
+        let label = |LabeledFile { file, label, .. }: LabeledFile| {
+            let text = by_place[label as usize];
             labels.label(text).ok_or_else(|| {
-                IngestError::layout(&section.path, format!("sample `{key}`: {}", labels.complaint(text)))
+                let problem = format!("sample `{}`: {}", file.relative, labels.complaint(text));
+                IngestError::layout(&section.path, problem)
             })
         };
-        let labels = texts.labels.iter().zip(&texts.keys).map(label).collect::<Result<_>>()?;
+        let labels = texts.samples.iter().map(label).collect::<Result<_>>()?;
         Ok::<_, IngestError>(Part { shards, labels, without_image: texts.without_image })
     };
     let (train, test) = (part(train, &train_texts)?, part(test, &test_texts)?);
@@ -80,8 +89,8 @@ pub fn open(section: &Webdataset) -> Result<Shards> {
             let problem = format!("has no test shards; name them in `ingest.source.test`, or {cure}");
             return Err(IngestError::layout(&section.path, problem));
         };
-        let key = |sample: usize| train_texts.keys[sample].clone();
-        Some(split.of_rows(&train.labels, key, &labels.names, &section.path)?)
+        let keys = train_texts.samples.iter().map(|sample| sample.file.relative);
+        Some(split.of_rows(&train.labels, keys, &labels.names, &section.path)?)
     } else {
         None
     };
@@ -100,8 +109,10 @@ fn texts(shards: &[PathBuf], label_key: Option<&str>) -> Result<Texts> {
                 return Ok(ControlFlow::Continue(()));
             }
             let label = label.ok_or_else(|| no_label(shard, &key))?;
-            texts.labels.push(label);
-            texts.keys.push(key);
+            let next = texts.places.len() as u32;
+            let label = *texts.places.entry(label).or_insert(next);
+            let file = ImageFile { relative: key, path: shard.clone(), bytes: 0, start: None };
+            texts.samples.push(LabeledFile { file, label, split: Split::Train });
             Ok(ControlFlow::Continue(()))
         })?;
         debug_assert!(flow.is_continue());
