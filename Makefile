@@ -39,13 +39,14 @@ SWEEP   ?= cifar100-conv3
 STUDENTS ?=
 STEPS   ?=
 SHARE   ?=
+IMAGES  ?= 10000x64 100000x64 2000x224 20000x224
 CACHE   ?=
 PYTHON  ?= python3
 KEEP    ?=
 DELETE  ?=
 # knobs reach the binaries as arguments, never by the environment; SLURM is read from the command line only, since a cluster
 # may have a variable of this name
-unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH SET_PATH TEACHER FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE STUDENTS STEPS SHARE
+unexport STORE DEVICE BACKEND TUNE SET DATA BRANCH SET_PATH TEACHER FORCE DRY_RUN LAUNCH SHARDS SLURM SBATCH SLURM_LOGS OUTPUT FORMAT V CACHE KEEP DELETE STUDENTS STEPS SHARE IMAGES
 
 # the allocator keeps what tensors free: mapping and clearing fresh pages cost a tenth of a recovery iteration on a CPU
 export MIMALLOC_PURGE_DELAY ?= -1
@@ -147,7 +148,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-scaling bench-torch torch-venv clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-memory bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
@@ -273,6 +274,7 @@ help: ## list every target
 	@echo "  STUDENTS='resnet18 alexnet'    the students of P/cross-arch"
 	@echo "  STEPS=5                        in how many steps classes come in P/continual"
 	@echo "  SHARE=0.5                      share of the channels that P/prune removes"
+	@echo "  IMAGES='100000x64 20000x224'   how many made-up images of which side bench-memory takes"
 	@echo "  SECONDS=600                    how long fuzz tries each target"
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
@@ -413,6 +415,9 @@ bench: ## seconds and peak memory of each kind of work, views/s, MB/s of files (
 
 bench-scaling: ## how seconds and memory grow with batch, image size and classes: docs/scaling (ONLY=batch, size or classes)
 	$(BENCH) --scaling docs/scaling --runs 3
+
+bench-memory: build ## peak memory and images/s of ingest, training and scoring over made-up images (IMAGES='10000x64 100000x64')
+	tests/scale '$(BIN)' $(IMAGES)
 
 bench-torch: $(TARGET)/torch-venv/made ## the same in turns with PyTorch on this machine: ratio NAME MEDIAN MIN MAX (fetches PyTorch from PyPI)
 	$(BENCH) --torch '$(TARGET)/torch-venv/bin/python'
