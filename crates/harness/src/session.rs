@@ -19,7 +19,7 @@ use crate::args::Args;
 use crate::interrupt;
 use crate::panic::{self, Ended};
 use crate::parts::check_shards;
-use delt_pipeline::config::{self, Branch, Invalid};
+use delt_pipeline::config::{self, Branch, Invalid, overridden};
 use delt_pipeline::cost::{self, Sizes};
 use delt_pipeline::dag::{Dag, Missing};
 use delt_pipeline::plan::{self, Stage};
@@ -144,6 +144,12 @@ impl Session {
             args.branches.is_empty() || is_added(b) || args.branches.iter().any(|name| is_named(b, name))
         };
         let branches: Vec<Branch> = all.into_iter().filter(is_wanted).collect();
+        let notes = overridden::notes(&branches)
+            .map_err(|invalid| YamlError::of_key(args.pipeline.display(), &invalid))?;
+        // before any work, and where the results are shown
+        if stage == plan::INGEST || stage == plan::EVALUATE {
+            notes.iter().for_each(|note| eprintln!("{}: note: {note}", stage.name));
+        }
         if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
             check_files(stage, &args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
         }

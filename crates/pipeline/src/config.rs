@@ -15,6 +15,7 @@ pub mod ingest;
 pub mod matching;
 pub mod method;
 pub mod objective;
+pub mod overridden;
 pub mod published;
 mod range;
 pub mod recipes;
@@ -103,6 +104,8 @@ pub struct Branch {
     pub group: String,
     /// The sections as this branch sees them.
     pub pipeline: Pipeline,
+    /// What the overrides of the command line do here.
+    reach: Vec<overridden::Reach>,
 }
 
 /// A section whose values do not fit together.
@@ -147,6 +150,7 @@ pub fn load_with(
     if let Some(added) = added {
         added.add_to(&mut root).map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
     }
+    let written = root.clone();
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
@@ -167,7 +171,10 @@ pub fn load_with(
         let installed = installed.to_string_lossy().into_owned();
         yaml::merge(&mut root, yaml::overlay("ingest.source.path", installed.into()));
     }
-    let whole: Pipeline = yaml::typed(&root, &origin)?;
+    let whole: Pipeline = yaml::typed(&root, &origin).map_err(|error| {
+        let misplaced = overridden::misplaced(&written, overrides);
+        misplaced.map_or(error, |invalid| YamlError::of_key(&origin, &invalid))
+    })?;
     let mut branches = Vec::new();
     for (name, change) in whole.branches.iter().filter(|(_, change)| !change.is_null()) {
         let Some(name) = name.as_str() else {
@@ -183,7 +190,8 @@ pub fn load_with(
         let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
         pipeline.leave_out_what_does_not_count();
         pipeline.validate().map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
-        branches.extend(repetitions(name, pipeline));
+        let reach = overridden::reach(overrides, &root, &sections, name, &pipeline);
+        branches.extend(repetitions(name, pipeline, &reach));
     }
     refuse_unused(&whole, &branches).map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
     let mut names = BTreeSet::new();
@@ -216,17 +224,17 @@ fn source_of(root: &Mapping) -> Option<&str> {
 }
 
 /// The branch itself, or one for each of its `draws`.
-fn repetitions(name: &str, pipeline: Pipeline) -> Vec<Branch> {
-    let group = name.to_owned();
+fn repetitions(name: &str, pipeline: Pipeline, reach: &[overridden::Reach]) -> Vec<Branch> {
+    let (group, reach) = (name.to_owned(), reach.to_vec());
     if pipeline.draws.is_empty() {
-        return vec![Branch { name: name.to_owned(), group, pipeline }];
+        return vec![Branch { name: name.to_owned(), group, pipeline, reach }];
     }
     let repetition = |(index, draw): (usize, &u64)| {
         let mut own = pipeline.clone();
         own.draw = Some(*draw);
         own.relabel.seeds = vec![pipeline.relabel.seeds[index]];
         let name = if index == 0 { name.to_owned() } else { format!("{name}-{index}") };
-        Branch { name, group: group.clone(), pipeline: own }
+        Branch { name, group: group.clone(), pipeline: own, reach: reach.clone() }
     };
     pipeline.draws.iter().enumerate().map(repetition).collect()
 }
