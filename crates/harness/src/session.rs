@@ -1,5 +1,6 @@
 //! One run of one stage binary: arguments read, pipeline loaded, store open, artifacts made or found.
 
+mod dry_run;
 mod external;
 mod lookups;
 mod produce;
@@ -25,9 +26,11 @@ use delt_pipeline::dag::{Dag, Missing};
 use delt_pipeline::plan::{self, Stage};
 use delt_pipeline::yaml::YamlError;
 
+use dry_run::Answers;
 pub use lookups::Lookups;
 pub use produce::{Made, Work};
 use told::Told;
+pub use told::few;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -51,6 +54,7 @@ pub struct Session {
     /// Keys of what this run has published.
     pub(crate) published: RefCell<BTreeSet<Digest>>,
     pub(crate) told: Told,
+    answers: Answers,
 }
 
 /// Runs a stage: reads the arguments and calls `run`; prints the error chain and picks the exit code.
@@ -165,6 +169,7 @@ impl Session {
             made: RefCell::default(),
             published: RefCell::default(),
             told: Told::default(),
+            answers: Answers::default(),
         })
     }
 
@@ -268,17 +273,16 @@ impl Session {
     ///
     /// # Errors
     /// The first error of `work`.
-    #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
     pub fn each_branch(&self, mut work: impl FnMut(&Branch) -> Result<()>) -> Result<()> {
         for branch in self.worked_on() {
-            let name = format!("{}/{}", self.pipeline_name(), branch.name);
-            match work(branch) {
-                Err(error) if self.args.dry_run && error.is::<Missing>() => {
-                    println!("{} {name}: waits: {error:#}", self.stage.name);
-                }
-                other => other.context(name)?,
+            let done = work(branch);
+            let missing = done.as_ref().err().and_then(|error| error.downcast_ref::<Missing>());
+            match missing.filter(|_| self.args.dry_run) {
+                Some(missing) => self.say_missing(branch, missing),
+                None => done.with_context(|| format!("{}/{}", self.pipeline_name(), branch.name))?,
             }
         }
+        self.say_others();
         Ok(())
     }
 }

@@ -73,6 +73,8 @@ pub struct Missing {
     pub what: String,
     /// The call of make that makes it, with the knobs in force.
     pub command: String,
+    /// Who makes it.
+    pub stage: &'static str,
 }
 
 /// What was found of each artifact that was asked for.
@@ -214,7 +216,7 @@ impl<L: Lookup> Dag<L> {
 
     fn missing(&self, what: String, stage: Stage) -> Missing {
         let command = (self.make_target)(&format!("{}/{}", self.pipeline_name, stage.name));
-        Missing { what, command }
+        Missing { what, command, stage: stage.name }
     }
 
     /// A plan whose inputs are these nodes, each under its name.

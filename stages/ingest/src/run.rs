@@ -34,14 +34,15 @@ pub fn run(session: &Session) -> Result<()> {
         let Some((_, source, fingerprint)) = &opened else { return Ok(()) };
         let plan = session.dag().dataset_plan(branch, fingerprint)?;
         let key = plan.key();
-        if made.insert(key.clone()) || !session.args.force {
+        let is_new = made.insert(key.clone());
+        if is_new || !session.args.force {
             session.produce(&plan, |work| {
                 let (made, notes) =
                     dataset::write(section, &**source, work.out_dir(), |classes| work.provenance(classes))?;
                 source.notes().into_iter().chain(notes).for_each(|note| work.note(note));
                 Ok(made)
             })?;
-            if session.args.dry_run {
+            if session.args.dry_run && is_new {
                 println!("    source {fingerprint}");
             }
         }
@@ -54,13 +55,12 @@ pub fn run(session: &Session) -> Result<()> {
 }
 
 /// Opens the branch's source. A dry run without the source says what it waits for and gives `None`.
-#[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
 fn open(session: &Session, branch: &Branch) -> Result<Option<(Box<dyn Source>, Digest)>> {
     let folder = session.store().root().join(DOWNLOADS);
     let downloads = Downloads { folder, is_allowed: !session.args.dry_run };
     match sources::open(&branch.pipeline.ingest.source, &downloads) {
         Err(error) if session.args.dry_run && error.is_missing_source() => {
-            println!("ingest {}/{}: waits: {error}", session.pipeline_name(), branch.name);
+            session.say_waits(branch, "source", &error.to_string());
             Ok(None)
         }
         Err(error) => Err(error.into()),

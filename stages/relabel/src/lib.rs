@@ -14,9 +14,26 @@ pub mod stage;
 
 use std::process::ExitCode;
 
+use delt_harness::session::few;
+
 /// The program.
 pub fn main() -> ExitCode {
     delt_harness::session::main(delt_pipeline::plan::RELABEL, |session| {
-        session.each_branch(|branch| stage::run(session, branch))
+        let mut given: Vec<String> = Vec::new();
+        session.each_branch(|branch| {
+            if branch.pipeline.relabel.is_given() {
+                given.push(branch.group.clone());
+                return Ok(());
+            }
+            stage::run(session, branch)
+        })?;
+        given.dedup();
+        if !given.is_empty() {
+            let (names, whose) = (few(&given, ", "), if given.len() == 1 { "its" } else { "their" });
+            session.say_once(format!(
+                "relabel: {names}: nothing to label, {whose} students learn what the set gives"
+            ));
+        }
+        Ok(())
     })
 }

@@ -31,11 +31,6 @@ use crate::imported::ImportedLabels;
 /// # Errors
 /// Missing inputs, artifacts that do not fit each other, an interrupt.
 pub fn run(session: &Session, branch: &Branch) -> Result<()> {
-    if branch.pipeline.relabel.is_given() {
-        let name = &branch.group;
-        session.say_once(format!("relabel: {name}: nothing to label, its students learn what the set gives"));
-        return Ok(());
-    }
     if let Some(line) = session.dag().batch_is_all(branch)? {
         session.say_once(line);
     }

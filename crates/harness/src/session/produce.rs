@@ -11,7 +11,6 @@ use delt_store::{Claim, Entry, Holder, RUN_RECORD, Store, StoreError, Workspace}
 use serde_json::json;
 
 use super::Session;
-use crate::explain;
 use crate::interrupt;
 use crate::spent::{Meter, Spent, has_checkpoints};
 use crate::usage;
@@ -119,27 +118,6 @@ impl Session {
             Claim::Work(workspace) => self.make(plan, workspace, make),
         }
         .map(Some)
-    }
-
-    /// The answer of a dry run: key and inputs, and where the artifact is to be made, why.
-    #[expect(clippy::print_stdout, reason = "the answer of a dry run is the result")]
-    fn explain(&self, forced: bool, plan: &Plan, key: &Digest) -> Result<Option<Entry>> {
-        let found = self.dag.found(plan.kind, key)?;
-        let state = match found {
-            Some(_) if forced => "cached, recomputed by --force",
-            Some(_) => "cached",
-            None => "not cached",
-        };
-        println!("{} {}: {state}, key {key}", self.stage.name, plan.run);
-        for (role, digest) in &plan.inputs {
-            println!("    {role} {digest}");
-        }
-        if found.is_none() {
-            for change in explain::changes(self, plan)? {
-                println!("    changed: {change}");
-            }
-        }
-        Ok(found)
     }
 
     /// Makes and publishes an artifact whose claim is held.

@@ -110,7 +110,7 @@ impl Session {
 }
 
 /// The first of these, and how many there are beside; all where all is told.
-fn few(all: &[impl AsRef<str>], between: &str) -> String {
+pub fn few(all: &[impl AsRef<str>], between: &str) -> String {
     let named = if is_verbose() { all.len() } else { NAMED };
     let mut text = all.iter().take(named).map(AsRef::as_ref).collect::<Vec<_>>().join(between);
     if all.len() > named {
