@@ -24,16 +24,15 @@ const EITHER: [[&str; 2]; 3] = [["epochs", "steps"], ["images", "of_each_class"]
 const MOST_PARTS: usize = 16;
 
 /// What is said of a key that has no value.
-const MISSING: &str =
-    "is missing; write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
+const MISSING: &str = "write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
 
 /// What is said of one that lies in a section about the user's own files, which no file to extend can have.
-const MISSING_OWN: &str = "is missing; write it, no file to extend has what is true of your own files";
+const MISSING_OWN: &str = "write it, no file to extend has what is true of your own files";
 const OWN: [&str; 2] = ["ingest.source", "teacher.import"];
 
 /// Keys of columns, which no file to extend has, and what is said of them.
 const COLUMNS: [&str; 2] = ["image_column", "label_column"];
-const MISSING_COLUMN: &str = "is missing; name the column of the Parquet files: usual are image_column: image and label_column: label, \
+const MISSING_COLUMN: &str = "name the column of the Parquet files: usual are image_column: image and label_column: label, \
     and img and fine_label for CIFAR-100";
 
 /// What is said of the value of an override that is not YAML.
@@ -206,17 +205,31 @@ pub fn typed<T: DeserializeOwned>(root: &Mapping, origin: &str) -> Result<T, Yam
     serde_path_to_error::deserialize(Value::Mapping(root.clone())).map_err(|error| {
         let (place, said) = (error.path().to_string(), error.inner().to_string());
         let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
-        let (place, problem) = match missing {
-            Some((key, _)) if COLUMNS.contains(&key) => (format!("{place}.{key}"), MISSING_COLUMN.to_owned()),
-            Some((key, _)) if place == "." => (key.to_owned(), MISSING.to_owned()),
-            Some((key, _)) if OWN.contains(&place.as_str()) => {
-                (format!("{place}.{key}"), MISSING_OWN.to_owned())
-            }
-            Some((key, _)) => (format!("{place}.{key}"), MISSING.to_owned()),
-            None => (place, in_words(&said)),
+        let Some((key, _)) = missing else {
+            return YamlError::of_key(origin, &Invalid { place, problem: in_words(&said) });
         };
+        let cure = match key {
+            key if COLUMNS.contains(&key) => MISSING_COLUMN,
+            _ if OWN.contains(&place.as_str()) => MISSING_OWN,
+            _ => MISSING,
+        };
+        let place = if place == "." { key.to_owned() } else { format!("{place}.{key}") };
+        let choices = choices::<T>(root, &place).map_or_else(String::new, |one| format!(", expected {one}"));
+        let problem = format!("is missing{choices}; {cure}");
         YamlError::of_key(origin, &Invalid { place, problem })
     })
+}
+
+/// What a missing key may be, where it is one of a few names.
+fn choices<T: DeserializeOwned>(root: &Mapping, place: &str) -> Option<String> {
+    const NONE_OF_THEM: &str = "?";
+    let mut asked = root.clone();
+    merge(&mut asked, overlay(place, NONE_OF_THEM.into()));
+    let said = serde_path_to_error::deserialize::<_, T>(Value::Mapping(asked)).err()?.inner().to_string();
+    said.strip_prefix(&format!("unknown variant `{NONE_OF_THEM}`, expected "))?
+        .split(" at line ")
+        .next()
+        .map(str::to_owned)
 }
 
 /// What kind of value this is.

@@ -75,6 +75,10 @@ fn every_refusal_names_the_key_and_what_is_expected() {
             "relabel.shuffle_patches=3",
             "`relabel.shuffle_patches`: 3 x 3 patches do not divide 8 px (teacher.size)",
         ),
+        (
+            "evaluate.student={\"name\":\"resnet18\"}",
+            "`evaluate.student.stem`: is missing, expected `small` or `standard`; write it, or let the file extend one",
+        ),
         ("relabel.mix.alpha=-1", "`relabel`: "),
         ("relabel.mix={kind: none, alpha: 1}", "unknown field `alpha`"),
         ("teacher.train.schedule={name: cosine, warmup: 0.2}", "unknown field `warmup`"),
