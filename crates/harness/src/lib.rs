@@ -15,6 +15,7 @@ macro_rules! eprintln {
 
 mod advice;
 pub mod args;
+mod baseline;
 pub mod chance;
 mod differences;
 mod explain;
