@@ -129,7 +129,7 @@ impl Card {
              is trained on them in place of the whole set; their look is no measure of it.\n\n\
              ```python\nimport datasets\nimages = datasets.load_dataset(\"path/of/this/folder\", split=\"train\")\n```\n\n\
              Columns: `image`, `label` (a class), `slot` (place in the class), `round` (of EarlyLate, at which the image joined), \
-             `iterations` (that updated it). Normalize by mean {mean:?}, standard deviation {std:?}.\n\n\
+             `iterations` (that updated it){numbers}. Normalize by mean {mean:?}, standard deviation {std:?}.\n\n\
              ## Accuracy\n\n{accuracy}\n\n\
              {notes}\
              ## Size\n\n{size}\n\n\
@@ -143,6 +143,7 @@ impl Card {
             source = self.source.title,
             mean = self.normalization.mean,
             std = self.normalization.std,
+            numbers = self.numbers(),
             accuracy = self.accuracy(),
             notes = self.notes(),
             size = self.size(),
@@ -150,6 +151,23 @@ impl Card {
             line = self.recipe_line,
             bibtex = bibtex()?,
         ))
+    }
+
+    /// What students learn beside or in place of images and classes, and where it is.
+    fn numbers(&self) -> String {
+        let Some(space) = &self.facts.space else {
+            let labels = if self.is_given { "" } else { ", and no soft labels" };
+            return format!("; there are neither learned pixels nor learned targets here{labels}");
+        };
+        let lr = self
+            .facts
+            .learned_lr
+            .map_or_else(String::new, |lr| format!("; learned with them: learning rate {lr}"));
+        format!(
+            ", `pixels` (what students learn in place of `image`, an 8-bit preview of it: channel by channel, normalized by mean {:?}, standard \
+             deviation {:?}, and whitened where the recipe says so), `target` (learned with it; empty where students learn the class){lr}",
+            space.normalization.mean, space.normalization.std
+        )
     }
 
     /// What kind of images they are.

@@ -53,7 +53,7 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let teacher = model(&facts.architecture, facts.size).context("teacher.network")?;
     let images = folder.join(IMAGES);
     fs_err::create_dir(&images)?;
-    let mut written = image_folder::by_number(results, &images)?;
+    let mut written = image_folder::images_by_number(results, &images)?;
     write_teacher(results, &facts, &folder.join(TEACHERS).join(dataset).join(&teacher.name))?;
     let yaml = configuration(results, dataset, &facts, &teacher, &mut written.notes)?;
     fs_err::write(folder.join(YAML), serde_yaml::to_string(&yaml)?)?;

@@ -39,7 +39,7 @@ pub(super) fn check(branch: &Branch, _: Option<&[String]>) -> Result<()> {
 pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let relabel = &results.branch.pipeline.relabel;
     fs_err::create_dir(folder.join(IMAGES))?;
-    let mut written = image_folder::by_number(results, &folder.join(IMAGES))?;
+    let mut written = image_folder::images_by_number(results, &folder.join(IMAGES))?;
     let teacher = results.teacher()?;
     let (mut bytes, mut epochs, mut batch) = (0, 0, 0);
     let mut mix = "";

@@ -7,14 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
+use delt_formats::SyntheticFacts;
 use delt_pipeline::amounts::human_bytes;
+use delt_pipeline::dag::Node;
 use serde_json::{Map, json};
 
 use super::Written;
 use crate::results::Results;
 
-/// Folders `00000`, `00001` and so on.
+/// Folders `00000`, `00001` and so on, and what stays behind of the set.
 pub(super) fn by_number(results: &Results<'_>, folder: &Path) -> Result<Written> {
+    let mut written = images_by_number(results, folder)?;
+    written.notes.extend(left_out(results)?);
+    Ok(written)
+}
+
+/// The images alone, for formats that write what belongs to them.
+pub(super) fn images_by_number(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let classes = results.classes()?;
     let folders = (0..classes.len()).map(|class| format!("{class:05}")).collect();
     write(results, folder, folders)
@@ -34,7 +43,27 @@ pub(super) fn by_name(results: &Results<'_>, folder: &Path) -> Result<Written> {
                 .to_owned(),
         );
     }
+    written.notes.extend(left_out(results)?);
     Ok(written)
+}
+
+/// What students of the set learn that is no 8-bit image with its class.
+fn left_out(results: &Results<'_>) -> Result<Option<String>> {
+    let facts: SyntheticFacts = results.entry(Node::Synthetic)?.manifest.facts_as()?;
+    let is_given = results.branch.pipeline.relabel.is_given();
+    Ok(match (facts.space, is_given) {
+        (Some(_), _) => Some(
+            "these are 8-bit previews with classes: the numbers that were learned, and learned targets where there are any, are not \
+             here; FORMAT=torch and FORMAT=huggingface have them"
+                .to_owned(),
+        ),
+        (None, true) => None,
+        (None, false) => Some(
+            "these are images with classes: the soft labels that students of the pipeline learn are not here; FORMAT=fkd has \
+             both, where its layout can say the views"
+                .to_owned(),
+        ),
+    })
 }
 
 /// Writes the images as they are in the store, bytes unchanged.
