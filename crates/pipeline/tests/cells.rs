@@ -129,6 +129,18 @@ fn every_cell_of_every_table_is_planned_to_its_last_artifact() {
     assert_eq!(count, 45 + 12 + 22, "tables 1 and 2, with the rows of ImageNette, and the neighbors");
 }
 
+#[test]
+fn students_that_have_dropout_train_with_it_as_published_code_does() {
+    for table in tables() {
+        for cell in table.names() {
+            for branch in config::load(&table.pipeline_of(cell), &[], None).expect("loads") {
+                let evaluate = &branch.pipeline.evaluate;
+                assert_eq!(evaluate.dropout, evaluate.student.has_dropout(), "{cell}");
+            }
+        }
+    }
+}
+
 /// What a cell comes to, in one line.
 fn line(table: &Table, cell: &str) -> String {
     let branches = config::load(&table.pipeline_of(cell), &[], None).expect("loads");
