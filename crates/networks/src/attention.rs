@@ -1,5 +1,8 @@
 //! Attention among all positions of an image, and within the windows of a map (Swin).
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::tensor::activation::{relu, sigmoid, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_architectures::WindowAttention;
@@ -46,8 +49,20 @@ fn joined(x: Tensor<4>) -> Tensor<2> {
     x.swap_dims(1, 2).reshape([n * positions, heads * width])
 }
 
+/// What follows from the sizes of a map and its windows alone, which all layers and passes share: made once a process.
+type Tables<K, V> = Mutex<BTreeMap<K, Arc<[V]>>>;
+
+static MASKS: Tables<Windows, f32> = Mutex::new(BTreeMap::new());
+static POSITIONS: Tables<usize, i64> = Mutex::new(BTreeMap::new());
+static COORDINATES: Tables<usize, f32> = Mutex::new(BTreeMap::new());
+
+fn once<K: Ord, V>(tables: &Tables<K, V>, of: K, make: impl FnOnce() -> Vec<V>) -> Arc<[V]> {
+    let mut tables = tables.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(tables.entry(of).or_insert_with(|| make().into()))
+}
+
 /// The windows of a map whose sides they divide.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Windows {
     window: usize,
     /// Windows in each direction.
@@ -103,11 +118,14 @@ impl Windows {
             [region(0, row), region(1, column)]
         };
         let windows = rows * columns;
-        let values = (0..windows * positions * positions).map(|at| {
-            let (of, a, b) = (at / positions / positions, at / positions % positions, at % positions);
-            if regions(of, a) == regions(of, b) { 0.0 } else { APART }
-        });
-        let data = TensorData::new(values.collect::<Vec<f32>>(), [windows, positions, positions]);
+        let apart = || {
+            (0..windows * positions * positions).map(|at| {
+                let (of, a, b) = (at / positions / positions, at / positions % positions, at % positions);
+                if regions(of, a) == regions(of, b) { 0.0 } else { APART }
+            })
+        };
+        let values = once(&MASKS, *self, || apart().collect());
+        let data = TensorData::new(values.to_vec(), [windows, positions, positions]);
         Some(Tensor::from_data(data, device))
     }
 }
@@ -176,8 +194,8 @@ fn position_bias<'a>(
 ) -> Tensor<3> {
     let WindowAttention { heads, window, is_v2, .. } = attention;
     let table = if is_v2 {
-        let coordinates = relative_coordinates(window);
-        let data = TensorData::new(coordinates, [(2 * window - 1).pow(2), 2]);
+        let coordinates = once(&COORDINATES, window, || relative_coordinates(window));
+        let data = TensorData::new(coordinates.to_vec(), [(2 * window - 1).pow(2), 2]);
         let hidden = rows_linear(
             Tensor::from_data(data, device),
             tensor("cpb_mlp.0.weight").two(),
@@ -187,7 +205,8 @@ fn position_bias<'a>(
     } else {
         tensor("relative_position_bias_table").two()
     };
-    let index = Tensor::<1, Int>::from_data(relative_positions(window).as_slice(), device);
+    let index = once(&POSITIONS, window, || relative_positions(window));
+    let index = Tensor::<1, Int>::from_data(&*index, device);
     let positions = window * window;
     let biases = table.select(0, index).reshape([positions, positions, heads]).permute([2, 0, 1]);
     if is_v2 { sigmoid(biases) * LARGEST_BIAS } else { biases }
