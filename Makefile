@@ -75,6 +75,7 @@ words   = $(subst /, ,$(@:$*/%=%))
 # knobs of one program each: what it sets
 SET_cross-arch = $(if $(STUDENTS),cross_arch.students=[$(subst $(space),$(comma),$(strip $(STUDENTS)))])
 SET_continual  = $(if $(STEPS),continual.steps=$(STEPS))
+SET_report     = $(SET_continual)
 SET_prune      = $(if $(SHARE),prune.share=$(SHARE))
 command = $(LAUNCH) $(BIN)/$(firstword $(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
 	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
@@ -122,7 +123,7 @@ BEGIN { best = 1 + (length(found) > 8 ? int(length(found) / 3) : 2) }
 END { print name }
 endef
 nearest = $(shell printf '%s\n' $(2) | awk -v found=$(call quoted,$(1)) $(call quoted,$(NEAREST)))
-unknown = $(error unknown $(1) `$(2)`$(foreach near,$(call nearest,$(2),$(3)),; did you mean `$(near)`?); make help lists what there is)
+unknown = $(error unknown $(1) `$(2)`$(foreach near,$(call nearest,$(2),$(3)),; did you mean `$(near)`?); make $(or $(4),help) lists what there is)
 
 # variables that the environment has for other programs
 OTHERS = AWS_% AZURE_% CARGO_% CC CUDA_% CXX DELT_% DOCS_RS GOOGLE_% HOME LD_% MAKE% MIMALLOC_% PATH PYTHON% RAYON_% RUST% SHELL SLURM_% TMPDIR VK_%
@@ -137,7 +138,7 @@ KNOWN := $(PIPELINES) $(TABLES) $(foreach name,$(STAGE_NAMES),$(PIPELINES:=/$(na
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 strangers := $(filter-out $(KNOWN) $(TARGET)/%,$(MAKECMDGOALS))
 $(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N))))
-$(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN)))
+$(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN),$(if $(filter $(TABLES:=/%),$(goal)),list)))
 
 $(if $(SET_PATH),,$(foreach goal,$(filter %evaluate-set,$(MAKECMDGOALS)),$(error `make $(goal)` needs SET_PATH=folder or file, the synthetic set that is to be evaluated)))
 $(if $(TEACHER),$(if $(SET_PATH),,$(error TEACHER= is the teacher of the set that SET_PATH= names, which is missing; a pipeline's own is SET='teacher.import.path=...')))
@@ -149,7 +150,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-memory bench-scaling bench-torch torch-venv clean $(PIPELINES) \
-	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again explain clean,$(PIPELINES:=/$(name))) \
+	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again cross-arch/check continual/check continual/check/again prune/check explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
@@ -172,9 +173,14 @@ $(PIPELINES:=/evaluate-set):    %/evaluate-set:    %/evaluate
 #: P/cross-arch       one set, many students, one table: STUDENTS='resnet18 mobilenet_v2', else those of the size
 #: P/continual        students of classes that come in STEPS=5 steps, each trained anew on the images of all classes so far
 #: P/prune            remove SHARE=0.5 of a trained student's channels with the synthetic set alone, and fine-tune it
-$(PIPELINES:=/cross-arch):      %/cross-arch:      %/relabel         ; $(stage)
-$(PIPELINES:=/continual):       %/continual:       %/delt-synthesize ; $(stage)
-$(PIPELINES:=/prune):           %/prune:           %/relabel         ; $(stage)
+$(PIPELINES:=/cross-arch):      %/cross-arch:      %/cross-arch/check %/relabel ; $(stage)
+$(PIPELINES:=/continual):       %/continual:       %/continual/check %/ingest %/continual/check/again %/delt-synthesize ; $(stage)
+$(PIPELINES:=/prune):           %/prune:           %/prune/check %/relabel ; $(stage)
+# what they would refuse they refuse before anything is made; how many classes there are is known once they are read
+$(PIPELINES:=/cross-arch/check): %/cross-arch/check: build           ; @$(command) >/dev/null
+$(PIPELINES:=/continual/check): %/continual/check: build             ; @$(command) >/dev/null
+$(PIPELINES:=/prune/check):     %/prune/check:     build             ; @$(command) >/dev/null
+$(PIPELINES:=/continual/check/again): %/continual/check/again: %/ingest ; @$(command) >/dev/null
 $(PIPELINES):                   %:                 %/evaluate
 
 # a format comes after the stage that it needs; whether it and its folder will do is asked before anything is computed
@@ -280,8 +286,15 @@ help: ## list every target
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
 list: ## list the cells of published tables with the scores that are published: make table1 runs one, make table1/CELL a cell
-	@$(foreach table,$(TABLES),sed -n -e 's,$(CELL).*top1: \([0-9.]*\)\, std: \([0-9.]*\).*,  $(table)/\1  \2 ± \3,p;t' \
-		-e 's,$(CELL).*top1: \([0-9.]*\).*,  $(table)/\1  \2,p' $(call found,tables/$(table));) :
+	@$(foreach table,$(TABLES),awk -v table=$(table) ' \
+		/^description: / { about = substr($$0, 14) } \
+		/^  [a-z0-9_-]*:/ { name = $$1; sub(":", "", name) } \
+		match($$0, /source: "[^"]*"|source: [^,]*/) { \
+			from = substr($$0, RSTART + 8, RLENGTH - 8); gsub("\"", "", from); paper[/^published/ ? "" : name] = from } \
+		/^cells:/ { print table ": " about ", top-1 in percent, mean ± standard deviation" (paper[""] ? "" : ", paper") } \
+		match($$0, /top1: [0-9.]*/) { top1 = substr($$0, RSTART + 6, RLENGTH - 6); \
+			std = match($$0, /std: [0-9.]*/) ? " ± " substr($$0, RSTART + 5, RLENGTH - 5) : ""; n = split(name, word, "-"); \
+			print "  " table "/" name "  " top1 std (paper[word[n]] ? "  " paper[word[n]] : "") }' $(call found,tables/$(table));) :
 
 # programs that another machine runs (SLURM, LAUNCH) may lie where only that one sees them; make -n runs none
 called_n    = $(findstring n,$(firstword -$(MAKEFLAGS)))

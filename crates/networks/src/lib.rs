@@ -25,7 +25,7 @@ pub mod initialize;
 mod layers;
 mod map;
 pub mod named;
-mod narrow;
+pub mod narrow;
 pub mod network;
 mod pass;
 mod program;

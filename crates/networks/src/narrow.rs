@@ -1,4 +1,5 @@
-//! Network slimming (Liu et al., 2017): the scales of batch normalization say which channels a network can do without.
+//! Which channels a network can do without: by the scales of batch normalization (network slimming, Liu et al., 2017) or by the
+//! magnitude of their filters (Li et al., 2017).
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,15 @@ use delt_formats::{NamedTensor, TensorValues};
 
 use crate::error::{NetworkError, read};
 use crate::network::Network;
+
+/// By what the channels to remove are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Importance {
+    /// The absolute scale that batch normalization gives a channel: those of all layers are compared.
+    Scale,
+    /// The sum of the absolute weights of a channel's filter: each layer loses the same share.
+    Magnitude,
+}
 
 impl Network {
     /// The graph that the tensors are the weights of.
@@ -22,18 +32,32 @@ impl Network {
         sums.reduce(|sum, layer| sum + layer)
     }
 
-    /// The network without the given share of these channels, those of the smallest absolute scales, on `device`.
+    /// The network without the given share of these channels, the least important ones, on `device`.
     ///
     /// # Errors
     ///
     /// Where the device does not give the tensors back.
-    pub fn narrowed(&self, share: f64, device: &Device) -> Result<Self, NetworkError> {
+    pub fn narrowed(&self, share: f64, by: Importance, device: &Device) -> Result<Self, NetworkError> {
         let description = self.description();
         let norms = description.prunable();
-        let scales = norms.iter().map(|at| read(self.scales(*at).inner(), &description.layers[*at].name));
-        let kept = kept_channels(&scales.collect::<Result<Vec<_>, _>>()?, share);
-        let narrow = description.narrowed(&norms.into_iter().zip(kept).collect());
         let mut values = by_name(self.named_tensors()?);
+        let scales = |at: &usize| read(self.scales(*at).inner(), &description.layers[*at].name);
+        let magnitudes = |at: &usize| {
+            let filters = &description.layers[description.layers[*at].reads[0]].tensors[0];
+            let weights = &values[&filters.name];
+            let sum =
+                |filter: &[f32]| filter.iter().map(|weight| f64::from(weight.abs())).sum::<f64>() as f32;
+            weights.chunks(weights.len() / filters.shape[0]).map(sum).collect::<Vec<f32>>()
+        };
+        let kept = match by {
+            Importance::Scale => {
+                kept_channels(&norms.iter().map(scales).collect::<Result<Vec<_>, _>>()?, share)
+            }
+            Importance::Magnitude => {
+                norms.iter().flat_map(|at| kept_channels(&[magnitudes(at)], share)).collect()
+            }
+        };
+        let narrow = description.narrowed(&norms.into_iter().zip(kept).collect());
         let shapes: BTreeMap<&str, &[usize]> =
             description.tensors().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect();
         Self::described(narrow.description, device, &mut |tensor| {

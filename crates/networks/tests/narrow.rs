@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_architectures::{Architecture, Norm, Stem};
 use delt_formats::TensorValues;
+use delt_networks::narrow::Importance;
 use delt_networks::{FrozenNetwork, Network};
 
 /// A network half of whose channels that can go have neither scale nor shift.
@@ -44,7 +45,7 @@ fn channels_without_scale_and_shift_can_go() {
     ];
     for (architecture, size) in networks {
         let whole = half_idle(architecture, size, &device);
-        let narrow = whole.narrowed(0.5, &device).expect("narrower");
+        let narrow = whole.narrowed(0.5, Importance::Scale, &device).expect("narrower");
         assert!(
             narrow.description().parameters() < whole.description().parameters() * 3 / 4,
             "{architecture}"
@@ -60,9 +61,45 @@ fn channels_without_scale_and_shift_can_go() {
 }
 
 #[test]
+fn by_magnitude_each_layer_loses_the_filters_of_the_smallest_weights() {
+    let device = Device::flex();
+    let whole = Network::initialize(&Architecture::convnet(2, 4), 5, 8, 3, &device).expect("built");
+    let mut tensors = whole.named_tensors().expect("named");
+    for tensor in &mut tensors {
+        let TensorValues::F32(values) = &mut tensor.values else { continue };
+        if tensor.name.starts_with("layers.conv") && tensor.name.ends_with("weight") {
+            // the second layer has larger weights than the first, which loses as many all the same
+            let factor = if tensor.name.contains(".1.") { 9.0 } else { 1.0 };
+            let filter = values.len() / 4;
+            values
+                .iter_mut()
+                .enumerate()
+                .for_each(|(at, value)| *value = factor * [3.0, -1.0, 2.0, -4.0][at / filter]);
+        }
+    }
+    let whole = whole.with_named(tensors, &device).expect("built");
+    let narrow = whole.narrowed(0.5, Importance::Magnitude, &device).expect("narrower");
+    for tensor in narrow.named_tensors().expect("named") {
+        let TensorValues::F32(values) = &tensor.values else { continue };
+        let factor = if tensor.name.contains(".1.") { 9.0 } else { 1.0 };
+        if tensor.name.starts_with("layers.conv") && tensor.name.ends_with("weight") {
+            let half = values.len() / 2;
+            assert!(values[..half].iter().all(|value| *value == 3.0 * factor), "{}: {values:?}", tensor.name);
+            assert!(
+                values[half..].iter().all(|value| *value == -4.0 * factor),
+                "{}: {values:?}",
+                tensor.name
+            );
+        }
+    }
+}
+
+#[test]
 fn a_narrow_network_is_read_back_and_trains() {
     let device = Device::flex().autodiff();
-    let narrow = half_idle(Architecture::convnet(2, 8), 8, &device).narrowed(0.5, &device).expect("narrower");
+    let narrow = half_idle(Architecture::convnet(2, 8), 8, &device)
+        .narrowed(0.5, Importance::Scale, &device)
+        .expect("narrower");
     let again = narrow.with_named(narrow.named_tensors().expect("named"), &device).expect("built");
     assert_eq!(again.named_tensors().expect("named"), narrow.named_tensors().expect("named"));
     let l1: f32 = again.scales_l1().expect("scales").into_scalar();

@@ -382,6 +382,7 @@ impl Pipeline {
         self.validate_running_statistics()?;
         self.evaluate.validate(self.teacher.size, self.relabel.source)?;
         self.validate_whitening()?;
+        self.validate_experiments()?;
         let has_full_data = !self.full_data || self.network_of(Role::FullData).is_some();
         let problem = "the student's network is not the imported teacher's, so `teacher.train` must say how to train it on all \
             images (or set full_data: false)";

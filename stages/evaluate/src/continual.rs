@@ -55,7 +55,9 @@ struct Step {
 pub fn main() -> ExitCode {
     session::main(plan::CONTINUAL, |session| {
         session.check_branches(|branch| {
-            let classes = classes_in_use(session, branch)?.len();
+            // what holds for any number of classes is refused before they are known
+            branch.pipeline.checked_continual(usize::MAX)?;
+            let classes = session.dag().classes_in_use(branch)?.len();
             Ok(branch.pipeline.checked_continual(classes).map(drop)?)
         })?;
         let mut made = Vec::new();
@@ -68,23 +70,14 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The classes that the set has images of.
-fn classes_in_use(session: &Session, branch: &Branch) -> Result<Vec<usize>> {
-    let imported = session.dag().imported_per_class(branch)?;
-    let counts =
-        if imported.is_empty() { session.dag().dataset_facts(branch)?.train_per_class } else { imported };
-    Ok((0..counts.len()).filter(|class| counts[*class] > 0).collect())
-}
-
 /// The students of all orders and steps.
 fn steps(session: &Session, branch: &Branch) -> Result<Vec<Step>> {
-    let classes = classes_in_use(session, branch)?;
+    let classes = session.dag().classes_in_use(branch)?;
     let section = branch.pipeline.checked_continual(classes.len())?;
     let mut made = Vec::new();
     for order in &section.orders {
         let ordered = ordered(*order, classes.clone());
-        for step in 1..=section.steps as usize {
-            let seen = &ordered[..ordered.len() * step / section.steps as usize];
+        for seen in section.classes_by_step(classes.len()).map(|seen| &ordered[..seen]) {
             let plan = session.dag().continual_plan(branch, section, *order, seen.len())?;
             let entry = session.produce(&plan, |work| {
                 Memory::open(session, branch, section, seen)?.learn(session, *order, seen.len(), work)

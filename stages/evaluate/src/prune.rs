@@ -1,6 +1,6 @@
 //! Data-free pruning by network slimming: a student learns the set while the scales of its BatchNorm are drawn to zero, the channels of
-//! the smallest go, and what is left learns the set once more by the same recipe. No paper says how it did so with a synthetic set;
-//! start, weight and epochs are ours.
+//! the smallest go, and what is left learns the set once more by the same recipe; or, as a baseline, the channels of the smallest
+//! filters go. No paper says how it did so with a synthetic set; start, weight and epochs are ours.
 
 use std::process::ExitCode;
 
@@ -14,8 +14,9 @@ use delt_harness::progress::Progress;
 use delt_harness::session::{self, Made, Session, Work};
 use delt_harness::table::{Score, mean_and_std};
 use delt_networks::Network;
+use delt_networks::narrow::Importance;
 use delt_pipeline::config::Branch;
-use delt_pipeline::config::experiments::{Prune, PruneStart};
+use delt_pipeline::config::experiments::{Criterion, Prune, PruneStart};
 use delt_pipeline::plan;
 use delt_training::test_accuracy;
 use serde::{Deserialize, Serialize};
@@ -111,13 +112,17 @@ impl Slimming<'_> {
         let (inputs, trainable) = (self.inputs, self.device.clone().autodiff());
         let start = self.start(&trainable)?;
         let targets = inputs.targets(seed, labels, self.device)?;
-        let targets = TrainingTargets { start: start.as_ref(), scales_l1: self.section.l1, ..targets };
+        let targets = TrainingTargets { start: start.as_ref(), scales_l1: self.section.penalty(), ..targets };
         let checkpoints = self.work.checkpoint_dir();
         let progress = self.progress(&format!("prune seed {seed}"));
         let (whole, mut history) = train_network(&targets, &inputs.test, checkpoints, &progress)?;
         progress.finish();
 
-        let narrow = whole.narrowed(self.section.share, &trainable)?;
+        let importance = match self.section.criterion {
+            Criterion::Scales => Importance::Scale,
+            Criterion::Magnitude => Importance::Magnitude,
+        };
+        let narrow = whole.narrowed(self.section.share, importance, &trainable)?;
         let progress = self.progress(&format!("fine-tune seed {seed}"));
         let test = |network: &Network| {
             test_accuracy(network, &inputs.test, targets.normalization, TEST_BATCH, self.device, &progress)
@@ -224,11 +229,12 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>)]) -> Result<()> {
         let n = students.len().to_string();
         rows.push([name, network, before, after, tuned, n, values, multiplications]);
     }
-    let shares: Vec<String> =
-        made.iter().filter_map(|(branch, _)| Some(branch.pipeline.prune?.share.to_string())).collect();
-    let share = shares.first().map_or("", String::as_str);
+    let section = made.first().and_then(|(branch, _)| branch.pipeline.prune);
+    let share = section.map_or_else(String::new, |section| section.share.to_string());
+    let is_by_magnitude = section.is_some_and(|section| section.criterion == Criterion::Magnitude);
+    let by = if is_by_magnitude { ", by the magnitude of their filters" } else { "" };
     let title =
-        format!("{}: top-1 in percent with and without {share} of the channels", session.pipeline_name());
+        format!("{}: top-1 in percent with and without {share} of the channels{by}", session.pipeline_name());
     let head = ["", "student", "whole", "pruned", "fine-tuned", "n", "values left", "operations left"];
     print(&title, head, &rows, &[0, 1]);
     let head = [

@@ -51,6 +51,29 @@ fn accuracy_between(findings: &Findings, first: u32, last: Option<u32>, title: &
     Chart { title, x_label: "epoch", y_label: "top-1, %", scale: Scale::Linear, lines, marks }
 }
 
+/// Top-1 by the number of classes so far, where classes came in steps: each order of them thin, the mean of a branch bold.
+pub fn continual(findings: &Findings) -> Option<Chart> {
+    let mut lines = Vec::new();
+    for (index, branch) in
+        findings.branches.iter().enumerate().filter(|(_, branch)| !branch.continual.is_empty())
+    {
+        let orders = by_group(branch.continual.iter().copied());
+        let each = |order: &u64| format!("{}, order {order}", branch.name);
+        let mean = format!("{}, mean of {} orders", branch.name, orders.len());
+        lines.extend(with_mean(orders, 2..=usize::MAX, &color(index), each, mean));
+    }
+    let title = "top-1 accuracy by classes so far".to_owned();
+    let (x_label, y_label) = ("classes so far", "top-1, %");
+    (!lines.is_empty()).then(|| Chart {
+        title,
+        x_label,
+        y_label,
+        scale: Scale::Linear,
+        lines,
+        marks: Vec::new(),
+    })
+}
+
 /// One of the two losses of a branch's synthesis by iteration: each batch thin, their mean bold, marks where images join. What it is stands in the
 /// configuration that the trace was stored with.
 pub fn loss(branch: &BranchFindings, index: usize, column: usize) -> Chart {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
 use delt_formats::trace::{TRACE_FILE, TraceReader, TraceRow};
-use delt_formats::{DatasetFacts, LabelsFacts, Manifest, TeacherFacts};
+use delt_formats::{DatasetFacts, LabelsFacts, Manifest, StudentResult, TeacherFacts};
 use delt_harness::notes::{self, Note};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Table};
@@ -60,6 +60,8 @@ pub struct BranchFindings {
     pub recipe: String,
     /// Students' accuracies by epoch.
     pub history: Vec<HistoryRow>,
+    /// Accuracies of students of classes that come in steps: order, classes so far, top-1.
+    pub continual: Vec<(u64, u32, f64)>,
     /// Losses of the synthesis.
     pub trace: Vec<TraceRow>,
     /// What its two columns hold.
@@ -119,7 +121,7 @@ impl Findings {
             session.branches().iter().map(|branch| Artifacts::of(session, branch)).collect::<Result<_>>()?;
         let share = gallery::BYTES_ON_PAGE / made.len() as u64;
         let branches = session.branches().iter().zip(&made);
-        let branches = branches.map(|(branch, made)| BranchFindings::collect(branch, made, share));
+        let branches = branches.map(|(branch, made)| BranchFindings::collect(session, branch, made, share));
         let dataset = made[0].get(Node::Dataset).map(|entry| &entry.manifest);
         let teacher = made[0].get(Node::Network(Role::Teacher)).map(|entry| &entry.manifest);
         let full_data = first.pipeline.network_of(Role::FullData).filter(|network| network.import.is_none());
@@ -149,7 +151,7 @@ impl Findings {
 
 impl BranchFindings {
     /// Reads what was made; the gallery takes about `bytes` of images.
-    fn collect(branch: &Branch, made: &Artifacts, bytes: u64) -> Result<Self> {
+    fn collect(session: &Session, branch: &Branch, made: &Artifacts, bytes: u64) -> Result<Self> {
         let history = match made.get(Node::Evaluation) {
             Some(entry) => {
                 HistoryReader::open(entry.verified_file(HISTORY_FILE)?)?.rows().collect::<Result<_, _>>()?
@@ -170,6 +172,7 @@ impl BranchFindings {
             name: branch.name.clone(),
             recipe: made.recipe()?,
             history,
+            continual: continual(session, branch, made)?,
             trace,
             trace_names: trace_names_of(stored),
             joins: gallery.as_ref().map(Gallery::joins).unwrap_or_default(),
@@ -177,6 +180,28 @@ impl BranchFindings {
             labels: made.labels().map(|entry| Ok(entry.manifest.facts_as()?)).collect::<Result<_>>()?,
         })
     }
+}
+
+/// The students of the classes so far, as far as they are there.
+fn continual(session: &Session, branch: &Branch, made: &Artifacts) -> Result<Vec<(u64, u32, f64)>> {
+    #[derive(Deserialize)]
+    struct Step {
+        student: StudentResult,
+    }
+    let (dag, mut found) = (session.dag(), Vec::new());
+    let section = branch.pipeline.continual.as_ref().filter(|_| !branch.pipeline.relabel.is_given());
+    let Some((section, _)) = section.zip(made.get(Node::Synthetic)) else { return Ok(found) };
+    let classes = dag.classes_in_use(branch)?.len();
+    for order in &section.orders {
+        for seen in section.classes_by_step(classes) {
+            let plan = dag.continual_plan(branch, section, *order, seen)?;
+            // the first that is not there ends the questions to the store
+            let Some(entry) = dag.found(plan.kind, &plan.key())? else { return Ok(found) };
+            let Step { student } = entry.manifest.facts_as()?;
+            found.push((*order, seen as u32, student.last_top1));
+        }
+    }
+    Ok(found)
 }
 
 /// What has been made of a branch, in the order of the stages.

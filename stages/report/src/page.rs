@@ -107,6 +107,10 @@ fn results(findings: &Findings) -> Markup {
             }
             (table(None, &heads, &rows))
             (charts(&curves::accuracy(findings)))
+            @if let Some(chart) = curves::continual(findings) {
+                p .note { "Classes in steps (continual): a new student after each, tested on the classes so far." }
+                (charts(&[chart]))
+            }
             ul .legend {
                 @if findings.table.rows.iter().any(Row::is_full_data) {
                     li { span .swatch.full {} "full data, after training" }

@@ -69,6 +69,10 @@ fn classes_come_in_steps_and_the_last_student_knows_them_all() {
     assert_ne!(lines[0][5..], lines[4][5..], "another order");
     assert!(!run.store().join("labels").exists(), "labels of a step are not kept");
     assert_eq!(table(&run, "continual", &settings), said);
+    let page = run.store().join("page.html");
+    table(&run, "report", &[&settings[..], &["--output", page.to_str().unwrap()]].concat());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("top-1 accuracy by classes so far") && page.contains("delt, mean of 2 orders"));
     // a student of half of the classes is the same whether they came in two steps or in four
     let halves = [&ONE[..], &["--set", "continual.steps=2", "--set", "continual.orders=[1]"]].concat();
     let before = run.manifests("evaluation").len();
@@ -95,6 +99,16 @@ fn a_student_loses_half_of_its_channels_and_learns_again() {
     assert_eq!(table(&run, "prune", &ONE), said);
     let of_teacher = [&ONE[..], &["--set", "prune.start=teacher", "--set", "prune.share=0.25"]].concat();
     assert!(table(&run, "prune", &of_teacher).contains("without 0.25 of the channels"));
+    let by_magnitude = [&ONE[..], &["--set", "prune.criterion=magnitude"]].concat();
+    let magnitude = table(&run, "prune", &by_magnitude);
+    assert!(magnitude.contains("0.5 of the channels, by the magnitude of their filters"), "{magnitude}");
+    let [of_magnitude] = figures(&run, "prune").try_into().unwrap();
+    assert_eq!(
+        of_magnitude[6..8],
+        ["16", "8"],
+        "half of each layer, where by scales a layer that would lose all keeps one"
+    );
+    assert_ne!(of_magnitude[3..6], line[3..6]);
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn torchvision_opens_the_image_folder_with_our_labels_and_pixels() {
     let before = published(&scene.run.store(), &["synthetic", "teacher"]);
     let (folder, said) = scene.export("out", "imagefolder", &["--branch", "delt"]);
     assert!(said.contains("export: tiny/delt 30 images of 10 classes, "), "{said}");
+    assert!(said.contains("note: these are images with classes: the soft labels"), "{said}");
     let rows = scene.rows("delt");
     for row in &rows {
         let file = folder.join(format!("{:05}/{:05}.png", row.label, row.slot));
@@ -95,6 +96,7 @@ fn torchvision_opens_the_image_folder_with_our_labels_and_pixels() {
     }
     let record = record(&folder);
     assert_eq!(record["files"], 31);
+    assert!(record["notes"][0].as_str().unwrap().contains("FORMAT=fkd has both"), "{record}");
     assert_eq!(record["branch"], "delt");
     assert_eq!(record["image_classes"].as_object().unwrap().len(), 30);
     assert_eq!(record["recipe"]["select"]["ipc"], 3);

@@ -96,6 +96,19 @@ fn an_export_asks_whether_it_can_be_before_the_stages_that_it_needs() {
 }
 
 #[test]
+fn what_is_asked_of_a_set_is_refused_before_the_stages_that_make_it() {
+    let Some(found) = commands(&["digits/cross-arch", "STUDENTS=convnet2 convnet3"]) else { return };
+    let students = "--set 'cross_arch.students=[convnet2,convnet3]'";
+    assert_eq!(found[0], command("cross-arch", &format!("{students} --dry-run >/dev/null")));
+    assert_eq!(found[1..6], STAGES[..5].iter().map(|stage| command(stage, "")).collect::<Vec<_>>());
+    assert_eq!(found[6..], [command("cross-arch", students)]);
+    assert_eq!(commands(&["digits/prune"]).unwrap()[0], command("prune", "--dry-run >/dev/null"));
+    let found = commands(&["digits/continual"]).unwrap();
+    let look = command("continual", "--dry-run >/dev/null");
+    assert_eq!(found[..4], [look.clone(), command("ingest", ""), look, command("teacher-train", "")]);
+}
+
+#[test]
 fn an_export_of_soft_labels_makes_them_in_the_order_of_their_loaders() {
     let Some(found) = commands(&["digits/export", "FORMAT=fkd", "OUTPUT=set"]) else { return };
     let set = "--set 'relabel.order=torch'";
@@ -298,6 +311,10 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
             &["digits/relable"],
             format!("unknown target `digits/relable`; did you mean `digits/relabel`?; {help}"),
         ),
+        (
+            &["table1/nonsense"],
+            "unknown target `table1/nonsense`; make list lists what there is.".to_owned(),
+        ),
         // a folder of this name is there
         (&["tests"], format!("unknown target `tests`; did you mean `test`?; {help}")),
         (
@@ -354,5 +371,9 @@ fn a_cell_of_a_table_is_a_pipeline_and_a_table_runs_all_of_its_cells() {
     assert_eq!(of_cell, STAGES.map(cell).iter().collect::<Vec<_>>());
     assert_eq!(table.iter().filter(|line| line.contains("/evaluate ")).count(), 45);
     let listed = lines(make(&["list"]).unwrap());
-    assert!(listed.contains(&"table1/cifar10-ipc10-resnet18 43.0 ± 0.9".to_owned()), "{listed:?}");
+    let heading = "table1: DELT's table 1, top-1 in percent, mean ± standard deviation";
+    let one = "neighbors/tiny-ipc1-resnet18-wmdd 7.6 ± 0.2 WMDD";
+    for line in [heading, "table1/cifar10-ipc10-resnet18 43.0 ± 0.9", one] {
+        assert!(listed.contains(&line.to_owned()), "{listed:?}");
+    }
 }

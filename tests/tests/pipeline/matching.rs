@@ -127,5 +127,13 @@ fn methods_with_pools_of_networks_resume_with_the_same_bytes_and_their_losses_fa
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let [first, last] = [mean(&losses[..50]), mean(&losses[losses.len() - 50..])];
         assert!(last < 0.95 * first, "{branch}: {first} to {last}");
+        let to = |format: &str| {
+            let set = folders[0].path().join(format);
+            let place = ["--format", format, "--output", set.to_str().unwrap()];
+            (whole.stage("export", &[settings, &place].concat()), set)
+        };
+        assert!(to("imagefolder").0.contains("note: these are 8-bit previews"), "{branch}");
+        let card = std::fs::read_to_string(to("huggingface").1.join("README.md")).unwrap();
+        assert!(card.contains("`target` (learned with it"), "{card}");
     }
 }

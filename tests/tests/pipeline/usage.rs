@@ -96,6 +96,29 @@ fn a_dry_run_prints_keys_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_says_once_what_holds_of_several_branches() {
+    let run = Run::new();
+    let said = |stage: &str, more: &[&str]| {
+        let output = run.output(stage, &[&["--dry-run"], more].concat());
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ingest = said("ingest", &[]);
+    assert_eq!(ingest.matches("not cached, key ").count(), 1, "{ingest}");
+    assert!(ingest.ends_with("ingest tiny: the same keys: delt/dataset\n"), "{ingest}");
+    assert_eq!(said("ingest", &["--verbose"]).matches("not cached, key ").count(), 2);
+    let relabel = said("relabel", &[]);
+    assert_eq!(relabel.matches("make it with `make ").count(), 1, "{relabel}");
+    assert!(relabel.ends_with("relabel tiny: waits for its dataset as well: delt\n"), "{relabel}");
+    let matching = Run::of("pipelines/digits-matching.yaml", &run.store(), "flex");
+    let output = matching.output("ingest", &["--dry-run"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("rat-bptt/dataset, which this stage makes first"), "{said}");
+    assert!(!said.contains("make it with"), "{said}");
+    assert!(said.lines().count() < 10, "{said}");
+}
+
+#[test]
 fn a_reader_of_a_dry_run_that_has_seen_enough_is_no_internal_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,12 +1,15 @@
 //! Sections `cross_arch`, `continual` and `prune`: what is asked of a synthetic set beside the accuracy of one student.
 
+mod students;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use delt_formats::teacher::{Architecture, Norm};
+use delt_formats::teacher::Architecture;
 use serde::{Deserialize, Serialize};
 
+use self::students::{named, unknown, usual};
 use super::relabel::LabelSource;
-use super::{Branch, Invalid, Pipeline, range};
+use super::{Branch, Invalid, Pipeline, is_default, range};
 
 /// Section `cross_arch`: one set, many students.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,16 +60,30 @@ pub enum ContinualLabels {
     AllClasses,
 }
 
-/// Section `prune`: network slimming (Liu et al., 2017) with the synthetic set alone.
+/// Section `prune`: a network loses channels with the synthetic set alone, by network slimming (Liu et al., 2017) or by magnitude.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prune {
     /// Share of the channels that is removed.
     pub share: f64,
-    /// Weight of the sum of the absolute scales of BatchNorm in the loss, before channels are removed.
+    /// Weight of the sum of the absolute scales of BatchNorm in the loss, before channels are removed by them.
     pub l1: f64,
     /// From which weights the network learns the set.
     pub start: PruneStart,
+    /// By what channels are removed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub criterion: Criterion,
+}
+
+/// By what channels are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Criterion {
+    /// The scales of BatchNorm, over all layers.
+    #[default]
+    Scales,
+    /// The magnitude of their filters, in each layer the same share (Li et al., 2017); `l1` does not count.
+    Magnitude,
 }
 
 /// What a network that is to be pruned starts from.
@@ -79,49 +96,18 @@ pub enum PruneStart {
     Teacher,
 }
 
-/// Least side in px from which networks have the stem and the form of large images.
-const LARGE_PX: u32 = 112;
-/// Least side for networks that leave nothing of smaller images.
-const MEDIUM_PX: u32 = 32;
-
-/// Students of published cross-architecture tables: DELT's table 5; of CIFAR and Tiny-ImageNet; of smaller images.
-const LARGE: &[&str] = &["resnet18", "efficientnet_b0", "mobilenet_v2", "mnasnet1_3", "regnet_y_8gf"];
-const MEDIUM: &[&str] =
-    &["convnet3", "resnet18", "mobilenet_v2_modified", "shufflenet_v2_x0_5_small", "wrn_16_2", "dc_vgg11_bn"];
-const SMALL: &[&str] = &["convnet2", "dc_alexnet", "mobilenet_v2_modified", "wrn_16_2"];
-
-/// Endings of names that say by what a network normalizes.
-const NORMS: &[(&str, Norm)] = &[
-    ("_bn", Norm::Batch),
-    ("_instance", Norm::Instance),
-    ("_group", Norm::Group),
-    ("_layer", Norm::Layer),
-    ("_none", Norm::None),
-];
-
-/// Width of ConvNets that are called by their depth.
-const CONVNET_WIDTH: u32 = 128;
-
-/// The network that a name stands for at this size, of those that need no more than one.
-fn named(name: &str, size: u32) -> Option<Architecture> {
-    let is_large = size >= LARGE_PX;
-    let (stem, start) = if is_large { ("standard", "kaiming") } else { ("small", "default") };
-    if let Some(depth) = name.strip_prefix("convnet").and_then(|depth| depth.parse().ok()) {
-        return Some(Architecture::convnet(depth, CONVNET_WIDTH));
-    }
-    let ending = NORMS.iter().find_map(|(ending, norm)| Some((name.strip_suffix(ending)?, *norm)));
-    // DC's tables say nothing of AlexNet, which has no normalization there, and of the others, which have that of instances
-    let usual = if name == "dc_alexnet" { Norm::None } else { Norm::Instance };
-    let (base, norm) = ending.unwrap_or((name, usual));
-    let forms = [
-        serde_json::json!({ "name": name }),
-        serde_json::json!({ "name": name, "stem": stem, "conv1_start": start }),
-        serde_json::json!({ "name": base, "norm": norm }),
-    ];
-    forms.into_iter().find_map(|form| serde_json::from_value(form).ok())
-}
-
 impl Pipeline {
+    /// Refuses of `cross_arch`, `continual` and `prune` what no branch, class or student can make right.
+    pub(super) fn validate_experiments(&self) -> Result<(), Invalid> {
+        if self.cross_arch.as_ref().is_some_and(|section| section.students.is_some()) {
+            self.cross_students()?;
+        }
+        if let Some(section) = &self.continual {
+            section.validate(usize::MAX)?;
+        }
+        self.prune.as_ref().map_or(Ok(()), Prune::validate)
+    }
+
     /// The networks that learn one set, in the order of the table.
     ///
     /// # Errors
@@ -132,12 +118,7 @@ impl Pipeline {
         range::POSITIVE.check("cross_arch.lr", section.lr)?;
         let size = self.teacher.size;
         let Some(listed) = &section.students else {
-            let names = match size {
-                LARGE_PX.. => LARGE,
-                MEDIUM_PX.. => MEDIUM,
-                _ => SMALL,
-            };
-            let students = names.iter().filter_map(|name| self.known_as(name));
+            let students = usual(size).iter().filter_map(|name| self.known_as(name));
             return Ok(students.filter(|network| network.misfit(size as usize).is_none()).collect());
         };
         range::require(!listed.is_empty(), place, "an empty list", "at least one network")?;
@@ -145,13 +126,9 @@ impl Pipeline {
         for student in listed {
             let network = match student {
                 Student::Whole(network) => *network,
-                Student::Named(name) => self.known_as(name).ok_or_else(|| {
-                    let problem = format!(
-                        "`{name}` stands for no network by itself; write it with its fields, e.g. {{name: convnet, depth: 3, width: 128}}; \
-                         docs/networks.md lists them"
-                    );
-                    Invalid::new(place, problem)
-                })?,
+                Student::Named(name) => {
+                    self.known_as(name).ok_or_else(|| Invalid::new(place, unknown(name)))?
+                }
             };
             if let Some(problem) = network.misfit(size as usize) {
                 return Err(Invalid::new(place, format!("{network}: {problem}")));
@@ -168,19 +145,13 @@ impl Pipeline {
         own.into_iter().find(|network| network.name() == name).or_else(|| named(name, self.teacher.size))
     }
 
-    /// Section `continual`, for so many classes that there are images of.
+    /// Section `continual`, for so many classes that there are images of; as many as can be where that is not known yet.
     ///
     /// # Errors
     /// [`Invalid`]: no section, more steps than classes, labels that cannot be made for some classes.
     pub fn checked_continual(&self, classes: usize) -> Result<&Continual, Invalid> {
         let section = self.continual.as_ref().ok_or_else(|| missing("continual"))?;
-        let Continual { steps, orders, .. } = section;
-        let expected = format!("1 to {classes}, the classes that there are");
-        range::require((1..=classes).contains(&(*steps as usize)), "continual.steps", steps, expected)?;
-        range::require(!orders.is_empty(), "continual.orders", "an empty list", "at least one seed")?;
-        let distinct: BTreeSet<&u64> = orders.iter().collect();
-        let problem = "a seed is named twice; name each once";
-        range::ensure(distinct.len() == orders.len(), "continual.orders", problem)?;
+        section.validate(classes)?;
         self.require_labels("continual")?;
         let problem = "found with `continual`, whose images change from step to step, so that the teacher has to label them; leave \
             it out";
@@ -194,8 +165,7 @@ impl Pipeline {
     /// [`Invalid`]: no section, a student without BatchNorm, a start that the teacher does not give.
     pub fn checked_prune(&self) -> Result<&Prune, Invalid> {
         let section = self.prune.as_ref().ok_or_else(|| missing("prune"))?;
-        range::BETWEEN.check("prune.share", section.share)?;
-        range::NOT_NEGATIVE.check("prune.l1", section.l1)?;
+        section.validate()?;
         self.require_labels("prune")?;
         let (student, teacher) = (self.evaluate.student, self.teacher.network);
         let problem = format!(
@@ -221,6 +191,39 @@ impl Pipeline {
             "found given, but `{section}` needs a teacher's labels; choose a branch that is labeled (BRANCH=)"
         );
         range::ensure(self.relabel.source == LabelSource::Teacher, "relabel.source", problem)
+    }
+}
+
+impl Continual {
+    /// How many classes there are after each step.
+    pub fn classes_by_step(&self, classes: usize) -> impl Iterator<Item = usize> {
+        let steps = self.steps as usize;
+        (1..=steps).map(move |step| classes * step / steps)
+    }
+
+    fn validate(&self, classes: usize) -> Result<(), Invalid> {
+        let Self { steps, orders, .. } = self;
+        let expected = match classes {
+            usize::MAX => "at least 1".to_owned(),
+            classes => format!("1 to {classes}, the classes that there are"),
+        };
+        range::require((1..=classes).contains(&(*steps as usize)), "continual.steps", steps, expected)?;
+        range::require(!orders.is_empty(), "continual.orders", "an empty list", "at least one seed")?;
+        let distinct: BTreeSet<&u64> = orders.iter().collect();
+        let problem = "a seed is named twice; name each once";
+        range::ensure(distinct.len() == orders.len(), "continual.orders", problem)
+    }
+}
+
+impl Prune {
+    fn validate(&self) -> Result<(), Invalid> {
+        range::BETWEEN.check("prune.share", self.share)?;
+        range::NOT_NEGATIVE.check("prune.l1", self.l1)
+    }
+
+    /// Weight of the scales in the loss.
+    pub fn penalty(&self) -> f64 {
+        if self.criterion == Criterion::Scales { self.l1 } else { 0.0 }
     }
 }
 
@@ -262,10 +265,16 @@ mod tests {
     }
 
     fn students(pipeline: &str, settings: &[&str]) -> String {
-        match branch(pipeline, settings).pipeline.cross_students() {
-            Ok(students) => students.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            Err(error) => error.to_string(),
-        }
+        let students = branch(pipeline, settings).pipeline.cross_students().expect("known and fitting");
+        students.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is said of a setting when the pipeline is read, before any work.
+    fn refused_at_once(settings: &[&str]) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/digits.yaml");
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let said = super::super::load(&path, &settings, None).expect_err("refused").to_string();
+        said.split_once(": at ").expect("a key").1.to_owned()
     }
 
     #[test]
@@ -286,7 +295,7 @@ mod tests {
 
     #[test]
     fn students_that_are_unknown_too_large_or_named_twice_are_refused() {
-        let refused = |list: &str| students("digits.yaml", &[&format!("cross_arch.students={list}")]);
+        let refused = |list: &str| refused_at_once(&[&format!("cross_arch.students={list}")]);
         assert_eq!(
             refused("[]"),
             "`cross_arch.students`: found an empty list, expected at least one network"
@@ -294,8 +303,11 @@ mod tests {
         assert_eq!(
             refused("[resnet19]"),
             "`cross_arch.students`: `resnet19` stands for no network by itself; write it with its fields, e.g. {name: convnet, depth: 3, \
-             width: 128}; docs/networks.md lists them"
+             width: 128} (docs/networks.md), or did you mean `resnet18`?"
         );
+        assert!(refused("[dc_vgg11_bm]").contains("did you mean `dc_vgg11`?"));
+        let zebra = refused("[zebra]");
+        assert!(zebra.ends_with("(docs/networks.md)"), "{zebra}");
         assert_eq!(
             refused("[vgg11]"),
             "`cross_arch.students`: vgg11: 8 px is too small for this network; expected 32 or more; raise teacher.size"
@@ -327,9 +339,14 @@ mod tests {
             "`continual.steps`: found 11, expected 1 to 10, the classes that there are"
         );
         assert_eq!(
-            said(continual(&["continual.orders=[1,1]"])),
+            refused_at_once(&["continual.orders=[1,1]"]),
             "`continual.orders`: a seed is named twice; name each once"
         );
+        assert_eq!(
+            refused_at_once(&["continual.steps=0"]),
+            "`continual.steps`: found 0, expected at least 1"
+        );
+        assert!(refused_at_once(&["prune.share=1"]).starts_with("`prune.share`: found 1, expected"));
         let prune = |settings: &[&str]| branch("digits.yaml", settings).pipeline.checked_prune().map(|_| 0);
         assert_eq!(prune(&["prune.start=teacher"]), Ok(0));
         assert_eq!(

@@ -12,6 +12,16 @@ use crate::config::relabel::TeacherMode;
 use crate::plan::{self, Plan};
 
 impl<L: Lookup> Dag<L> {
+    /// The classes that a set has images of.
+    ///
+    /// # Errors
+    /// [`super::Missing`], or a manifest that cannot be read.
+    pub fn classes_in_use(&self, branch: &Branch) -> Result<Vec<usize>> {
+        let imported = self.imported_per_class(branch)?;
+        let counts = if imported.is_empty() { self.dataset_facts(branch)?.train_per_class } else { imported };
+        Ok((0..counts.len()).filter(|class| counts[*class] > 0).collect())
+    }
+
     /// The plan of a student of the first so many classes of an order: whatever the number of steps, it is the same student.
     ///
     /// # Errors
