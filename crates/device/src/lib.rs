@@ -10,6 +10,7 @@
 //! ```
 
 mod choice;
+mod described;
 mod opened;
 mod panics;
 mod product;
@@ -17,6 +18,7 @@ mod product;
 mod toolkit;
 
 pub use choice::{Backend, Choice};
+pub use described::{Description, describe};
 pub use opened::{Opened, check, open, open_all};
 pub use product::{is_cpu, product};
 
@@ -27,6 +29,9 @@ use thiserror::Error;
 /// `MIMALLOC_PURGE_DELAY=-1` keeps even more of it mapped.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Whether GPU kernels are chosen by timing them, and fused; what a program was built with.
+pub const IS_TUNED: bool = cfg!(feature = "tuned");
 
 /// What can go wrong when a device is opened.
 #[derive(Debug, Error)]
