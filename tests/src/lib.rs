@@ -1,4 +1,4 @@
-//! What the workspace's tests share: golden files, how far two arrays are apart, and running the binaries ([`binaries`]).
+//! What the workspace's tests share: golden files, how far two arrays are apart ([`record`]), and running the binaries ([`binaries`]).
 //!
 //! The golden figures come from the published PyTorch code; `tests/golden/README.md` says what each file pins. The
 //! folder is `DELT_GOLDEN`, else `../shared/golden` beside the workspace, else the small ones in `tests/golden`.
@@ -10,6 +10,7 @@
 )]
 
 pub mod binaries;
+pub mod record;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -20,9 +21,10 @@ use delt_formats::RgbImage;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// Root of the workspace.
+/// Root of the workspace; of a bundle for another machine, the folder of its program, where the same files lie.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let beside = std::env::current_exe().unwrap().with_file_name("");
+    if beside.join("pipelines").is_dir() { beside } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("..") }
 }
 
 /// The folder of golden files; `DELT_GOLDEN` counts from the workspace where it is relative.
@@ -41,6 +43,7 @@ pub fn file(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
+    record::missing();
     let _ = writeln!(std::io::stderr(), "skipped: golden file {} is not there", path.display());
     None
 }
@@ -134,8 +137,7 @@ pub fn relative_error(ours: &[f32], expected: &[f32]) -> f64 {
 #[track_caller]
 pub fn assert_close(what: &str, ours: &[f32], expected: &[f32], tolerance: f64) {
     let error = relative_error(ours, expected);
-    eprintln!("{what}: relative error {error:.1e}");
-    assert!(error < tolerance, "{what}: relative error {error}, allowed {tolerance}");
+    assert!(record::compared(&what, error, tolerance), "{what}: relative error {error}, allowed {tolerance}");
 }
 
 /// Values of a tensor on the host.

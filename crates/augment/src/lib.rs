@@ -19,7 +19,7 @@
 //! | [`torch_order()`] | the order in which PyTorch's loaders show images |
 //! | [`view`] | all of the above in the order of one augmented view |
 //!
-//! Run its tests: `cargo test -p delt-augment`; against torchvision, Pillow and timm: `cargo test -p delt-tests --test golden`.
+//! Run its tests: `cargo test -p delt-augment`; against torchvision, Pillow and timm: `cargo test -p delt-golden`.
 
 /// Red, green and blue.
 const CHANNELS: usize = 3;

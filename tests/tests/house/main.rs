@@ -9,7 +9,7 @@ use delt_tests::workspace;
 use serde_json::Value;
 
 /// The layers from the ground up: a crate depends on crates of lower layers only, and stages never on each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 11] = [
     &["delt-architectures", "delt-conv-norm", "delt-device", "delt-interchange", "delt-ridge"],
     &["delt-formats"],
     &["delt-augment", "delt-guard", "delt-store"],
@@ -19,6 +19,8 @@ const LAYERS: [&[&str]; 9] = [
     &["ingest", "teacher-train", "init-select", "delt-synthesize", "relabel", "evaluate", "report", "export"],
     &["delt-formula"],
     &["delt-bench", "delt-crash", "delt-programs", "delt-tests"],
+    &["delt-golden"],
+    &["delt-bundle"],
 ];
 
 /// What a crate must not have among its dependencies, direct or not.

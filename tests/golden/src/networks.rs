@@ -81,22 +81,18 @@ fn check_formula(name: &str, architecture: &Architecture, images: &str) {
     });
 }
 
-#[test]
 fn convnet3_agrees_with_pytorch() {
     check_formula("conv3_w16", &conv3_w16(), "conv3.x");
 }
 
-#[test]
 fn resnet18_with_the_small_stem_agrees_with_pytorch() {
     check_formula("resnet18_cifar", &Architecture::resnet18(Stem::Small), "r18.x");
 }
 
-#[test]
 fn resnet18_with_the_standard_stem_agrees_with_pytorch() {
     check_formula("resnet18_64px", &Architecture::resnet18(Stem::Standard), "r18i.x");
 }
 
-#[test]
 fn mobilenet_v2_agrees_with_pytorch() {
     check_formula("mobilenet_v2_64px", &Architecture::MobilenetV2 {}, "mb.x");
 }
@@ -110,18 +106,15 @@ fn check_import(weights: &str, top_level_key: Option<&str>) {
     });
 }
 
-#[test]
 fn safetensors_weights_agree_with_pytorch() {
     check_import("conv3_w16.weights.safetensors", None);
 }
 
-#[test]
 fn pth_weights_agree_with_pytorch_with_the_key_given_or_found() {
     check_import("conv3_w16.weights.pth", Some("model"));
     check_import("conv3_w16.weights.pth", None);
 }
 
-#[test]
 fn names_read_back_are_those_of_the_file() {
     let Some(path) = file("conv3_w16.weights.safetensors") else { return };
     let read = read_weights(&path).unwrap();
@@ -129,4 +122,14 @@ fn names_read_back_are_those_of_the_file() {
     let mut back = network.named_tensors().unwrap();
     back.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(back, read);
+}
+
+tests! {
+    convnet3_agrees_with_pytorch,
+    resnet18_with_the_small_stem_agrees_with_pytorch,
+    resnet18_with_the_standard_stem_agrees_with_pytorch,
+    mobilenet_v2_agrees_with_pytorch,
+    safetensors_weights_agree_with_pytorch,
+    pth_weights_agree_with_pytorch_with_the_key_given_or_found,
+    names_read_back_are_those_of_the_file,
 }

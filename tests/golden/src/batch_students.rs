@@ -14,7 +14,6 @@ struct Numbers {
     numbers: Param<Tensor<1>>,
 }
 
-#[test]
 fn the_sgd_of_students_agrees_with_pytorch() {
     let (Some(scalars), Some(golden)) = (json("batch/optimizers"), tensors("batch/optimizers")) else {
         return;
@@ -36,4 +35,8 @@ fn the_sgd_of_students_agrees_with_pytorch() {
         let name = format!("sgd_evaluation.{step}");
         assert_close(&name, &values(module.numbers.val()), &golden.values(&name), TOLERANCE);
     }
+}
+
+tests! {
+    the_sgd_of_students_agrees_with_pytorch,
 }

@@ -9,7 +9,9 @@ use delt_formats::{Architecture, NamedTensor, TensorValues};
 use delt_formula::{by_formula, formula_uniform};
 use delt_networks::{FrozenNetwork, Network};
 use delt_pipeline::config::teacher::Optimizer;
-use delt_tests::{Tensors, assert_close, device, integers, json, number, relative_error, tensors, values};
+use delt_tests::{
+    Tensors, assert_close, device, integers, json, number, record, relative_error, tensors, values,
+};
 use delt_training::losses::{class_indices, cross_entropy};
 use delt_training::{module_optimizer, training_step};
 use serde_json::Value;
@@ -231,7 +233,7 @@ impl Figures {
         let strided: Vec<f32> =
             gradient.iter().copied().step_by(self.whole(&format!("{key}_stride"))).collect();
         let error = relative_error(&strided, &self.golden.values(key));
-        eprintln!("{}, {what}: {key}: relative error {error:.1e}", self.name);
+        record::say(format_args!("{}, {what}: {key}: relative error {error:.1e}", self.name));
         let expected = number(&self.scalars[format!("{key}_norm")]);
         error.max((f64::from(norm(&gradient)) / expected - 1.0).abs())
     }

@@ -4,7 +4,6 @@ use delt_matching::ImageOptimizer;
 use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
 use delt_tests::{assert_close, json, number, tensors, values};
 
-#[test]
 fn optimizers_of_images_take_the_published_steps() {
     let (Some(case), Some(golden)) = (json("batch/optimizers"), tensors("batch/optimizers")) else { return };
     let of = |optimizer: &str, key: &str| number(&case[optimizer][key]);
@@ -26,4 +25,8 @@ fn optimizers_of_images_take_the_published_steps() {
             assert_close(&after, &values(moved.clone()), &golden.values(&after), 1e-6);
         }
     }
+}
+
+tests! {
+    optimizers_of_images_take_the_published_steps,
 }

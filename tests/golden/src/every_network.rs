@@ -7,12 +7,11 @@ use crate::figures::check;
 /// Makes a test of each file and its network; `slow` ones have so many weights that they take minutes.
 macro_rules! agree_with_pytorch {
     (fast { $($name:ident: $architecture:expr;)* } slow { $($slow:ident: $slow_architecture:expr;)* }) => {
-        $(#[test] fn $name() { check(stringify!($name), $architecture); })*
-        $(
-            #[test]
-            #[ignore = "slow: run by make test-slow"]
-            fn $slow() { check(stringify!($slow), $slow_architecture); }
-        )*
+        $(fn $name() { check(stringify!($name), $architecture); })*
+        $(fn $slow() { check(stringify!($slow), $slow_architecture); })*
+        tests! { $($name),* }
+        pub(crate) const SLOW_TESTS: &[crate::Test] =
+            &[$((concat!(module_path!(), "::", stringify!($slow)), $slow)),*];
     };
 }
 

@@ -20,7 +20,6 @@ const VARIANCE_TOLERANCE: f64 = 1e-6;
 /// programs.
 const BIAS_NOISE_TOLERANCE: f64 = 1e-3;
 
-#[test]
 fn the_divergence_and_its_gradient_agree_with_pytorch() {
     let (Some(scalars), Some(golden)) = (json("evaluation"), tensors("kl_t20")) else { return };
     let device = device().autodiff();
@@ -32,7 +31,6 @@ fn the_divergence_and_its_gradient_agree_with_pytorch() {
     assert_close("gradient of the divergence", &values(gradient), &golden.values("grad"), TOLERANCE);
 }
 
-#[test]
 fn the_smoothed_cosine_agrees_with_the_published_one() {
     let Some(scalars) = json("evaluation") else { return };
     let epochs = scalars["epochs"].as_u64().unwrap() as u32;
@@ -44,7 +42,6 @@ fn the_smoothed_cosine_agrees_with_the_published_one() {
     }
 }
 
-#[test]
 fn student_steps_agree_with_pytorch() {
     let (Some(scalars), Some(golden)) = (json("student_steps"), tensors("student_steps")) else { return };
     let device = device().autodiff();
@@ -79,4 +76,10 @@ fn student_steps_agree_with_pytorch() {
     let tested = FrozenNetwork::new(network.valid(), &inputs.device().without_autodiff());
     let logits = values(tested.forward(inputs.inner()));
     assert_close("logits after the steps", &logits, &golden.values("logits_after"), BIAS_NOISE_TOLERANCE);
+}
+
+tests! {
+    the_divergence_and_its_gradient_agree_with_pytorch,
+    the_smoothed_cosine_agrees_with_the_published_one,
+    student_steps_agree_with_pytorch,
 }

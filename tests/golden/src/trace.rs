@@ -83,17 +83,14 @@ fn replay(name: &str) {
     assert!(recovery.is_finished());
 }
 
-#[test]
 fn twelve_iterations_without_augmentation_are_the_published_ones() {
     replay("trace_conv3");
 }
 
-#[test]
 fn twelve_iterations_with_given_crops_and_flips_are_the_published_ones() {
     replay("trace_conv3_augmented");
 }
 
-#[test]
 fn recovery_gradient_agrees_with_finite_differences() {
     let Some(case) = json("trace_conv3") else { return };
     let (config, teacher) = (Synthesize { bn_matching_weight: 0.1, ..config(&case) }, teacher(&case));
@@ -140,4 +137,10 @@ fn recovery_gradient_agrees_with_finite_differences() {
             "direction {kind}: numeric {numeric}, backward {analytic}, relative error {error:.1e}"
         );
     }
+}
+
+tests! {
+    twelve_iterations_without_augmentation_are_the_published_ones,
+    twelve_iterations_with_given_crops_and_flips_are_the_published_ones,
+    recovery_gradient_agrees_with_finite_differences,
 }

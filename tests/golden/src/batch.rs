@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use delt_augment::draws::Draws;
 use delt_formula::{formula_uniform, weights};
 use delt_tangent::{Activation, Form, Function, Norm, Norms, Slot, Start, Statistics};
-use delt_tests::{Tensors, device, json, number, relative_error, values};
+use delt_tests::{Tensors, device, json, number, record, relative_error, values};
 use serde_json::Value;
 
 /// A test passes within so many times the error that the formulation reached in f32.
@@ -98,8 +98,10 @@ impl Net {
 #[track_caller]
 pub(crate) fn within(what: &str, ours: &[f32], expected: &[f32], reached: f64) {
     let error = relative_error(ours, expected);
-    eprintln!("{what}: relative error {error:.1e}, reached {reached:.1e}");
-    assert!(error < TIMES_REACHED * reached, "{what}: relative error {error}, reached {reached}");
+    assert!(
+        record::compared(&what, error, TIMES_REACHED * reached),
+        "{what}: relative error {error}, reached {reached}"
+    );
 }
 
 #[track_caller]
@@ -112,7 +114,6 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Ten
     Tensor::from_data(TensorData::new(values, shape), &device())
 }
 
-#[test]
 fn first_weights_are_spread_as_published() {
     let net = json("batch/meta").map(|_| Form {
         widths: vec![32, 64, 128],
@@ -133,4 +134,8 @@ fn first_weights_are_spread_as_published() {
         let expected = of / (64.0 * 9.0);
         assert!((variance / expected - 1.0).abs() < 0.03, "{start:?}: {variance}, expected {expected}");
     }
+}
+
+tests! {
+    first_weights_are_spread_as_published,
 }

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::batch::{Net, within};
 
-#[test]
 fn regression_on_features_with_mirror_images_and_the_margin_equals_autograd() {
     let (Some(facts), Some(golden)) = (json("batch/frepo"), tensors("batch/frepo")) else { return };
     for case in ["none_doubling", "pre_running_doubling"] {
@@ -77,7 +76,6 @@ impl Convex {
     }
 }
 
-#[test]
 fn the_inner_loss_and_its_second_derivatives_equal_autograd() {
     let Some(convex) = Convex::open() else { return };
     let (mut problem, Convex { net, golden, facts, .. }) = (convex.problem(), &convex);
@@ -91,7 +89,6 @@ fn the_inner_loss_and_its_second_derivatives_equal_autograd() {
     assert_eq!(problem.at(&tau).unwrap().0, found.alpha, "without a graph");
 }
 
-#[test]
 fn direct_and_implicit_gradients_equal_double_backward() {
     let Some(convex) = Convex::open() else { return };
     let (mut problem, Convex { net, golden, facts, .. }) = (convex.problem(), &convex);
@@ -124,7 +121,6 @@ fn direct_and_implicit_gradients_equal_double_backward() {
     }
 }
 
-#[test]
 fn the_inverse_by_steps_of_adam_equals_the_published_loop() {
     let Some(convex) = Convex::open() else { return };
     let (mut problem, Convex { net, golden, facts, .. }) = (convex.problem(), &convex);
@@ -149,4 +145,11 @@ fn tagged(golden: &Tensors, net: &Net, tag: &str) -> Vec<NamedTensor> {
         NamedTensor { name, shape, values: TensorValues::F32(found) }
     };
     net.function.form.slots().into_iter().map(of).collect()
+}
+
+tests! {
+    regression_on_features_with_mirror_images_and_the_margin_equals_autograd,
+    the_inner_loss_and_its_second_derivatives_equal_autograd,
+    direct_and_implicit_gradients_equal_double_backward,
+    the_inverse_by_steps_of_adam_equals_the_published_loop,
 }

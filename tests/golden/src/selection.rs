@@ -6,7 +6,6 @@ use delt_pipeline::config::select::Strategy;
 use delt_tests::{integers, json, numbers};
 use init_select::median_selection::{select, write_ranks};
 
-#[test]
 fn selections_are_the_published_ones() {
     let Some(cases) = json("selection") else { return };
     let cases = cases.as_object().unwrap();
@@ -31,4 +30,8 @@ fn selections_are_the_published_ones() {
             assert_eq!(ids, expected, "case {name}, {key}");
         }
     }
+}
+
+tests! {
+    selections_are_the_published_ones,
 }

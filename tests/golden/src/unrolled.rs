@@ -42,7 +42,6 @@ fn batches(facts: &Value, case: &str) -> Vec<InnerBatch> {
     rows.enumerate().map(batch).collect()
 }
 
-#[test]
 fn reverse_through_sgd_equals_autograd_and_a_constant_path_is_tesla() {
     let name = "batch/trajectory_matching";
     let (Some(facts), Some(golden)) = (json(name), tensors(name)) else { return };
@@ -73,7 +72,6 @@ fn reverse_through_sgd_equals_autograd_and_a_constant_path_is_tesla() {
     }
 }
 
-#[test]
 fn reverse_through_adam_equals_autograd() {
     let (Some(facts), Some(golden)) = (json("batch/rat_bptt"), tensors("batch/rat_bptt")) else { return };
     let net = Net::of(&facts["net"]);
@@ -101,4 +99,9 @@ fn reverse_through_adam_equals_autograd() {
     let reached = |what: &str| number(&facts["reached"][what]);
     within("images", &values(found.images), &golden.values("grad_images"), reached("grad_images"));
     within("targets", &values(found.targets), &golden.values("grad_targets"), reached("grad_targets"));
+}
+
+tests! {
+    reverse_through_sgd_equals_autograd_and_a_constant_path_is_tesla,
+    reverse_through_adam_equals_autograd,
 }

@@ -36,7 +36,6 @@ fn assert_matrices(name: &str, ours: &Whitening, golden: &Tensors, order: impl F
     }
 }
 
-#[test]
 fn whitened_images_and_their_matrices_equal_the_published_ones() {
     let (Some(case), Some(golden)) = (json("batch/zca"), tensors("batch/zca")) else { return };
     let [_, _, side, _] = golden.shape("pixels");
@@ -59,7 +58,6 @@ fn whitened_images_and_their_matrices_equal_the_published_ones() {
     }
 }
 
-#[test]
 fn ridge_regression_and_its_gradients_equal_the_published_ones() {
     let (Some(case), Some(golden)) = (json("batch/frepo"), tensors("batch/frepo")) else { return };
     let matrix = |name: &str| {
@@ -89,4 +87,9 @@ fn ridge_regression_and_its_gradients_equal_the_published_ones() {
         compared += 1;
     }
     assert!(compared > 0, "frepo holds no case on features");
+}
+
+tests! {
+    whitened_images_and_their_matrices_equal_the_published_ones,
+    ridge_regression_and_its_gradients_equal_the_published_ones,
 }

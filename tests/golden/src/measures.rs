@@ -4,7 +4,6 @@ use delt_networks::diversity::of_class;
 use delt_tests::{json, number, tensors};
 use report::robust_score::{augmentation_robust_score, label_robust_score};
 
-#[test]
 fn cosine_similarities_are_the_golden_ones() {
     let (Some(expected), Some(golden)) = (json("diversity"), tensors("diversity")) else { return };
     let [_, length] = golden.shape("features");
@@ -15,7 +14,6 @@ fn cosine_similarities_are_the_golden_ones() {
     assert!(close(diversity.pairwise_cosine, "pairwise_cosine"), "{diversity:?}");
 }
 
-#[test]
 fn label_and_augmentation_robust_scores_are_the_golden_ones() {
     let Some(evaluation) = json("evaluation") else { return };
     let cases = |key: &str| evaluation[key].as_array().filter(|cases| !cases.is_empty()).unwrap().clone();
@@ -30,4 +28,9 @@ fn label_and_augmentation_robust_scores_are_the_golden_ones() {
             augmentation_robust_score(n("syn_aug"), n("random_aug"), n("syn_plain"), n("random_plain"));
         assert!((ours - n("ars")).abs() < 1e-12, "{ours}");
     }
+}
+
+tests! {
+    cosine_similarities_are_the_golden_ones,
+    label_and_augmentation_robust_scores_are_the_golden_ones,
 }

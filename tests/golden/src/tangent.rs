@@ -8,7 +8,6 @@ use crate::batch::{Net, TIMES_REACHED, scalar_within, within};
 
 const NETS: [&str; 5] = ["instance", "batch", "running", "none_doubling_softplus", "pre_running_doubling"];
 
-#[test]
 fn tangents_and_products_equal_double_backward() {
     let (Some(facts), Some(golden)) = (json("batch/tangent"), tensors("batch/tangent")) else { return };
     let scale = number(&facts["direction_scale"]);
@@ -58,7 +57,6 @@ fn tangents_and_products_equal_double_backward() {
     }
 }
 
-#[test]
 fn products_are_linear_and_the_hessian_is_symmetric() {
     let (Some(facts), Some(golden)) = (json("batch/tangent"), tensors("batch/tangent")) else { return };
     for name in NETS {
@@ -89,7 +87,6 @@ fn products_are_linear_and_the_hessian_is_symmetric() {
     }
 }
 
-#[test]
 fn tangents_of_softplus_equal_central_differences() {
     let (Some(facts), Some(golden)) = (json("batch/tangent"), tensors("batch/tangent")) else { return };
     let mut described = facts["nets"]["none_doubling_softplus"].clone();
@@ -107,4 +104,10 @@ fn tangents_of_softplus_equal_central_differences() {
     let difference = (logits(step) - logits(-step)) / (2.0 * step);
     let error = relative_error(&values(dual.dot.logits), &values(difference));
     assert!(error < 1e-3, "{error}");
+}
+
+tests! {
+    tangents_and_products_equal_double_backward,
+    products_are_linear_and_the_hessian_is_symmetric,
+    tangents_of_softplus_equal_central_differences,
 }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use delt_augment::{Draws, apply, argument};
 use delt_formats::{AugmentOp, Interpolation, Op};
 use delt_pipeline::config;
-use delt_tests::{json, number, numbers, tensors, workspace};
+use delt_tests::{json, number, numbers, record, tensors, workspace};
 
 use crate::crops::difference;
 
-#[test]
 fn randaugment_operations_equal_timm() {
     let (Some(cases), Some(golden)) = (json("randaugment"), tensors("randaugment")) else { return };
     let source = golden.picture("image");
@@ -32,13 +31,12 @@ fn randaugment_operations_equal_timm() {
         operations.push(op);
     }
     assert!(Op::ALL.iter().all(|op| operations.contains(op)), "{operations:?}");
-    eprintln!(
+    record::say(format_args!(
         "randaugment: {values_differing} values of {} images differ by 1, the rest are equal",
         cases.len()
-    );
+    ));
 }
 
-#[test]
 fn the_published_recipe_draws_by_the_policy() {
     let Some(golden) = json("randaugment") else { return };
     let policy = &golden["policy"];
@@ -80,4 +78,9 @@ fn the_published_recipe_draws_by_the_policy() {
         (std - number(&policy["magnitude_std"][0])).abs() < 0.15,
         "magnitudes have standard deviation {std}"
     );
+}
+
+tests! {
+    randaugment_operations_equal_timm,
+    the_published_recipe_draws_by_the_policy,
 }

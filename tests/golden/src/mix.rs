@@ -11,7 +11,6 @@ fn our_box(size: u32, case: &Value) -> [u32; 4] {
     cutmix_box(size, number(&case["lam"]), (center[0], center[1])).into()
 }
 
-#[test]
 fn cutmix_boxes_are_exact() {
     let Some(golden) = json("mix") else { return };
     let cases = golden["boxes"].as_array().unwrap();
@@ -22,7 +21,6 @@ fn cutmix_boxes_are_exact() {
     }
 }
 
-#[test]
 fn mixed_batches_equal_the_published_ones() {
     let (Some(case), Some(golden)) = (json("mix"), tensors("mix")) else { return };
     let [n, channels, height, width] = golden.shape("images");
@@ -40,4 +38,9 @@ fn mixed_batches_equal_the_published_ones() {
         apply_mix(&mut images, n, (channels, height, width), &mixes).unwrap();
         assert_close(name, &images, &golden.values(name), 1e-5);
     }
+}
+
+tests! {
+    cutmix_boxes_are_exact,
+    mixed_batches_equal_the_published_ones,
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use delt_augment::{Draws, Pixel, fit, random_resized_crop, resized_crop};
 use delt_formats::{CropBox, RgbImage};
 use delt_synthesize::augmentation::Augmentation;
-use delt_tests::{assert_close, device, json, number, tensors, values};
+use delt_tests::{assert_close, device, json, number, record, tensors, values};
 use serde_json::Value;
 
 const CROP_TOLERANCE: f64 = 1e-5;
@@ -16,7 +16,6 @@ pub(crate) fn difference(ours: &RgbImage, expected: &RgbImage) -> (u8, usize) {
     (differences.clone().max().unwrap(), differences.filter(|by| *by > 0).count())
 }
 
-#[test]
 fn resized_crops_equal_torchvision_on_the_host_and_on_the_device() {
     let Some(golden) = tensors("resized_crop") else { return };
     let [_, channels, height, width] = golden.shape("image");
@@ -55,7 +54,6 @@ fn planes(pixels: &[Pixel]) -> Vec<f32> {
     (0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel])).collect()
 }
 
-#[test]
 fn resized_pictures_equal_pillow() {
     let Some(golden) = tensors("resize_center_crop") else { return };
     let landscape = golden.picture("image");
@@ -66,7 +64,7 @@ fn resized_pictures_equal_pillow() {
         let (orientation, size) = name.split_once('_').unwrap();
         let source = if orientation == "landscape" { &landscape } else { &portrait };
         let (by, values) = difference(&fit(source, size.parse().unwrap()), &golden.picture(name));
-        eprintln!("{name}: {values} values differ, by {by} at most");
+        record::say(format_args!("{name}: {values} values differ, by {by} at most"));
         assert!(by <= 1, "{name} differs by {by}");
     }
 }
@@ -79,7 +77,6 @@ fn transposed(picture: &RgbImage) -> RgbImage {
     RgbImage { width: picture.height, height: picture.width, rgb }
 }
 
-#[test]
 fn crop_boxes_are_distributed_as_torchvision_draws_them() {
     const DRAWS: usize = 100_000;
     const SIDE: u32 = 32;
@@ -112,7 +109,7 @@ fn check_quantiles(what: &str, mut values: Vec<f64>, quantiles: &Value) {
     for (level, expected) in quantiles.as_object().unwrap() {
         let (level, expected): (f64, f64) = (level.parse().unwrap(), number(expected));
         let ours = values[(level * (values.len() - 1) as f64).round() as usize];
-        eprintln!("{what}: quantile {level} is {ours:.4}, golden {expected}");
+        record::say(format_args!("{what}: quantile {level} is {ours:.4}, golden {expected}"));
         assert!((ours - expected).abs() <= 0.01, "{what}: quantile {level} is {ours}, golden {expected}");
         let (below, up_to) = (share(expected - ROUNDED), share(expected + ROUNDED));
         assert!(
@@ -120,4 +117,10 @@ fn check_quantiles(what: &str, mut values: Vec<f64>, quantiles: &Value) {
             "{what}: {below}..{up_to} around level {level}"
         );
     }
+}
+
+tests! {
+    resized_crops_equal_torchvision_on_the_host_and_on_the_device,
+    resized_pictures_equal_pillow,
+    crop_boxes_are_distributed_as_torchvision_draws_them,
 }

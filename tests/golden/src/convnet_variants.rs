@@ -13,7 +13,6 @@ fn convnet3_w32(norm: Norm) -> Architecture {
     Architecture::ConvNet { depth: 3, width: 32, norm, norm_before_conv: false, doubling: false }
 }
 
-#[test]
 fn weights_by_the_names_of_dc_and_mtt_are_read() {
     for (name, norm) in [
         ("convnet3_w32_batch", Norm::Batch),
@@ -24,7 +23,6 @@ fn weights_by_the_names_of_dc_and_mtt_are_read() {
     }
 }
 
-#[test]
 fn norm_before_convolution_and_doubled_widths_agree_with_pytorch() {
     let (Some(meta), Some(golden)) = (json("batch/meta"), tensors("batch/tangent")) else { return };
     let device = device();
@@ -48,7 +46,6 @@ fn norm_before_convolution_and_doubled_widths_agree_with_pytorch() {
 }
 
 /// The same network twice: layer by layer as modules, and as a function of its weights.
-#[test]
 fn networks_in_training_mode_are_what_their_functions_of_weights_are() {
     let (device, size, classes) = (device(), 16, 5);
     for norm in [Norm::Batch, Norm::Instance, Norm::None] {
@@ -78,4 +75,10 @@ fn networks_in_training_mode_are_what_their_functions_of_weights_are() {
             }
         }
     }
+}
+
+tests! {
+    weights_by_the_names_of_dc_and_mtt_are_read,
+    norm_before_convolution_and_doubled_widths_agree_with_pytorch,
+    networks_in_training_mode_are_what_their_functions_of_weights_are,
 }

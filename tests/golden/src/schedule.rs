@@ -7,7 +7,6 @@ use delt_tests::{integers, json};
 
 use crate::recovery::published;
 
-#[test]
 fn early_late_rounds_are_the_published_ones() {
     let Some(cases) = json("early_late_schedule") else { return };
     let cases = cases.as_array().unwrap();
@@ -33,4 +32,8 @@ fn early_late_rounds_are_the_published_ones() {
             assert_eq!(ours.rounds, rounds, "{config:?}");
         }
     }
+}
+
+tests! {
+    early_late_rounds_are_the_published_ones,
 }

@@ -30,7 +30,6 @@ fn view(of: &Value) -> impl Fn(Tensor<4>) -> Tensor<4> + use<> {
     }
 }
 
-#[test]
 fn mean_features_of_augmented_classes_are_matched_as_by_autograd() {
     let name = "batch/distribution_matching";
     let (Some(facts), Some(golden)) = (json(name), tensors(name)) else { return };
@@ -53,7 +52,6 @@ fn mean_features_of_augmented_classes_are_matched_as_by_autograd() {
     within("gradient", &found, &golden.values("grad"), reached("grad"));
 }
 
-#[test]
 fn the_distance_of_gradients_and_its_derivative_equal_autograd() {
     let name = "batch/gradient_matching";
     let (Some(facts), Some(golden)) = (json(name), tensors(name)) else { return };
@@ -66,7 +64,6 @@ fn the_distance_of_gradients_and_its_derivative_equal_autograd() {
     net.assert_weights(&golden, "pair.grad", found.direction, number(&facts["reached"]["pair_grad"]));
 }
 
-#[test]
 fn gradients_are_matched_as_by_double_backward() {
     let name = "batch/gradient_matching";
     let (Some(facts), Some(golden)) = (json(name), tensors(name)) else { return };
@@ -88,4 +85,10 @@ fn gradients_are_matched_as_by_double_backward() {
         let reached = number(&facts["reached"][name]);
         within(name, &values(found), &golden.values(&format!("{name}.grad")), reached);
     }
+}
+
+tests! {
+    mean_features_of_augmented_classes_are_matched_as_by_autograd,
+    the_distance_of_gradients_and_its_derivative_equal_autograd,
+    gradients_are_matched_as_by_double_backward,
 }

@@ -31,7 +31,6 @@ fn operation(case: &Value) -> Operation {
     Operation { strategy, draws: draws(case, names) }
 }
 
-#[test]
 fn augmented_images_and_their_gradients_equal_the_published_ones() {
     let (Some(cases), Some(golden)) = (json("batch/dsa"), tensors("batch/dsa")) else { return };
     let device = delt_tests::device().autodiff();
@@ -51,4 +50,8 @@ fn augmented_images_and_their_gradients_equal_the_published_ones() {
             compare("vjp", images.grad(&gradients).unwrap());
         }
     }
+}
+
+tests! {
+    augmented_images_and_their_gradients_equal_the_published_ones,
 }
