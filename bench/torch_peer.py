@@ -2,11 +2,15 @@
 
 `torch_peer.py WORK THREADS` says which it took, then runs the work once for each line `run` on stdin and answers
 with seconds. `torch_peer.py WORK THREADS RUNS` runs it so often and prints the peak memory of the process in bytes.
+
+`torch_peer.py --serve DEVICE THREADS` says what it is, then answers each request (`verify-device`): both are lines of JSON.
 """
 
+import json
 import resource
 import sys
 import time
+import traceback
 
 import torch
 import torch.nn.functional as F
@@ -30,12 +34,12 @@ CASES = {
 }
 
 
-def convnet3(width=128):
+def convnet3(classes, width=128):
     layers, channels = [], 3
     for _ in range(3):
         layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.AvgPool2d(2)]
         channels = width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 16, CLASSES))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 16, classes))
 
 
 def small_stem(net):
@@ -44,16 +48,18 @@ def small_stem(net):
     return net
 
 
-def deit_tiny():
-    return torchvision.models.VisionTransformer(224, 16, 12, 3, 192, 768, num_classes=CLASSES)
+def deit_tiny(classes):
+    return torchvision.models.VisionTransformer(224, 16, 12, 3, 192, 768, num_classes=classes)
 
 
 NETS = {
     "convnet3": convnet3,
-    "resnet18": lambda: small_stem(torchvision.models.resnet18(num_classes=CLASSES)),
-    "resnet50": lambda: small_stem(torchvision.models.resnet50(num_classes=CLASSES)),
-    "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=CLASSES),
-    "efficientnet_b0": lambda: torchvision.models.efficientnet_b0(num_classes=CLASSES),
+    "resnet18": lambda classes: small_stem(torchvision.models.resnet18(num_classes=classes)),
+    "resnet50": lambda classes: small_stem(torchvision.models.resnet50(num_classes=classes)),
+    "resnet18-imagenet": lambda classes: torchvision.models.resnet18(num_classes=classes),
+    "resnet50-imagenet": lambda classes: torchvision.models.resnet50(num_classes=classes),
+    "mobilenet_v2": lambda classes: torchvision.models.mobilenet_v2(num_classes=classes),
+    "efficientnet_b0": lambda classes: torchvision.models.efficientnet_b0(num_classes=classes),
     "deit_tiny": deit_tiny,
 }
 
@@ -66,7 +72,7 @@ class Statistics:
         layer.register_forward_hook(self)
 
     def __call__(self, layer, inputs, output):
-        x = inputs[0]
+        x = inputs[0].float()
         n = x.shape[1]
         mean = x.mean([0, 2, 3])
         var = x.permute(1, 0, 2, 3).contiguous().reshape(n, -1).var(1, unbiased=False)
@@ -78,10 +84,17 @@ def make_work(name, layout, compiles):
         return works.make(works.NAMES[name], layout)
     kind, case = name.split("-", 1)
     size, batch = CASES[case]
+    return step(kind, case.rsplit("-", 1)[0], size, batch, CLASSES, layout, compiles)
+
+
+def step(kind, network, size, batch, classes, layout, compiles, device="cpu", half=False):
+    """A function that does one step; `half`: by autocast to bf16."""
     torch.manual_seed(0)
-    net = NETS[case.rsplit("-", 1)[0]]().to(memory_format=layout)
-    pixels = torch.rand(batch, 3, size, size).mul(3).sub(1.5).contiguous(memory_format=layout)
-    labels = torch.arange(batch) % CLASSES
+    net = NETS[network](classes).to(device, memory_format=layout)
+    pixels = torch.rand(batch, 3, size, size, device=device).mul(3).sub(1.5).contiguous(memory_format=layout)
+    labels = torch.arange(batch, device=device) % classes
+    mean, std = MEAN.to(device), STD.to(device)
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half)
 
     if kind == "recovery":
         net.eval()
@@ -91,7 +104,7 @@ def make_work(name, layout, compiles):
         net = torch.compile(net) if compiles else net
         x = pixels.clone(memory_format=torch.preserve_format).requires_grad_()
         adam = torch.optim.Adam([x], lr=0.25, betas=(0.5, 0.9), eps=1e-8)
-        low, high = (0 - MEAN) / STD, (1 - MEAN) / STD
+        low, high = (0 - mean) / std, (1 - mean) / std
 
         def run():
             adam.zero_grad()
@@ -99,7 +112,8 @@ def make_work(name, layout, compiles):
             y = F.interpolate(y, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
             y = torch.flip(y, [3])
             terms = [10.0, *[1.0] * (len(hooks) - 1)]
-            loss = F.cross_entropy(net(y), labels)
+            with autocast:
+                loss = F.cross_entropy(net(y), labels)
             loss = loss + 0.01 * sum(h.term * w for h, w in zip(hooks, terms))
             loss.backward()
             adam.step()
@@ -117,7 +131,7 @@ def make_work(name, layout, compiles):
         if kind == "student":
             groups = [{"params": long, "weight_decay": 0.01}, {"params": short, "weight_decay": 0.0}]
             optimizer = torch.optim.AdamW(groups, lr=1e-3)
-            target = F.softmax(torch.rand(batch, CLASSES).mul(10).sub(5) / 20, 1)
+            target = F.softmax(torch.rand(batch, classes, device=device).mul(10).sub(5) / 20, 1)
 
             def loss_of(logits):
                 return F.kl_div(F.log_softmax(logits / 20, 1), target, reduction="batchmean")
@@ -130,7 +144,8 @@ def make_work(name, layout, compiles):
 
         def run():
             optimizer.zero_grad()
-            loss = loss_of(net(pixels))
+            with autocast:
+                loss = loss_of(net(pixels))
             loss.backward()
             optimizer.step()
             loss.item()
@@ -143,16 +158,17 @@ def make_work(name, layout, compiles):
 
         @torch.no_grad()
         def run():
-            net(pixels).half().numpy()
+            with autocast:
+                net(pixels).half().cpu().numpy()
 
         return run
 
-    pictures = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
+    pictures = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, device=device)
 
     @torch.no_grad()
     def run():
-        x = (pictures.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
-        F.softmax(net(x.contiguous(memory_format=layout)), 1).numpy()
+        x = (pictures.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        F.softmax(net(x.contiguous(memory_format=layout)), 1).cpu().numpy()
 
     return run
 
@@ -163,7 +179,46 @@ def seconds(run):
     return time.perf_counter() - started
 
 
+def serve(device, threads):
+    """Answers requests for steps until stdin ends."""
+    torch.set_num_threads(threads)
+    is_gpu = device.startswith("cuda")
+    if is_gpu and not torch.cuda.is_available():
+        raise SystemExit("PyTorch sees no CUDA device")
+    torch.backends.cudnn.benchmark = True
+    print(json.dumps({
+        "torch": torch.__version__, "cuda": torch.version.cuda, "device": torch.cuda.get_device_name(device) if is_gpu else "cpu",
+        "cudnn": torch.backends.cudnn.version() if is_gpu else None, "threads": threads,
+        "tf32": {"convolutions": torch.backends.cudnn.allow_tf32, "products": torch.backends.cuda.matmul.allow_tf32},
+    }), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        network = asked["network"] + ("-imagenet" if asked["size_px"] == 224 else "")
+        layout = torch.channels_last if asked["channels_last"] else torch.contiguous_format
+        work = asked["kind"], network, asked["size_px"], asked["batch"], asked["classes"]
+        try:
+            if asked["compiled"]:
+                torch.compiler.reset()
+            if is_gpu:
+                torch.cuda.reset_peak_memory_stats(device)
+            run = step(*work, layout, asked["compiled"], device, asked["dtype"] == "bf16")
+            first = seconds(run)
+            times = [first]
+            # a step that alone took its time is all there is
+            if asked["runs"] and (first < 1 or 2 * first < asked["seconds"]):
+                fits = int((asked["seconds"] - first) / seconds(run)) - 1
+                times = [seconds(run) for _ in range(max(1, min(asked["runs"], fits)))]
+            peak = torch.cuda.max_memory_reserved(device) if is_gpu else None
+            answer = {"seconds": sum(times) / len(times), "first_seconds": first, "runs": len(times), "peak_bytes": peak}
+        except Exception as error:  # of a compiler that is not there, or memory: the others go on
+            traceback.print_exc()
+            answer = {"why": f"{type(error).__name__}: {error}"[:300]}
+        print(json.dumps(answer), flush=True)
+
+
 def main():
+    if sys.argv[1] == "--serve":
+        return serve(sys.argv[2], int(sys.argv[3]))
     name, threads = sys.argv[1], int(sys.argv[2])
     torch.set_num_threads(threads)
     layouts = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}

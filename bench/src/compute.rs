@@ -1,6 +1,7 @@
 //! The work of the device: recovery iteration, training steps, forward passes, as the stages call them.
 
 use anyhow::{Context, Result};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_augment::Draws;
 use delt_formats::{Architecture, Conv1Start, CropBox, Normalization, RgbImage, Stem, VitStart};
@@ -22,30 +23,31 @@ use delt_training::{ImageSet, module_optimizer, training_step};
 use crate::{matching, scaling};
 
 /// What is run once and timed.
-pub(crate) type Job = Box<dyn FnMut() -> Result<()>>;
+pub type Job = Box<dyn FnMut() -> Result<()>>;
 
 pub(crate) const NORMALIZATION: Normalization =
     Normalization { mean: [0.507, 0.487, 0.441], std: [0.267, 0.256, 0.276] };
 
 /// A network at a size of image, with the batch that it is measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Case {
+pub struct Case {
     /// One of [`NETWORKS`], or of the batch-to-batch methods'.
-    pub(crate) network: &'static str,
+    pub network: &'static str,
     /// Side of the images, px.
-    pub(crate) size: u32,
+    pub size: u32,
     /// Images.
-    pub(crate) batch: usize,
+    pub batch: usize,
     /// Classes.
-    pub(crate) classes: u32,
+    pub classes: u32,
 }
 
 /// Networks by the names that they have here.
-const NETWORKS: [(&str, Architecture); 7] = [
+const NETWORKS: [(&str, Architecture); 8] = [
     ("convnet3", Architecture::convnet(3, 128)),
     ("resnet18", Architecture::resnet18(Stem::Small)),
     ("resnet18-imagenet", Architecture::resnet18(Stem::Standard)),
     ("resnet50", Architecture::Resnet50 { stem: Stem::Small, conv1_start: Conv1Start::Kaiming }),
+    ("resnet50-imagenet", Architecture::Resnet50 { stem: Stem::Standard, conv1_start: Conv1Start::Kaiming }),
     ("mobilenet_v2", Architecture::MobilenetV2 {}),
     ("efficientnet_b0", Architecture::EfficientnetB0 {}),
     ("deit_tiny", Architecture::DeitTiny { start: VitStart::Timm }),
@@ -87,11 +89,12 @@ const KINDS: [(Kind, &str); 5] = [
 
 /// One kind of work with one network.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Work {
+pub struct Work {
     kind: Kind,
     kind_name: &'static str,
     /// What it is done with.
-    pub(crate) case: Case,
+    pub case: Case,
+    is_bf16: bool,
 }
 
 /// Every work, by network, then the batch-to-batch methods. Recovery needs statistics of batch normalization.
@@ -99,10 +102,12 @@ pub(crate) fn all() -> Vec<Work> {
     let of_case = |case: Case| {
         let has_statistics = case.architecture().is_some_and(|network| network.has_batch_norm());
         let kinds = KINDS.into_iter().filter(move |(kind, _)| has_statistics || *kind != Kind::Recovery);
-        kinds.map(move |(kind, kind_name)| Work { kind, kind_name, case })
+        kinds.map(move |(kind, kind_name)| Work { kind, kind_name, case, is_bf16: false })
     };
-    let matching =
-        matching::all().map(|(kind, kind_name, case)| Work { kind: Kind::Matching(kind), kind_name, case });
+    let matching = matching::all().map(|(kind, kind_name, case)| {
+        let kind = Kind::Matching(kind);
+        Work { kind, kind_name, case, is_bf16: false }
+    });
     CASES.into_iter().flat_map(of_case).chain(matching).collect()
 }
 
@@ -119,11 +124,43 @@ impl Work {
     /// Some work with a network of any size.
     pub(crate) fn new(wanted: Kind, case: Case) -> Self {
         let name = KINDS.iter().find(|(kind, _)| *kind == wanted).map_or("", |(_, name)| name);
-        Self { kind: wanted, kind_name: name, case }
+        Self { kind: wanted, kind_name: name, case, is_bf16: false }
+    }
+
+    /// Some work by the name of its kind: `recovery`, `student`, `teacher`, `labeling` or `scoring`.
+    pub fn of(kind: &str, case: Case) -> Option<Self> {
+        let (kind, _) = KINDS.iter().find(|(_, name)| *name == kind)?;
+        Some(Self::new(*kind, case))
+    }
+
+    /// The same with its convolutions in bf16, as the setting `synthesize.dtype` has them.
+    #[must_use]
+    pub fn in_bf16(self) -> Self {
+        Self { is_bf16: true, ..self }
+    }
+
+    /// Multiplications of one run, each with an addition: of the layers forward, and again for each kind of gradient that is
+    /// taken.
+    ///
+    /// # Errors
+    /// Where the network has no name here.
+    pub fn multiplications(&self) -> Result<f64> {
+        let Case { size, classes, batch, .. } = self.case;
+        let passes = match self.kind {
+            Kind::Labeling | Kind::Scoring => 1.0,
+            Kind::Recovery => 2.0,
+            Kind::Student | Kind::Teacher | Kind::Matching(_) => 3.0,
+        };
+        let description = self.architecture()?.description(size as usize, classes as usize);
+        Ok(passes * batch as f64 * description.multiplications())
+    }
+
+    fn architecture(&self) -> Result<Architecture> {
+        self.case.architecture().with_context(|| format!("no network {} here", self.case.network))
     }
 
     /// E.g. `recovery-convnet3-32`.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{}-{}-{}", self.kind_name, self.case.network, self.case.size)
     }
 
@@ -146,7 +183,7 @@ impl Work {
     ///
     /// # Errors
     /// Where the device fails.
-    pub(crate) fn start(&self, device: &Device) -> Result<Job> {
+    pub fn start(&self, device: &Device) -> Result<Job> {
         match self.kind {
             Kind::Recovery => self.recovery(device),
             Kind::Student => self.student(device),
@@ -158,9 +195,14 @@ impl Work {
     }
 
     fn network(&self, device: &Device) -> Result<Network> {
-        let Case { network, size, classes, .. } = self.case;
-        let architecture = self.case.architecture().with_context(|| format!("no network {network} here"))?;
-        Ok(Network::initialize(&architecture, classes as usize, size as usize, 0, device)?)
+        let Case { size, classes, .. } = self.case;
+        Ok(Network::initialize(&self.architecture()?, classes as usize, size as usize, 0, device)?)
+    }
+
+    /// The network in evaluation mode.
+    fn frozen(&self, device: &Device) -> Result<FrozenNetwork> {
+        let frozen = FrozenNetwork::new(self.network(device)?, device);
+        Ok(if self.is_bf16 { frozen.in_bf16() } else { frozen })
     }
 
     fn shape(&self) -> [usize; 4] {
@@ -183,8 +225,7 @@ impl Work {
         let config = recipe(self.case.batch as u32);
         let schedule = EarlyLate::new(&config, 1, self.labels(), &Draws::new(0));
         let batch = schedule.batches.first().context("no batch")?;
-        let teacher =
-            RecoveryTeacher::new(FrozenNetwork::new(self.network(device)?, device), &NORMALIZATION, device);
+        let teacher = RecoveryTeacher::new(self.frozen(device)?, &NORMALIZATION, device);
         let size = self.case.size;
         let mut recovery = Recovery::start(batch, &self.pixels(), size as usize, &config, device);
         let crop = CropBox { top: 3, left: 2, height: size - 8, width: size - 6 };
@@ -226,21 +267,25 @@ impl Work {
         let network = self.network(device)?;
         let mut optimizer = module_optimizer(&optimizer, &network);
         let mut network = Some(network);
-        let (pixels, shape, device) = (self.pixels(), self.shape(), device.clone());
+        let (pixels, shape, device, is_bf16) = (self.pixels(), self.shape(), device.clone(), self.is_bf16);
         Ok(Box::new(move || {
             let images = Tensor::from_data(TensorData::new(pixels.clone(), shape), &device);
             let before = network.take().context("the step before failed")?;
-            let (after, value) =
-                training_step(before, &mut optimizer, 1e-3, 0.1, images, |logits| loss(logits, &device));
-            value.read()?;
-            network = Some(after);
+            let loss = |logits| loss(logits, &device);
+            network = Some(if is_bf16 {
+                bf16_step(before, &mut optimizer, images, loss)?
+            } else {
+                let (after, value) = training_step(before, &mut optimizer, 1e-3, 0.1, images, loss);
+                value.read()?;
+                after
+            });
             Ok(())
         }))
     }
 
     fn labeling(&self, device: &Device) -> Result<Job> {
         let labeler = Labeler {
-            teacher: FrozenNetwork::new(self.network(device)?, device),
+            teacher: self.frozen(device)?,
             committee: Vec::new(),
             weights: Vec::new(),
             mode: TeacherMode::Eval,
@@ -254,7 +299,7 @@ impl Work {
 
     /// From 8-bit images to logits on the host.
     fn scoring(&self, device: &Device) -> Result<Job> {
-        let network = FrozenNetwork::new(self.network(device)?, device);
+        let network = self.frozen(device)?;
         let (batch, side) = (self.case.batch, self.case.size);
         let bytes = formula_uniform("bench/", "image", (3 * side * side) as usize);
         let rgb: Vec<u8> = bytes.into_iter().map(|u| ((u + 1.0) * 127.5) as u8).collect();
@@ -269,6 +314,22 @@ impl Work {
             Ok(())
         }))
     }
+}
+
+/// As [`training_step`], with convolutions in bf16, which students are not offered.
+fn bf16_step(
+    network: Network,
+    optimizer: &mut ModuleOptimizer,
+    images: Tensor<4>,
+    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+) -> Result<Network> {
+    let (logits, statistics) = network.forward_train_bf16(images);
+    let loss = loss(logits);
+    let value = loss.clone().inner();
+    let gradients = GradientsParams::from_grads(loss.backward(), &network);
+    let network = optimizer.step(1e-3, network, gradients).update_running(&statistics, 0.1);
+    value.try_into_scalar::<f32>()?;
+    Ok(network)
 }
 
 /// The published recipe; all images are active.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 ///
 /// # Errors
 /// Where the system does not tell.
-pub(crate) fn peak_bytes() -> Result<u64> {
+pub fn peak_bytes() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("peak memory is read from /proc")?;
     let line = status
         .lines()

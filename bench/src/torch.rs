@@ -1,14 +1,20 @@
 //! The same work in PyTorch: `torch_peer.py` as a child that runs a work once whenever a line comes in.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result};
 
 use crate::memory;
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/torch_peer.py");
+const SCRIPT: &str = "torch_peer.py";
+
+/// Where the script lies: beside this program, as in a bundle, else in the clone that it was built from.
+pub fn script() -> PathBuf {
+    let bundled = std::env::current_exe().unwrap_or_default().with_file_name(SCRIPT);
+    if bundled.exists() { bundled } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(SCRIPT) }
+}
 
 /// A child that has one work ready.
 #[derive(Debug)]
@@ -21,7 +27,7 @@ pub(crate) struct Peer {
 
 fn command(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
-    command.arg(SCRIPT).arg(name).arg(rayon::current_num_threads().to_string());
+    command.arg(script()).arg(name).arg(rayon::current_num_threads().to_string());
     command
 }
 

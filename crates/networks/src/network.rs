@@ -93,7 +93,7 @@ impl Network {
     /// forward order for [`Self::update_running`].
     pub fn forward_train(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
         let is_fused = is_supported(&x.device());
-        self.forward_training(x, is_fused, None)
+        self.forward_training(x, Training { is_fused, ..Training::default() })
     }
 
     /// Logits as [`Self::forward_train`], with dropout and stochastic depth: what a number below a layer's share falls on is
@@ -104,21 +104,21 @@ impl Network {
         drawn: &Drawn<'_>,
     ) -> (Tensor<2>, Vec<BatchStatistics>) {
         let is_fused = is_supported(&x.device());
-        self.forward_training(x, is_fused, Some(drawn))
+        self.forward_training(x, Training { is_fused, drawn: Some(drawn), ..Training::default() })
     }
 
     /// Logits as [`Self::forward_train`], layer by layer on every backend.
     pub fn forward_train_plain(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
-        self.forward_training(x, false, None)
+        self.forward_training(x, Training::default())
     }
 
-    fn forward_training(
-        &self,
-        x: Tensor<4>,
-        is_fused: bool,
-        drawn: Option<&Drawn<'_>>,
-    ) -> (Tensor<2>, Vec<BatchStatistics>) {
-        let mut pass = Training { is_fused, drawn, statistics: Vec::new() };
+    /// Logits as [`Self::forward_train_plain`], the convolutions and their gradients computed in bf16: what a GPU could train at,
+    /// measured by benchmarks alone.
+    pub fn forward_train_bf16(&self, x: Tensor<4>) -> (Tensor<2>, Vec<BatchStatistics>) {
+        self.forward_training(x, Training { is_bf16: true, ..Training::default() })
+    }
+
+    fn forward_training(&self, x: Tensor<4>, mut pass: Training<'_>) -> (Tensor<2>, Vec<BatchStatistics>) {
         let features = self.features_with(x, &mut pass);
         (self.classify(features), pass.statistics)
     }

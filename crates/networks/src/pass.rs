@@ -103,9 +103,12 @@ impl Pass for Evaluation {
 }
 
 /// Training mode: the batch's statistics.
+#[derive(Default)]
 pub(crate) struct Training<'a> {
     /// Whether blocks are taken as one operation.
     pub(crate) is_fused: bool,
+    /// Whether convolutions are computed in bf16, where blocks are not one operation.
+    pub(crate) is_bf16: bool,
     /// Without it nothing is dropped.
     pub(crate) drawn: Option<&'a Drawn<'a>>,
     pub(crate) statistics: Vec<BatchStatistics>,
@@ -135,6 +138,10 @@ impl Pass for Training<'_> {
             let factors = factors(x.dims(), &x.device());
             x * factors
         })
+    }
+
+    fn convolve(&mut self, conv: Conv, x: Map) -> Map {
+        if self.is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
     }
 
     fn batch_block(&mut self, conv: Conv, norm: BatchNorm, x: Map, activation: Activation) -> Map {

@@ -181,6 +181,21 @@ fn training_steps_agree_with_their_layers() {
 }
 
 #[test]
+fn training_in_bf16_differs_by_its_rounding_and_gives_weights_a_gradient() {
+    let device = device().autodiff();
+    let network = build(&Architecture::convnet(2, 12), 8, &device);
+    let full = network.forward_train_plain(images(8, &device)).0;
+    let half = network.forward_train_bf16(images(8, &device)).0;
+    let (ours, expected) = (host(half.clone().inner()), host(full.inner()));
+    assert_within(2e-2, "logits in bf16", &ours, &expected);
+    assert_ne!(ours, expected);
+    let gradients = loss_of(half).backward();
+    let mut collect = Collect { gradients: &gradients, values: Vec::new() };
+    network.visit(&mut collect);
+    assert!(collect.values.iter().all(|gradient| gradient.iter().all(|value| value.is_finite())));
+}
+
+#[test]
 fn logits_by_batch_statistics_depend_on_the_batch_and_change_nothing() {
     let device = device();
     for (architecture, size) in networks().into_iter().filter(|(network, _)| network.has_batch_norm()) {
