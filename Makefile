@@ -62,7 +62,7 @@ GPU       = $(filter-out flex,$(BACKEND))
 # for CUDA the compiler of kernels, LLVM, is laid out where the backend's build script looks for it, which then downloads nothing;
 # CUDARC_CUDA_VERSION keeps the build from calling functions that drivers before 570 do not have
 LLVM_HOME = $(abspath $(TARGET))/cuda-llvm
-LLVM      = $(LLVM_HOME)/tracel/tracel-llvm-$(shell sed -n '/name = "tracel-llvm-bundler"/{n;s/.*"\(.*\)"/\1/p}' Cargo.lock)
+LLVM      = $(LLVM_HOME)/tracel/tracel-llvm-$(shell sed -n '/name = "tracel-llvm-bundler"/{n;s/.*"\(.*\)"/\1/p}' $(wildcard Cargo.lock) /dev/null)
 CARGO     = $(if $(filter cuda,$(GPU)),XDG_DATA_HOME='$(LLVM_HOME)' CUDARC_CUDA_VERSION='$(or $(CUDARC_CUDA_VERSION),12080)' )cargo
 FEATURES  = $(if $(GPU),$(addprefix --features delt-device/,$(GPU) $(if $(filter-out 0,$(TUNE)),tuned)))
 
@@ -149,7 +149,7 @@ $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(erro
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-memory bench-scaling bench-torch torch-venv clean $(PIPELINES) \
+.PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device device-bundle wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-memory bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again cross-arch/check continual/check continual/check/again prune/check explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 
@@ -282,6 +282,7 @@ help: ## list every target
 	@echo "  SHARE=0.5                      share of the channels that P/prune removes"
 	@echo "  IMAGES='100000x64 20000x224'   how many made-up images of which side bench-memory takes"
 	@echo "  SECONDS=600                    how long fuzz tries each target"
+	@echo "  MINUTES=8                      how long verify-device may take"
 	@echo "  COUNT=200 SEED=1               how often test-crash kills, and the seed of its random moments"
 	@echo "  SWEEP=cifar100-conv3           what compare compares: a file of pipelines/sweeps"
 
@@ -384,12 +385,15 @@ smoke: build ## a tiny run of every stage from an empty store, then dry runs of 
 	$(MAKE) --no-print-directory SET= $(SMOKE_RUN) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN= OUTPUT=
 	$(MAKE) --no-print-directory $(FILES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
 
-verify-device: build ## golden tests, 50 recovery iterations and their speed on DEVICE=...
-	DELT_DEVICE='$(DEVICE)' $(GOLDEN)
-	$(CARGO) run $(FEATURES) --example recovery_speed -- 50 '$(DEVICE)'
-	rm -rf '$(TARGET)/verify-store'
-	$(MAKE) --no-print-directory digits/delt-synthesize STORE='$(TARGET)/verify-store' DEVICE='$(DEVICE)' \
-		SET='synthesize.max_iterations=50 synthesize.round_iterations=25'
+MINUTES ?= 8
+verify-device: $(if $(filter cuda,$(GPU)),cuda-llvm) ## golden tests and speed of DEVICE=... within MINUTES=8: a table and verify-device.json
+	$(if $(filter file,$(origin BIN)),@$(CARGO) build --workspace --bin delt-all $(FEATURES))
+	DELT_ALL='$(BIN)/delt-all' bundle/verify-device --device '$(DEVICE)' --minutes '$(MINUTES)' --python '$(PYTHON)'
+
+# where nothing can be compiled: all programs in one, with golden files, a data set and PyTorch's part
+device-bundle: $(if $(filter cuda,$(GPU)),cuda-llvm) ## verify-device for another machine: BACKEND=cuda gives target/delt-device-cuda.tar.xz
+	$(if $(filter file,$(origin BIN)),@$(CARGO) build --workspace --bin delt-all $(FEATURES))
+	bundle/pack '$(BIN)/delt-all' '$(TARGET)/delt-device-$(or $(GPU),cpu)$(if $(GPU),$(if $(filter 0,$(TUNE)),-untuned))'
 
 # static libraries of LLVM with NVIDIA's target from PyPI, 92 MB; WHEELS=folder takes the two wheels from there, without a network
 WHEELS ?=
