@@ -124,6 +124,7 @@ impl FrozenConvNorm {
                 statistics.constant[channel] = (constant - slope * f64::from(mean)) as f32;
             }
         }
+        let shape = &shape.of_input_gradient();
         let filters = self.filters.get(shape, Direction::InputGradient);
         backward::frozen(shape, filters, &self.affine, &statistics, z, dy)
     }

@@ -10,6 +10,12 @@ const PIXELS_PER_TASK: usize = 64;
 /// The same where tiles are computed: they are the rows of matrix products.
 const TILES_PER_TASK: usize = 48;
 
+/// Products of channels from which on tiles go into two tasks at least: one would leave a thread idle for long.
+const LARGE_FILTERS: usize = 1 << 16;
+
+/// Channels between which the gradient of a precise convolution's input goes through the largest tiles.
+const WIDE: usize = 64;
+
 /// How a filter moves over its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -75,6 +81,13 @@ impl ConvShape {
         Self { largest_tile: Tile::Two, ..self }
     }
 
+    /// For the gradient of the input between so many channels that tiles of four take less time than tiles of two: how it rounds
+    /// decides no sign, since gates follow values that are stored.
+    pub(crate) fn of_input_gradient(self) -> Self {
+        let is_wide = self.inputs.min(self.outputs) >= WIDE;
+        Self { largest_tile: if is_wide { Tile::Four } else { self.largest_tile }, ..self }
+    }
+
     /// Whether every channel has a filter of its own.
     pub(crate) fn is_depthwise(&self) -> bool {
         let groups = self.geometry.groups;
@@ -134,7 +147,8 @@ impl ConvShape {
         };
         // an even number of tasks of nearly one size
         let tasks = self.images * tiling.count() / TILES_PER_TASK;
-        let tasks = (tasks / 2 * 2).max(1);
+        let least = if self.inputs * self.outputs >= LARGE_FILTERS { 2 } else { 1 };
+        let tasks = (tasks / 2 * 2).max(least);
         self.images.div_ceil(tasks).max(1)
     }
 
