@@ -67,7 +67,7 @@ fn input((images, side, inputs, ..): Case, device: &Device) -> Tensor<4> {
 #[divan::bench(args = CASES, sample_count = 5, sample_size = 1)]
 fn frozen_forward(bencher: Bencher<'_, '_>, case: Case) {
     let (block, x) = (frozen(case), input(case, &Device::flex()));
-    bencher.bench_local(|| conv_norm_frozen(x.clone(), &block, false));
+    bencher.bench_local(|| conv_norm_frozen(x.clone(), None, &block, false));
 }
 
 #[divan::bench(args = CASES, sample_count = 5, sample_size = 1)]
@@ -75,7 +75,7 @@ fn frozen_forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
     let (block, x) = (frozen(case), input(case, &Device::flex()));
     bencher.bench_local(|| {
         let leaf = x.clone().autodiff().require_grad();
-        let (y, distance) = conv_norm_frozen(leaf.clone(), &block, true);
+        let (y, distance) = conv_norm_frozen(leaf.clone(), None, &block, true);
         let gradients = (y.slice([0..1, 0..1, 0..1, 0..1]).sum() + distance.expect("measured")).backward();
         leaf.grad(&gradients)
     });
@@ -94,7 +94,7 @@ fn training_forward_and_backward(bencher: Bencher<'_, '_>, case: Case) {
             gamma: tensor([outputs], &device),
             beta: tensor([outputs], &device),
         };
-        let (y, ..) = conv_norm_train(x.clone(), weights, geometry(stride), Activation::Relu, EPSILON);
+        let (y, ..) = conv_norm_train(x.clone(), None, weights, geometry(stride), Activation::Relu, EPSILON);
         let gradients = y.slice([0..1, 0..1, 0..1, 0..1]).sum().backward();
         weight.grad(&gradients)
     });
@@ -117,7 +117,7 @@ fn depthwise_training_fused<const FUSED: bool>(
         let y = if FUSED {
             let geometry = Geometry { kernel, stride, padding, groups: channels };
             let weights = TrainWeights { weight, bias: None, gamma, beta };
-            conv_norm_train(x.clone(), weights, geometry, Activation::Relu6, EPSILON).0
+            conv_norm_train(x.clone(), None, weights, geometry, Activation::Relu6, EPSILON).0
         } else {
             let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], channels);
             relu6(batch_norm_train(conv2d(x.clone(), weight, None, options), gamma, beta, EPSILON).output)

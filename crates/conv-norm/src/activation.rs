@@ -1,8 +1,13 @@
 //! What follows a convolution: scale and shift per channel, a gate, 2x2 average pooling, and the backward pass.
 
+use rayon::prelude::*;
+
 use crate::gates::Gate;
 use crate::shape::ConvShape;
 use crate::vectors::with_vectors;
+
+/// Values whose gates a task passes back.
+const PULLED_TOGETHER: usize = 1 << 14;
 
 /// What is done to the normalized values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +56,17 @@ macro_rules! with_gate {
 pub(crate) use with_gate;
 
 impl Activation {
+    /// From the gradient of results that were a sum before this activation, without pooling, that of the sum, in its place. The
+    /// results tell where gates are open.
+    pub(crate) fn pull(self, results: &[f32], gradient: &mut [f32]) {
+        let tasks = gradient.par_chunks_mut(PULLED_TOGETHER).zip(results.par_chunks(PULLED_TOGETHER));
+        with_gate!(self, gate => tasks.for_each(|(gradient, results)| with_vectors!({
+            for (gradient, result) in gradient.iter_mut().zip(results) {
+                *gradient = gate.pull(*result, *gradient);
+            }
+        })));
+    }
+
     /// Side of the squares that are averaged.
     pub(crate) fn pooled_side(self) -> usize {
         match self {
@@ -68,7 +84,45 @@ pub(crate) struct Affine {
     pub(crate) activation: Activation,
 }
 
+/// An [`Affine`] without pooling, in the place of what a convolution has made.
+#[derive(Clone, Copy)]
+pub(crate) struct After<'a> {
+    affine: &'a Affine,
+    /// As many values as there are results, added before the activation; or none.
+    residual: &'a [f32],
+}
+
+impl After<'_> {
+    /// To the results of some pixels, which begin at `from`.
+    #[inline(always)]
+    pub(crate) fn apply(&self, from: usize, results: &mut [f32]) {
+        let Affine { scale, shift, activation } = self.affine;
+        let (scale, shift) = (scale.as_slice(), shift.as_slice());
+        let values = results.len();
+        let pixels = results.chunks_exact_mut(scale.len());
+        with_gate!(*activation, gate => if self.residual.is_empty() {
+            for results in pixels {
+                for ((y, scale), shift) in results.iter_mut().zip(scale).zip(shift) {
+                    *y = gate.value(*y * scale + shift);
+                }
+            }
+        } else {
+            let residual = self.residual[from..from + values].chunks_exact(scale.len());
+            for (results, residual) in pixels.zip(residual) {
+                for (((y, scale), shift), residual) in results.iter_mut().zip(scale).zip(shift).zip(residual) {
+                    *y = gate.value(*y * scale + shift + residual);
+                }
+            }
+        });
+    }
+}
+
 impl Affine {
+    /// What follows a convolution that leaves so many values, where there is no pooling.
+    pub(crate) fn after<'a>(&'a self, residual: &'a [f32]) -> Option<After<'a>> {
+        (self.activation.pooled_side() == 1).then_some(After { affine: self, residual })
+    }
+
     /// Shape of the result, `[n, h, w, c]`.
     pub(crate) fn out_shape(&self, shape: &ConvShape) -> [usize; 4] {
         let side = self.activation.pooled_side();
@@ -80,21 +134,17 @@ impl Affine {
         self.out_shape(shape)[1..].iter().product()
     }
 
-    /// `y = activation(scale · z + shift)` for whole images, channels last.
-    pub(crate) fn forward(&self, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
-        with_gate!(self.activation, gate => match self.activation.pooled_side() {
-            1 => self.forward_plain(gate, shape, z, y),
-            _ => self.forward_pooled(gate, shape, z, y),
-        });
-    }
-
-    fn forward_plain(&self, gate: impl Gate, shape: &ConvShape, z: &[f32], y: &mut [f32]) {
+    /// `y = activation(scale · z + shift + residual)` for whole images, channels last; only without pooling can there be a
+    /// residual.
+    pub(crate) fn forward(&self, shape: &ConvShape, z: &[f32], residual: &[f32], y: &mut [f32]) {
+        let Some(after) = self.after(residual) else {
+            return with_gate!(self.activation, gate => self.forward_pooled(gate, shape, z, y));
+        };
+        let row = shape.out_row();
         with_vectors!({
-            let (scale, shift, channels) = (self.scale.as_slice(), self.shift.as_slice(), shape.outputs);
-            for (z, y) in z.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                for (((y, z), scale), shift) in y.iter_mut().zip(z).zip(scale).zip(shift) {
-                    *y = gate.value(z * scale + shift);
-                }
+            for (at, (z, y)) in z.chunks_exact(row).zip(y.chunks_exact_mut(row)).enumerate() {
+                y.copy_from_slice(z);
+                after.apply(at * row, y);
             }
         });
     }

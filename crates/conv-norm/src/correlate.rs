@@ -1,4 +1,4 @@
-//! The inner loop: sliding filters over channels-last values, [`TILE`] pixels and [`LANES`] output channels at a time, all
+//! The inner loop: sliding filters over channels-last values, some pixels and [`LANES`] output channels at a time, all
 //! sums in registers.
 
 #![expect(
@@ -9,11 +9,15 @@
 
 use pulp::Simd;
 
+use crate::activation::After;
 use crate::filters::{Filters, LANES};
 use crate::vectors::ByLanes;
 
 /// Pixels that one pass of the inner loop computes.
 const TILE: usize = 6;
+
+/// The same where a block is one vector, so that there are registers for more sums.
+const LARGE_TILE: usize = 8;
 
 /// Pixels whose inputs stay in the cache while all blocks of output channels pass over them.
 const PIXELS_IN_CACHE: usize = 96;
@@ -43,6 +47,8 @@ pub(crate) struct Correlate<'a> {
     pub(crate) pixels: &'a [Pixel],
     /// Where the results go.
     pub(crate) out: &'a mut [f32],
+    /// What is done to the results, which lie one after another, while they are in the cache.
+    pub(crate) after: Option<After<'a>>,
 }
 
 impl ByLanes for Correlate<'_> {
@@ -57,6 +63,10 @@ impl ByLanes for Correlate<'_> {
             }
             for block in paired..blocks {
                 self.blocks::<S, VECTORS, 1>(simd, pixels, block);
+            }
+            if let (Some(after), [first, .., last] | [first @ last]) = (&self.after, pixels) {
+                let results = first.to..last.to + self.filters.outputs;
+                after.apply(results.start, &mut self.out[results]);
             }
         }
     }
@@ -81,50 +91,67 @@ impl Correlate<'_> {
             }
             weights[at] = self.filters.block(self.plane, block + at);
         }
-        for tile in pixels.chunks(TILE) {
-            let sums = self.tile_sums::<S, VECTORS, BLOCKS>(simd, weights, tile, &start);
-            // constant bounds: the sums stay in registers
-            for pixel in 0..TILE {
-                if pixel >= tile.len() {
-                    break;
-                }
-                for at in 0..BLOCKS {
-                    let first = first + at * LANES;
-                    let (to, width) = (tile[pixel].to + first, LANES.min(self.filters.outputs - first));
-                    if width == LANES {
-                        let (out, _) = S::as_mut_simd_f32s(&mut self.out[to..to + LANES]);
-                        for vector in 0..VECTORS {
-                            out[vector] = sums[pixel][at][vector];
-                        }
-                    } else {
-                        let mut lanes = [0.0_f32; LANES];
-                        let (memory, _) = S::as_mut_simd_f32s(&mut lanes);
-                        for vector in 0..VECTORS {
-                            memory[vector] = sums[pixel][at][vector];
-                        }
-                        self.out[to..to + width].copy_from_slice(&lanes[..width]);
+        for tile in pixels.chunks(if VECTORS == 1 { LARGE_TILE } else { TILE }) {
+            if tile.len() > TILE {
+                self.tile::<S, VECTORS, BLOCKS, LARGE_TILE>(simd, weights, tile, &start, first);
+            } else {
+                self.tile::<S, VECTORS, BLOCKS, TILE>(simd, weights, tile, &start, first);
+            }
+        }
+    }
+
+    /// The output channels from `first` on at up to `PIXELS` pixels.
+    #[inline(always)]
+    fn tile<S: Simd, const VECTORS: usize, const BLOCKS: usize, const PIXELS: usize>(
+        &mut self,
+        simd: S,
+        weights: [&[f32]; BLOCKS],
+        tile: &[Pixel],
+        start: &[[f32; LANES]; BLOCKS],
+        first: usize,
+    ) {
+        let sums = self.tile_sums::<S, VECTORS, BLOCKS, PIXELS>(simd, weights, tile, start);
+        // constant bounds: the sums stay in registers
+        for pixel in 0..PIXELS {
+            if pixel >= tile.len() {
+                break;
+            }
+            for at in 0..BLOCKS {
+                let first = first + at * LANES;
+                let (to, width) = (tile[pixel].to + first, LANES.min(self.filters.outputs - first));
+                if width == LANES {
+                    let (out, _) = S::as_mut_simd_f32s(&mut self.out[to..to + LANES]);
+                    for vector in 0..VECTORS {
+                        out[vector] = sums[pixel][at][vector];
                     }
+                } else {
+                    let mut lanes = [0.0_f32; LANES];
+                    let (memory, _) = S::as_mut_simd_f32s(&mut lanes);
+                    for vector in 0..VECTORS {
+                        memory[vector] = sums[pixel][at][vector];
+                    }
+                    self.out[to..to + width].copy_from_slice(&lanes[..width]);
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn tile_sums<S: Simd, const VECTORS: usize, const BLOCKS: usize>(
+    fn tile_sums<S: Simd, const VECTORS: usize, const BLOCKS: usize, const PIXELS: usize>(
         &self,
         simd: S,
         weights: [&[f32]; BLOCKS],
         tile: &[Pixel],
         start: &[[f32; LANES]; BLOCKS],
-    ) -> [[[S::f32s; VECTORS]; BLOCKS]; TILE] {
+    ) -> [[[S::f32s; VECTORS]; BLOCKS]; PIXELS] {
         let Self { filters, input, row_stride, .. } = self;
         // a last tile with fewer pixels repeats its last one
-        let mut from = [tile[tile.len() - 1].from; TILE];
+        let mut from = [tile[tile.len() - 1].from; PIXELS];
         for (from, pixel) in from.iter_mut().zip(tile) {
             *from = pixel.from;
         }
-        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; BLOCKS]; TILE];
-        for pixel in 0..TILE {
+        let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; BLOCKS]; PIXELS];
+        for pixel in 0..PIXELS {
             for at in 0..BLOCKS {
                 for vector in 0..VECTORS {
                     sums[pixel][at][vector] = S::as_simd_f32s(&start[at]).0[vector];
@@ -138,12 +165,12 @@ impl Correlate<'_> {
                 let (weights, _) = S::as_simd_f32s(&weights[at][row * run * LANES..][..run * LANES]);
                 lanes[at] = &weights.as_chunks::<VECTORS>().0[..run];
             }
-            let mut values: [&[f32]; TILE] = [&[]; TILE];
+            let mut values: [&[f32]; PIXELS] = [&[]; PIXELS];
             for (values, from) in values.iter_mut().zip(from) {
                 *values = &input[from + row * row_stride..][..run];
             }
             for at in 0..run {
-                for pixel in 0..TILE {
+                for pixel in 0..PIXELS {
                     let value = simd.splat_f32s(values[pixel][at]);
                     for block in 0..BLOCKS {
                         let weights = &lanes[block][at];

@@ -3,6 +3,7 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::activation::After;
 use crate::correlate::Pixel;
 use crate::filters::Filters;
 use crate::shape::{ConvShape, Padded};
@@ -42,6 +43,8 @@ pub(crate) struct Correlate<'a> {
     pub(crate) pixels: &'a [Pixel],
     /// Where the results go.
     pub(crate) out: &'a mut [f32],
+    /// As between channels.
+    pub(crate) after: Option<After<'a>>,
 }
 
 impl Correlate<'_> {
@@ -97,6 +100,10 @@ impl WithSimd for Correlate<'_> {
             }
             if whole < channels {
                 self.tile::<S, true>(simd, tile, whole, channels - whole);
+            }
+            if let Some(after) = &self.after {
+                let results = tile[0].to..tile[tile.len() - 1].to + channels;
+                after.apply(results.start, &mut self.out[results]);
             }
         }
     }

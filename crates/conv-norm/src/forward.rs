@@ -22,15 +22,14 @@ pub(crate) fn with_statistics(shape: &ConvShape, filters: &Packed, x: &[f32]) ->
     (z, Moments::join(&parts, shape.outputs))
 }
 
-/// `y = activation(scale · conv(x) + shift)`. `z` is kept where `keep` asks for it, its statistics taken where `measure`
+/// `y = activation(scale · conv(x) + shift + residual)`. `z` is kept where `keep` asks for it, its statistics taken where `measure`
 /// does.
 pub(crate) fn with_affine(
     shape: &ConvShape,
     filters: &Packed,
     affine: &Affine,
-    x: &[f32],
-    keep: bool,
-    measure: bool,
+    [x, residual]: [&[f32]; 2],
+    [keep, measure]: [bool; 2],
 ) -> (Vec<f32>, Vec<f32>, Option<Moments>) {
     let plan = Plan::new(shape, Direction::Forward);
     let out_values = affine.out_values(shape);
@@ -42,7 +41,13 @@ pub(crate) fn with_affine(
         .par_chunks(shape.task_inputs())
         .zip(y.par_chunks_mut((shape.images_per_task() * out_values).max(1)))
         .zip(kept)
-        .map_init(<(Scratch, Vec<f32>)>::default, |(scratch, unkept), ((x, y), kept)| {
+        .enumerate()
+        .map_init(<(Scratch, Vec<f32>)>::default, |(scratch, unkept), (task, ((x, y), kept))| {
+            let residual = of_task(residual, task, shape.images_per_task() * out_values, y.len());
+            if let (Some(after), false) = (affine.after(residual), keep || measure) {
+                plan.run_then(filters, x, y, Some(after), scratch);
+                return None;
+            }
             let z = if keep {
                 kept
             } else {
@@ -50,7 +55,7 @@ pub(crate) fn with_affine(
                 &mut unkept[..x.len() / shape.input_values() * shape.output_values()]
             };
             plan.run(filters, x, z, scratch);
-            affine.forward(shape, z, y);
+            affine.forward(shape, z, residual, y);
             measure.then(|| Partial::of(z, shape.outputs))
         })
         .collect();
@@ -59,12 +64,19 @@ pub(crate) fn with_affine(
     (y, z, moments)
 }
 
-/// `y = activation(scale · z + shift)` for all images.
-pub(crate) fn activate(shape: &ConvShape, affine: &Affine, z: &[f32]) -> Vec<f32> {
+/// The values of a task, where there are any.
+fn of_task(values: &[f32], task: usize, of_tasks: usize, count: usize) -> &[f32] {
+    if values.is_empty() { values } else { &values[task * of_tasks..][..count] }
+}
+
+/// `y = activation(scale · z + shift + residual)` for all images.
+pub(crate) fn activate(shape: &ConvShape, affine: &Affine, z: &[f32], residual: &[f32]) -> Vec<f32> {
     let out_values = affine.out_values(shape);
+    let of_tasks = shape.images_per_task() * out_values;
     let mut y = vec![0.0; shape.images * out_values];
     z.par_chunks(shape.task_outputs())
-        .zip(y.par_chunks_mut((shape.images_per_task() * out_values).max(1)))
-        .for_each(|(z, y)| affine.forward(shape, z, y));
+        .zip(y.par_chunks_mut(of_tasks.max(1)))
+        .enumerate()
+        .for_each(|(task, (z, y))| affine.forward(shape, z, of_task(residual, task, of_tasks, y.len()), y));
     y
 }

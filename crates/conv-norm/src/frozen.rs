@@ -7,7 +7,8 @@ use crate::FrozenWeights;
 use crate::activation::{Activation, Affine};
 use crate::backward::{self, StatisticsGradient};
 use crate::forward::with_affine;
-use crate::plan::{Direction, PackedOnce};
+use crate::memory::room;
+use crate::plan::{Direction, PackedOnce, Plan, Scratch};
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::Moments;
 
@@ -74,17 +75,53 @@ impl FrozenConvNorm {
         Self { target: Moments { mean, variance }, ..self.clone() }
     }
 
-    /// Forward; keeps what the backward pass needs where `keep` asks for it, and measures statistics where `measure` does.
+    /// Forward, with a residual added before the activation unless it is empty; keeps what the backward pass needs where `keep` asks for it, and measures statistics where `measure` does.
     ///
     /// On a way with gradients or statistics it rounds about as direct sums do: a value that rounding moves over the edge
     /// of a ReLU changes the gradient by as much as a wrong term would.
-    pub(crate) fn run(&self, input: [usize; 4], x: &[f32], keep: bool, measure: bool) -> (Vec<f32>, Saved) {
-        let shape = ConvShape::new(input, self.channels[0], self.geometry);
-        assert_eq!(input[3], self.channels[1], "input channels of a frozen convolution");
+    pub(crate) fn run(
+        &self,
+        input: [usize; 4],
+        [x, residual]: [&[f32]; 2],
+        [keep, measure]: [bool; 2],
+    ) -> (Vec<f32>, Saved) {
+        let shape = self.shape(input);
         let shape = if keep || measure { shape.precise() } else { shape };
         let filters = self.filters.get(&shape, Direction::Forward);
-        let (y, z, moments) = with_affine(&shape, filters, &self.affine, x, keep, measure);
+        let (y, z, moments) = with_affine(&shape, filters, &self.affine, [x, residual], [keep, measure]);
         (y, Saved { shape, z, moments })
+    }
+
+    /// The convolution of such images where nothing but the result is wanted.
+    pub(crate) fn shape(&self, input: [usize; 4]) -> ConvShape {
+        assert_eq!(input[3], self.channels[1], "input channels of a frozen convolution");
+        ConvShape::new(input, self.channels[0], self.geometry)
+    }
+
+    /// Shape of the result, `[n, h, w, c]`.
+    pub(crate) fn result(&self, shape: &ConvShape) -> [usize; 4] {
+        self.affine.out_shape(shape)
+    }
+
+    /// The result alone for the images of one task, with values added before the activation where there are any; `z` is memory.
+    pub(crate) fn infer(
+        &self,
+        (shape, plan): (&ConvShape, &Plan),
+        x: &[f32],
+        residual: &[f32],
+        y: &mut [f32],
+        (z, scratch): (&mut Vec<f32>, &mut Scratch),
+    ) {
+        let filters = self.filters.get(shape, Direction::Forward);
+        match self.affine.after(residual) {
+            Some(after) => plan.run_then(filters, x, y, Some(after), scratch),
+            None => {
+                let values = x.len() / shape.input_values() * shape.output_values();
+                let z = room(z, values);
+                plan.run(filters, x, z, scratch);
+                self.affine.forward(shape, z, residual, y);
+            }
+        }
     }
 
     /// Shape of what [`Self::run`] returns, `[n, h, w, c]`.
@@ -102,8 +139,20 @@ impl FrozenConvNorm {
         (norm(&moments.mean, &self.target.mean), norm(&moments.variance, &self.target.variance))
     }
 
-    /// Gradient of the input, from that of the output and that of [`Self::distance`].
-    pub(crate) fn input_gradient(&self, saved: &Saved, dy: &[f32], d_distance: f32) -> Vec<f32> {
+    /// What follows the sum with a residual, or all that follows.
+    pub(crate) fn activation(&self) -> Activation {
+        self.affine.activation
+    }
+
+    /// Gradient of the input, from that of [`Self::distance`] and that of the output: of the sum with a residual, where
+    /// `is_before` says so.
+    pub(crate) fn input_gradient(
+        &self,
+        saved: &Saved,
+        dy: &[f32],
+        is_before: bool,
+        d_distance: f32,
+    ) -> Vec<f32> {
         let Saved { shape, z, moments } = saved;
         let zeros = || vec![0.0; shape.outputs];
         let mut statistics = StatisticsGradient { constant: zeros(), slope: zeros() };
@@ -126,6 +175,10 @@ impl FrozenConvNorm {
         }
         let shape = &shape.of_input_gradient();
         let filters = self.filters.get(shape, Direction::InputGradient);
+        if is_before {
+            let affine = Affine { activation: Activation::Identity, ..self.affine.clone() };
+            return backward::frozen(shape, filters, &affine, &statistics, z, dy);
+        }
         backward::frozen(shape, filters, &self.affine, &statistics, z, dy)
     }
 }

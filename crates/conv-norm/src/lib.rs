@@ -20,12 +20,14 @@
 mod activation;
 mod backward;
 mod block;
+mod chain;
 mod correlate;
 mod depthwise;
 mod filters;
 mod forward;
 mod frozen;
 mod gates;
+mod memory;
 mod operation;
 mod plan;
 mod shape;
@@ -40,9 +42,10 @@ use burn::tensor::Tensor;
 pub use activation::Activation;
 pub use block::Normalize;
 pub use block::operation::{BlockWeights, conv_block, conv_block_dual, convolution, value_and_slope};
+pub use chain::{FrozenChain, Link};
 pub use frozen::FrozenConvNorm;
 pub use operation::{
-    TrainWeights, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
+    TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
 };
 pub use shape::Geometry;
 

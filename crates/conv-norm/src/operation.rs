@@ -11,8 +11,10 @@ use burn::backend::{Autodiff, AutodiffBackend, Flex, TensorMetadata};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::activation::Activation;
+use crate::chain::FrozenChain;
 use crate::frozen::{self, FrozenConvNorm};
 use crate::shape::Geometry;
+use crate::statistics::Moments;
 use crate::train::{self, Weights};
 
 /// A tensor of the CPU backend.
@@ -61,36 +63,74 @@ pub(crate) fn from_values<const D: usize>(values: Vec<f32>, shape: [usize; D]) -
     Values::from_data(TensorData::new(values, shape))
 }
 
-/// A frozen block: `y = activation(BN(conv(x)))` with running statistics, channels last.
+/// The values themselves, copied only where something else holds them too.
+fn owned(tensor: Values) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("values of 32 bits")
+}
+
+/// A frozen block: `y = activation(BN(conv(x)) + residual)` with running statistics, channels last. Only activations that open
+/// and shut by the sign of what comes out can follow a residual.
 ///
 /// With `measure`, also the distance of the batch's statistics of `conv(x)` from the running ones,
 /// ‖mean − μ‖₂ + ‖variance − σ²‖₂ (variance biased), through which gradients flow as through `y`. The backward step of a
 /// loss that takes in the distance must also take in `y`.
 ///
 /// # Shapes
-/// `x`: `[n, h, w, inputs]`; `y`: `[n, h', w', outputs]`; the distance: `[1]`.
+/// `x`: `[n, h, w, inputs]`; `y` and the residual: `[n, h', w', outputs]`; the distance: `[1]`.
 pub fn conv_norm_frozen(
     x: Tensor<4>,
+    residual: Option<Tensor<4>>,
     block: &Arc<FrozenConvNorm>,
     measure: bool,
 ) -> (Tensor<4>, Option<Tensor<1>>) {
     match Input::of(x) {
         Input::Plain(x) => {
-            let (y, saved) = run(block, &contiguous(x), false, measure);
+            let residual = residual.map(|residual| contiguous(lifted(residual).into_primitive()));
+            let (y, saved) = run(block, &contiguous(x), residual.as_ref(), [false, measure]);
             let distance = saved.moments.map(|moments| from_values(vec![block.distance(&moments)], [1]));
             (Tensor::from_primitive::<Flex>(y), distance.map(Tensor::from_primitive::<Flex>))
         }
         Input::Tracked(x) => {
-            let (y, distance) = frozen_tracked(x, block, measure);
+            let (y, distance) = match residual.map(lifted) {
+                None => frozen_tracked([x], block, measure),
+                Some(residual) => frozen_tracked([x, residual], block, measure),
+            };
             let wrap = |distance| Tensor::from_primitive::<Autodiff<Flex>>(distance);
             (Tensor::from_primitive::<Autodiff<Flex>>(y), distance.map(wrap))
         }
     }
 }
 
-fn run(block: &FrozenConvNorm, x: &Values, keep: bool, measure: bool) -> (Values, frozen::Saved) {
-    let (y, saved) = block.run(shape4(x), slice(x), keep, measure);
+/// In a graph, as a constant unless it is in one.
+fn lifted<const D: usize>(tensor: Tensor<D>) -> Tracked {
+    match Input::of(tensor) {
+        Input::Plain(values) => Autodiff::<Flex>::from_inner(values),
+        Input::Tracked(tensor) => tensor,
+    }
+}
+
+fn run(
+    block: &FrozenConvNorm,
+    x: &Values,
+    residual: Option<&Values>,
+    ways: [bool; 2],
+) -> (Values, frozen::Saved) {
+    let (y, saved) = block.run(shape4(x), [slice(x), residual.map_or(&[], slice)], ways);
     (from_values(y, block.out_shape(&saved)), saved)
+}
+
+/// Frozen blocks one after another.
+///
+/// # Shapes
+/// `[n, h, w, inputs]`, outside any graph → `[n, h', w', outputs]`.
+///
+/// # Panics
+/// Where `x` is on a device with autodiff.
+pub fn chain_frozen(x: Tensor<4>, chain: &FrozenChain) -> Tensor<4> {
+    let Input::Plain(x) = Input::of(x) else { panic!("a chain of blocks has no backward pass") };
+    let x = contiguous(x);
+    let (y, shape) = chain.run(shape4(&x), slice(&x));
+    Tensor::from_primitive::<Flex>(from_values(y, shape))
 }
 
 /// As [`conv_norm_frozen`] outside any graph, with the batch's statistics of `conv(x)` themselves: mean and biased variance
@@ -100,10 +140,12 @@ fn run(block: &FrozenConvNorm, x: &Values, keep: bool, measure: bool) -> (Values
 /// Where `x` is on a device with autodiff.
 pub fn conv_norm_frozen_statistics(
     x: Tensor<4>,
+    residual: Option<Tensor<4>>,
     block: &Arc<FrozenConvNorm>,
 ) -> (Tensor<4>, Vec<f32>, Vec<f32>) {
     let Input::Plain(x) = Input::of(x) else { panic!("statistics are read outside any graph") };
-    let (y, saved) = run(block, &contiguous(x), false, true);
+    let residual = residual.map(|residual| contiguous(lifted(residual).into_primitive()));
+    let (y, saved) = run(block, &contiguous(x), residual.as_ref(), [false, true]);
     let moments = saved.moments.expect("measured");
     (Tensor::from_primitive::<Flex>(y), moments.mean, moments.variance)
 }
@@ -114,19 +156,37 @@ type DistanceGradient = Arc<Mutex<f32>>;
 #[derive(Debug)]
 struct FrozenBackward;
 
-impl Backward<Flex, 1> for FrozenBackward {
-    type State = (Arc<FrozenConvNorm>, Arc<frozen::Saved>, DistanceGradient);
+/// With a second parent, the residual; its result is then kept.
+impl<const N: usize> Backward<Flex, N> for FrozenBackward {
+    type State = (Arc<FrozenConvNorm>, Arc<frozen::Saved>, DistanceGradient, Option<Values>);
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (block, saved, distance) = ops.state;
-        let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let [Some(parent)] = ops.parents else { return };
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (block, saved, distance, y) = ops.state;
+        let mut dy = contiguous(grads.consume::<Flex>(&ops.node));
+        let is_before = y.is_some();
+        if let Some(y) = y {
+            dy = before(y, dy, |y, dy| block.activation().pull(y, dy));
+        }
         let d_distance = *distance.lock().unwrap_or_else(PoisonError::into_inner);
-        let dx = block.input_gradient(&saved, slice(&dy), d_distance);
-        let shape = saved.shape;
-        let dx = from_values(dx, [shape.images, shape.height, shape.width, shape.inputs]);
-        grads.register::<Flex>(parent.id, dx);
+        let mut parents = ops.parents.into_iter();
+        if let Some(parent) = parents.next().flatten() {
+            let dx = block.input_gradient(&saved, slice(&dy), is_before, d_distance);
+            let shape = saved.shape;
+            let dx = from_values(dx, [shape.images, shape.height, shape.width, shape.inputs]);
+            grads.register::<Flex>(parent.id, dx);
+        }
+        if let Some(parent) = parents.next().flatten() {
+            grads.register::<Flex>(parent.id, dy);
+        }
     }
+}
+
+/// The gradient of what comes before an activation, from its result and the gradient of that.
+fn before(y: Values, dy: Values, pull: impl FnOnce(&[f32], &mut [f32])) -> Values {
+    let shape = shape4(&dy);
+    let mut gradient = owned(dy);
+    pull(slice(&y), &mut gradient);
+    from_values(gradient, shape)
 }
 
 /// A child of `y` in the graph, so that it runs before the backward step of `y` and can leave its gradient there.
@@ -142,18 +202,26 @@ impl Backward<Flex, 1> for DistanceBackward {
     }
 }
 
-fn frozen_tracked(x: Tracked, block: &Arc<FrozenConvNorm>, measure: bool) -> (Tracked, Option<Tracked>) {
-    let (x, node) = x.into_parts();
-    let x = contiguous(x);
+/// Of the input, and a residual where there are two.
+fn frozen_tracked<const N: usize>(
+    parents: [Tracked; N],
+    block: &Arc<FrozenConvNorm>,
+    measure: bool,
+) -> (Tracked, Option<Tracked>) {
+    let nodes = parents.each_ref().map(Tracked::node);
+    let values = parents.map(|parent| contiguous(parent.into_primitive()));
+    let (x, residual) = (&values[0], values.get(1));
     let gradient = DistanceGradient::default();
-    let (y, moments) = match FrozenBackward.prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
+    let (y, moments) = match FrozenBackward.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
-            let (y, saved) = run(block, &x, true, measure);
+            let (y, saved) = run(block, x, residual, [true, measure]);
             let moments = saved.moments.clone();
-            (prep.finish((Arc::clone(block), Arc::new(saved), Arc::clone(&gradient)), y), moments)
+            let kept = residual.is_some().then(|| y.clone());
+            let state = (Arc::clone(block), Arc::new(saved), Arc::clone(&gradient), kept);
+            (prep.finish(state, y), moments)
         }
         OpsKind::UnTracked(prep) => {
-            let (y, saved) = run(block, &x, false, measure);
+            let (y, saved) = run(block, x, residual, [false, measure]);
             (prep.finish(y), saved.moments)
         }
     };
@@ -180,57 +248,76 @@ pub struct TrainWeights {
     pub beta: Tensor<1>,
 }
 
-/// A block in training mode: `y = activation(BN(conv(x)))` with the batch's statistics, channels last; also these, mean and
-/// biased variance per channel, outside any graph.
+/// A block in training mode: `y = activation(BN(conv(x)) + residual)` with the batch's statistics, channels last; also these,
+/// mean and biased variance per channel, outside any graph. Only activations that open and shut by the sign of what comes out
+/// can follow a residual.
 ///
 /// # Shapes
-/// `x`: `[n, h, w, inputs]`; `y`: `[n, h', w', outputs]`; statistics `[outputs]`.
+/// `x`: `[n, h, w, inputs]`; `y` and the residual: `[n, h', w', outputs]`; statistics `[outputs]`.
 pub fn conv_norm_train(
     x: Tensor<4>,
+    residual: Option<Tensor<4>>,
     weights: TrainWeights,
     geometry: Geometry,
     activation: Activation,
     epsilon: f64,
 ) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
-    let lift = |tensor: Input| match tensor {
-        Input::Plain(values) => Autodiff::<Flex>::from_inner(values),
-        Input::Tracked(tensor) => tensor,
-    };
-    let x = lift(Input::of(x));
     let TrainWeights { weight, bias, gamma, beta } = weights;
-    let bias = bias.map(|bias| contiguous(lift(Input::of(bias)).into_primitive()));
-    let nodes = [lift(Input::of(weight)), lift(Input::of(gamma)), lift(Input::of(beta))];
-    let guards = [x.node(), nodes[0].node(), nodes[1].node(), nodes[2].node()];
-    let x = contiguous(x.into_primitive());
-    let [weight, gamma, beta] = nodes.map(|tensor| contiguous(tensor.into_primitive()));
-    let values = Weights {
-        weight: slice(&weight),
-        bias: bias.as_ref().map_or(&[], slice),
-        gamma: slice(&gamma),
-        beta: slice(&beta),
+    let bias = bias.map(|bias| contiguous(lifted(bias).into_primitive()));
+    let run = |x: &Values, values: [&Values; 3], residual: Option<&Values>| {
+        let [weight, gamma, beta] = values.map(slice);
+        let values = Weights { weight, bias: bias.as_ref().map_or(&[], slice), gamma, beta };
+        let inputs = [slice(x), residual.map_or(&[], slice)];
+        train::forward(shape4(x), inputs, values, geometry, activation, epsilon)
     };
-    let (y, saved) = train::forward(shape4(&x), slice(&x), values, geometry, activation, epsilon);
-    let y = from_values(y, saved.out_shape());
-    let (outputs, moments) = (saved.shape.outputs, saved.moments.clone());
-    let y = match TrainBackward.prepare::<NoCheckpointing>(guards).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish((x, weight, Arc::new(Mutex::new(Some(saved)))), y),
+    let [x, weight, gamma, beta] = [lifted(x), lifted(weight), lifted(gamma), lifted(beta)];
+    let (y, moments) = match residual {
+        None => train_tracked([x, weight, gamma, beta], run),
+        Some(residual) => train_tracked([x, weight, gamma, beta, lifted(residual)], run),
+    };
+    let vector = |values: Vec<f32>| {
+        let count = values.len();
+        Tensor::from_primitive::<Flex>(from_values(values, [count]))
+    };
+    (Tensor::from_primitive::<Autodiff<Flex>>(y), vector(moments.mean), vector(moments.variance))
+}
+
+/// Of the input, the filters, γ and β, and a residual where there are five.
+fn train_tracked<const N: usize>(
+    parents: [Tracked; N],
+    run: impl FnOnce(&Values, [&Values; 3], Option<&Values>) -> (Vec<f32>, train::Saved),
+) -> (Tracked, Moments) {
+    let nodes = parents.each_ref().map(Tracked::node);
+    let values = parents.map(|parent| contiguous(parent.into_primitive()));
+    let residual = values.get(4);
+    let (y, saved) = run(&values[0], [&values[1], &values[2], &values[3]], residual);
+    let (y, moments) = (from_values(y, saved.out_shape()), saved.moments.clone());
+    let kept = residual.is_some().then(|| y.clone());
+    let y = match TrainBackward.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let saved = Arc::new(Mutex::new(Some(saved)));
+            prep.finish((values[0].clone(), values[1].clone(), saved, kept), y)
+        }
         OpsKind::UnTracked(prep) => prep.finish(y),
     };
-    let vector = |values| Tensor::from_primitive::<Flex>(from_values(values, [outputs]));
-    (Tensor::from_primitive::<Autodiff<Flex>>(y), vector(moments.mean), vector(moments.variance))
+    (y, moments)
 }
 
 #[derive(Debug)]
 struct TrainBackward;
 
-impl Backward<Flex, 4> for TrainBackward {
-    /// The input, the filters, and what the forward pass left, to be taken once.
-    type State = (Values, Values, Arc<Mutex<Option<train::Saved>>>);
+/// With a fifth parent, the residual.
+impl<const N: usize> Backward<Flex, N> for TrainBackward {
+    /// The input, the filters, what the forward pass left, to be taken once, and with a residual the result.
+    type State = (Values, Values, Arc<Mutex<Option<train::Saved>>>, Option<Values>);
 
-    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (x, weight, saved) = ops.state;
-        let dy = contiguous(grads.consume::<Flex>(&ops.node));
-        let Some(saved) = saved.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, weight, saved, y) = ops.state;
+        let mut dy = contiguous(grads.consume::<Flex>(&ops.node));
+        let Some(mut saved) = saved.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if let Some(y) = y {
+            dy = before(y, dy, |y, dy| saved.pull(y, dy));
+        }
         let shape = saved.shape;
         let wants_dx = ops.parents[0].is_some();
         let gradients = saved.gradients(slice(&weight), slice(&x), slice(&dy), wants_dx);
@@ -239,6 +326,7 @@ impl Backward<Flex, 4> for TrainBackward {
             Some(from_values(gradients.weight, shape.weight_shape())),
             Some(from_values(gradients.gamma, [shape.outputs])),
             Some(from_values(gradients.beta, [shape.outputs])),
+            Some(dy),
         ];
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some((parent, gradient)) = parent.zip(gradient) {

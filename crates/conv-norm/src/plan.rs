@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
+use crate::activation::After;
 use crate::correlate::{Correlate, Pixel};
 use crate::depthwise;
 use crate::filters::{Filters, Weights};
 use crate::shape::{ConvShape, Padded, Taps};
-use crate::vectors::run_by_lanes;
+use crate::vectors::{run_by_lanes, with_vectors};
 use crate::winograd::{self, F2, F4, Tile, Tiling};
 
 /// Where a correlation leads.
@@ -138,7 +139,11 @@ pub(crate) struct Work {
 impl Plan {
     /// The gradient of the input has one correlation for each pair of residues of the stride.
     pub(crate) fn new(shape: &ConvShape, direction: Direction) -> Self {
-        let images = shape.images_per_task();
+        Self::of_tasks(shape, direction, shape.images_per_task())
+    }
+
+    /// For tasks of up to so many images.
+    pub(crate) fn of_tasks(shape: &ConvShape, direction: Direction, images: usize) -> Self {
         let mut sizes =
             [[shape.height, shape.width, shape.inputs], [shape.out_height, shape.out_width, shape.outputs]];
         if direction == Direction::InputGradient {
@@ -147,7 +152,7 @@ impl Plan {
         let [from, to] = sizes;
         let (out_values, out_channels) = (to.iter().product(), to[2]);
         if shape.geometry.groups > 1 && !shape.is_depthwise() {
-            let way = Way::Grouped(Box::new(Self::new(&shape.group(), direction)));
+            let way = Way::Grouped(Box::new(Self::of_tasks(&shape.group(), direction, images)));
             return Self { padded: Padded::new(from, [0, 0]), out_values, out_channels, images, way };
         }
         if let Some(tiling) = Tiling::of(shape) {
@@ -191,10 +196,27 @@ impl Plan {
         Self { padded, out_values, out_channels, images, way }
     }
 
+    /// Whether it goes through frequencies.
+    pub(crate) fn is_in_tiles(&self) -> bool {
+        matches!(self.way, Way::Winograd(_))
+    }
+
     /// Runs it on the images of one task.
     pub(crate) fn run(&self, packed: &Packed, images: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        self.run_then(packed, images, out, None, scratch);
+    }
+
+    /// The same with something done to the results.
+    pub(crate) fn run_then(
+        &self,
+        Packed { filters, bias }: &Packed,
+        images: &[f32],
+        out: &mut [f32],
+        after: Option<After<'_>>,
+        scratch: &mut Scratch,
+    ) {
         let Scratch { padded, work } = scratch;
-        self.run_padded(packed, self.padded.pad(images, padded), out, work);
+        self.correlate(filters, bias, self.padded.pad(images, padded), out, after, work);
     }
 
     /// The same in the place of the images, whose results are as large.
@@ -205,7 +227,7 @@ impl Plan {
 
     /// Filters W below filters Ẇ, for [`Self::run_pair`]; none where it has no way of its own.
     pub(crate) fn stack(&self, weight: &Packed, dot: &Packed) -> Option<Filters> {
-        matches!(self.way, Way::Winograd(_)).then(|| dot.filters[0].above(&weight.filters[0]))
+        self.is_in_tiles().then(|| dot.filters[0].above(&weight.filters[0]))
     }
 
     /// `first = W ⋆ a` unless it is empty, `second = W ⋆ b + Ẇ ⋆ a` for the images of one task, without bias. `both`:
@@ -235,10 +257,18 @@ impl Plan {
         out: &mut [f32],
         work: &mut Work,
     ) {
-        self.correlate(filters, bias, input, out, work);
+        self.correlate(filters, bias, input, out, None, work);
     }
 
-    fn correlate(&self, filters: &[Filters], bias: &[f32], input: &[f32], out: &mut [f32], work: &mut Work) {
+    fn correlate(
+        &self,
+        filters: &[Filters],
+        bias: &[f32],
+        input: &[f32],
+        out: &mut [f32],
+        after: Option<After<'_>>,
+        work: &mut Work,
+    ) {
         let row_stride = self.padded.row();
         let images = out.len() / self.out_values;
         let part = |pixels: &Vec<Pixel>| pixels.len() / self.images * images;
@@ -250,18 +280,32 @@ impl Plan {
             Way::Direct(phases) => {
                 for (pixels, filters) in phases.iter().zip(filters) {
                     let pixels = &pixels[..part(pixels)];
-                    run_by_lanes(Correlate { filters, plane: 0, bias, input, row_stride, pixels, out });
+                    run_by_lanes(Correlate {
+                        filters,
+                        plane: 0,
+                        bias,
+                        input,
+                        row_stride,
+                        pixels,
+                        out,
+                        after,
+                    });
                 }
+                return;
             }
             Way::Depthwise(phases) => {
                 for (pixels, filters) in phases.iter().zip(filters) {
                     let pixels = &pixels[..part(pixels)];
-                    depthwise::Correlate { filters, bias, input, row_stride, pixels, out }.run();
+                    depthwise::Correlate { filters, bias, input, row_stride, pixels, out, after }.run();
                 }
+                return;
             }
             Way::Grouped(plan) => {
                 plan.correlate_groups(self.padded.inner[2], filters, bias, input, out, work);
             }
+        }
+        if let Some(after) = after {
+            with_vectors!({ after.apply(0, out) });
         }
     }
 
@@ -293,7 +337,7 @@ impl Plan {
             }
             to.resize(images * self.out_values, 0.0);
             let bias = bias.get(group * outputs..).map_or(&[][..], |bias| &bias[..outputs.min(bias.len())]);
-            self.correlate(filters, bias, padded, &mut to, work);
+            self.correlate(filters, bias, padded, &mut to, None, work);
             copy_channels(&to, [outputs, 0], out, [groups * outputs, group * outputs], outputs);
             work.group = [from, to];
         }

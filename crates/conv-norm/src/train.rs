@@ -46,10 +46,11 @@ pub(crate) struct Gradients {
     pub(crate) beta: Vec<f32>,
 }
 
-/// Forward: the output, channels last, and what the backward pass needs.
+/// Forward, with a residual added before the activation unless it is empty: the output, channels last, and what the backward
+/// pass needs.
 pub(crate) fn forward(
     input: [usize; 4],
-    x: &[f32],
+    [x, residual]: [&[f32]; 2],
     weights: Weights<'_>,
     geometry: Geometry,
     activation: Activation,
@@ -65,7 +66,7 @@ pub(crate) fn forward(
         weights.gamma.iter().zip(&inverse).map(|(gamma, inverse)| gamma * inverse).collect();
     let shift = (0..outputs).map(|c| weights.beta[c] - moments.mean[c] * scale[c]).collect();
     let affine = Affine { scale, shift, activation };
-    let y = activate(&shape, &affine, &z);
+    let y = activate(&shape, &affine, &z, residual);
     (y, Saved { shape, affine, z, moments, inverse })
 }
 
@@ -73,6 +74,11 @@ impl Saved {
     /// Shape of the output, `[n, h, w, c]`.
     pub(crate) fn out_shape(&self) -> [usize; 4] {
         self.affine.out_shape(&self.shape)
+    }
+
+    /// Takes back the gate behind a sum with a residual, in the gradient of the result.
+    pub(crate) fn pull(&mut self, result: &[f32], gradient: &mut [f32]) {
+        std::mem::replace(&mut self.affine.activation, Activation::Identity).pull(result, gradient);
     }
 
     /// The backward pass, from the gradient of the output.

@@ -177,7 +177,8 @@ impl Scratch {
         let planes = spectrum.chunks_exact(sources * row_stride).zip(input.chunks_exact_mut(out_plane));
         for (plane, (input, out)) in planes.enumerate() {
             let pixels = pixels.as_slice();
-            run_by_lanes(Correlate { filters, plane, bias: &[], input, row_stride, pixels, out });
+            let (bias, after): (&[f32], _) = (&[], None);
+            run_by_lanes(Correlate { filters, plane, bias, input, row_stride, pixels, out, after });
         }
         let algorithm = PhantomData::<A>;
         Arch::new().dispatch(Collapse::<TILE, PATCH, A> { tiling, channels, input, bias, out, algorithm });

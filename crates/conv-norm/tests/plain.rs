@@ -200,11 +200,11 @@ fn frozen_blocks_agree_with_plain_operations() {
         let (x, shape) = case.input();
         let x = tensor(x, shape, &device);
         let (expected, expected_distance) = case.plain_frozen(x.clone(), &device);
-        let (y, distance) = conv_norm_frozen(channels_last(x.clone()), &block, true);
+        let (y, distance) = conv_norm_frozen(channels_last(x.clone()), None, &block, true);
         assert_close("output", &case, &host(channels_first(y.clone())), &host(expected));
         let distance = distance.expect("measured");
         assert_close("distance", &case, &host(distance), &host(expected_distance));
-        let (unmeasured, none) = conv_norm_frozen(channels_last(x), &block, false);
+        let (unmeasured, none) = conv_norm_frozen(channels_last(x), None, &block, false);
         assert!(none.is_none());
         assert_close("output without statistics", &case, &host(unmeasured), &host(y));
     }
@@ -224,7 +224,7 @@ fn gradients_of_frozen_blocks_agree_with_plain_operations() {
         let expected = host(plain.grad(&gradients).expect("gradient"));
 
         let fused = leaf();
-        let (y, distance) = conv_norm_frozen(channels_last(fused.clone()), &block, true);
+        let (y, distance) = conv_norm_frozen(channels_last(fused.clone()), None, &block, true);
         let loss = weighted_sum(channels_first(y)) + distance.expect("measured").mul_scalar(0.7);
         let found = host(fused.grad(&loss.backward()).expect("gradient"));
         assert_close("gradient", &case, &found, &expected);
@@ -263,8 +263,14 @@ fn training_blocks_agree_with_plain_operations() {
 
         let (input, weight, gamma, beta, bias) = leaves();
         let block = TrainWeights { weight: weight.clone(), bias, gamma: gamma.clone(), beta: beta.clone() };
-        let (y, mean, variance) =
-            conv_norm_train(channels_last(input.clone()), block, case.geometry, case.activation, EPSILON);
+        let (y, mean, variance) = conv_norm_train(
+            channels_last(input.clone()),
+            None,
+            block,
+            case.geometry,
+            case.activation,
+            EPSILON,
+        );
         let y = channels_first(y);
         assert_close("output", &case, &host(y.clone()), &expected_y);
         assert_close("mean", &case, &host(mean), &host(plain.mean));
@@ -287,14 +293,14 @@ fn frozen_gradients_agree_with_finite_differences() {
         // in 64 bits, by the definition
         let loss = |x: &[f32]| -> f64 {
             let (y, distance) =
-                conv_norm_frozen(channels_last(tensor(x.to_vec(), shape, &device)), &block, true);
+                conv_norm_frozen(channels_last(tensor(x.to_vec(), shape, &device)), None, &block, true);
             let y = channels_first(y);
             let weights = values(y.dims().iter().product(), 11);
             let sum: f64 = host(y).iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum();
             sum + 0.7 * f64::from(host(distance.expect("measured"))[0])
         };
         let leaf = tensor(x.clone(), shape, &device).autodiff().require_grad();
-        let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), &block, true);
+        let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), None, &block, true);
         let total = weighted_sum(channels_first(y)) + distance.expect("measured").mul_scalar(0.7);
         let gradient = host(leaf.grad(&total.backward()).expect("gradient"));
         // along the gradient itself, where the difference is largest against rounding
@@ -318,7 +324,7 @@ fn a_value_that_is_no_number_is_not_hidden() {
         let (mut x, shape) = case.input();
         x[0] = f32::NAN;
         let leaf = tensor(x, shape, &device).autodiff().require_grad();
-        let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), &case.block(), true);
+        let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), None, &case.block(), true);
         assert!(host(y.clone()).iter().any(|y| y.is_nan()), "{case:?}");
         let distance = distance.expect("measured");
         assert!(host(distance.clone())[0].is_nan(), "{case:?}");
@@ -343,7 +349,7 @@ fn bytes_do_not_depend_on_the_number_of_threads() {
 fn frozen_results(case: &Case) -> [Vec<f32>; 3] {
     let (x, shape) = case.input();
     let leaf = tensor(x, shape, &device()).autodiff().require_grad();
-    let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), &case.block(), true);
+    let (y, distance) = conv_norm_frozen(channels_last(leaf.clone()), None, &case.block(), true);
     let distance = distance.expect("measured");
     let gradients = (weighted_sum(y.clone()) + distance.clone()).backward();
     [host(y), host(distance), host(leaf.grad(&gradients).expect("gradient"))]
@@ -359,7 +365,7 @@ fn trained_results(case: &Case) -> [Vec<f32>; 2] {
     let (gamma, beta) = (vector(weights.gamma), vector(weights.beta));
     let block = TrainWeights { weight: weight.clone(), bias: None, gamma, beta };
     let x = channels_last(tensor(x, shape, &device).autodiff());
-    let (y, ..) = conv_norm_train(x, block, case.geometry, case.activation, EPSILON);
+    let (y, ..) = conv_norm_train(x, None, block, case.geometry, case.activation, EPSILON);
     let gradients = weighted_sum(y.clone()).backward();
     [host(y), host(weight.grad(&gradients).expect("gradient"))]
 }

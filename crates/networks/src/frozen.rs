@@ -1,17 +1,18 @@
 //! A network whose weights do not change any more, prepared for speed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use delt_conv_norm::{FrozenConvNorm, is_supported};
+use delt_conv_norm::{FrozenChain, FrozenConvNorm, Link, is_supported};
 use delt_formats::{TeacherFacts, read_safetensors};
 
 use crate::bn_statistics::{LayerStatistics, bn_statistics_terms};
 use crate::error::NetworkError;
 use crate::network::{BnLayer, Network};
 use crate::pass::{Evaluation, Frozen, Measuring, Record, measured, prepare};
-use crate::program::Kind;
+use crate::program::{Kind, Program};
 
 /// A network in evaluation mode for good: the teacher, the ranker, a student under test.
 ///
@@ -23,6 +24,8 @@ pub struct FrozenNetwork {
     layers: Vec<BnLayer>,
     /// By batch normalization layer; none where that stands alone.
     blocks: Option<Vec<Option<Arc<FrozenConvNorm>>>>,
+    /// Blocks that follow one another, by the step that they begin at.
+    chains: Arc<BTreeMap<usize, Arc<FrozenChain>>>,
     is_bf16: bool,
 }
 
@@ -42,7 +45,8 @@ impl FrozenNetwork {
     pub fn new(network: Network, device: &Device) -> Self {
         let layers = network.bn_layers();
         let blocks = if is_supported(device) { prepared(&network) } else { None };
-        Self { network, layers, blocks, is_bf16: false }
+        let chains = blocks.as_ref().map(|blocks| chains(&network, blocks)).unwrap_or_default();
+        Self { network, layers, blocks, chains: Arc::new(chains), is_bf16: false }
     }
 
     /// Reads `weights.safetensors` of a teacher artifact.
@@ -112,8 +116,10 @@ impl FrozenNetwork {
 
     fn run(&self, x: Tensor<4>, record: Record) -> Recorded {
         if let Some(blocks) = &self.blocks {
+            let is_alone = record == Record::Nothing && !x.device().is_autodiff();
             let mut pass = Frozen {
                 blocks,
+                chains: if is_alone { &self.chains } else { &BTreeMap::new() },
                 layers: &self.layers,
                 record,
                 distances: Vec::new(),
@@ -179,7 +185,8 @@ impl FrozenNetwork {
             block.as_ref().map(with)
         };
         let blocks = self.blocks.as_ref().map(|blocks| blocks.iter().zip(targets).map(with_target).collect());
-        Self { network: self.network.clone(), layers: layers.collect(), blocks, is_bf16: self.is_bf16 }
+        let (network, chains) = (self.network.clone(), Arc::clone(&self.chains));
+        Self { network, layers: layers.collect(), blocks, chains, is_bf16: self.is_bf16 }
     }
 
     /// The batch normalization layers in forward order, with what the statistics of a batch are measured against.
@@ -199,4 +206,47 @@ fn prepared(network: &Network) -> Option<Vec<Option<Arc<FrozenConvNorm>>>> {
         }
     }
     Some(blocks)
+}
+
+/// Blocks that follow one another, as many as there are at a time: all that they read is what enters the first of them or comes
+/// from them, and only what the last makes is read by others.
+fn chains(network: &Network, blocks: &[Option<Arc<FrozenConvNorm>>]) -> BTreeMap<usize, Arc<FrozenChain>> {
+    let Program { steps, description, .. } = network.program();
+    let mut last_reads = BTreeMap::new();
+    for (at, step) in steps.iter().enumerate() {
+        last_reads.extend(step.reads.iter().map(|read| (*read, at)));
+    }
+    last_reads.extend(
+        description
+            .layers
+            .iter()
+            .last()
+            .iter()
+            .flat_map(|layer| &layer.reads)
+            .map(|read| (*read, steps.len())),
+    );
+    let mut chains = BTreeMap::new();
+    let mut first = 0;
+    while first < steps.len() {
+        let (mut links, mut whole) = (Vec::new(), 0);
+        let mut made = BTreeMap::from([(steps[first].reads[0], 0)]);
+        for (at, step) in steps.iter().enumerate().skip(first) {
+            let Kind::BatchBlock(_) = step.kind else { break };
+            let place = network.batch_norm(step.at + 1).place;
+            let reads: Option<Vec<usize>> = step.reads.iter().map(|read| made.get(read).copied()).collect();
+            let (Some(block), Some(reads)) = (&blocks[place], reads) else { break };
+            links.push(Link { block: Arc::clone(block), reads: reads[0], adds: reads.get(1).copied() });
+            let is_read = |(layer, value): (&usize, &usize)| *value > 0 && last_reads.get(layer) > Some(&at);
+            if !made.iter().any(is_read) {
+                whole = links.len();
+            }
+            made.insert(step.end, links.len());
+        }
+        links.truncate(whole);
+        if whole > 1 {
+            chains.insert(first, Arc::new(FrozenChain::new(links)));
+        }
+        first += whole.max(1);
+    }
+    chains
 }

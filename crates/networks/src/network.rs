@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::{Module, ParamId};
 use burn::tensor::{Device, Tensor};
 use delt_architectures::{Description, Operation, StateTensor};
-use delt_conv_norm::is_supported;
+use delt_conv_norm::{chain_frozen, is_supported};
 use delt_formats::Architecture;
 
 use crate::attention::{attention, window_attention};
@@ -164,12 +164,20 @@ impl Network {
         let layers = &self.program.description.layers;
         let mut values: Vec<Option<Map>> = vec![None; layers.len()];
         values[0] = Some(Map::First(x));
-        for step in &self.program.steps {
+        let steps = &self.program.steps;
+        let mut at = 0;
+        while let Some(step) = steps.get(at) {
             let read = |at: &usize| values[*at].clone().expect("a layer reads what is before it");
-            let reads = layers[step.at].reads.iter().map(read).collect();
+            let mut reads: Vec<Map> = step.reads.iter().map(read).collect();
+            let chain = pass.chain(at);
+            let end = at + chain.as_ref().map_or(1, |chain| chain.len());
             // what is read for the last time is the step's own
-            step.done.iter().for_each(|at| values[*at] = None);
-            values[step.end] = Some(self.step(step, reads, pass));
+            steps[at..end].iter().flat_map(|step| &step.done).for_each(|at| values[*at] = None);
+            values[steps[end - 1].end] = Some(match chain {
+                Some(chain) => Map::Last(chain_frozen(reads.remove(0).last(), &chain)),
+                None => self.step(step, reads, pass),
+            });
+            at = end;
         }
         let entering = layers[self.program.classifier()].reads[0];
         values[entering].take().expect("the classifier reads what is before it").first().flatten(1, 3)
@@ -190,8 +198,9 @@ impl Network {
         match step.kind {
             Kind::Layer => self.layer(step.at, reads, pass),
             Kind::BatchBlock(activation) => {
+                let (conv, norm) = (self.convolution(step.at), self.batch_norm(step.at + 1));
                 let x = reads.remove(0);
-                pass.batch_block(self.convolution(step.at), self.batch_norm(step.at + 1), x, activation)
+                pass.batch_block(conv, norm, x, reads.pop(), activation)
             }
             Kind::ImageBlock { is_normalized, activation } => {
                 let norm = is_normalized.then(|| self.instance_norm(step.at + 1));

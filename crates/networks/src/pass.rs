@@ -1,5 +1,6 @@
 //! The ways to go through a network: what its convolutions and batch normalization layers do to what passes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::activation::{relu, relu6, silu, softplus};
@@ -7,7 +8,7 @@ use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
-    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen,
+    Activation, FrozenChain, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen,
     conv_norm_frozen_statistics, conv_norm_train,
 };
 
@@ -19,6 +20,11 @@ use crate::network::{BatchStatistics, BnLayer, Drawn};
 
 /// One way through a network.
 pub(crate) trait Pass {
+    /// Blocks from a step on that are taken as one, where nothing else is wanted of them.
+    fn chain(&self, _step: usize) -> Option<Arc<FrozenChain>> {
+        None
+    }
+
     /// Batch normalization by itself.
     fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map;
 
@@ -32,16 +38,30 @@ pub(crate) trait Pass {
         conv.forward(x)
     }
 
-    /// Convolution, batch normalization and what follows them.
-    fn batch_block(&mut self, conv: Conv, norm: BatchNorm, x: Map, activation: Activation) -> Map {
+    /// Convolution, batch normalization, the sum with what is added, if anything is, and what follows them.
+    fn batch_block(
+        &mut self,
+        conv: Conv,
+        norm: BatchNorm,
+        x: Map,
+        added: Option<Map>,
+        activation: Activation,
+    ) -> Map {
         let x = self.convolve(conv, x);
-        activate(self.batch_norm(norm, x), activation)
+        activate(plus(self.batch_norm(norm, x), added), activation)
     }
 
     /// A convolution, normalization of each image by itself or none, and what follows them.
     fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
         let x = self.convolve(conv, x);
         activate(normalized(norm, x), activation)
+    }
+}
+
+fn plus(x: Map, added: Option<Map>) -> Map {
+    match added {
+        Some(added) => x.with(added, |a, b| a + b),
+        None => x,
     }
 }
 
@@ -144,17 +164,25 @@ impl Pass for Training<'_> {
         if self.is_bf16 { conv.forward_bf16(x) } else { conv.forward(x) }
     }
 
-    fn batch_block(&mut self, conv: Conv, norm: BatchNorm, x: Map, activation: Activation) -> Map {
+    fn batch_block(
+        &mut self,
+        conv: Conv,
+        norm: BatchNorm,
+        x: Map,
+        added: Option<Map>,
+        activation: Activation,
+    ) -> Map {
         if !self.is_fused {
             let x = self.convolve(conv, x);
-            return activate(self.batch_norm(norm, x), activation);
+            return activate(plus(self.batch_norm(norm, x), added), activation);
         }
         let x = x.last();
         let [n, height, width, _] = x.dims();
         let geometry = conv.geometry();
         let weights =
             TrainWeights { weight: conv.weight, bias: conv.bias, gamma: norm.weight, beta: norm.bias };
-        let (y, mean, variance) = conv_norm_train(x, weights, geometry, activation, NORM_EPSILON);
+        let (y, mean, variance) =
+            conv_norm_train(x, added.map(Map::last), weights, geometry, activation, NORM_EPSILON);
         self.keep(mean, variance, n * geometry.out_size(height) * geometry.out_size(width));
         Map::Last(y)
     }
@@ -180,6 +208,8 @@ impl Pass for Training<'_> {
 pub(crate) struct Frozen<'a> {
     /// By the place of their batch normalization among its kind; none where that stands alone.
     pub(crate) blocks: &'a [Option<Arc<FrozenConvNorm>>],
+    /// By the step that they begin at; none where gradients or statistics are wanted.
+    pub(crate) chains: &'a BTreeMap<usize, Arc<FrozenChain>>,
     /// What statistics are measured against.
     pub(crate) layers: &'a [BnLayer],
     pub(crate) record: Record,
@@ -201,10 +231,14 @@ impl Frozen<'_> {
 }
 
 impl Pass for Frozen<'_> {
-    fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, _: Activation) -> Map {
+    fn chain(&self, step: usize) -> Option<Arc<FrozenChain>> {
+        self.chains.get(&step).cloned()
+    }
+
+    fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, added: Option<Map>, _: Activation) -> Map {
         let x = self.enter(x);
         let block = self.blocks[norm.place].as_ref().expect("every block was prepared");
-        let (y, distance) = conv_norm_frozen(x, block, self.record >= Record::Norms);
+        let (y, distance) = conv_norm_frozen(x, added.map(Map::last), block, self.record >= Record::Norms);
         self.distances.extend(distance);
         Map::Last(y)
     }
@@ -231,9 +265,9 @@ pub(crate) struct Measuring<'a> {
 }
 
 impl Pass for Measuring<'_> {
-    fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, _: Activation) -> Map {
+    fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, added: Option<Map>, _: Activation) -> Map {
         let block = self.blocks[norm.place].as_ref().expect("every block was prepared");
-        let (y, mean, variance) = conv_norm_frozen_statistics(x.last(), block);
+        let (y, mean, variance) = conv_norm_frozen_statistics(x.last(), added.map(Map::last), block);
         self.statistics.push(Ok(LayerStatistics { mean, variance }));
         Map::Last(y)
     }

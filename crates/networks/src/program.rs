@@ -32,6 +32,8 @@ pub(crate) struct Step {
     pub(crate) at: usize,
     /// What it does.
     pub(crate) kind: Kind,
+    /// The layers that it reads: those of the first layer, then what a block adds.
+    pub(crate) reads: Vec<usize>,
     /// The last layer, whose result is kept.
     pub(crate) end: usize,
     /// Results that are not read any more.
@@ -43,7 +45,7 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     /// A single layer.
     Layer,
-    /// A convolution, batch normalization and what follows.
+    /// A convolution, batch normalization, perhaps the sum with an earlier result, and what follows.
     BatchBlock(BlockActivation),
     /// A convolution, normalization of each image by itself or none, and what follows.
     ImageBlock {
@@ -97,7 +99,15 @@ fn steps(layers: &[Layer]) -> Vec<Step> {
     let mut at = 1;
     while at + 1 < layers.len() {
         let (kind, end) = step(layers, at, after);
-        steps.push(Step { at, kind, end, done: Vec::new() });
+        let mut reads = layers[at].reads.clone();
+        let (kind, end) = match residual(layers, kind, end, &readers) {
+            Some((added, kind, end)) => {
+                reads.push(added);
+                (kind, end)
+            }
+            None => (kind, end),
+        };
+        steps.push(Step { at, kind, reads, end, done: Vec::new() });
         at = end + 1;
     }
     let mut is_read = vec![false; layers.len()];
@@ -105,13 +115,32 @@ fn steps(layers: &[Layer]) -> Vec<Step> {
         is_read[*read] = true;
     }
     for step in steps.iter_mut().rev() {
-        for read in &layers[step.at].reads {
+        for read in &step.reads {
             if !std::mem::replace(&mut is_read[*read], true) {
                 step.done.push(*read);
             }
         }
     }
     steps
+}
+
+/// The sum that follows a block without activation, of its result and an earlier one, with a ReLU behind it: what is added, what
+/// the block becomes, and where it ends.
+fn residual(layers: &[Layer], kind: Kind, end: usize, readers: &[usize]) -> Option<(usize, Kind, usize)> {
+    let reads_alone = |at: usize| readers[at] == 1 && at + 2 < layers.len();
+    let sum = &layers.get(end + 1)?;
+    let is_sum = kind == Kind::BatchBlock(BlockActivation::Identity) && sum.operation == Operation::Add;
+    let added = *sum.reads.iter().find(|read| **read != end)?;
+    if !(is_sum && reads_alone(end) && sum.reads.contains(&end)) {
+        return None;
+    }
+    let end = end + 1;
+    let next = &layers[end + 1];
+    let is_gated = next.operation == Operation::Activation(Activation::Relu) && next.reads == [end];
+    if is_gated && reads_alone(end) {
+        return Some((added, Kind::BatchBlock(BlockActivation::Relu), end + 1));
+    }
+    Some((added, Kind::BatchBlock(BlockActivation::Identity), end))
 }
 
 /// What begins at this layer, and where it ends: convolution, normalization that blocks have, activation that they have, pooling
