@@ -20,6 +20,8 @@ pub enum Activation {
     Relu6,
     /// a / (1 + e^{−a}), also called swish.
     Silu,
+    /// a · Φ(a), Φ the normal distribution.
+    Gelu,
     /// max(0, ·), then 2x2 average pooling of stride 2; an odd last row or column is left out.
     ReluAveragePool,
     /// Softplus, log(1 + e^{βa}) / β with this β, then the same pooling.
@@ -46,6 +48,10 @@ macro_rules! with_gate {
                 let $gate = $crate::gates::Silu;
                 $body
             }
+            $crate::activation::Activation::Gelu => {
+                let $gate = $crate::gates::Gelu;
+                $body
+            }
             $crate::activation::Activation::SoftplusAveragePool(beta) => {
                 let $gate = $crate::gates::Softplus { beta };
                 $body
@@ -70,7 +76,7 @@ impl Activation {
     /// Side of the squares that are averaged.
     pub(crate) fn pooled_side(self) -> usize {
         match self {
-            Self::Identity | Self::Relu | Self::Relu6 | Self::Silu => 1,
+            Self::Identity | Self::Relu | Self::Relu6 | Self::Silu | Self::Gelu => 1,
             Self::ReluAveragePool | Self::SoftplusAveragePool(_) => 2,
         }
     }

@@ -151,26 +151,32 @@ impl FrozenChain {
         Ready { input, stages, shapes, out: values[values.len() - 1] }
     }
 
-    /// Cuts where a single value leads on and where the images that fit into the cache become other in number.
+    /// Cuts where a single value leads on and where the images of a task become other in number: as many as fit into the cache,
+    /// and enough for filters to be worth their fetching.
     fn stages(&self, images: usize, shapes: &[ConvShape], values: &[[usize; 4]]) -> Vec<Stage> {
-        let mut cuts: Vec<(Range<usize>, usize)> = Vec::new();
-        let (mut first, mut fitting) = (0, usize::MAX);
+        let mut cuts: Vec<(Range<usize>, [usize; 2])> = Vec::new();
+        let together = |[a, b]: [[usize; 2]; 2]| [a[0].min(b[0]), a[1].max(b[1])];
+        let of_task = |[fitting, least]: [usize; 2]| fitting.max(least);
+        let (mut first, mut own) = (0, [usize::MAX, 1]);
         for at in 0..self.links.len() {
-            fitting = fitting.min((CACHED_VALUES / self.values_at(at, &shapes[at], values)).max(1));
+            let fitting = (CACHED_VALUES / self.values_at(at, &shapes[at], values)).max(1);
+            own = together([own, [fitting, shapes[at].images_per_task()]]);
             if at + 1 < self.links.len() && self.last_reads[..=at].iter().any(|last| *last > at) {
                 continue;
             }
-            match cuts.last_mut().filter(|(_, before)| fitting < 2 * *before && *before < 2 * fitting) {
-                Some((links, before)) => (links.end, *before) = (at + 1, fitting.min(*before)),
-                None => cuts.push((first..at + 1, fitting)),
+            let count = of_task(own);
+            let is_alike = |before: usize| count < 2 * before && before < 2 * count;
+            match cuts.last_mut().filter(|(_, before)| is_alike(of_task(*before))) {
+                Some((links, before)) => (links.end, *before) = (at + 1, together([*before, own])),
+                None => cuts.push((first..at + 1, own)),
             }
-            (first, fitting) = (at + 1, usize::MAX);
+            (first, own) = (at + 1, [usize::MAX, 1]);
         }
-        let stage = |(links, fitting): (Range<usize>, usize)| {
+        let stage = |(links, own): (Range<usize>, [usize; 2])| {
             // an even number, of nearly one size
-            let tasks = images.div_ceil(fitting).next_multiple_of(2).clamp(1, images.max(1));
-            let of_task = images.div_ceil(tasks).max(1);
-            let plan = |shape| Plan::of_tasks(shape, Direction::Forward, of_task);
+            let tasks = images.div_ceil(of_task(own)).next_multiple_of(2).clamp(1, images.max(1));
+            let largest = images.div_ceil(tasks).max(1);
+            let plan = |shape| Plan::of_tasks(shape, Direction::Forward, largest);
             Stage { plans: shapes[links.clone()].iter().map(plan).collect(), links, tasks }
         };
         cuts.into_iter().map(stage).collect()

@@ -1,6 +1,6 @@
 //! What a block does to a normalized value, with its derivatives.
 
-use std::f32::consts::LOG2_E;
+use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
 /// A function of one value.
 pub(crate) trait Gate: Copy + Sync {
@@ -32,6 +32,10 @@ pub(crate) struct Rectifier6;
 /// a / (1 + e^{−a}).
 #[derive(Clone, Copy)]
 pub(crate) struct Silu;
+
+/// a · Φ(a), Φ the normal distribution.
+#[derive(Clone, Copy)]
+pub(crate) struct Gelu;
 
 /// log(1 + e^{βa}) / β.
 #[derive(Clone, Copy)]
@@ -130,6 +134,39 @@ impl Gate for Silu {
     }
 }
 
+impl Gelu {
+    /// Φ(a) to 1e-7 (Abramowitz and Stegun, formula 7.1.26) and its slope.
+    #[inline(always)]
+    fn parts(a: f32) -> [f32; 2] {
+        let u = a.abs() * FRAC_1_SQRT_2;
+        let bell = exp_negative(u * u);
+        let t = 1.0 / (1.0 + 0.327_591_1 * u);
+        let tail = t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4)));
+        let below = 0.5 * bell * (t * (0.254_829_6 + tail));
+        [if a < 0.0 { below } else { 1.0 - below }, bell * 0.398_942_3]
+    }
+}
+
+impl Gate for Gelu {
+    const CURVED: bool = true;
+
+    #[inline(always)]
+    fn value(self, a: f32) -> f32 {
+        a * Self::parts(a)[0]
+    }
+
+    #[inline(always)]
+    fn pull(self, a: f32, g: f32) -> f32 {
+        let [share, slope] = Self::parts(a);
+        g * (share + a * slope)
+    }
+
+    #[inline(always)]
+    fn curvature(self, a: f32) -> f32 {
+        Self::parts(a)[1] * (2.0 - a * a)
+    }
+}
+
 impl Gate for Softplus {
     const CURVED: bool = true;
 
@@ -202,6 +239,31 @@ mod tests {
         assert!(Silu.value(f32::NAN).is_nan() && Silu.pull(f32::NAN, 1.0).is_nan());
         assert_eq!([Silu.value(f32::MAX), Silu.pull(f32::MAX, 1.0)], [f32::MAX, 1.0]);
         assert!(Silu.value(f32::MIN).abs() < 1e-30 && Silu.pull(f32::MIN, 1.0).abs() < 1e-30);
+    }
+
+    #[test]
+    fn gelu_and_its_derivatives_are_exact_to_rounding() {
+        for step in -4000..=4000 {
+            let a = step as f32 * 1.3e-3;
+            let wide = f64::from(a);
+            // the series of the error function
+            let u = wide / 2.0_f64.sqrt();
+            let (mut term, mut sum) = (u, u);
+            for n in 1..90 {
+                term *= -u * u / f64::from(n);
+                sum += term / f64::from(2 * n + 1);
+            }
+            let share = 0.5 + sum / std::f64::consts::PI.sqrt();
+            let slope = (-u * u).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            let expected = [wide * share, share + wide * slope, slope * (2.0 - wide * wide)];
+            for (found, expected) in
+                [Gelu.value(a), Gelu.pull(a, 1.0), Gelu.curvature(a)].into_iter().zip(expected)
+            {
+                let error = (f64::from(found) - expected).abs();
+                assert!(error < 6e-7, "GELU at {a}: {found}, expected {expected}");
+            }
+        }
+        assert!(Gelu.value(f32::NAN).is_nan() && Gelu.pull(f32::NAN, 1.0).is_nan());
     }
 
     #[test]

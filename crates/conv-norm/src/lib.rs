@@ -30,6 +30,7 @@ mod gates;
 mod memory;
 mod operation;
 mod plan;
+mod rows;
 mod shape;
 mod statistics;
 mod train;
@@ -47,6 +48,7 @@ pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
 };
+pub use rows::normalize_rows;
 pub use shape::Geometry;
 
 /// The weights of a frozen block, as plain values.

@@ -102,7 +102,7 @@ pub fn conv_norm_frozen(
 }
 
 /// In a graph, as a constant unless it is in one.
-fn lifted<const D: usize>(tensor: Tensor<D>) -> Tracked {
+pub(crate) fn lifted<const D: usize>(tensor: Tensor<D>) -> Tracked {
     match Input::of(tensor) {
         Input::Plain(values) => Autodiff::<Flex>::from_inner(values),
         Input::Tracked(tensor) => tensor,

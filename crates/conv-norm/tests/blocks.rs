@@ -1,7 +1,9 @@
 //! Blocks and dual blocks against the same formulas written with Burn's own operations, with all their gradients, and
 //! derivatives against finite differences.
 
-use burn::tensor::activation::{relu, relu6, sigmoid, silu, softplus};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
+use burn::tensor::activation::{gelu, relu, relu6, sigmoid, silu, softplus};
 use burn::tensor::module::{avg_pool2d, conv2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -54,7 +56,7 @@ struct Case {
 
 /// All normalizations and activations, one image and ten, sides that pooling cuts, narrow blocks and those in tiles.
 fn cases() -> Vec<Case> {
-    use Activation::{Identity, Relu, Relu6, ReluAveragePool, Silu, SoftplusAveragePool};
+    use Activation::{Gelu, Identity, Relu6, ReluAveragePool, Silu, SoftplusAveragePool};
     let sizes = [
         (1, [4, 4], [3, 8]),
         (10, [8, 8], [3, 8]),
@@ -72,7 +74,7 @@ fn cases() -> Vec<Case> {
                 cases.push(case);
                 if images == 10 {
                     let activation = match size[0] {
-                        8 => Relu,
+                        8 => Gelu,
                         7 => Silu,
                         9 => Relu6,
                         _ => Identity,
@@ -145,8 +147,10 @@ impl Case {
 
     fn pool(&self, x: Tensor<4>) -> Tensor<4> {
         match self.activation {
-            Activation::Identity | Activation::Relu | Activation::Relu6 | Activation::Silu => x,
-            _ => avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2])),
+            Activation::ReluAveragePool | Activation::SoftplusAveragePool(_) => {
+                avg_pool2d(x, AvgPoolOptions::new([2, 2]).with_stride([2, 2]))
+            }
+            _ => x,
         }
     }
 
@@ -187,6 +191,11 @@ impl Case {
                 let open = sigmoid(a.clone());
                 let slope = open.clone() * (a.clone() * (open.neg() + 1.0) + 1.0);
                 (silu(a), slope * a_dot)
+            }
+            Activation::Gelu => {
+                let share = ((a.clone() * FRAC_1_SQRT_2).erf() + 1.0) * 0.5;
+                let bell = (a.clone().square() * -0.5).exp() * (FRAC_2_SQRT_PI * FRAC_1_SQRT_2 * 0.5);
+                (gelu(a.clone()), (share + a * bell) * a_dot)
             }
             Activation::SoftplusAveragePool(beta) => {
                 (softplus(a.clone(), beta.into()), sigmoid(a.mul_scalar(beta)) * a_dot)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::activation::{relu, relu6, silu, softplus};
+use burn::tensor::activation::{gelu, relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train, conv2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -147,6 +147,7 @@ impl Case {
             Activation::Relu => relu(x),
             Activation::Relu6 => relu6(x),
             Activation::Silu => silu(x),
+            Activation::Gelu => gelu(x),
             Activation::ReluAveragePool => pool(relu(x)),
             Activation::SoftplusAveragePool(beta) => pool(softplus(x, beta.into())),
         }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::activation::{relu, sigmoid, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_architectures::WindowAttention;
+use delt_conv_norm::Activation;
 
-use crate::layers::rows_linear;
+use crate::layers::{Rows, rows_linear};
 use crate::map::Map;
 use crate::shapes::padded;
 use crate::state_dict::{relative_coordinates, relative_positions};
@@ -23,17 +24,15 @@ const LARGEST_BIAS: f64 = 16.0;
 const LEAST_SQUARE: f64 = 1e-24;
 
 /// PyTorch's `MultiheadAttention`: `in_proj_weight`, `in_proj_bias`, `out_proj.weight`, `out_proj.bias`.
-pub(crate) fn attention(weights: &[&Weights], heads: usize, x: Map) -> Map {
+pub(crate) fn attention(rows: Rows, weights: &[&Weights], heads: usize, x: Map) -> Map {
     let x = x.last();
-    let shape @ [n, height, width, channels] = x.dims();
-    let positions = height * width;
-    let rows = x.reshape([n * positions, channels]);
-    let stacked = rows_linear(rows, weights[0].two(), Some(weights[1].one()));
-    let [q, k, v] = by_head(stacked, n, heads);
+    let shape @ [n, _, _, channels] = x.dims();
+    let stacked = rows.product(x, weights[0].two(), Some(weights[1].one()), Activation::Identity);
+    let [q, k, v] = by_head(stacked.flatten(0, 2), n, heads);
     let scale = 1.0 / ((channels / heads) as f64).sqrt();
     let scores = softmax((q * scale).matmul(k.transpose()), 3);
-    let y = joined(scores.matmul(v));
-    Map::Last(rows_linear(y, weights[2].two(), Some(weights[3].one())).reshape(shape))
+    let y = joined(scores.matmul(v)).reshape(shape);
+    Map::Last(rows.product(y, weights[2].two(), Some(weights[3].one()), Activation::Identity))
 }
 
 /// Queries, keys and values side by side, `[n · positions, 3 c]` → three of `[n, heads, positions, c / heads]`.
@@ -141,6 +140,7 @@ fn rolled(x: Tensor<4>, shift: [usize; 2]) -> Tensor<4> {
 
 /// Swin's attention; `tensor` gives a tensor by its name below the layer's.
 pub(crate) fn window_attention<'a>(
+    rows: Rows,
     tensor: impl Fn(&str) -> &'a Weights,
     attention: WindowAttention,
     x: Map,
@@ -150,16 +150,20 @@ pub(crate) fn window_attention<'a>(
     let WindowAttention { heads, is_v2, .. } = attention;
     let (device, windows) = (x.device(), Windows::new(attention, [height, width]));
     let [padded_height, padded_width] = windows.sides();
-    let rows = windows.split(padded(x, padded_height, padded_width));
+    let inside = windows.split(padded(x, padded_height, padded_width));
     let mut bias = tensor("qkv.bias").one();
     if is_v2 {
         // keys have none
         let kept = [1.0_f32, 0.0, 1.0].map(|kept| vec![kept; channels]).concat();
         bias = bias * Tensor::<1>::from_data(kept.as_slice(), &device);
     }
-    let stacked = rows_linear(rows, tensor("qkv.weight").two(), Some(bias));
     let count = n * windows.count[0] * windows.count[1];
-    let [q, k, v] = by_head(stacked, count, heads);
+    let by_window = |x: Tensor<2>, weight: &str, bias| {
+        let [all, _] = x.dims();
+        let x = x.reshape([count, all / count, 1, channels]);
+        rows.product(x, tensor(weight).two(), Some(bias), Activation::Identity).flatten::<2>(0, 2)
+    };
+    let [q, k, v] = by_head(by_window(inside, "qkv.weight", bias), count, heads);
     let scores = if is_v2 {
         let scale = tensor("logit_scale").three().clamp_max(LARGEST_SCALE.ln()).exp();
         unit(q).matmul(unit(k).transpose()) * scale.unsqueeze()
@@ -175,7 +179,7 @@ pub(crate) fn window_attention<'a>(
         scores = (by_window + mask).reshape(shape);
     }
     let y = joined(softmax(scores, 3).matmul(v));
-    let y = rows_linear(y, tensor("proj.weight").two(), Some(tensor("proj.bias").one()));
+    let y = by_window(y, "proj.weight", tensor("proj.bias").one());
     let y = windows.join(y, n).narrow(1, 0, height).narrow(2, 0, width);
     Map::Last(y)
 }

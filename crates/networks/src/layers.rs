@@ -4,10 +4,11 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
 use delt_architectures::{Convolution, Window};
-use delt_conv_norm::{Activation, BlockWeights, Geometry, Normalize, conv_block};
+use delt_conv_norm::{Activation, BlockWeights, Geometry, Normalize, conv_block, normalize_rows};
 use delt_device::product;
 
 use crate::map::Map;
+use crate::pass::activate;
 use crate::weights::Weights;
 
 /// Added to the variance before the square root; PyTorch's default.
@@ -126,25 +127,48 @@ fn standardized(x: Tensor<4>, groups: usize) -> Tensor<4> {
     (centered / (variance + NORM_EPSILON).sqrt()).reshape([n, channels, height, width])
 }
 
-/// Normalization of each position by its channels.
-pub(crate) fn position_norm(weights: &[&Weights], epsilon: f64, x: Map) -> Map {
-    let x = x.last();
-    let centered = x.clone() - x.mean_dim(3);
-    let variance = centered.clone().square().mean_dim(3);
-    Map::Last(centered / (variance + epsilon).sqrt()).affine(weights[0].one(), weights[1].one())
+/// Layers that treat each position by itself, as one operation each or over Burn's.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    pub(crate) is_fused: bool,
 }
 
-/// A linear layer at every position.
-pub(crate) fn linear(weights: &[&Weights], x: Map) -> Map {
-    let x = x.last();
-    let [n, height, width, channels] = x.dims();
-    let y = rows_linear(
-        x.reshape([n * height * width, channels]),
-        weights[0].two(),
-        weights.get(1).map(|bias| bias.one()),
-    );
-    let [_, outputs] = y.dims();
-    Map::Last(y.reshape([n, height, width, outputs]))
+impl Rows {
+    /// Normalization of each position by its channels.
+    pub(crate) fn position_norm(self, weights: &[&Weights], epsilon: f64, x: Map) -> Map {
+        let x = x.last();
+        if self.is_fused {
+            return Map::Last(normalize_rows(x, weights[0].one(), weights[1].one(), epsilon));
+        }
+        let centered = x.clone() - x.mean_dim(3);
+        let variance = centered.clone().square().mean_dim(3);
+        Map::Last(centered / (variance + epsilon).sqrt()).affine(weights[0].one(), weights[1].one())
+    }
+
+    /// A linear layer at every position, and what follows it.
+    pub(crate) fn linear(self, weights: &[&Weights], x: Map, activation: Activation) -> Map {
+        let bias = weights.get(1).map(|bias| bias.one());
+        Map::Last(self.product(x.last(), weights[0].two(), bias, activation))
+    }
+
+    /// `[n, h, w, in]` → `[n, h, w, out]`; `weight` is `[out, in]`, PyTorch's layout. Single positions are few rows with large
+    /// matrices, which blocks are not made for.
+    pub(crate) fn product(
+        self,
+        x: Tensor<4>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        let ([n, height, width, inputs], [outputs, _]) = (x.dims(), weight.dims());
+        if self.is_fused && height * width > 1 {
+            let geometry = Geometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
+            let weights = BlockWeights { weight: weight.reshape([outputs, inputs, 1, 1]), bias, norm: None };
+            return conv_block(x, weights, geometry, Normalize::None, activation, NORM_EPSILON);
+        }
+        let y = rows_linear(x.reshape([n * height * width, inputs]), weight, bias);
+        activate(Map::Last(y.reshape([n, height, width, outputs])), activation).last()
+    }
 }
 
 /// `[rows, in]` → `[rows, out]`; `weight` is `[out, in]`, PyTorch's layout.

@@ -10,7 +10,7 @@ use delt_formats::Architecture;
 
 use crate::attention::{attention, window_attention};
 use crate::error::NetworkError;
-use crate::layers::{BatchNorm, Conv, GroupNorm, layer_norm, linear, position_norm, rows_linear};
+use crate::layers::{BatchNorm, Conv, GroupNorm, Rows, layer_norm, rows_linear};
 use crate::map::Map;
 use crate::pass::{Pass, Training};
 use crate::program::{Kind, Program, Step};
@@ -197,6 +197,10 @@ impl Network {
     fn step(&self, step: &Step, mut reads: Vec<Map>, pass: &mut dyn Pass) -> Map {
         match step.kind {
             Kind::Layer => self.layer(step.at, reads, pass),
+            Kind::Linear(activation) => {
+                let rows = Rows { is_fused: pass.is_fused() };
+                rows.linear(&self.weights_of(step.at), reads.remove(0), activation)
+            }
             Kind::BatchBlock(activation) => {
                 let (conv, norm) = (self.convolution(step.at), self.batch_norm(step.at + 1));
                 let x = reads.remove(0);
@@ -214,15 +218,14 @@ impl Network {
         if let Operation::Concatenate = layer.operation {
             return shapes::concatenate(reads);
         }
-        let weights = self.weights_of(at);
+        let (weights, rows) = (self.weights_of(at), Rows { is_fused: pass.is_fused() });
         let (x, second) = (reads.remove(0), reads.pop());
         match layer.operation {
             Operation::Convolution(_) => pass.convolve(self.convolution(at), x),
             Operation::BatchNorm => pass.batch_norm(self.batch_norm(at), x),
             Operation::GroupNorm { groups } => GroupNorm::new(groups, &weights).forward(x),
             Operation::LayerNorm => layer_norm(&weights, x),
-            Operation::PositionNorm { epsilon } => position_norm(&weights, epsilon, x),
-            Operation::Linear { .. } => linear(&weights, x),
+            Operation::PositionNorm { epsilon } => rows.position_norm(&weights, epsilon, x),
             Operation::MaxPool(window) => shapes::max_pool(x, window),
             Operation::AveragePool(window) => shapes::average_pool(x, window),
             Operation::AdaptiveAveragePool { side } => shapes::adaptive_average_pool(x, side),
@@ -239,14 +242,14 @@ impl Network {
             Operation::ClassToken => shapes::class_token(weights[0].three(), x),
             Operation::PositionEmbedding => shapes::position_embedding(weights[0].three(), x),
             Operation::FirstPosition => shapes::first_position(x),
-            Operation::Attention { heads } => attention(&weights, heads, x),
+            Operation::Attention { heads } => attention(rows, &weights, heads, x),
             Operation::WindowAttention(attention) => {
-                window_attention(|leaf| self.weights_below(at, leaf), attention, x)
+                window_attention(rows, |leaf| self.weights_below(at, leaf), attention, x)
             }
             Operation::MergeSquares => shapes::merge_squares(x),
             Operation::Dropout { share } => pass.drop(at, share, layer.output.count(), x),
             Operation::StochasticDepth { share } => pass.drop(at, share, 1, x),
-            Operation::Image | Operation::Concatenate => x,
+            Operation::Image | Operation::Concatenate | Operation::Linear { .. } => x,
         }
     }
 

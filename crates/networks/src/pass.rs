@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::activation::{relu, relu6, silu, softplus};
+use burn::tensor::activation::{gelu, relu, relu6, silu, softplus};
 use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -20,6 +20,11 @@ use crate::network::{BatchStatistics, BnLayer, Drawn};
 
 /// One way through a network.
 pub(crate) trait Pass {
+    /// Whether blocks and layers are single operations.
+    fn is_fused(&self) -> bool {
+        false
+    }
+
     /// Blocks from a step on that are taken as one, where nothing else is wanted of them.
     fn chain(&self, _step: usize) -> Option<Arc<FrozenChain>> {
         None
@@ -72,13 +77,15 @@ fn normalized(norm: Option<GroupNorm>, x: Map) -> Map {
     }
 }
 
-fn activate(x: Map, activation: Activation) -> Map {
+/// What follows a block, over Burn's functions.
+pub(crate) fn activate(x: Map, activation: Activation) -> Map {
     let pool = |x: Map| Map::First(avg_pool2d(x.first(), AvgPoolOptions::new([2, 2]).with_stride([2, 2])));
     match activation {
         Activation::Identity => x,
         Activation::Relu => x.apply(relu),
         Activation::Relu6 => x.apply(relu6),
         Activation::Silu => x.apply(silu),
+        Activation::Gelu => x.apply(gelu),
         Activation::ReluAveragePool => pool(x.apply(relu)),
         Activation::SoftplusAveragePool(beta) => pool(x.apply(|x| softplus(x, beta.into()))),
     }
@@ -144,6 +151,10 @@ impl Training<'_> {
 }
 
 impl Pass for Training<'_> {
+    fn is_fused(&self) -> bool {
+        self.is_fused
+    }
+
     fn drop(&mut self, at: usize, share: f64, draws: usize, x: Map) -> Map {
         let Some(drawn) = self.drawn else { return x };
         let kept = (1.0 / (1.0 - share)) as f32;
@@ -231,6 +242,10 @@ impl Frozen<'_> {
 }
 
 impl Pass for Frozen<'_> {
+    fn is_fused(&self) -> bool {
+        true
+    }
+
     fn chain(&self, step: usize) -> Option<Arc<FrozenChain>> {
         self.chains.get(&step).cloned()
     }
@@ -265,6 +280,10 @@ pub(crate) struct Measuring<'a> {
 }
 
 impl Pass for Measuring<'_> {
+    fn is_fused(&self) -> bool {
+        true
+    }
+
     fn batch_block(&mut self, _: Conv, norm: BatchNorm, x: Map, added: Option<Map>, _: Activation) -> Map {
         let block = self.blocks[norm.place].as_ref().expect("every block was prepared");
         let (y, mean, variance) = conv_norm_frozen_statistics(x.last(), added.map(Map::last), block);

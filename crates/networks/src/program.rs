@@ -45,6 +45,8 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     /// A single layer.
     Layer,
+    /// A linear layer at every position and what follows.
+    Linear(BlockActivation),
     /// A convolution, batch normalization, perhaps the sum with an earlier result, and what follows.
     BatchBlock(BlockActivation),
     /// A convolution, normalization of each image by itself or none, and what follows.
@@ -146,6 +148,13 @@ fn residual(layers: &[Layer], kind: Kind, end: usize, readers: &[usize]) -> Opti
 /// What begins at this layer, and where it ends: convolution, normalization that blocks have, activation that they have, pooling
 /// after ReLU.
 fn step<'a>(layers: &[Layer], at: usize, after: impl Fn(usize) -> Option<&'a Layer>) -> (Kind, usize) {
+    if let Operation::Linear { .. } = layers[at].operation {
+        let next = after(at).map(|layer| layer.operation);
+        return match next {
+            Some(Operation::Activation(Activation::Gelu)) => (Kind::Linear(BlockActivation::Gelu), at + 1),
+            _ => (Kind::Linear(BlockActivation::Identity), at),
+        };
+    }
     if !matches!(layers[at].operation, Operation::Convolution(_)) {
         return (Kind::Layer, at);
     }

@@ -1,0 +1,142 @@
+//! Normalization of every position by its channels (layer normalization), with its backward pass: rows in parallel.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use crate::filters::LANES;
+use crate::operation::{Tracked, Values, contiguous, from_values, lifted, shape4, slice};
+use crate::statistics::column_sums;
+use crate::vectors::with_vectors;
+
+/// Rows of a task. It depends on nothing, so that sums do not either.
+const ROWS_PER_TASK: usize = 32;
+
+/// What the backward pass needs besides the rows: mean and 1 / sqrt(variance + ε) of each.
+type RowMoments = Vec<[f32; 2]>;
+
+/// `y = γ · (x − mean) / sqrt(variance + ε) + β` over the last dimension.
+///
+/// # Shapes
+/// `x` and `y`: `[n, h, w, c]`; γ and β: `[c]`.
+pub fn normalize_rows(x: Tensor<4>, gamma: Tensor<1>, beta: Tensor<1>, epsilon: f64) -> Tensor<4> {
+    let is_plain = [x.device(), gamma.device(), beta.device()].iter().all(|device| !device.is_autodiff());
+    let (x, parameters) = (lifted(x), [lifted(gamma), lifted(beta)]);
+    let nodes = [x.node(), parameters[0].node(), parameters[1].node()];
+    let x = contiguous(x.into_primitive());
+    let [gamma, beta] = parameters.map(|tensor| contiguous(tensor.into_primitive()));
+    let (y, moments) = forward(slice(&x), [slice(&gamma), slice(&beta)], epsilon as f32);
+    let y = from_values(y, shape4(&x));
+    if is_plain {
+        return Tensor::from_primitive::<Flex>(y);
+    }
+    let y: Tracked = match RowsBackward.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((x, gamma, moments), y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(y)
+}
+
+/// The sum over a row of what is made of its values and others beside them, by lanes.
+#[inline(always)]
+fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += term(*a, *b);
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| term(*a, *b)).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+fn forward(x: &[f32], [gamma, beta]: [&[f32]; 2], epsilon: f32) -> (Vec<f32>, RowMoments) {
+    let channels = gamma.len();
+    let share = 1.0 / channels as f32;
+    let mut y = vec![0.0; x.len()];
+    let mut moments = vec![[0.0; 2]; x.len() / channels];
+    let of_task = ROWS_PER_TASK * channels;
+    let tasks = y.par_chunks_mut(of_task).zip(moments.par_chunks_mut(ROWS_PER_TASK));
+    tasks.zip(x.par_chunks(of_task)).for_each(|((y, moments), x)| {
+        with_vectors!({
+            let rows = y.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+            for ((y, x), moments) in rows.zip(moments.iter_mut()) {
+                let mean = share * sum(x, x, |x, _| x);
+                let variance = share * sum(x, x, |x, _| (x - mean) * (x - mean));
+                let inverse = 1.0 / (variance + epsilon).sqrt();
+                *moments = [mean, inverse];
+                for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+                    *y = (x - mean) * inverse * gamma + beta;
+                }
+            }
+        });
+    });
+    (y, moments)
+}
+
+/// Gradients of x, γ and β. With g = γ · dy and x̂ the normalized row, dx = inverse · (g − mean(g) − x̂ · mean(g · x̂)).
+fn backward(x: &[f32], gamma: &[f32], moments: &RowMoments, dy: &[f32]) -> [Vec<f32>; 3] {
+    let channels = gamma.len();
+    let share = 1.0 / channels as f32;
+    let mut dx = vec![0.0; x.len()];
+    let of_task = ROWS_PER_TASK * channels;
+    let tasks = x.par_chunks(of_task).zip(dy.par_chunks(of_task)).zip(moments.par_chunks(ROWS_PER_TASK));
+    let sums: Vec<[Vec<f32>; 2]> = dx
+        .par_chunks_mut(of_task)
+        .zip(tasks)
+        .map(|(dx, ((x, dy), moments))| {
+            let mut sums = [vec![0.0; channels], vec![0.0; channels]];
+            let [of_gamma, of_beta] = sums.each_mut().map(Vec::as_mut_slice);
+            with_vectors!({
+                let rows = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
+                for ((dx, (x, dy)), [mean, inverse]) in dx.chunks_exact_mut(channels).zip(rows).zip(moments) {
+                    for ((dx, dy), gamma) in dx.iter_mut().zip(dy).zip(gamma) {
+                        *dx = dy * gamma;
+                    }
+                    let plain = share * sum(dx, x, |g, _| g);
+                    let weighted = share * sum(dx, x, |g, x| g * ((x - mean) * inverse));
+                    for (at, dx) in dx.iter_mut().enumerate() {
+                        let normalized = (x[at] - mean) * inverse;
+                        *dx = inverse * (*dx - plain - normalized * weighted);
+                        of_gamma[at] += dy[at] * normalized;
+                        of_beta[at] += dy[at];
+                    }
+                }
+            });
+            sums
+        })
+        .collect();
+    let (of_gamma, of_beta): (Vec<_>, Vec<_>) = sums.into_iter().map(|[gamma, beta]| (gamma, beta)).unzip();
+    let joined = |rows: &[Vec<f32>]| column_sums(rows, channels).into_iter().map(|sum| sum as f32).collect();
+    [dx, joined(&of_gamma), joined(&of_beta)]
+}
+
+/// Of x, γ and β.
+#[derive(Debug)]
+struct RowsBackward;
+
+impl Backward<Flex, 3> for RowsBackward {
+    type State = (Values, Values, RowMoments);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, gamma, moments) = ops.state;
+        let dy = contiguous(grads.consume::<Flex>(&ops.node));
+        let [dx, of_gamma, of_beta] = backward(slice(&x), slice(&gamma), &moments, slice(&dy));
+        let vector = |values: Vec<f32>| {
+            let count = values.len();
+            from_values(values, [count])
+        };
+        let gradients = [from_values(dx, shape4(&x)), vector(of_gamma), vector(of_beta)];
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(parent) = parent {
+                grads.register::<Flex>(parent.id, gradient);
+            }
+        }
+    }
+}
