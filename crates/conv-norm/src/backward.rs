@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use crate::activation::Affine;
-use crate::plan::{Direction, Packed, Plan, Scratch};
+use crate::memory::{Memory, with_memory};
+use crate::plan::{Direction, Packed, Plan};
 use crate::shape::ConvShape;
 use crate::vectors::with_vectors;
 
@@ -44,22 +45,24 @@ pub(crate) fn frozen(
     let mut dx = vec![0.0; shape.images * shape.input_values()];
     dx.par_chunks_mut(shape.task_inputs())
         .zip(z.par_chunks(shape.task_outputs()).zip(dy.par_chunks(shape.images_per_task() * out_values)))
-        .for_each_init(Scratch::default, |scratch, (dx, (z, dy))| {
-            let padded = plan.padded;
-            let dz = padded.zeroed(z.len() / values, &mut scratch.padded);
-            let mut masked = vec![0.0; shape.out_row()];
-            let images = z.chunks_exact(values).zip(dy.chunks_exact(out_values));
-            for ((z, dy), dz) in images.zip(dz.chunks_exact_mut(padded.values())) {
-                with_vectors!({
-                    let rows = z.chunks_exact(shape.out_row()).zip(padded.inner_rows(dz));
-                    for (row, (z, dz)) in rows.enumerate() {
-                        let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
-                        dz.copy_from_slice(z);
-                        statistics.add_to(scale, gradient, dz);
-                    }
-                });
-            }
-            plan.run_padded(filters, dz, dx, &mut scratch.work);
+        .for_each(|(dx, (z, dy))| {
+            with_memory(|Memory { scratch, .. }| {
+                let padded = plan.padded;
+                let dz = padded.with_margins(z.len() / values, &mut scratch.padded);
+                let mut masked = vec![0.0; shape.out_row()];
+                let images = z.chunks_exact(values).zip(dy.chunks_exact(out_values));
+                for ((z, dy), dz) in images.zip(dz.chunks_exact_mut(padded.values())) {
+                    with_vectors!({
+                        let rows = z.chunks_exact(shape.out_row()).zip(padded.inner_rows(dz));
+                        for (row, (z, dz)) in rows.enumerate() {
+                            let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
+                            dz.copy_from_slice(z);
+                            statistics.add_to(scale, gradient, dz);
+                        }
+                    });
+                }
+                plan.run_padded(filters, dz, dx, &mut scratch.work);
+            })
         });
     dx
 }

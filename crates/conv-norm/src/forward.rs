@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use crate::activation::Affine;
-use crate::plan::{Direction, Packed, Plan, Scratch};
+use crate::memory::{Memory, room, with_memory};
+use crate::plan::{Direction, Packed, Plan};
 use crate::shape::ConvShape;
 use crate::statistics::{Moments, Partial};
 
@@ -14,8 +15,8 @@ pub(crate) fn with_statistics(shape: &ConvShape, filters: &Packed, x: &[f32]) ->
     let parts: Vec<Partial> = x
         .par_chunks(shape.task_inputs())
         .zip(z.par_chunks_mut(shape.task_outputs()))
-        .map_init(Scratch::default, |scratch, (x, z)| {
-            plan.run(filters, x, z, scratch);
+        .map(|(x, z)| {
+            with_memory(|memory| plan.run(filters, x, z, &mut memory.scratch));
             Partial::of(z, shape.outputs)
         })
         .collect();
@@ -42,21 +43,22 @@ pub(crate) fn with_affine(
         .zip(y.par_chunks_mut((shape.images_per_task() * out_values).max(1)))
         .zip(kept)
         .enumerate()
-        .map_init(<(Scratch, Vec<f32>)>::default, |(scratch, unkept), (task, ((x, y), kept))| {
-            let residual = of_task(residual, task, shape.images_per_task() * out_values, y.len());
-            if let (Some(after), false) = (affine.after(residual), keep || measure) {
-                plan.run_then(filters, x, y, Some(after), scratch);
-                return None;
-            }
-            let z = if keep {
-                kept
-            } else {
-                unkept.resize(shape.task_outputs(), 0.0);
-                &mut unkept[..x.len() / shape.input_values() * shape.output_values()]
-            };
-            plan.run(filters, x, z, scratch);
-            affine.forward(shape, z, residual, y);
-            measure.then(|| Partial::of(z, shape.outputs))
+        .map(|(task, ((x, y), kept))| {
+            with_memory(|Memory { scratch, values, .. }| {
+                let residual = of_task(residual, task, shape.images_per_task() * out_values, y.len());
+                if let (Some(after), false) = (affine.after(residual), keep || measure) {
+                    plan.run_then(filters, x, y, Some(after), scratch);
+                    return None;
+                }
+                let z = if keep {
+                    kept
+                } else {
+                    room(values, x.len() / shape.input_values() * shape.output_values())
+                };
+                plan.run(filters, x, z, scratch);
+                affine.forward(shape, z, residual, y);
+                measure.then(|| Partial::of(z, shape.outputs))
+            })
         })
         .collect();
     let parts: Vec<Partial> = parts.into_iter().flatten().collect();

@@ -6,6 +6,7 @@ use crate::activation::After;
 use crate::correlate::{Correlate, Pixel};
 use crate::depthwise;
 use crate::filters::{Filters, Weights};
+use crate::memory::room;
 use crate::shape::{ConvShape, Padded, Taps};
 use crate::vectors::{run_by_lanes, with_vectors};
 use crate::winograd::{self, F2, F4, Tile, Tiling};
@@ -326,7 +327,7 @@ impl Plan {
         let outputs = self.out_channels;
         for (group, filters) in filters.chunks_exact(filters.len() / groups).enumerate() {
             let [mut from, mut to] = std::mem::take(&mut work.group);
-            let padded = self.padded.zeroed(images, &mut from);
+            let padded = self.padded.with_margins(images, &mut from);
             for (image, padded) in
                 input.chunks_exact(values).zip(padded.chunks_exact_mut(self.padded.values()))
             {
@@ -335,10 +336,12 @@ impl Plan {
                     copy_channels(row, [channels, group * inner[2]], padded, [inner[2], 0], inner[2]);
                 }
             }
-            to.resize(images * self.out_values, 0.0);
+            let made = room(&mut to, images * self.out_values);
+            // the gradient of the input does not lead everywhere
+            made.fill(0.0);
             let bias = bias.get(group * outputs..).map_or(&[][..], |bias| &bias[..outputs.min(bias.len())]);
-            self.correlate(filters, bias, padded, &mut to, None, work);
-            copy_channels(&to, [outputs, 0], out, [groups * outputs, group * outputs], outputs);
+            self.correlate(filters, bias, padded, made, None, work);
+            copy_channels(made, [outputs, 0], out, [groups * outputs, group * outputs], outputs);
             work.group = [from, to];
         }
     }

@@ -1,6 +1,7 @@
 //! Sizes of a convolution, and what follows from them: tasks, output pixels, margins, taps.
 
 use crate::filters::LANES;
+use crate::memory::room;
 use crate::plan::Direction;
 use crate::winograd::{Tile, Tiling};
 
@@ -204,7 +205,7 @@ impl Padded {
             .map(move |row| &mut row[start..start + length])
     }
 
-    /// Images with their margins, one after another, in a buffer that is empty at first or comes from here; the images
+    /// Images with their margins, one after another, in a buffer of whatever contents; the images
     /// themselves where there is no margin.
     pub(crate) fn pad<'a>(&self, images: &'a [f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
         if self.has_margin() { self.copied(images, buffer) } else { images }
@@ -219,7 +220,7 @@ impl Padded {
         let [height, width, channels] = self.inner;
         let values = height * width * channels;
         let count = images.len() / values;
-        let buffer = self.zeroed(count, buffer);
+        let buffer = self.with_margins(count, buffer);
         for (image, padded) in images.chunks_exact(values).zip(buffer.chunks_exact_mut(self.values())) {
             for (row, values) in self.inner_rows(padded).zip(image.chunks_exact(width * channels)) {
                 row.copy_from_slice(values);
@@ -228,13 +229,23 @@ impl Padded {
         buffer
     }
 
-    /// Room for images with their margins; the margins are zero.
-    pub(crate) fn zeroed<'a>(&self, images: usize, buffer: &'a mut Vec<f32>) -> &'a mut [f32] {
-        let length = images * self.values();
-        if buffer.len() < length {
-            buffer.resize(length, 0.0);
+    /// Room for images with their margins, which are zero; between them is whatever was there.
+    pub(crate) fn with_margins<'a>(&self, images: usize, buffer: &'a mut Vec<f32>) -> &'a mut [f32] {
+        let buffer = room(buffer, images * self.values());
+        if self.has_margin() {
+            let (left, inner) = (self.at(0, self.before), self.inner[1] * self.inner[2]);
+            for image in buffer.chunks_exact_mut(self.values()) {
+                for (at, row) in image.chunks_exact_mut(self.row()).enumerate() {
+                    if (self.before..self.before + self.inner[0]).contains(&at) {
+                        row[..left].fill(0.0);
+                        row[left + inner..].fill(0.0);
+                    } else {
+                        row.fill(0.0);
+                    }
+                }
+            }
         }
-        &mut buffer[..length]
+        buffer
     }
 }
 

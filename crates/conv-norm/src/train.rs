@@ -6,7 +6,8 @@ use crate::activation::{Activation, Affine};
 use crate::backward::StatisticsGradient;
 use crate::depthwise;
 use crate::forward::{activate, with_statistics};
-use crate::plan::{Direction, Packed, Plan, Scratch, Way};
+use crate::memory::{Memory, with_memory};
+use crate::plan::{Direction, Packed, Plan, Way};
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::{Moments, column_sums};
 use crate::vectors::with_vectors;
@@ -100,14 +101,15 @@ impl Saved {
             let filters = Packed::new(&shape, Direction::InputGradient, weight, &[]);
             let plan = Plan::new(&shape, Direction::InputGradient);
             if shape.is_reversible_in_place() {
-                dz.par_chunks_mut(shape.task_outputs())
-                    .for_each_init(Scratch::default, |scratch, dz| plan.run_in_place(&filters, dz, scratch));
+                dz.par_chunks_mut(shape.task_outputs()).for_each(|dz| {
+                    with_memory(|memory| plan.run_in_place(&filters, dz, &mut memory.scratch));
+                });
                 return dz;
             }
             let mut dx = vec![0.0; shape.images * shape.input_values()];
             dx.par_chunks_mut(shape.task_inputs())
                 .zip(dz.par_chunks(shape.task_outputs()))
-                .for_each_init(Scratch::default, |scratch, (dx, dz)| plan.run(&filters, dz, dx, scratch));
+                .for_each(|(dx, dz)| with_memory(|memory| plan.run(&filters, dz, dx, &mut memory.scratch)));
             dx
         });
         Gradients { dx, weight: weight_gradient, gamma, beta }
@@ -179,20 +181,22 @@ impl Saved {
             .par_chunks_mut(images * outputs)
             .zip(x.par_chunks(images * inputs).zip(dy.par_chunks((images * results).max(1))))
             .zip(groups)
-            .map_init(<(Scratch, Vec<f32>)>::default, |(scratch, buffer), ((z, (x, dy)), dx)| {
-                let mut sums = vec![0.0; gradient.values()];
-                let mut dx = dx.chunks_mut(per_task * inputs);
-                let tasks = z.chunks_mut(per_task * outputs).zip(x.chunks(per_task * inputs));
-                for ((z, x), dy) in tasks.zip(dy.chunks((per_task * results).max(1))) {
-                    replace_by_gradient(&shape, &affine, statistics, z, dy);
-                    gradient.add(x, z, &mut sums, buffer);
-                    match dx.next() {
-                        Some(dx) => plan.run(&filters, z, dx, scratch),
-                        None if wants_dx => plan.run_in_place(&filters, z, scratch),
-                        None => {}
+            .map(|((z, (x, dy)), dx)| {
+                with_memory(|Memory { scratch, values: buffer, .. }| {
+                    let mut sums = vec![0.0; gradient.values()];
+                    let mut dx = dx.chunks_mut(per_task * inputs);
+                    let tasks = z.chunks_mut(per_task * outputs).zip(x.chunks(per_task * inputs));
+                    for ((z, x), dy) in tasks.zip(dy.chunks((per_task * results).max(1))) {
+                        replace_by_gradient(&shape, &affine, statistics, z, dy);
+                        gradient.add(x, z, &mut sums, buffer);
+                        match dx.next() {
+                            Some(dx) => plan.run(&filters, z, dx, scratch),
+                            None if wants_dx => plan.run_in_place(&filters, z, scratch),
+                            None => {}
+                        }
                     }
-                }
-                sums
+                    sums
+                })
             })
             .collect();
         let weight = gradient.unpack(&added_up(sums, gradient.values()));

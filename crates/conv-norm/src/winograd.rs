@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES, Lanes};
+use crate::memory::room;
 use crate::shape::{ConvShape, Geometry, Padded};
 use crate::vectors::{run_by_lanes, with_vectors};
 use crate::weight_gradient::{Accumulate, BLOCKS_PER_TASK};
@@ -151,9 +152,9 @@ impl Scratch {
         let padded = &tiling.padded(channels);
         let part = sources[0].len() / padded.values() * tiling.count() * channels;
         let (plane, algorithm) = (sources.len() * part, PhantomData::<A>);
-        self.inputs.resize(PATCH * PATCH * plane, 0.0);
+        let spectrum = room(&mut self.inputs, PATCH * PATCH * plane);
         for (at, input) in sources.iter().enumerate() {
-            let out = &mut self.inputs[at * part..];
+            let out = &mut spectrum[at * part..];
             Arch::new().dispatch(Expand::<PATCH, PATCH, A> { tiling, padded, input, plane, out, algorithm });
         }
     }
@@ -171,7 +172,8 @@ impl Scratch {
         let tiles = out.len() / (tiling.size[0] * tiling.size[1] * channels) * tiling.count();
         let (row_stride, out_plane) = (tiles * inputs, tiles * channels);
         let Self { inputs: spectrum, outputs: input } = self;
-        input.resize(PATCH * PATCH * out_plane, 0.0);
+        let input = room(input, PATCH * PATCH * out_plane);
+        let spectrum = &spectrum[..PATCH * PATCH * sources * row_stride];
         let pixels: Vec<Pixel> =
             (0..tiles).map(|tile| Pixel { from: tile * inputs, to: tile * channels }).collect();
         let planes = spectrum.chunks_exact(sources * row_stride).zip(input.chunks_exact_mut(out_plane));
