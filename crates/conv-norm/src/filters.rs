@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::memory::Lent;
 use crate::plan::Direction;
 use crate::shape::ConvShape;
 use crate::winograd::{F2, F4, Tile, pack_filters};
@@ -63,7 +64,7 @@ pub(crate) struct Filters {
     pub(crate) outputs: usize,
     /// Frequencies; 1 for filters as they are.
     planes: usize,
-    packed: Vec<f32>,
+    packed: Lent,
 }
 
 impl Filters {
@@ -95,7 +96,9 @@ impl Filters {
     ) -> Self {
         let taps = rows.iter().flat_map(|row| columns.iter().map(move |column| row * kernel + column));
         let weights = |tap| (0..channels).map(move |channel| values[channel * kernel * kernel + tap]);
-        let packed = taps.flat_map(weights).collect();
+        let values: Vec<f32> = taps.flat_map(weights).collect();
+        let mut packed = Lent::new(values.len());
+        packed.copy_from_slice(&values);
         Self { rows: rows.len(), run: columns.len() * channels, outputs: channels, planes: 1, packed }
     }
 
@@ -109,6 +112,7 @@ impl Filters {
         let [outputs, inputs] = weights.channels;
         let run = (columns.len() + pixels - 1) * inputs;
         Self::pack(pixels * outputs, 1, [rows.len(), run], |_, block| {
+            block.fill([0.0; LANES]);
             for (r, row) in rows.iter().enumerate() {
                 for (c, column) in columns.iter().enumerate() {
                     for input in 0..inputs {
@@ -136,7 +140,7 @@ impl Filters {
         })
     }
 
-    /// `fill(first output, block)` for every block with all its planes.
+    /// `fill(first output, block)` writes every block with all its planes.
     fn pack(
         outputs: usize,
         planes: usize,
@@ -144,7 +148,7 @@ impl Filters {
         fill: impl Fn(usize, &mut [Lanes]) + Sync,
     ) -> Self {
         let length = planes * rows * run * LANES;
-        let mut packed = vec![0.0; outputs.div_ceil(LANES) * length];
+        let mut packed = Lent::new(outputs.div_ceil(LANES) * length);
         packed.par_chunks_mut(length).enumerate().for_each(|(block, values)| {
             fill(block * LANES, values.as_chunks_mut().0);
         });
@@ -154,7 +158,7 @@ impl Filters {
     /// Filters of one row each as the rows of one filter.
     pub(crate) fn above(&self, below: &Self) -> Self {
         let length = self.run * LANES;
-        let mut packed = vec![0.0; 2 * self.packed.len()];
+        let mut packed = Lent::new(2 * self.packed.len());
         let rows = self.packed.par_chunks_exact(length).zip(below.packed.par_chunks_exact(length));
         packed.par_chunks_exact_mut(2 * length).zip(rows).for_each(|(packed, (above, below))| {
             packed[..length].copy_from_slice(above);

@@ -8,11 +8,14 @@
 //! A frozen block ([`conv_norm_frozen`]) has fixed weights and running statistics: the teacher of recovery, of scoring and
 //! of labeling. It can also measure how far the batch's statistics lie from the running ones, which is the loss that
 //! recovery minimizes. A block in training mode ([`conv_norm_train`]) uses the statistics of the batch and gives gradients
-//! of its weights.
+//! of its weights. Either can add an earlier result before its activation. Where nothing but results is wanted,
+//! [`chain_frozen`] takes a few images through many blocks at a time.
 //!
 //! [`conv_block`] normalizes by the batch, by each image or not at all, and rounds about as direct sums do;
 //! [`conv_block_dual`] gives its derivative along a direction in weight space too, and one backward pass over both: exact
 //! second derivatives of whole networks.
+//!
+//! [`normalize_rows`] and 1x1 convolutions treat the positions of transformers.
 //!
 //! Sums are taken in an order that depends on sizes only, so results are the same bytes in every run and for any number of
 //! threads. Other backends have no use for this crate: [`is_supported`] tells.

@@ -1,6 +1,9 @@
-//! Memory of a thread that is kept from call to call.
+//! Memory that is kept from call to call: that of a thread, and large values that come and go with every step. Clearing it anew
+//! each time takes one thread longer than two threads need for some convolutions.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 
 use crate::plan::Scratch;
 
@@ -33,4 +36,62 @@ pub(crate) fn room(values: &mut Vec<f32>, count: usize) -> &mut [f32] {
         values.resize(count, 0.0);
     }
     &mut values[..count]
+}
+
+/// Values that were given back, the last at the end.
+static GIVEN_BACK: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+/// So many are kept at most, none of fewer values than that.
+const MOST_GIVEN_BACK: usize = 8;
+const LEAST_GIVEN_BACK: usize = 1 << 16;
+
+/// Values that lie ready for the next when they are dropped.
+#[derive(Debug)]
+pub(crate) struct Lent(Vec<f32>);
+
+impl Lent {
+    /// So many values of whatever was left there.
+    pub(crate) fn new(count: usize) -> Self {
+        let mut given = GIVEN_BACK.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |values: &Vec<f32>| (count..=count + count / 4).contains(&values.len());
+        let found = given.iter().rposition(fits).map(|at| given.remove(at));
+        drop(given);
+        let mut values = found.unwrap_or_else(|| vec![0.0; count]);
+        values.truncate(count);
+        Self(values)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let values = std::mem::take(&mut self.0);
+        if values.len() < LEAST_GIVEN_BACK {
+            return;
+        }
+        let mut given = GIVEN_BACK.lock().unwrap_or_else(PoisonError::into_inner);
+        given.push(values);
+        let oldest = (given.len() > MOST_GIVEN_BACK).then(|| given.remove(0));
+        drop(given);
+        drop(oldest);
+    }
+}
+
+impl Clone for Lent {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl Deref for Lent {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
 }

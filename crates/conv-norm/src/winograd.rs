@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES, Lanes};
-use crate::memory::room;
+use crate::memory::{Lent, room};
 use crate::shape::{ConvShape, Geometry, Padded};
 use crate::vectors::{run_by_lanes, with_vectors};
 use crate::weight_gradient::{Accumulate, BLOCKS_PER_TASK};
@@ -244,20 +244,20 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
     shape: &ConvShape,
     x: &[f32],
     dz: &[f32],
-) -> Vec<f32> {
+) -> Lent {
     let (inputs, outputs, frequencies) = (shape.inputs, shape.outputs, PATCH * PATCH);
     let images = shape.images_per_task();
     let tiles = images * tiling.count();
     let (plane_in, plane_out) = (tiles * inputs, tiles * outputs);
     let (part_in, part_out) = (frequencies * plane_in, frequencies * plane_out);
     let parts = (GRADIENT_VALUES / (part_in + part_out)).clamp(1, shape.images.div_ceil(images));
-    let mut spectrum_in = vec![0.0; parts * part_in];
-    let mut spectrum_out = vec![0.0; parts * part_out];
-    let mut sums = vec![0.0; outputs / LANES * frequencies * inputs * LANES];
+    let mut spectrum_in = Lent::new(parts * part_in);
+    let mut spectrum_out = Lent::new(parts * part_out);
+    let mut sums = Lent::new(outputs / LANES * frequencies * inputs * LANES);
     let (padded, covered) = (&tiling.padded(inputs), &tiling.covered(outputs));
     let algorithm = PhantomData::<A>;
     let groups = x.chunks(parts * shape.task_inputs()).zip(dz.chunks(parts * shape.task_outputs()));
-    for (x, dz) in groups {
+    for (group, (x, dz)) in groups.enumerate() {
         x.par_chunks(shape.task_inputs())
             .zip(dz.par_chunks(shape.task_outputs()))
             .zip(spectrum_in.par_chunks_exact_mut(part_in).zip(spectrum_out.par_chunks_exact_mut(part_out)))
@@ -286,6 +286,9 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
             pairs.map(move |(pair, sums)| (frequency, pair * BLOCKS_PER_TASK * LANES, sums))
         });
         tasks.for_each(|(frequency, first, sums)| {
+            if group == 0 {
+                sums.fill(0.0);
+            }
             let (input, dz) = (&spectrum_in[frequency * plane_in..], &spectrum_out[frequency * plane_out..]);
             let outputs = first..outputs.min(first + BLOCKS_PER_TASK * LANES);
             let pixels = pixels.as_slice();

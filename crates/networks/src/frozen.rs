@@ -250,3 +250,24 @@ fn chains(network: &Network, blocks: &[Option<Arc<FrozenConvNorm>>]) -> BTreeMap
     }
     chains
 }
+
+#[cfg(test)]
+mod tests {
+    use delt_architectures::{Architecture, Stem};
+
+    use super::*;
+
+    #[test]
+    fn blocks_up_to_what_is_none_are_one_chain() {
+        let device = Device::flex();
+        let lengths = |architecture: Architecture| {
+            let network = Network::initialize(&architecture, 3, 64, 1, &device).expect("a network");
+            let chains = FrozenNetwork::new(network, &device).chains;
+            chains.values().map(|chain| chain.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(Architecture::MobilenetV2 {}), [52]);
+        assert_eq!(lengths(Architecture::resnet18(Stem::Small)), [20]);
+        // around the maximum of the large stem
+        assert_eq!(lengths(Architecture::resnet18(Stem::Standard)), [19]);
+    }
+}
