@@ -87,6 +87,48 @@ impl Correlate<'_> {
     }
 }
 
+impl Correlate<'_> {
+    /// The results of a pixel in all channels, which are whole vectors, of square filters of this side: the values under each
+    /// tap are a slice of one length, so that nothing is checked between them.
+    #[inline(always)]
+    fn pixel<S: Simd, const SIDE: usize>(&mut self, simd: S, pixel: &Pixel) {
+        let Self { filters, bias, input, row_stride, out, .. } = self;
+        let (channels, weights) = (filters.outputs, filters.values());
+        let vectors = channels / S::F32_LANES;
+        let mut taps: [[(&[S::f32s], &[S::f32s]); SIDE]; SIDE] = [[(&[], &[]); SIDE]; SIDE];
+        for (row, taps) in taps.iter_mut().enumerate() {
+            let values = &input[pixel.from + row * *row_stride..][..SIDE * channels];
+            let weights = &weights[row * filters.run..][..SIDE * channels];
+            for (column, tap) in taps.iter_mut().enumerate() {
+                let [values, weights] =
+                    [values, weights].map(|line| S::as_simd_f32s(&line[column * channels..][..channels]).0);
+                *tap = (&values[..vectors], &weights[..vectors]);
+            }
+        }
+        let (out, _) = S::as_mut_simd_f32s(&mut out[pixel.to..][..channels]);
+        let (bias, _) = S::as_simd_f32s(bias);
+        for (vector, out) in out[..vectors].iter_mut().enumerate() {
+            let mut sum = if bias.is_empty() { simd.splat_f32s(0.0) } else { bias[vector] };
+            for row in 0..SIDE {
+                for column in 0..SIDE {
+                    let (values, weights) = taps[row][column];
+                    sum = simd.mul_add_e_f32s(values[vector], weights[vector], sum);
+                }
+            }
+            *out = sum;
+        }
+    }
+
+    /// What follows, at pixels whose results lie one after another.
+    #[inline(always)]
+    fn finish(&mut self, pixels: &[Pixel]) {
+        if let (Some(after), [first, .., last] | [first @ last]) = (&self.after, pixels) {
+            let results = first.to..last.to + self.filters.outputs;
+            after.apply(results.start, &mut self.out[results]);
+        }
+    }
+}
+
 impl WithSimd for Correlate<'_> {
     type Output = ();
 
@@ -94,6 +136,13 @@ impl WithSimd for Correlate<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let (channels, lanes) = (self.filters.outputs, S::F32_LANES);
         let whole = channels / lanes * lanes;
+        if whole == channels && [self.filters.rows, self.filters.run] == [3, 3 * channels] {
+            for pixel in self.pixels {
+                self.pixel::<S, 3>(simd, pixel);
+                self.finish(std::slice::from_ref(pixel));
+            }
+            return;
+        }
         for tile in self.pixels.chunks(PIXELS) {
             for first in (0..whole).step_by(lanes) {
                 self.tile::<S, false>(simd, tile, first, lanes);
@@ -101,10 +150,7 @@ impl WithSimd for Correlate<'_> {
             if whole < channels {
                 self.tile::<S, true>(simd, tile, whole, channels - whole);
             }
-            if let Some(after) = &self.after {
-                let results = tile[0].to..tile[tile.len() - 1].to + channels;
-                after.apply(results.start, &mut self.out[results]);
-            }
+            self.finish(tile);
         }
     }
 }
