@@ -109,11 +109,8 @@ impl Correlate<'_> {
         let (bias, _) = S::as_simd_f32s(bias);
         for (vector, out) in out[..vectors].iter_mut().enumerate() {
             let mut sum = if bias.is_empty() { simd.splat_f32s(0.0) } else { bias[vector] };
-            for row in 0..SIDE {
-                for column in 0..SIDE {
-                    let (values, weights) = taps[row][column];
-                    sum = simd.mul_add_e_f32s(values[vector], weights[vector], sum);
-                }
+            for (values, weights) in taps.as_flattened() {
+                sum = simd.mul_add_e_f32s(values[vector], weights[vector], sum);
             }
             *out = sum;
         }

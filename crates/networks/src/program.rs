@@ -130,7 +130,7 @@ fn steps(layers: &[Layer]) -> Vec<Step> {
 /// the block becomes, and where it ends.
 fn residual(layers: &[Layer], kind: Kind, end: usize, readers: &[usize]) -> Option<(usize, Kind, usize)> {
     let reads_alone = |at: usize| readers[at] == 1 && at + 2 < layers.len();
-    let sum = &layers.get(end + 1)?;
+    let sum = layers.get(end + 1)?;
     let is_sum = kind == Kind::BatchBlock(BlockActivation::Identity) && sum.operation == Operation::Add;
     let added = *sum.reads.iter().find(|read| **read != end)?;
     if !(is_sum && reads_alone(end) && sum.reads.contains(&end)) {
