@@ -132,11 +132,14 @@ impl FrozenChain {
     }
 
     fn ready_for(&self, input: [usize; 4]) -> Arc<Ready> {
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        match ready.as_ref().filter(|ready| ready.input == input) {
-            Some(ready) => Arc::clone(ready),
-            None => Arc::clone(ready.insert(Arc::new(self.prepare(input)))),
-        }
+        let lock = || self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lock().as_ref().filter(|ready| ready.input == input).map(Arc::clone);
+        found.unwrap_or_else(|| {
+            // not under the lock: a thread that waits for others may take up work that asks for it
+            let ready = Arc::new(self.prepare(input));
+            *lock() = Some(Arc::clone(&ready));
+            ready
+        })
     }
 
     fn prepare(&self, input: [usize; 4]) -> Ready {
@@ -144,6 +147,7 @@ impl FrozenChain {
         let mut values = vec![input];
         for link in &self.links {
             let shape = link.block.shape(values[link.reads]);
+            link.block.pack(&shape);
             values.push(link.block.result(&shape));
             shapes.push(shape);
         }

@@ -98,6 +98,11 @@ impl FrozenConvNorm {
         ConvShape::new(input, self.channels[0], self.geometry)
     }
 
+    /// Packs the filters, in parallel: within a task, its thread could meet the same filters again while it waits.
+    pub(crate) fn pack(&self, shape: &ConvShape) {
+        self.filters.get(shape, Direction::Forward);
+    }
+
     /// Shape of the result, `[n, h, w, c]`.
     pub(crate) fn result(&self, shape: &ConvShape) -> [usize; 4] {
         self.affine.out_shape(shape)
