@@ -51,7 +51,7 @@ pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
 };
-pub use rows::normalize_rows;
+pub use rows::{normalize_rows, scale_channels};
 pub use shape::Geometry;
 
 /// The weights of a frozen block, as plain values.

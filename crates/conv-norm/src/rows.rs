@@ -1,4 +1,5 @@
-//! Normalization of every position by its channels (layer normalization), with its backward pass: rows in parallel.
+//! Normalization of every position by its channels (layer normalization) and a factor for each channel of an image
+//! (squeeze-excitation), with their backward passes: rows and images in parallel.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -137,6 +138,76 @@ impl Backward<Flex, 3> for RowsBackward {
             if let Some(parent) = parent {
                 grads.register::<Flex>(parent.id, gradient);
             }
+        }
+    }
+}
+
+/// `y = x · factor`, a factor for each channel of each image.
+///
+/// # Shapes
+/// `x` and `y`: `[n, h, w, c]`; factors: `[n, 1, 1, c]`.
+pub fn scale_channels(x: Tensor<4>, factors: Tensor<4>) -> Tensor<4> {
+    let is_plain = !(x.device().is_autodiff() || factors.device().is_autodiff());
+    let (x, factors) = (lifted(x), lifted(factors));
+    let nodes = [x.node(), factors.node()];
+    let [x, factors] = [x, factors].map(|tensor| contiguous(tensor.into_primitive()));
+    let y = from_values(scaled(slice(&x), slice(&factors), shape4(&x)), shape4(&x));
+    if is_plain {
+        return Tensor::from_primitive::<Flex>(y);
+    }
+    let y: Tracked = match ScaleBackward.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((x, factors), y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(y)
+}
+
+fn scaled(x: &[f32], factors: &[f32], [_, height, width, channels]: [usize; 4]) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    let of_image = height * width * channels;
+    let images = x.par_chunks(of_image).zip(factors.par_chunks(channels));
+    y.par_chunks_mut(of_image).zip(images).for_each(|(y, (x, factors))| {
+        with_vectors!({
+            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+                for ((y, x), factor) in y.iter_mut().zip(x).zip(factors) {
+                    *y = x * factor;
+                }
+            }
+        });
+    });
+    y
+}
+
+/// Of x and the factors.
+#[derive(Debug)]
+struct ScaleBackward;
+
+impl Backward<Flex, 2> for ScaleBackward {
+    type State = (Values, Values);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, factors) = ops.state;
+        let dy = contiguous(grads.consume::<Flex>(&ops.node));
+        let shape @ [_, height, width, channels] = shape4(&x);
+        let [of_x, of_factors] = ops.parents;
+        if let Some(parent) = of_factors {
+            let mut sums = vec![0.0; slice(&factors).len()];
+            let of_image = height * width * channels;
+            let images = slice(&x).par_chunks(of_image).zip(slice(&dy).par_chunks(of_image));
+            sums.par_chunks_mut(channels).zip(images).for_each(|(sums, (x, dy))| {
+                with_vectors!({
+                    for (x, dy) in x.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
+                        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                            *sum += x * dy;
+                        }
+                    }
+                });
+            });
+            grads.register::<Flex>(parent.id, from_values(sums, shape4(&factors)));
+        }
+        if let Some(parent) = of_x {
+            let dx = scaled(slice(&dy), slice(&factors), shape);
+            grads.register::<Flex>(parent.id, from_values(dx, shape));
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
     Activation, FrozenChain, FrozenConvNorm, FrozenWeights, Geometry, Link, TrainWeights, chain_frozen,
-    conv_norm_frozen, conv_norm_train, normalize_rows,
+    conv_norm_frozen, conv_norm_train, normalize_rows, scale_channels,
 };
 
 const EPSILON: f64 = 1e-5;
@@ -153,5 +153,24 @@ fn normalized_rows_and_their_gradients_are_those_of_single_operations() {
         {
             assert_close(what, &found, &expected);
         }
+    }
+}
+
+#[test]
+fn scaled_channels_and_their_gradients_are_those_of_single_operations() {
+    let device = Device::flex().autodiff();
+    let run = |is_fused: bool| {
+        let x = tensor([3, 4, 5, 9], 1, &device).require_grad();
+        let factors = tensor([3, 1, 1, 9], 2, &device).require_grad();
+        let y = match is_fused {
+            true => scale_channels(x.clone(), factors.clone()),
+            false => x.clone() * factors.clone(),
+        };
+        let gradients = (y.clone() * tensor([3, 4, 5, 9], 9, &device)).sum().backward();
+        let of = |leaf: &Tensor<4>| host(leaf.grad(&gradients).expect("a gradient"));
+        [host(y), of(&x), of(&factors)]
+    };
+    for (found, expected) in run(true).into_iter().zip(run(false)) {
+        assert_close("scaled", &found, &expected);
     }
 }

@@ -4,7 +4,9 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
 use delt_architectures::{Convolution, Window};
-use delt_conv_norm::{Activation, BlockWeights, Geometry, Normalize, conv_block, normalize_rows};
+use delt_conv_norm::{
+    Activation, BlockWeights, Geometry, Normalize, conv_block, normalize_rows, scale_channels,
+};
 use delt_device::product;
 
 use crate::map::Map;
@@ -143,6 +145,14 @@ impl Rows {
         let centered = x.clone() - x.mean_dim(3);
         let variance = centered.clone().square().mean_dim(3);
         Map::Last(centered / (variance + epsilon).sqrt()).affine(weights[0].one(), weights[1].one())
+    }
+
+    /// A factor for each channel of an image.
+    pub(crate) fn gate(self, x: Map, factors: Map) -> Map {
+        if self.is_fused {
+            return Map::Last(scale_channels(x.last(), factors.last()));
+        }
+        x.with(factors, |a, b| a * b)
     }
 
     /// A linear layer at every position, and what follows it.

@@ -233,7 +233,7 @@ impl Network {
             Operation::Flatten => Map::row(x.first().flatten(1, 3)),
             Operation::Activation(activation) => shapes::activation(x, activation),
             Operation::Add => x.with(second.expect("two are added"), |a, b| a + b),
-            Operation::Gate => x.with(second.expect("a gate has factors"), |a, b| a * b),
+            Operation::Gate => rows.gate(x, second.expect("a gate has factors")),
             Operation::Channels { from, count } => shapes::channels(x, from, count),
             Operation::Shuffle { groups } => shapes::shuffle(x, groups),
             Operation::Subsample { stride } => shapes::subsample(x, stride),

@@ -34,7 +34,10 @@ pub(crate) fn adaptive_average_pool(x: Map, side: usize) -> Map {
 
 /// Mean over the image.
 pub(crate) fn mean(x: Map) -> Map {
-    Map::row(x.first().flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2))
+    Map::row(match x {
+        Map::First(x) => x.flatten::<3>(2, 3).mean_dim(2).squeeze_dim(2),
+        Map::Last(x) => x.flatten::<3>(1, 2).mean_dim(1).squeeze_dim(1),
+    })
 }
 
 /// Every n-th row and column: means of single pixels.
