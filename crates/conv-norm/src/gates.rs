@@ -198,7 +198,7 @@ const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// e^{−t} for t ≥ 0, as 2^k e^r with |r| ≤ log(2) / 2; the standard library's is no loop for vectors.
 #[inline(always)]
-fn exp_negative(t: f32) -> f32 {
+pub(crate) fn exp_negative(t: f32) -> f32 {
     let x = if t > 87.0 { -87.0 } else { -t };
     let shifted = x * LOG2_E + ROUND;
     let k = shifted - ROUND;

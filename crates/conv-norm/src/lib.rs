@@ -15,7 +15,8 @@
 //! [`conv_block_dual`] gives its derivative along a direction in weight space too, and one backward pass over both: exact
 //! second derivatives of whole networks.
 //!
-//! [`normalize_rows`] and 1x1 convolutions treat the positions of transformers.
+//! [`normalize_rows`], [`softmax_rows`] and 1x1 convolutions treat the positions of transformers, [`scale_channels`] is the gate of
+//! squeeze-excitation.
 //!
 //! Sums are taken in an order that depends on sizes only, so results are the same bytes in every run and for any number of
 //! threads. Other backends have no use for this crate: [`is_supported`] tells.
@@ -51,7 +52,7 @@ pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
 };
-pub use rows::{normalize_rows, scale_channels};
+pub use rows::{normalize_rows, scale_channels, softmax_rows};
 pub use shape::Geometry;
 
 /// The weights of a frozen block, as plain values.

@@ -1,4 +1,4 @@
-//! Normalization of every position by its channels (layer normalization) and a factor for each channel of an image
+//! Normalization of every position by its channels (layer normalization), softmax, and a factor for each channel of an image
 //! (squeeze-excitation), with their backward passes: rows and images in parallel.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::filters::LANES;
+use crate::gates::exp_negative;
 use crate::operation::{Tracked, Values, contiguous, from_values, lifted, shape4, slice};
 use crate::statistics::column_sums;
 use crate::vectors::with_vectors;
@@ -139,6 +140,71 @@ impl Backward<Flex, 3> for RowsBackward {
                 grads.register::<Flex>(parent.id, gradient);
             }
         }
+    }
+}
+
+/// `y = e^x / Σ e^x` over the last dimension.
+///
+/// # Shapes
+/// Both `[a, b, c, columns]`.
+pub fn softmax_rows(x: Tensor<4>) -> Tensor<4> {
+    let is_plain = !x.device().is_autodiff();
+    let x = lifted(x);
+    let node = x.node();
+    let x = contiguous(x.into_primitive());
+    let shape = shape4(&x);
+    let mut y = vec![0.0; slice(&x).len()];
+    let of_task = ROWS_PER_TASK * shape[3];
+    y.par_chunks_mut(of_task).zip(slice(&x).par_chunks(of_task)).for_each(|(y, x)| {
+        with_vectors!({
+            for (y, x) in y.chunks_exact_mut(shape[3]).zip(x.chunks_exact(shape[3])) {
+                let largest = x.iter().fold(f32::NEG_INFINITY, |largest, x| largest.max(*x));
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = exp_negative(largest - x);
+                }
+                let share = 1.0 / sum(y, y, |y, _| y);
+                y.iter_mut().for_each(|y| *y *= share);
+            }
+        });
+    });
+    let y = from_values(y, shape);
+    if is_plain {
+        return Tensor::from_primitive::<Flex>(y);
+    }
+    let y: Tracked = match SoftmaxBackward.prepare::<NoCheckpointing>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(y.clone(), y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(y)
+}
+
+/// dx = y · (dy − Σ dy · y).
+#[derive(Debug)]
+struct SoftmaxBackward;
+
+impl Backward<Flex, 1> for SoftmaxBackward {
+    type State = Values;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let y = ops.state;
+        let dy = contiguous(grads.consume::<Flex>(&ops.node));
+        let [Some(parent)] = ops.parents else { return };
+        let shape @ [.., columns] = shape4(&y);
+        let mut dx = vec![0.0; slice(&y).len()];
+        let of_task = ROWS_PER_TASK * columns;
+        let tasks = slice(&y).par_chunks(of_task).zip(slice(&dy).par_chunks(of_task));
+        dx.par_chunks_mut(of_task).zip(tasks).for_each(|(dx, (y, dy))| {
+            with_vectors!({
+                let rows = y.chunks_exact(columns).zip(dy.chunks_exact(columns));
+                for (dx, (y, dy)) in dx.chunks_exact_mut(columns).zip(rows) {
+                    let all = sum(dy, y, |dy, y| dy * y);
+                    for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+                        *dx = y * (dy - all);
+                    }
+                }
+            });
+        });
+        grads.register::<Flex>(parent.id, from_values(dx, shape));
     }
 }
 

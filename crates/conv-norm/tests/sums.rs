@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::activation::relu;
+use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
     Activation, FrozenChain, FrozenConvNorm, FrozenWeights, Geometry, Link, TrainWeights, chain_frozen,
-    conv_norm_frozen, conv_norm_train, normalize_rows, scale_channels,
+    conv_norm_frozen, conv_norm_train, normalize_rows, scale_channels, softmax_rows,
 };
 
 const EPSILON: f64 = 1e-5;
@@ -173,4 +173,20 @@ fn scaled_channels_and_their_gradients_are_those_of_single_operations() {
     for (found, expected) in run(true).into_iter().zip(run(false)) {
         assert_close("scaled", &found, &expected);
     }
+}
+
+#[test]
+fn softmax_and_its_gradient_are_those_of_single_operations() {
+    let device = Device::flex().autodiff();
+    let shape = [2, 3, 20, 37];
+    let run = |is_fused: bool| {
+        let x = tensor(shape, 1, &device).mul_scalar(20.0).detach().require_grad();
+        let y = if is_fused { softmax_rows(x.clone()) } else { softmax(x.clone(), 3) };
+        let gradients = (y.clone() * tensor(shape, 9, &device)).sum().backward();
+        [host(y), host(x.grad(&gradients).expect("a gradient"))]
+    };
+    for (found, expected) in run(true).into_iter().zip(run(false)) {
+        assert_close("softmax", &found, &expected);
+    }
+    assert!(host(softmax_rows(Tensor::full([1, 1, 1, 4], f32::NAN, &device))).iter().all(|y| y.is_nan()));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::activation::{relu, sigmoid, softmax};
+use burn::tensor::activation::{relu, sigmoid};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use delt_architectures::WindowAttention;
 use delt_conv_norm::Activation;
@@ -30,7 +30,7 @@ pub(crate) fn attention(rows: Rows, weights: &[&Weights], heads: usize, x: Map) 
     let stacked = rows.product(x, weights[0].two(), Some(weights[1].one()), Activation::Identity);
     let [q, k, v] = by_head(stacked.flatten(0, 2), n, heads);
     let scale = 1.0 / ((channels / heads) as f64).sqrt();
-    let scores = softmax((q * scale).matmul(k.transpose()), 3);
+    let scores = rows.softmax((q * scale).matmul(k.transpose()));
     let y = joined(scores.matmul(v)).reshape(shape);
     Map::Last(rows.product(y, weights[2].two(), Some(weights[3].one()), Activation::Identity))
 }
@@ -178,7 +178,7 @@ pub(crate) fn window_attention<'a>(
         let by_window = scores.reshape([n, of_image, heads, positions, positions]);
         scores = (by_window + mask).reshape(shape);
     }
-    let y = joined(softmax(scores, 3).matmul(v));
+    let y = joined(rows.softmax(scores).matmul(v));
     let y = by_window(y, "proj.weight", tensor("proj.bias").one());
     let y = windows.join(y, n).narrow(1, 0, height).narrow(2, 0, width);
     Map::Last(y)

@@ -1,11 +1,12 @@
 //! Convolution, normalizations and linear layer, over Burn's tensor functions and PyTorch's layouts of weights.
 
+use burn::tensor::activation::softmax;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
 use delt_architectures::{Convolution, Window};
 use delt_conv_norm::{
-    Activation, BlockWeights, Geometry, Normalize, conv_block, normalize_rows, scale_channels,
+    Activation, BlockWeights, Geometry, Normalize, conv_block, normalize_rows, scale_channels, softmax_rows,
 };
 use delt_device::product;
 
@@ -145,6 +146,11 @@ impl Rows {
         let centered = x.clone() - x.mean_dim(3);
         let variance = centered.clone().square().mean_dim(3);
         Map::Last(centered / (variance + epsilon).sqrt()).affine(weights[0].one(), weights[1].one())
+    }
+
+    /// Shares that add up to 1 over the last dimension.
+    pub(crate) fn softmax(self, x: Tensor<4>) -> Tensor<4> {
+        if self.is_fused { softmax_rows(x) } else { softmax(x, 3) }
     }
 
     /// A factor for each channel of an image.
