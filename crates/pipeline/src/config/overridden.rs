@@ -2,6 +2,8 @@
 
 use serde_yaml::{Mapping, Value};
 
+use super::method::Method;
+use super::synthesize::Synthesize;
 use super::{Branch, Invalid, Pipeline, changes_of};
 use crate::yaml;
 
@@ -19,6 +21,8 @@ pub(super) struct Reach {
     own: Option<String>,
     /// Whether any of it counts in the branch.
     counts: bool,
+    /// Whether it is of synthesis, which the branch has none of (`random`): that it does not reach such a branch is no news.
+    is_idle: bool,
 }
 
 /// What each override does in a branch: `root` has them, `sections` are what the branch makes of it.
@@ -49,7 +53,10 @@ pub(super) fn reach(
             .iter()
             .any(|leaf| is_set(leaf) || (at(sections, leaf) == at(root, leaf) && is_read(&read, leaf)));
         let own = own.map(|leaf| present(sections, leaf).to_owned());
-        Some(Reach { assignment: assignment.clone(), own, counts })
+        let Synthesize { method, max_iterations, .. } = &branch.synthesize;
+        let recovers = !matches!(method, Method::EarlyLate {}) || *max_iterations > 0;
+        let is_idle = !recovers && within(key, "synthesize");
+        Some(Reach { assignment: assignment.clone(), own, counts, is_idle })
     };
     overrides.iter().filter_map(of_key).collect()
 }
@@ -63,9 +70,11 @@ pub fn notes(branches: &[Branch]) -> Result<Vec<String>, Invalid> {
     for (index, Reach { assignment, .. }) in
         branches.first().map_or(&[][..], |branch| &branch.reach).iter().enumerate()
     {
+        let counts = branches.iter().any(|branch| branch.reach.get(index).is_some_and(|reach| reach.counts));
         let mut owners: Vec<(&str, &str)> = Vec::new();
         for branch in branches {
-            let own = branch.reach.get(index).and_then(|reach| reach.own.as_deref());
+            let reach = branch.reach.get(index).filter(|reach| !(counts && reach.is_idle));
+            let own = reach.and_then(|reach| reach.own.as_deref());
             owners.extend(own.map(|own| (branch.group.as_str(), own)));
         }
         owners.dedup();
@@ -73,7 +82,7 @@ pub fn notes(branches: &[Branch]) -> Result<Vec<String>, Invalid> {
         let names: Vec<&str> = owners.iter().map(|(name, _)| *name).collect();
         let names =
             format!("{}, which {} `{own}`", few(&names), if names.len() == 1 { "sets" } else { "set" });
-        if branches.iter().any(|branch| branch.reach.get(index).is_some_and(|reach| reach.counts)) {
+        if counts {
             notes.push(format!(
                 "{assignment} does not reach {names} in `{BRANCHES}`; {BRANCHES}.{first}.{assignment} does"
             ));
@@ -177,7 +186,11 @@ mod tests {
 
     /// What is said of overrides of `digits-matching`, on some of its branches.
     fn said(overrides: &[&str], names: &[&str]) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/digits-matching.yaml");
+        said_of("digits-matching", overrides, names)
+    }
+
+    fn said_of(pipeline: &str, overrides: &[&str], names: &[&str]) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../pipelines/{pipeline}.yaml"));
         let overrides: Vec<String> = overrides.iter().map(|given| (*given).to_owned()).collect();
         let loaded = super::super::load(&path, &overrides, None);
         let mut branches = match loaded {
@@ -199,6 +212,13 @@ mod tests {
         );
         assert_eq!(said(&[key], &["dm"]), "");
         assert_eq!(said(&[key, &format!("branches.mtt.{key}")], &["dm", "mtt"]), "", "the key was known");
+    }
+
+    #[test]
+    fn that_iterations_do_not_reach_a_branch_without_synthesis_is_no_news() {
+        let iterations = "synthesize.max_iterations=50";
+        assert_eq!(said_of("digits", &[iterations], &["random", "delt"]), "");
+        assert!(said_of("digits", &[iterations], &["random"]).contains("reaches no branch"));
     }
 
     #[test]
