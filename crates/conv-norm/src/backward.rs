@@ -62,7 +62,7 @@ pub(crate) fn frozen(
                     });
                 }
                 plan.run_padded(filters, dz, dx, &mut scratch.work);
-            })
+            });
         });
     dx
 }

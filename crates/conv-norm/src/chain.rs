@@ -162,9 +162,9 @@ impl FrozenChain {
         let together = |[a, b]: [[usize; 2]; 2]| [a[0].min(b[0]), a[1].max(b[1])];
         let of_task = |[fitting, least]: [usize; 2]| fitting.max(least);
         let (mut first, mut own) = (0, [usize::MAX, 1]);
-        for at in 0..self.links.len() {
-            let fitting = (CACHED_VALUES / self.values_at(at, &shapes[at], values)).max(1);
-            own = together([own, [fitting, shapes[at].images_per_task()]]);
+        for (at, shape) in shapes.iter().enumerate() {
+            let fitting = (CACHED_VALUES / self.values_at(at, shape, values)).max(1);
+            own = together([own, [fitting, shape.images_per_task()]]);
             if at + 1 < self.links.len() && self.last_reads[..=at].iter().any(|last| *last > at) {
                 continue;
             }

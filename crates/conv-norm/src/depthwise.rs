@@ -95,21 +95,20 @@ impl Correlate<'_> {
         let Self { filters, bias, input, row_stride, out, .. } = self;
         let (channels, weights) = (filters.outputs, filters.values());
         let vectors = channels / S::F32_LANES;
-        let mut taps: [[(&[S::f32s], &[S::f32s]); SIDE]; SIDE] = [[(&[], &[]); SIDE]; SIDE];
+        let mut taps: [[[&[S::f32s]; 2]; SIDE]; SIDE] = [[[&[]; 2]; SIDE]; SIDE];
         for (row, taps) in taps.iter_mut().enumerate() {
             let values = &input[pixel.from + row * *row_stride..][..SIDE * channels];
             let weights = &weights[row * filters.run..][..SIDE * channels];
             for (column, tap) in taps.iter_mut().enumerate() {
-                let [values, weights] =
-                    [values, weights].map(|line| S::as_simd_f32s(&line[column * channels..][..channels]).0);
-                *tap = (&values[..vectors], &weights[..vectors]);
+                *tap = [values, weights]
+                    .map(|line| &S::as_simd_f32s(&line[column * channels..][..channels]).0[..vectors]);
             }
         }
         let (out, _) = S::as_mut_simd_f32s(&mut out[pixel.to..][..channels]);
         let (bias, _) = S::as_simd_f32s(bias);
         for (vector, out) in out[..vectors].iter_mut().enumerate() {
             let mut sum = if bias.is_empty() { simd.splat_f32s(0.0) } else { bias[vector] };
-            for (values, weights) in taps.as_flattened() {
+            for [values, weights] in taps.as_flattened() {
                 sum = simd.mul_add_e_f32s(values[vector], weights[vector], sum);
             }
             *out = sum;
