@@ -46,6 +46,8 @@ pub(crate) struct Card {
     recipe_line: String,
     recipe: Value,
     normalization: Normalization,
+    /// Where networks see the images whitened, how.
+    whitened: Option<String>,
     summary: Option<Summary>,
     /// What the stages noted of it.
     notes: Vec<String>,
@@ -85,7 +87,7 @@ struct Author {
 
 impl Card {
     /// Reads what there is of a branch.
-    pub(crate) fn of(results: &Results<'_>, image_bytes: u64) -> Result<Self> {
+    pub(crate) fn of(results: &Results<'_>, image_bytes: u64, whitened: Option<String>) -> Result<Self> {
         let (recipe_line, recipe) = record::recipe(results)?;
         let mut label_bytes = None;
         for seed in results.branch.pipeline.relabel.label_seeds() {
@@ -106,6 +108,7 @@ impl Card {
             recipe_line,
             recipe,
             normalization: results.teacher()?.normalization,
+            whitened,
             summary: results.evaluation()?,
             notes: noted(results)?,
         })
@@ -129,7 +132,7 @@ impl Card {
              is trained on them in place of the whole set; their look is no measure of it.\n\n\
              ```python\nimport datasets\nimages = datasets.load_dataset(\"path/of/this/folder\", split=\"train\")\n```\n\n\
              Columns: `image`, `label` (a class), `slot` (place in the class), `round` (of EarlyLate, at which the image joined), \
-             `iterations` (that updated it){numbers}. Normalize by mean {mean:?}, standard deviation {std:?}.\n\n\
+             `iterations` (that updated it){numbers}. Normalize by mean {mean:?}, standard deviation {std:?}{whitened}.\n\n\
              ## Accuracy\n\n{accuracy}\n\n\
              {notes}\
              ## Size\n\n{size}\n\n\
@@ -144,6 +147,7 @@ impl Card {
             mean = self.normalization.mean,
             std = self.normalization.std,
             numbers = self.numbers(),
+            whitened = self.whitened.as_ref().map_or_else(String::new, |note| format!("; {note}")),
             accuracy = self.accuracy(),
             notes = self.notes(),
             size = self.size(),
@@ -165,8 +169,10 @@ impl Card {
             .map_or_else(String::new, |lr| format!("; learned with them: learning rate {lr}"));
         format!(
             ", `pixels` (what students learn in place of `image`, an 8-bit preview of it: channel by channel, normalized by mean {:?}, standard \
-             deviation {:?}, and whitened where the recipe says so), `target` (learned with it; empty where students learn the class){lr}",
-            space.normalization.mean, space.normalization.std
+             deviation {:?}{}), `target` (learned with it; empty where students learn the class){lr}",
+            space.normalization.mean,
+            space.normalization.std,
+            if space.whitening.is_some() { ", and whitened" } else { "" }
         )
     }
 

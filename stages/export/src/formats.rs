@@ -52,7 +52,7 @@ pub const FORMATS: [Format; 8] = [
     },
     Format {
         name: "torch",
-        about: "one .pt: images normalized and class by class, labels, class names, how to invert it",
+        about: "one .pt: images as networks take them, class by class, labels, class names, how to invert it",
         check: any,
         write: torch::write,
     },

@@ -13,6 +13,7 @@ pub mod formats;
 pub mod record;
 pub mod results;
 pub mod stage;
+mod whitening;
 
 use std::process::ExitCode;
 

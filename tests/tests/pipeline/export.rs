@@ -203,7 +203,8 @@ fn datasets_opens_each_of_several_branches_by_its_name_and_not_all_as_one() {
 fn datasets_opens_the_folder_with_class_names_and_the_card_says_what_it_is() {
     let arguments = ["--branch", "delt"];
     let scene = Scene::up_to("evaluate", &arguments);
-    let (folder, _) = scene.export("out", "huggingface", &arguments);
+    let (folder, said) = scene.export("out", "huggingface", &arguments);
+    assert!(said.contains("note: these are images with classes: the soft labels"), "{said}");
     let card = std::fs::read_to_string(folder.join("README.md")).unwrap();
     let (evaluation, _) = scene.run.pointed("tiny/delt/evaluation", "evaluation");
     let summary = delt_formats::Summary::read(evaluation.join("summary.json")).unwrap();

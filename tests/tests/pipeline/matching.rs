@@ -7,6 +7,7 @@ use delt_tests::binaries::{Run, published};
 
 use tempfile::TempDir;
 
+use crate::export::python;
 use crate::reproducible::in_the_middle;
 
 const WHITENED: &str = "branches.mtt.synthesize.matching.whitening=absolute";
@@ -93,6 +94,17 @@ fn killed_methods_resume_and_parts_of_classes_join_to_the_same_bytes() {
     assert!(of_parts.iter().all(|file| made.contains(file)), "parts gave other bytes");
 }
 
+/// Tries the way back, to previews, and the way there.
+const UNWHITENED: &str = r#"
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+import whitening
+d = torch.load(sys.argv[1] + "/synthetic.pt", weights_only=True)
+assert eval(d["invert"]).shape == d["images"].shape
+there = whitening.prepare(whitening.invert(d["images"]))
+assert torch.allclose(there, d["images"], atol=1e-3), (there - d["images"]).abs().max()
+"#;
+
 #[test]
 fn methods_with_pools_of_networks_resume_with_the_same_bytes_and_their_losses_fall() {
     let frepo = ["--branch", "frepo", "--set", "branches.frepo.synthesize.matching.iterations=350"];
@@ -135,5 +147,9 @@ fn methods_with_pools_of_networks_resume_with_the_same_bytes_and_their_losses_fa
         assert!(to("imagefolder").0.contains("note: these are 8-bit previews"), "{branch}");
         let card = std::fs::read_to_string(to("huggingface").1.join("README.md")).unwrap();
         assert!(card.contains("`target` (learned with it"), "{card}");
+        assert!(card.contains("the learned numbers are whitened (trace)"), "{card}");
+        let (said, set) = to("torch");
+        assert!(said.contains("by `prepare` of whitening.py"), "{said}");
+        python("torch, safetensors", UNWHITENED, &[&set]);
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
         }
     }
     written.summary = format!("{}; labels of {epochs} epochs, {}", written.summary, human_bytes(bytes));
-    written.notes.extend(advice(&teacher, relabel.label_seeds()[0], epochs, batch, mix));
+    written.notes.extend(advice(&teacher, relabel.label_seeds(), epochs, batch, mix));
     Ok(written)
 }
 
@@ -116,11 +116,17 @@ fn mix_box(mix: Mix) -> [u32; 4] {
 }
 
 /// How the scripts are called, and what stands in them that is otherwise here.
-fn advice(teacher: &TeacherFacts, seed: u64, epochs: u32, batch: u32, mix: &str) -> Vec<String> {
+fn advice(teacher: &TeacherFacts, seeds: &[u64], epochs: u32, batch: u32, mix: &str) -> Vec<String> {
     let mix = if mix == "none" { String::new() } else { format!(" --mix-type {mix}") };
+    let folders: Vec<String> = seeds.iter().map(|seed| format!("fkd-{seed}/")).collect();
+    let others = match &folders[1..] {
+        [] => String::new(),
+        others => format!("; labels of further students: {}", others.join(", ")),
+    };
     let mut notes = vec![format!(
-        "SRe2L's train_FKD.py (PyTorch 2) reads it with --train-dir {IMAGES} --fkd-path fkd-{seed}/ (with the slash) --batch-size {batch} \
-         --epochs {epochs}{mix}"
+        "SRe2L's train_FKD.py (PyTorch 2) reads it with --train-dir {IMAGES} --fkd-path {} (with the slash) --batch-size {batch} \
+         --epochs {epochs}{mix}{others}",
+        folders[0]
     )];
     notes.push(
         "these labels are in torch's order of batches, beside those that students have in their own; SET=relabel.order=torch evaluates \

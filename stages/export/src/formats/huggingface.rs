@@ -9,9 +9,10 @@ use delt_pipeline::amounts::human_bytes;
 use delt_pipeline::dag::Node;
 use serde_json::{Map, Value, json};
 
-use super::Written;
+use super::{Written, image_folder};
 use crate::card::Card;
 use crate::results::Results;
+use crate::whitening::{self, Whitened};
 
 /// Where `load_dataset` looks for the split `train`.
 const TRAIN: &str = "data/train-00000-of-00001.parquet";
@@ -24,7 +25,8 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let to = folder.join(TRAIN);
     fs_err::create_dir_all(to.parent().context("a folder above the file")?)?;
     let bytes = fs_err::copy(file, &to)?;
-    let card = Card::of(results, bytes)?;
+    let whitened = whitening::write(results, folder)?;
+    let card = Card::of(results, bytes, whitened.as_ref().map(|whitened| whitened.note.clone()))?;
     fs_err::write(folder.join(CARD), card.text()?)?;
     let images = card.images();
     let mut written = Written {
@@ -34,6 +36,11 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
         ),
         ..Written::default()
     };
+    if let Some(Whitened { note, fact }) = whitened {
+        written.notes.push(note);
+        written.facts.insert("whitening".to_owned(), fact);
+    }
+    written.notes.extend(image_folder::labels_left_out(results));
     if card.are_real() {
         let license =
             "these are real images of the source: whether they may be published is for its license to say"

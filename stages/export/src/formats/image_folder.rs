@@ -50,19 +50,20 @@ pub(super) fn by_name(results: &Results<'_>, folder: &Path) -> Result<Written> {
 /// What students of the set learn that is no 8-bit image with its class.
 fn left_out(results: &Results<'_>) -> Result<Option<String>> {
     let facts: SyntheticFacts = results.entry(Node::Synthetic)?.manifest.facts_as()?;
-    let is_given = results.branch.pipeline.relabel.is_given();
-    Ok(match (facts.space, is_given) {
-        (Some(_), _) => Some(
-            "these are 8-bit previews with classes: the numbers that were learned, and learned targets where there are any, are not \
-             here; FORMAT=torch and FORMAT=huggingface have them"
-                .to_owned(),
-        ),
-        (None, true) => None,
-        (None, false) => Some(
-            "these are images with classes: the soft labels that students of the pipeline learn are not here; FORMAT=fkd has \
-             both, where its layout can say the views"
-                .to_owned(),
-        ),
+    let previews = facts.space.is_some().then(|| {
+        "these are 8-bit previews with classes: the numbers that were learned, and learned targets where there are any, are not \
+         here; FORMAT=torch and FORMAT=huggingface have them"
+            .to_owned()
+    });
+    Ok(previews.or_else(|| labels_left_out(results)))
+}
+
+/// The same of soft labels, where students learn any.
+pub(super) fn labels_left_out(results: &Results<'_>) -> Option<String> {
+    (!results.branch.pipeline.relabel.is_given()).then(|| {
+        "these are images with classes: the soft labels that students of the pipeline learn are not here; FORMAT=fkd has \
+         both, where its layout can say the views"
+            .to_owned()
     })
 }
 

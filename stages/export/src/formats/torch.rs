@@ -14,11 +14,15 @@ use serde_json::json;
 
 use super::Written;
 use crate::results::{Results, decoded};
+use crate::whitening::{self, Whitened};
 
 /// The file.
 const FILE: &str = "synthetic.pt";
-/// Gives the 8-bit images back, exactly.
+/// Gives the 8-bit images back, exactly; of learned numbers the previews.
 const INVERT: &str = "(d[\"images\"] * d[\"std\"].view(1, 3, 1, 1) + d[\"mean\"].view(1, 3, 1, 1)).mul(255).round().clamp(0, 255).byte()";
+/// The same of whitened ones, beside the module that is written with them.
+const INVERT_WHITENED: &str =
+    "__import__(\"whitening\").invert(d[\"images\"]).mul(255).round().clamp(0, 255).byte()";
 
 /// Writes images, labels, what they are normalized by, and soft labels where these are of the images themselves.
 pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
@@ -33,15 +37,17 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     let soft = soft_labels(results, labels.len(), &mut written.notes)?;
     let images = Images::of(results)?;
     let (mean, std) = (images.normalization.mean, images.normalization.std);
+    let invert = if images.is_whitened { INVERT_WHITENED } else { INVERT };
     let mut members = vec![
         ("images", Value::Tensor(images.tensor(results, labels.len())?)),
         ("labels", Value::Tensor(Tensor::i64([labels.len()], &labels))),
-        ("mean", Value::Tensor(Tensor::f32([3], &mean))),
-        ("std", Value::Tensor(Tensor::f32([3], &std))),
         ("classes", Value::List(classes.iter().cloned().map(Value::Text).collect())),
+        ("invert", Value::Text(invert.to_owned())),
     ];
-    if images.is_8_bit {
-        members.push(("invert", Value::Text(INVERT.to_owned())));
+    // whoever finds these undoes them, which alone is no way back from a whitening
+    if !images.is_whitened {
+        members.push(("mean", Value::Tensor(Tensor::f32([3], &mean))));
+        members.push(("std", Value::Tensor(Tensor::f32([3], &std))));
     }
     if targets.len() == labels.len() * classes.len() {
         members.push(("targets", Value::Tensor(Tensor::f32([labels.len(), classes.len()], &targets))));
@@ -52,11 +58,17 @@ pub(super) fn write(results: &Results<'_>, folder: &Path) -> Result<Written> {
     }
     let members = members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     pth::write(&folder.join(FILE), Value::Dict(members)).context(FILE)?;
-    written.summary =
-        format!("{} images of {} classes: d = torch.load(\"{FILE}\")", labels.len(), classes.len());
-    if images.is_8_bit {
-        written.summary += &format!(", and {INVERT} gives the 8-bit images back");
-        written.facts.insert("invert".to_owned(), json!(INVERT));
+    let back = if images.is_8_bit { "the 8-bit images back" } else { "8-bit previews" };
+    written.summary = format!(
+        "{} images of {} classes: d = torch.load(\"{FILE}\"), and {invert} gives {back}",
+        labels.len(),
+        classes.len()
+    );
+    written.facts.insert("invert".to_owned(), json!(invert));
+    written.facts.insert("normalization".to_owned(), json!(images.normalization));
+    if let Some(Whitened { note, fact }) = whitening::write(results, folder)? {
+        written.notes.push(note);
+        written.facts.insert("whitening".to_owned(), fact);
     }
     written.facts.insert("image_classes".to_owned(), json!(labels));
     Ok(written)
@@ -69,6 +81,8 @@ struct Images {
     size: u32,
     /// Whether they are 8-bit images, normalized, and not numbers in a network's space.
     is_8_bit: bool,
+    /// Whether they are whitened beyond that.
+    is_whitened: bool,
     /// The learning rate that was learned with them.
     learned_lr: Option<f64>,
 }
@@ -79,8 +93,9 @@ impl Images {
         let teacher = results.teacher()?;
         let facts: SyntheticFacts = results.entry(Node::Synthetic)?.manifest.facts_as()?;
         let is_8_bit = facts.space.is_none();
+        let is_whitened = facts.space.as_ref().is_some_and(|space| space.whitening.is_some());
         let normalization = facts.space.map_or(teacher.normalization, |space| space.normalization);
-        Ok(Self { normalization, size: teacher.size, is_8_bit, learned_lr: facts.learned_lr })
+        Ok(Self { normalization, size: teacher.size, is_8_bit, is_whitened, learned_lr: facts.learned_lr })
     }
 
     /// All images, class by class: `[n, 3, size, size]`, normalized. They are decoded one by one when the tensor is written.
