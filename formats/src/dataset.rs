@@ -63,6 +63,9 @@ pub struct DatasetFacts {
     /// Test images that could not be read and were left out (`skip_broken`).
     #[serde(default)]
     pub test_broken: u64,
+    /// Images of both splits that were brought to `shorter_side`, where the section asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resized: Option<u64>,
 }
 
 impl Row for ImageRow {

@@ -192,6 +192,7 @@ mod tests {
             source: "two images".to_owned(),
             train_broken: 0,
             test_broken: 0,
+            resized: None,
         };
         let written = manifest(1, serde_json::to_value(&facts).unwrap());
         let dir = tempfile::tempdir().unwrap();

@@ -19,7 +19,12 @@ pub fn resize_pillow(image: &RgbImage, width: u32, height: u32) -> RgbImage {
 /// Differs from the reference where `size / 7 * 8` is below `size` (20, for instance): it pads with black, we keep the short
 /// side at `size`. All published sizes are unaffected.
 pub fn fit(image: &RgbImage, size: u32) -> RgbImage {
-    center_crop(&with_shorter_side(image, (size / 7 * 8).max(size)), size)
+    center_crop(&with_shorter_side(image, side_before_crop(size)), size)
+}
+
+/// The shorter side that [`fit`] brings an image to before it cuts out the center.
+pub fn side_before_crop(size: u32) -> u32 {
+    (size / 7 * 8).max(size)
 }
 
 /// Brings the shorter side of an image to `short` pixels, the longer one in proportion (rounded down).

@@ -52,6 +52,7 @@ fn with_dataset(store: &Path, set: &str, per_class: u64) -> Session {
         source: "made up".into(),
         train_broken: 0,
         test_broken: 0,
+        resized: None,
     };
     let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
     session

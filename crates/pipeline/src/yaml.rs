@@ -366,6 +366,10 @@ mod tests {
                 "invalid value: integer `-1`, expected a whole number without a minus sign",
             ),
             (
+                "invalid value: integer `0`, expected a nonzero u32",
+                "invalid value: integer `0`, expected a whole number above 0",
+            ),
+            (
                 "invalid type: floating point `2.5`, expected u32",
                 "invalid type: floating point `2.5`, expected a whole number",
             ),

@@ -1,5 +1,6 @@
 //! Writes the dataset artifact: chooses classes, limits, decodes in parallel, counts and measures.
 
+use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -76,14 +77,20 @@ pub fn write(
         source: source.description(),
         train_broken: train.broken,
         test_broken: test.broken,
+        resized: section.shorter_side.map(|_| train.resized + test.resized),
     };
     let broken = match (train.broken, test.broken) {
         (0, 0) => String::new(),
         (train, test) => format!(", {train} training and {test} test images broken and left out"),
     };
     let classes = labels.used().count();
-    let summary =
-        format!("{train_images} training and {test_images} test images of {classes} classes{broken}");
+    let resized = section.shorter_side.map_or_else(String::new, |short| match train.resized + test.resized {
+        0 => format!(", none with a shorter side above {short} px"),
+        resized => format!(", {resized} brought to a shorter side of {short} px"),
+    });
+    let summary = format!(
+        "{train_images} training and {test_images} test images of {classes} classes{resized}{broken}"
+    );
     let facts = serde_json::to_value(&facts).map_err(std::io::Error::from)?;
     Ok((Made { provenance, facts, summary }, notes))
 }
@@ -112,6 +119,8 @@ pub fn choose_labels(section: &Ingest, source: &dyn Source) -> Result<LabelMap> 
 struct Written {
     per_class: Vec<u64>,
     broken: u64,
+    /// Those brought to the shorter side that is asked for.
+    resized: u64,
     sums: ChannelSums,
 }
 
@@ -196,16 +205,19 @@ impl SplitWriter<'_> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         let short = self.section.shorter_side.map(NonZeroU32::get);
-        let resized = |image: &RgbImage| {
+        let smaller = |image: &RgbImage| {
             let short = short.filter(|short| image.width.min(image.height) > *short)?;
             Some(with_shorter_side(image, short))
         };
         let prepared: Vec<_> = waiting
             .into_par_iter()
             .map(|image| {
-                let stored = stored_image::prepare_resized(image.content, resized);
+                let is_resized = Cell::new(false);
+                let stored = stored_image::prepare_resized(image.content, |picture| {
+                    smaller(picture).inspect(|_| is_resized.set(true))
+                });
                 let digest = stored.as_ref().map_or(0, |stored| digests::digest(&stored.bytes));
-                (image.path, image.place, image.label, stored, digest)
+                (image.path, image.place, image.label, stored.map(|it| (it, is_resized.get())), digest)
             })
             .collect();
         for (path, place, label, picture, digest) in prepared {
@@ -213,11 +225,12 @@ impl SplitWriter<'_> {
                 continue;
             }
             match picture {
-                Ok(StoredImage { bytes, sums }) => {
+                Ok((StoredImage { bytes, sums }, is_resized)) => {
                     let image_id = self.written.images();
                     self.seen.add(digest, self.split, &path, (label, &self.labels.names));
                     self.writer.write(&ImageRow { bytes, path, label, image_id })?;
                     self.written.per_class[label as usize] += 1;
+                    self.written.resized += u64::from(is_resized);
                     self.written.sums.add(&sums);
                 }
                 Err(error) if self.section.skip_broken && error.is_broken() => {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use delt_augment::resize::side_before_crop;
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
 use delt_harness::session::Session;
@@ -24,9 +25,14 @@ const DOWNLOADS: &str = "downloads";
 #[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
 pub fn run(session: &Session) -> Result<()> {
     let mut opened: Option<(Ingest, Box<dyn Source>, Digest)> = None;
-    let mut made = BTreeSet::new();
+    let (mut made, mut noted) = (BTreeSet::new(), BTreeSet::new());
     session.each_branch(|branch| {
         let section = &branch.pipeline.ingest;
+        if let Some(note) = enlarged(section, branch.pipeline.teacher.size)
+            && noted.insert(note.clone())
+        {
+            eprintln!("ingest: note: {note}");
+        }
         if opened.as_ref().is_none_or(|(same, ..)| same != section) {
             opened =
                 open(session, branch)?.map(|(source, fingerprint)| (section.clone(), source, fingerprint));
@@ -54,6 +60,17 @@ pub fn run(session: &Session) -> Result<()> {
     })
 }
 
+/// What is said where images are stored smaller than networks of `size` px are given them.
+fn enlarged(section: &Ingest, size: u32) -> Option<String> {
+    let (short, side) = (section.shorter_side?.get(), side_before_crop(size));
+    (short < side).then(|| {
+        format!(
+            "ingest.shorter_side: larger images are stored with {short} px, and enlarged again to the {side} px from which networks \
+             of {size} px have theirs; set {side} or more to keep what they see"
+        )
+    })
+}
+
 /// Opens the branch's source. A dry run without the source says what it waits for and gives `None`.
 fn open(session: &Session, branch: &Branch) -> Result<Option<(Box<dyn Source>, Digest)>> {
     let folder = session.store().root().join(DOWNLOADS);
@@ -69,5 +86,23 @@ fn open(session: &Session, branch: &Branch) -> Result<Option<(Box<dyn Source>, D
             let fingerprint = source.fingerprint()?;
             Ok(Some((source, fingerprint)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_stored_smaller_than_networks_are_given_them_are_worth_a_line() {
+        let section = |more: &str| {
+            let text = format!("source: {{kind: image_folder, path: x}}\n{more}");
+            serde_yaml::from_str::<Ingest>(&text).expect("a section")
+        };
+        assert_eq!(enlarged(&section(""), 224), None);
+        assert_eq!(enlarged(&section("shorter_side: 256"), 224), None);
+        let said = enlarged(&section("shorter_side: 224"), 224).expect("a line");
+        assert!(said.contains("stored with 224 px, and enlarged again to the 256 px"), "{said}");
+        assert_eq!(enlarged(&section("shorter_side: 32"), 32), None);
     }
 }

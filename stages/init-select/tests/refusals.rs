@@ -63,6 +63,7 @@ fn publish_dataset(session: &Session, first: Option<&[u8]>) {
         source: "made up".into(),
         train_broken: 0,
         test_broken: 0,
+        resized: None,
     };
     session
         .produce(&plan, |work| {

@@ -98,6 +98,7 @@ fn publish_inputs(session: &Session, branch: &Branch) {
         source: "made up".into(),
         train_broken: 0,
         test_broken: 0,
+        resized: None,
     };
     publish(session, &plan, json!(facts), |dir, _| {
         std::fs::write(dir.join("train.parquet"), [0; 90_000]).expect("write");

@@ -48,6 +48,7 @@ pub(super) fn in_words(problem: &str) -> String {
             "a whole number without a minus sign"
         }
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a nonzero u32" => "a whole number above 0",
         "a sequence" => "a list, e.g. [1, 2]",
         "a boolean" => "true or false",
         _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {

@@ -52,6 +52,15 @@ fn larger_images_are_stored_with_the_shorter_side_that_is_asked_for_and_smaller_
     let dir = tempfile::tempdir().unwrap();
     tree(dir.path());
     let dataset = ingest(&format!("{}\nshorter_side: 3", section(dir.path(), ""))).unwrap();
+    assert_eq!(dataset.facts.resized, Some(1));
+    let expected = "4 training and 2 test images of 2 classes, 1 brought to a shorter side of 3 px";
+    assert_eq!(dataset.summary, expected);
+    let none = ingest(&format!("{}\nshorter_side: 300", section(dir.path(), ""))).unwrap();
+    assert!(
+        none.summary.ends_with("of 2 classes, none with a shorter side above 300 px"),
+        "{}",
+        none.summary
+    );
     let stored = dataset.train.iter().map(|row| RgbImage::decode(&row.bytes).unwrap());
     let sides: Vec<(u32, u32)> = stored.map(|image| (image.width, image.height)).collect();
     assert_eq!(sides, [(2, 7), (3, 3), (3, 5), (5, 3)]);
