@@ -137,7 +137,9 @@ STAGE_NAMES := $(shell sed -n 's,^$$(PIPELINES:=/\([a-z-]*\)).*,\1,p' '$(THIS)')
 KNOWN := $(PIPELINES) $(TABLES) $(foreach name,$(STAGE_NAMES),$(PIPELINES:=/$(name))) $(shell sed -n 's/^\([a-z][a-z0-9-]*\):.*/\1/p' '$(THIS)') \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
 strangers := $(filter-out $(KNOWN) $(TARGET)/%,$(MAKECMDGOALS))
-$(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N))))
+divided = $(filter $(SHARDED),$(subst /, ,$(1)))$(filter $(EXPERTS:=/teacher-train/%),$(1))
+whole = $(error `$(1)`: this stage has no parts; SHARDS=N divides $(SHARDED), and teacher-train of pipelines with experts)
+$(foreach goal,$(strangers),$(if $(findstring /shard-,$(goal)),$(if $(call divided,$(goal)),$(if $(shards),,$(error `$(goal)` is a part of a stage, which needs SHARDS=N)),$(call whole,$(goal)))))
 $(foreach goal,$(strangers),$(call unknown,target,$(goal),$(KNOWN),$(if $(filter $(TABLES:=/%),$(goal)),list)))
 
 $(if $(SET_PATH),,$(foreach goal,$(filter %evaluate-set,$(MAKECMDGOALS)),$(error `make $(goal)` needs SET_PATH=folder or file, the synthetic set that is to be evaluated)))
@@ -194,9 +196,9 @@ LOOK_ddranking = %/ingest %/export/check/again
 # the order of batches in which loaders of this layout look for labels
 SET_fkd = relabel.order=torch
 $(PIPELINES:=/export):          %/export:          %/export/check $(LOOK_$(FORMAT)) %/$(or $(AFTER_$(FORMAT)),$(AFTER)) ; $(stage)
-$(PIPELINES:=/export/check):    %/export/check:    build             ; @$(command)
-$(PIPELINES:=/export/check/again): %/export/check/again: %/ingest   ; @$(command)
-$(PIPELINES:=/report/check):    %/report/check:    build             ; @$(command)
+$(PIPELINES:=/export/check):    %/export/check:    build             ; @$(command) >/dev/null
+$(PIPELINES:=/export/check/again): %/export/check/again: %/ingest   ; @$(command) >/dev/null
+$(PIPELINES:=/report/check):    %/report/check:    build             ; @$(command) >/dev/null
 
 demo: demo/report
 

@@ -103,13 +103,16 @@ fn check_files<'a>(
     args: &Args,
     branches: impl Iterator<Item = &'a Branch>,
 ) -> Result<(), YamlError> {
+    let mut said = BTreeSet::new();
     for Branch { name, pipeline, .. } in branches {
         let Err(invalid) = pipeline.check_files() else { continue };
         let error = YamlError::of_key(format!("{} (branch {name})", args.pipeline.display()), &invalid);
         if !args.dry_run {
             return Err(error);
         }
-        eprintln!("{}: {error}", stage.name);
+        if said.insert(invalid.to_string()) {
+            eprintln!("{}: {error}", stage.name);
+        }
     }
     Ok(())
 }

@@ -65,6 +65,8 @@ pub fn recipe(results: &Results<'_>) -> Result<(String, Value)> {
     let mut config = serde_json::to_value(pipeline)?;
     let mut paths = Vec::new();
     strip_folders(&mut config, &mut paths);
+    // the sentence of the file, which does not know what was set beside it
+    config[PROSE] = results.name().into();
     let imported = results.session.dag().imported_per_class(results.branch)?;
     let mut line = recipe::line(pipeline, results.classes()?.len(), &imported)?;
     for (path, name) in paths {

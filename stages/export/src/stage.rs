@@ -18,6 +18,7 @@ use crate::results::Results;
 ///
 /// # Errors
 /// A format or a folder that will not do, before anything is read; what is not in the store; what the format cannot express.
+#[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
 pub fn run(session: &Session) -> Result<()> {
     let format = formats::named(session.args.format.as_deref())?;
     let output = session.args.output.as_deref().ok_or_else(|| {
@@ -30,7 +31,7 @@ pub fn run(session: &Session) -> Result<()> {
     })?;
     let (name, place) = (session.pipeline_name(), output.display());
     if session.args.dry_run {
-        eprintln!("export: {name} would be written to {place} as {}", format.name);
+        println!("export: {name} would be written to {place} as {}", format.name);
         return Ok(());
     }
     let names: Vec<&str> = session.branches().iter().map(|branch| branch.name.as_str()).collect();

@@ -20,13 +20,14 @@ pub(crate) const REPORTS: &str = "reports";
 /// # Errors
 /// An artifact that cannot be read, a run of which the store has nothing, a page that cannot be written, or a page of an
 /// evaluated run that one without results would replace.
+#[expect(clippy::print_stdout, reason = "the answer of a dry run is its result")]
 pub fn run(session: &Session) -> Result<()> {
     let name = session.pipeline_name();
     check_place(session.args.output.as_deref())?;
     let path = page_path(session);
     let (place, store) = (path.display(), session.store().root().display());
     if session.args.dry_run {
-        eprintln!("report: {name} would be written to {place}");
+        println!("report: {name} would be written to {place}");
         return Ok(());
     }
     let findings = Findings::collect(session)?;

@@ -18,7 +18,7 @@ fn classes_that_ddranking_does_not_have_are_refused_as_soon_as_they_are_read() {
     let settings =
         [&settings[..], &["--set", "teacher.size=32", "--set", "evaluate.student.width=128"]].concat();
     let asked = [&settings[..], &["--dry-run", "--format", "ddranking", "--output", "never"]].concat();
-    let unread = scene.run.stage("export", &asked);
+    let unread = String::from_utf8(scene.run.output("export", &asked).stdout).unwrap();
     assert!(unread.contains("would be written"), "{unread}");
     scene.run.stage("ingest", &settings);
     let output = scene.run.output("export", &asked);
