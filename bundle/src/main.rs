@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let mut programs = delt_programs::STAGES.to_vec();
     programs.extend([
         ("delt-bench", bench as fn() -> ExitCode),
+        ("delt-store", delt_store::command::main),
         ("golden", delt_golden::main),
         ("verify-device", verify::main),
     ]);

@@ -28,7 +28,8 @@ pub const STAGES: &[Program] = &[
     ("teacher-train", teacher_train::main),
 ];
 
-/// Runs the program that this process is called as, else the one that `DELT_PROGRAM` names; `--list` lists them.
+/// Runs the program that this process is called as, else the one that `DELT_PROGRAM` names; `--list`, `--version` and `--help` are
+/// answered without one.
 pub fn run(own_name: &str, programs: &[Program]) -> ExitCode {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -38,8 +39,17 @@ pub fn run(own_name: &str, programs: &[Program]) -> ExitCode {
         return main();
     }
     let names: Vec<&str> = programs.iter().map(|(name, _)| *name).collect();
-    if std::env::args().nth(1).as_deref() == Some("--list") {
-        println!("{}", names.join("\n"));
+    let answer = match std::env::args().nth(1).as_deref() {
+        Some("--list") => names.join("\n"),
+        Some("--version" | "-V") => format!("{own_name} {}", env!("CARGO_PKG_VERSION")),
+        Some("--help" | "-h") => format!(
+            "Usage: DELT_PROGRAM=NAME {own_name} ..., or a link of that name; --list and --version without one\nNAME: {}",
+            names.join(", ")
+        ),
+        _ => String::new(),
+    };
+    if !answer.is_empty() {
+        println!("{answer}");
         return ExitCode::SUCCESS;
     }
     eprintln!(

@@ -16,6 +16,7 @@
 //! | `store`, `judgment`, `entry` | what is there, and whether it is whole |
 //! | `claim`, `holder`, `claiming`, `workspace` | who makes what is not there, and how it is published |
 //! | `pointer`, `gc` | what runs lead to, and what nobody needs |
+//! | `command` | the program `delt-store` |
 //!
 //! A store in the cloud is a bucket with a folder of this machine before it: artifacts are made, claimed and published there
 //! first, then claimed among all machines and uploaded; what others made is downloaded when it is asked for.
@@ -24,6 +25,7 @@ mod backend;
 mod bucket;
 mod claim;
 mod claiming;
+pub mod command;
 mod entry;
 mod error;
 mod files;
