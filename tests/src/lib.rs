@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use delt_device::{DeviceError, Opened};
 use delt_formats::RgbImage;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -55,8 +56,15 @@ pub fn bytes(name: &str) -> Option<Vec<u8>> {
 
 /// The device the golden tests run on: `DELT_DEVICE`, else the CPU.
 pub fn device() -> Device {
-    let choice = std::env::var("DELT_DEVICE").unwrap_or_else(|_| "flex".into());
-    delt_device::open(&choice).unwrap().device
+    open().unwrap_or_else(|error| panic!("{error}")).device
+}
+
+/// The same, where it may not open.
+///
+/// # Errors
+/// Where it does not.
+pub fn open() -> Result<Opened, DeviceError> {
+    delt_device::open(&std::env::var("DELT_DEVICE").unwrap_or_else(|_| "flex".into()))
 }
 
 /// A golden JSON file.

@@ -137,8 +137,8 @@ mod tests {
             assert_eq!(
                 message,
                 format!(
-                    "device `{name}:0` is not in this build, which takes {}; build with BACKEND={name} (cargo: --features \
-                     delt-device/{name})",
+                    "device `{name}:0` is not in this build, which takes {}; take one of these, or a build or \
+                     bundle made with BACKEND={name} (cargo: --features delt-device/{name})",
                     accepted()
                 )
             );

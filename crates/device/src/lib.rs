@@ -44,7 +44,7 @@ pub enum DeviceError {
     },
     /// The text names a backend that was not compiled.
     #[error(
-        "device `{text}` is not in this build, which takes {}; build with BACKEND={feature} (cargo: --features delt-device/{feature})",
+        "device `{text}` is not in this build, which takes {}; take one of these, or a build or bundle made with BACKEND={feature} (cargo: --features delt-device/{feature})",
         choice::accepted()
     )]
     NotCompiled {
@@ -60,7 +60,7 @@ pub enum DeviceError {
         text: String,
     },
     /// The device did not answer a small computation.
-    #[error("device `{text}` does not answer: {reason}; {cure}, or use DEVICE=flex")]
+    #[error("device `{text}` does not answer: {reason}; {cure}, or use --device flex (make: DEVICE=flex)")]
     Silent {
         /// The text.
         text: String,

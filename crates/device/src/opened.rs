@@ -241,8 +241,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "device auto: device `cuda` does not answer: no driver; check the driver and the index, or use DEVICE=flex; \
-              using vulkan (GPU)"
+                "device auto: device `cuda` does not answer: no driver; check the driver and the index, or use \
+              --device flex (make: DEVICE=flex); using vulkan (GPU)"
             ]
         );
         let (taken, skipped) = first_that_answers(Backend::ALL, |backend| Err(silent(backend)));
@@ -257,7 +257,7 @@ mod tests {
                 open_gpu(backend, None).expect_err("refused").to_string(),
                 format!(
                     "device `{text}` does not answer: the backend is not in this build; check the driver and the index, or use \
-                     DEVICE=flex"
+                     --device flex (make: DEVICE=flex)"
                 )
             );
         }

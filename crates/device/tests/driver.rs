@@ -36,7 +36,7 @@ fn each_thing_that_is_missing_is_said_in_one_line() {
         let _ = writeln!(std::io::stderr(), "skipped: no driver to be refused without a C compiler (cc)");
         return;
     }
-    let check = "check the driver and the index, or use DEVICE=flex";
+    let check = "check the driver and the index, or use --device flex (make: DEVICE=flex)";
     let none = format!("no NVIDIA driver (libcuda.so) that finds a GPU; {check}");
     let without_file = format!(
         "libdevice.10.bc was not found: {} (CUDA_PATH) has no nvvm/libdevice/libdevice.10.bc; set CUDA_PATH to a CUDA toolkit",

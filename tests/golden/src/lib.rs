@@ -77,6 +77,10 @@ fn named((name, run): &Test) -> Test {
 pub fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     delt_tests::record::tell(arguments.nocapture);
+    if let Some(error) = Some(delt_tests::open()).filter(|_| !arguments.list).and_then(Result::err) {
+        eprintln!("golden: {error}");
+        return ExitCode::FAILURE;
+    }
     let trial = |(name, run): Test, is_slow| {
         let passes = move || {
             run();
