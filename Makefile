@@ -388,12 +388,12 @@ smoke: build ## a tiny run of every stage from an empty store, then dry runs of 
 	$(MAKE) --no-print-directory $(FILES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
 
 MINUTES ?= 8
-verify-device: $(if $(filter cuda,$(GPU)),cuda-llvm) ## golden tests and speed of DEVICE=... within MINUTES=8: a table and verify-device.json
+verify-device: $(if $(filter cuda,$(GPU)),$(if $(filter file,$(origin BIN)),cuda-llvm)) ## golden tests and speed of DEVICE=... within MINUTES=8: a table and verify-device.json
 	$(if $(filter file,$(origin BIN)),@$(CARGO) build --workspace --bin delt-all $(FEATURES))
 	DELT_ALL='$(BIN)/delt-all' bundle/verify-device --device '$(DEVICE)' --minutes '$(MINUTES)' --python '$(PYTHON)'
 
 # where nothing can be compiled: all programs in one, with golden files, a data set and PyTorch's part
-device-bundle: $(if $(filter cuda,$(GPU)),cuda-llvm) ## verify-device for another machine: BACKEND=cuda gives target/delt-device-cuda.tar.xz
+device-bundle: $(if $(filter cuda,$(GPU)),$(if $(filter file,$(origin BIN)),cuda-llvm)) ## verify-device for another machine: BACKEND=cuda gives target/delt-device-cuda.tar.xz
 	$(if $(filter file,$(origin BIN)),@$(CARGO) build --workspace --bin delt-all $(FEATURES))
 	bundle/pack '$(BIN)/delt-all' '$(TARGET)/delt-device-$(or $(GPU),cpu)$(if $(GPU),$(if $(filter 0,$(TUNE)),-untuned))'
 

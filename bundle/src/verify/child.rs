@@ -2,14 +2,23 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::verify::is_over;
+
+/// How often a wait looks whether the user wants to stop.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Lines that are not yet heard, at most.
+const UNHEARD: usize = 64;
 
 /// How parts are started.
 #[derive(Debug)]
@@ -36,7 +45,7 @@ pub(crate) enum Heard {
     Line(Value),
     /// It is over, with this status.
     Ended(String),
-    /// It was too late and has been killed.
+    /// It was too late, or the user wants to stop, and has been killed.
     Late,
 }
 
@@ -74,10 +83,12 @@ impl Children {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
+            // Ctrl-C ends the one that measures, which ends them
+            .process_group(0)
             .spawn()
             .with_context(|| format!("{program} does not start"))?;
         let output = process.stdout.take().context("no pipe from the child")?;
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(UNHEARD);
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -93,7 +104,7 @@ impl Child {
     /// What comes next, by this moment. Lines that are no JSON belong to libraries and are passed over.
     pub(crate) fn hear(&mut self, until: Instant) -> Heard {
         loop {
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.lines.recv_timeout(TICK.min(until.saturating_duration_since(Instant::now()))) {
                 Ok(line) => {
                     if let Ok(value) = serde_json::from_str::<Value>(&line)
                         && value.is_object()
@@ -101,6 +112,7 @@ impl Child {
                         return Heard::Line(value);
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if !is_over(until) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let _ = self.process.kill();
                     return Heard::Late;

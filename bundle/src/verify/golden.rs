@@ -3,14 +3,18 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::verify::child::{Children, Heard, Way, answer};
+use crate::verify::is_over;
+
+/// How long a program may take to say what it is.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// One way to run the tests.
 #[derive(Debug, Serialize)]
@@ -34,6 +38,32 @@ impl Suite {
     pub(crate) fn passed(&self) -> bool {
         self.of("failed").chain(self.of("died")).next().is_none()
     }
+
+    /// Whether there is one that ran.
+    pub(crate) fn ran(&self) -> bool {
+        OUTCOMES[..3].iter().any(|outcome| self.of(outcome).next().is_some())
+    }
+}
+
+/// Refuses a program for `--untuned` that is none.
+///
+/// # Errors
+/// Where it does not start, is not this program, is tuned or has not the backend.
+pub(crate) fn check_untuned(children: &Children, program: &Path) -> Result<()> {
+    let name = || format!("--untuned {}", program.display());
+    let way = Way { program: Some(program.to_owned()), is_unfused: false };
+    let mut child = children.start(&way, "build", &()).with_context(name)?;
+    let Heard::Line(said) = child.hear(Instant::now() + ANSWER) else {
+        bail!("{}: does not say how it was built, expected `delt-all` of a bundle made with TUNE=0", name());
+    };
+    ensure!(said["tuned"] == false, "{}: it is tuned, expected one that was built with TUNE=0", name());
+    said["refused"].as_str().map_or(Ok(()), |why| bail!("{}: {why}", name()))
+}
+
+/// In the child: how this program was built, and why it does not take the device.
+pub(crate) fn describe_build(device: &str) {
+    let refused = delt_device::check(device).err().map(|error| error.to_string());
+    answer(&json!({"tuned": delt_device::IS_TUNED, "refused": refused}));
 }
 
 /// Runs all tests that are not slow.
@@ -66,7 +96,7 @@ pub(crate) fn measure(children: &Children, untuned: Option<PathBuf>, until: Inst
 fn suite(children: &Children, way: &Way, names: &[String], until: Instant) -> Result<Vec<Value>> {
     let mut left: VecDeque<String> = names.iter().cloned().collect();
     let mut results = Vec::new();
-    while !left.is_empty() && Instant::now() < until {
+    while !left.is_empty() && !is_over(until) {
         let mut child = children.start(way, "golden", &left)?;
         loop {
             match child.hear(until) {
@@ -93,10 +123,7 @@ fn suite(children: &Children, way: &Way, names: &[String], until: Instant) -> Re
 }
 
 /// In the child: runs tests by name, a line of each.
-///
-/// # Errors
-/// Where a name is not that of a test.
-pub(crate) fn run(names: &[String]) -> Result<()> {
+pub(crate) fn run(names: &[String]) {
     for (name, test) in delt_golden::tests().filter(|(name, _)| names.iter().any(|wanted| wanted == name)) {
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(test));
@@ -118,5 +145,4 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
             &json!({"name": name, "outcome": outcome, "seconds": seconds, "nearest": nearest, "message": message}),
         );
     }
-    Ok(())
 }

@@ -3,9 +3,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::verify::child::{Children, Heard, Way, answer};
 
@@ -15,19 +15,20 @@ const LARGEST: usize = 8192;
 /// How long a product takes at least before its time is believed.
 const LONG: Duration = Duration::from_millis(100);
 
-/// Asks a child what the device is.
+/// Asks a child what the device is, and adds it to what is known of the machine: that it opens by the first moment, products by the
+/// second.
 ///
 /// # Errors
 /// Where the device does not open, with what the child says.
-pub(crate) fn ask(children: &Children, until: Instant) -> Result<Value> {
+pub(crate) fn ask(children: &Children, found: &mut Value, opens: Instant, ends: Instant) -> Result<()> {
+    let found = found.as_object_mut().context("what is known of the machine is no object")?;
     let mut child = children.start(&Way::default(), "device", &())?;
-    let mut found = Map::new();
     loop {
-        match child.hear(until) {
+        match child.hear(if found.contains_key("device") { ends } else { opens }) {
             Heard::Line(Value::Object(more)) => found.extend(more),
             Heard::Line(_) => {}
             // the rest is known all the same
-            Heard::Ended(_) | Heard::Late if found.contains_key("device") => break,
+            Heard::Ended(_) | Heard::Late if found.contains_key("device") => return Ok(()),
             Heard::Ended(_) => {
                 let said = std::fs::read_to_string(&children.log)?;
                 let said = said.lines().last().unwrap_or("the device did not open, without a word");
@@ -36,8 +37,6 @@ pub(crate) fn ask(children: &Children, until: Instant) -> Result<Value> {
             Heard::Late => bail!("device `{}` did not open in time", children.device),
         }
     }
-    found.extend(machine());
-    Ok(Value::Object(found))
 }
 
 /// In the child: the device, then its throughput in each type.
@@ -53,7 +52,7 @@ pub(crate) fn describe(choice: &str) -> Result<()> {
         "is_software": opened.is_cpu() || said.is_software,
         "name": said.name,
         "kernels_for": said.kernels_for,
-        "tuned_and_fused": delt_device::IS_TUNED,
+        "tuned_and_fused": delt_device::IS_TUNED && !opened.is_cpu(),
         "nvidia_smi": nvidia(choice),
     }));
     for (name, dtype) in [("f32", FloatDType::F32), ("bf16", FloatDType::BF16)] {
@@ -104,8 +103,8 @@ fn nvidia(choice: &str) -> Option<String> {
     said("nvidia-smi", &["-i", index, &format!("--query-gpu={fields}"), "--format=csv,noheader"])
 }
 
-/// The machine around it, and what was compiled.
-fn machine() -> Map<String, Value> {
+/// The device that is asked for, the machine around it, and what was compiled.
+pub(crate) fn around(device: &str) -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let line = |text: String, start: &str| {
         let found = text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default();
@@ -116,20 +115,18 @@ fn machine() -> Map<String, Value> {
     let folder = folder.to_string_lossy().into_owned();
     let commit =
         commit.or_else(|| said("git", &["-C", &folder, "describe", "--always", "--dirty", "--abbrev=12"]));
-    let facts = json!({
+    let kib = line(read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse::<f64>();
+    json!({
+        "asked": device,
         "cpu": line(read("/proc/cpuinfo"), "model name"),
         "threads": std::thread::available_parallelism().map_or(1, usize::from),
-        "memory": line(read("/proc/meminfo"), "MemTotal"),
+        "memory": kib.map_or("unknown".to_owned(), |kib| format!("{:.1} GiB", kib / f64::from(1 << 20))),
         "system": line(read("/etc/os-release"), "PRETTY_NAME="),
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "libc": said("getconf", &["GNU_LIBC_VERSION"]),
         "version": env!("CARGO_PKG_VERSION"),
         "commit": commit.map(|commit| commit.trim().to_owned()),
-    });
-    match facts {
-        Value::Object(facts) => facts,
-        _ => Map::new(),
-    }
+    })
 }
 
 /// What a program prints, where it is there and succeeds.

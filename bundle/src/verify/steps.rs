@@ -1,7 +1,8 @@
 //! Steps of recovery, students and labeling: the batch is the published one where the time allows it, else a smaller one.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::verify::child::{Child, Children, Heard, Way, answer};
-use crate::verify::number;
+use crate::verify::{is_over, number};
 
 /// A network of the benchmarks, the side of its images, the batch and the classes.
 const CASES: [Case; 4] = [
@@ -31,8 +32,11 @@ const STEPS: f64 = 6.0;
 /// Counted steps, at most.
 const MOST: usize = 20;
 
-/// Which part of the time that is left a row may take at most, where its even share is not more. Where kernels are compiled and tuned, the first row of a network
-/// takes many times what those after it do.
+/// Images of the smallest batch: batch statistics need two.
+const SMALLEST: usize = 2;
+
+/// Which part of the time that is left a row may take at most, where its even share is not more. Where kernels are compiled and
+/// tuned, the first row of a network takes many times what those after it do.
 const PATIENCE: f64 = 0.5;
 
 /// What is measured.
@@ -95,14 +99,16 @@ fn rows() -> VecDeque<Row> {
 /// # Errors
 /// Where this program does not start.
 pub(crate) fn measure(children: &Children, device: &Value, until: Instant) -> Result<Vec<Value>> {
-    let mut left = rows();
     let mut results = Vec::new();
     // multiplications per second that the last row of a type reached
     let mut pace = ["f32", "bf16"].map(|dtype| EXPECTED * product(device, dtype));
     let is_cpu = device["is_cpu"] == true;
     let mut measurer = Measurer { children, is_cpu, child: None };
+    let pace_of = |row: &Row| usize::from(row.dtype == "bf16");
+    let mut left = rows();
+    let mut shares = left.iter().filter(|row| !pace[pace_of(row)].is_nan()).count() as u32;
     while let Some(mut row) = left.pop_front() {
-        let of_type = usize::from(row.dtype == "bf16");
+        let of_type = pace_of(&row);
         if pace[of_type].is_nan() {
             let is_unknown = device.get(format!("product_{}", row.dtype)).is_none();
             let why = if is_unknown {
@@ -114,26 +120,46 @@ pub(crate) fn measure(children: &Children, device: &Value, until: Instant) -> Re
             continue;
         }
         let now = Instant::now();
-        let even = until.saturating_duration_since(now) / (left.len() as u32 + 1);
-        let full = row.work()?.multiplications()? / row.batch as f64;
-        let fits = pace[of_type] * even.as_secs_f64() / STEPS / full;
-        // batch statistics need two images
-        row.batch = row.batch.min(fits as usize).max(2);
-        row.seconds = even.as_secs_f64();
-        let latest = now + even.max(until.saturating_duration_since(now).mul_f64(PATIENCE));
-        if now >= until || fits * STEPS < 1.0 {
-            results.push(refused(&row, "not reached: a step would take longer than its share of the time")?);
+        let rest = until.saturating_duration_since(now);
+        let images = pace[of_type] / row.work()?.multiplications()? * row.batch as f64;
+        let Some(share) = share(images, rest, shares).filter(|_| !is_over(until)) else {
+            results
+                .push(refused(&row, "not reached: two steps of two images would take longer than is left")?);
             continue;
-        }
-        let mut result = measurer.row(&row, latest)?;
+        };
+        shares -= 1;
+        row.batch = row.batch.min(share.batch);
+        row.seconds = share.seconds;
+        let mut result = measurer.row(&row, now + share.patience)?;
         if let Some(reached) = result["multiplications_per_second"].as_f64() {
             pace[of_type] = reached;
             result["share_of_product"] = json!(reached / product(device, &row.dtype));
         }
-        eprintln!("{}", crate::verify::report::step(&result));
+        let _ = writeln!(std::io::stderr(), "{}", crate::verify::report::step(&result));
         results.push(result);
     }
     Ok(results)
+}
+
+/// What a row may have.
+#[derive(Debug, PartialEq)]
+struct Share {
+    batch: usize,
+    seconds: f64,
+    patience: Duration,
+}
+
+/// The share of a row of those that are left, by the images per second that it is expected to do. Where its even share is too short for
+/// the smallest batch it may take all that is left; `None` where that is too short too.
+fn share(images: f64, rest: Duration, rows: u32) -> Option<Share> {
+    let even = rest / rows.max(1);
+    let batch = (images * even.as_secs_f64() / STEPS) as usize;
+    let seconds = even.as_secs_f64();
+    if batch >= SMALLEST {
+        return Some(Share { batch, seconds, patience: even.max(rest.mul_f64(PATIENCE)) });
+    }
+    let fits = images * rest.as_secs_f64() >= 2.0 * SMALLEST as f64;
+    fits.then_some(Share { batch: SMALLEST, seconds, patience: rest })
 }
 
 /// Multiplications per second of the device's product, NaN where the type is not offered.
@@ -226,4 +252,19 @@ fn steps(job: &mut Job, device: &Device, times: usize) -> Result<f64> {
     }
     device.sync()?;
     Ok(started.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_whose_even_share_is_too_short_for_two_images_may_take_all_that_is_left() {
+        let minute = Duration::from_secs(60);
+        let (half, tenth) = (minute / 2, Duration::from_secs(6));
+        assert_eq!(share(100.0, minute, 10), Some(Share { batch: 100, seconds: 6.0, patience: half }));
+        assert_eq!(share(100.0, minute, 1), Some(Share { batch: 1000, seconds: 60.0, patience: minute }));
+        assert_eq!(share(1.0, minute, 10), Some(Share { batch: 2, seconds: 6.0, patience: minute }));
+        assert_eq!(share(0.5, tenth, 10), None);
+    }
 }

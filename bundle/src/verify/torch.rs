@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::verify::child::{Child, Children, Heard};
+use crate::verify::is_over;
 
 /// The ways in the order in which all rows are taken through them.
 const WAYS: [(&str, bool, bool); 4] = [
@@ -19,6 +20,12 @@ const WAYS: [(&str, bool, bool); 4] = [
 
 /// How long PyTorch may take to start, at most.
 const START: Duration = Duration::from_secs(60);
+
+/// Whether a Python has PyTorch, without loading it.
+pub(crate) fn is_there(python: &Path) -> bool {
+    let program = "import importlib.util as u, sys; sys.exit(not (u.find_spec('torch') and u.find_spec('torchvision')))";
+    Command::new(python).args(["-c", program]).output().is_ok_and(|output| output.status.success())
+}
 
 /// Measures the rows that this program has measured and puts PyTorch's figures into them; what PyTorch says of itself.
 ///
@@ -80,7 +87,7 @@ fn append(list: &mut Value, item: Value) {
 
 /// A row in one way; `None` where the time is over or PyTorch has ended.
 fn asked(child: &mut Child, row: &Value, mut request: Value, until: Instant) -> Option<Value> {
-    if Instant::now() >= until {
+    if is_over(until) {
         return None;
     }
     for key in ["kind", "network", "size_px", "batch", "classes", "dtype", "runs"] {
