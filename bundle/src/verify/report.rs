@@ -52,14 +52,14 @@ impl Found {
     /// Where the file cannot be written.
     pub(crate) fn save(&self, output: &Path, state: &State, seconds: f64) -> Result<()> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let (state, why) = match state {
+        let (name, why) = match state {
             State::Unfinished => ("unfinished", None),
             State::Interrupted => ("interrupted", None),
             State::Failed(why) => ("failed", Some(why)),
             State::Finished => ("finished", None),
         };
         let all = json!({
-            "state": state, "why": why, "passed": self.passed(),
+            "state": name, "why": why, "passed": *state == State::Finished && self.passed(),
             "machine": self.device, "golden": self.golden, "steps": self.steps, "digits": self.stages,
             "torch": self.peer, "not_reached": self.not_reached(),
             "seconds": seconds, "unix_seconds": now.map_or(0, |time| time.as_secs()),
@@ -189,7 +189,7 @@ pub(crate) fn print_stages(stages: &[Value]) -> Result<()> {
         let text = |key: &str| stage[key].as_str().unwrap_or_default().to_owned();
         match stage["outcome"].as_str() {
             Some("passed") => format!("{} {:.1} s", text("name"), number(stage, "seconds")),
-            _ => format!("{} {} {}", text("name"), text("outcome"), text("message")),
+            _ => format!("{} {} {}", text("name"), text("outcome"), text("message")).trim_end().to_owned(),
         }
     };
     tell!("digits     {}", stages.iter().map(said).collect::<Vec<_>>().join(", "));
