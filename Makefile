@@ -7,8 +7,8 @@ FILES     := $(sort $(basename $(notdir $(wildcard pipelines/*.yaml $(DELT_HOME)
 found      = $(firstword $(wildcard pipelines/$(1).yaml) $(DELT_HOME)/pipelines/$(1).yaml)
 # a cell of a table (table1/cifar10-ipc10-resnet18) is a pipeline that is a line of the table's file
 TABLES    := $(sort $(basename $(notdir $(wildcard pipelines/tables/*.yaml $(DELT_HOME)/pipelines/tables/*.yaml))))
-CELL      := ^  \([a-z0-9_]*-ipc[0-9]*-[a-z0-9_-]*\):
-cells_of   = $(addprefix $(1)/,$(shell sed -n 's/$(CELL).*/\1/p' $(call found,tables/$(1))))
+CELL      := /^cells:/,/^[a-z]/s/^  \([a-z0-9_-]*\):.*/\1/p
+cells_of   = $(addprefix $(1)/,$(shell sed -n '$(CELL)' $(call found,tables/$(1))))
 CELLS     := $(foreach table,$(TABLES),$(call cells_of,$(table)))
 PIPELINES := $(FILES) $(CELLS)
 yaml       = $(if $(filter $(CELLS),$(1)),$(basename $(call found,tables/$(patsubst %/,%,$(dir $(1)))))/$(notdir $(1)).yaml,$(call found,$(1)))
@@ -149,11 +149,27 @@ sweeps := $(sort $(basename $(notdir $(wildcard pipelines/sweeps/*.yaml $(DELT_H
 $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(error SWEEP=$(SWEEP): pipelines/sweeps has no \
 	$(SWEEP).yaml$(foreach near,$(call nearest,$(SWEEP),$(sweeps)),; did you mean `$(near)`?); there are: $(sweeps))))
 
+# whole numbers; a knob that no target of the command line reads gets a warning
+is_whole = $(and $(filter 1,$(words $(1))),$(shell printf '%s\n' $(call quoted,$(1)) | grep -x '[0-9][0-9]*'))
+$(foreach knob,SHARDS STEPS,$(if $($(knob)),$(if $(call is_whole,$($(knob))),,$(error $(knob)=$($(knob)): expected one whole number, e.g. $(knob)=5))))
+READ_STUDENTS := %/cross-arch %/cross-arch/check
+READ_STEPS    := %/continual %/continual/check %/report demo
+READ_SHARE    := %/prune %/prune/check
+READ_OUTPUT   := %/report %/report/check %/export %/export/check demo compare
+READ_FORMAT    = %/export %/export/check $(if $(filter fkd,$(FORMAT)),%)
+READ_MINUTES  := verify-device
+READ_SWEEP    := compare
+$(if $(filter 0,$(MAKELEVEL)),$(foreach knob,STUDENTS STEPS SHARE OUTPUT FORMAT MINUTES SWEEP,$(if $(and $(filter $(knob),$(given)),$($(knob))),\
+	$(if $(filter $(READ_$(knob)),$(MAKECMDGOALS)),,$(warning $(knob)=$($(knob)) changes nothing here; what reads it: $(subst %,P,$(filter-out %/check,$(READ_$(knob)))))))))
+
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help build check test test-golden test-slow test-peer test-s3 test-azure test-crash fuzz store-gc smoke verify-device device-bundle wheel list $(TABLES) test-wheel cuda-llvm check-cuda test-vulkan test-slurm compare evaluate-set bench bench-memory bench-scaling bench-torch torch-venv clean $(PIPELINES) \
 	$(foreach name,ingest teacher-train init-select delt-synthesize relabel evaluate evaluate-set cross-arch continual prune report report/check export export/check export/check/again cross-arch/check continual/check continual/check/again prune/check explain clean,$(PIPELINES:=/$(name))) \
 	$(foreach part,$(parts),$(foreach name,$(SHARDED),$(PIPELINES:=/$(name)/$(part))) $(EXPERTS:=/teacher-train/$(part)))
+
+# the steps of P/continual, of which P/report draws the curve
+STEPS_CHECK = %/continual/check %/ingest %/continual/check/again
 
 # ---- the stages of a pipeline P, in order ----------------------------------------------------------------------------
 #: P/ingest           read the real images into a dataset
@@ -170,13 +186,13 @@ $(PIPELINES:=/init-select):     %/init-select:     %/teacher-train   ; $(stage)
 $(PIPELINES:=/delt-synthesize): %/delt-synthesize: %/init-select     ; $(stage)
 $(PIPELINES:=/relabel):         %/relabel:         %/delt-synthesize ; $(stage)
 $(PIPELINES:=/evaluate):        %/evaluate:        %/relabel         ; $(stage)
-$(PIPELINES:=/report):          %/report:          $(if $(OUTPUT),$(if $(slurm),,%/report/check)) %/evaluate ; $(stage)
+$(PIPELINES:=/report):          %/report:          $(if $(OUTPUT),$(if $(slurm),,%/report/check)) $(if $(STEPS),$(STEPS_CHECK)) %/evaluate ; $(stage)
 $(PIPELINES:=/evaluate-set):    %/evaluate-set:    %/evaluate
 #: P/cross-arch       one set, many students, one table: STUDENTS='resnet18 mobilenet_v2', else those of the size
 #: P/continual        students of classes that come in STEPS=5 steps, each trained anew on the images of all classes so far
 #: P/prune            remove SHARE=0.5 of a trained student's channels with the synthetic set alone, and fine-tune it
 $(PIPELINES:=/cross-arch):      %/cross-arch:      %/cross-arch/check %/relabel ; $(stage)
-$(PIPELINES:=/continual):       %/continual:       %/continual/check %/ingest %/continual/check/again %/delt-synthesize ; $(stage)
+$(PIPELINES:=/continual):       %/continual:       $(STEPS_CHECK) %/delt-synthesize ; $(stage)
 $(PIPELINES:=/prune):           %/prune:           %/prune/check %/relabel ; $(stage)
 # what they would refuse they refuse before anything is made; how many classes there are is known once they are read
 $(PIPELINES:=/cross-arch/check): %/cross-arch/check: build           ; @$(command) >/dev/null
@@ -238,9 +254,10 @@ compare: build ## methods side by side: run what a sweep names (pipelines/sweeps
 		$(AGAIN) $$pipeline/evaluate || exit; done
 	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE))
 
-# cells that fail stop no others
+# cells that fail stop no others; of those that have none of the branches that BRANCH names, one line says so
+with_branch = $$($(call COMPARE_OF,tables/$@) --list $(foreach name,$(BRANCH),--branch $(call quoted,$(name))))
 $(TABLES): build
-	+@$(AGAIN) --keep-going $(call cells_of,$@); status=$$?; $(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
+	+@cells="$(if $(and $(BRANCH),$(if $(called_n),,yes)),$(with_branch),$(call cells_of,$@))" || exit; $(AGAIN) --keep-going $$cells; status=$$?; $(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -294,8 +311,8 @@ list: ## list the cells of published tables with the scores that are published: 
 		/^  [a-z0-9_-]*:/ { name = $$1; sub(":", "", name) } \
 		match($$0, /source: "[^"]*"|source: [^,]*/) { \
 			from = substr($$0, RSTART + 8, RLENGTH - 8); gsub("\"", "", from); paper[/^published/ ? "" : name] = from } \
-		/^cells:/ { print table ": " about ", top-1 in percent, mean ± standard deviation" (paper[""] ? "" : ", paper") } \
-		match($$0, /top1: [0-9.]*/) { top1 = substr($$0, RSTART + 6, RLENGTH - 6); \
+		/^cells:/ { of_cells = 1; print table ": " about ", top-1 in percent, mean ± standard deviation" (paper[""] ? "" : ", paper") } \
+		of_cells && match($$0, /top1: [0-9.]*/) { top1 = substr($$0, RSTART + 6, RLENGTH - 6); \
 			std = match($$0, /std: [0-9.]*/) ? " ± " substr($$0, RSTART + 5, RLENGTH - 5) : ""; n = split(name, word, "-"); \
 			print "  " table "/" name "  " top1 std (paper[word[n]] ? "  " paper[word[n]] : "") }' $(call found,tables/$(table));) :
 

@@ -72,7 +72,7 @@ pub fn lines(session: &Session) -> Result<String> {
 }
 
 /// What was noted when an artifact was made; nothing where its record is lost, or older than notes.
-fn of(entry: &Entry) -> Vec<String> {
+pub fn of(entry: &Entry) -> Vec<String> {
     #[derive(Deserialize)]
     struct Record {
         #[serde(default)]

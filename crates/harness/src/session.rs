@@ -136,7 +136,8 @@ impl Session {
         told::ask(args.verbose);
         check_shards(stage, &args)?;
         let added = external::branch(&args)?;
-        let all = config::load_with(&args.pipeline, &args.set, args.data.as_deref(), added.as_ref())?;
+        let data = args.data.as_deref();
+        let all = config::load_with(&args.pipeline, &args.set, data, added.as_ref(), &args.branches)?;
         let added = added.map(|branch| branch.name);
         let mut known: Vec<&str> = all.iter().map(|b| b.group.as_str()).collect();
         known.dedup();
@@ -150,8 +151,8 @@ impl Session {
         let is_wanted = |b: &Branch| {
             args.branches.is_empty() || is_added(b) || args.branches.iter().any(|name| is_named(b, name))
         };
-        let branches: Vec<Branch> = all.into_iter().filter(is_wanted).collect();
-        let notes = overridden::notes(&branches)
+        let branches: Vec<Branch> = all.iter().filter(|branch| is_wanted(branch)).cloned().collect();
+        let notes = overridden::notes(&all, &branches)
             .map_err(|invalid| YamlError::of_key(args.pipeline.display(), &invalid))?;
         // before any work, and where the results are shown
         if stage == plan::INGEST || stage == plan::EVALUATE {

@@ -42,9 +42,11 @@ pub fn sentences(session: &Session, table: &Table) -> Result<Vec<String>> {
 fn sentences_of(session: &Session, table: &Table, groups: &[Students<'_>]) -> Vec<String> {
     let mut sentences = Vec::new();
     // what the images are worth comes first, then what the labels are
+    let learned: Vec<&Students<'_>> = groups.iter().filter(|group| !group.is_at_chance()).collect();
     for differ in [is_baseline_of, are_hard_labels_of] {
-        for group in groups {
-            let others = groups.iter().filter(|other| differ(&other.branch.pipeline, &group.branch.pipeline));
+        for group in &learned {
+            let others =
+                learned.iter().filter(|other| differ(&other.branch.pipeline, &group.branch.pipeline));
             sentences.extend(others.map(|other| group.against(other)));
         }
     }
@@ -127,7 +129,8 @@ fn missing_baseline(session: &Session, groups: &[Students<'_>]) -> Option<String
 fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> {
     let row = table.rows.iter().find(|row| row.is_full_data())?;
     let (full, all) = (row.last?, row.images?);
-    let best = groups.iter().max_by(|a, b| a.mean().total_cmp(&b.mean()))?;
+    let best =
+        groups.iter().filter(|group| !group.is_at_chance()).max_by(|a, b| a.mean().total_cmp(&b.mean()))?;
     let (name, mean) = (&best.branch.group, best.mean());
     let images = table.rows.iter().find(|row| row.name == *name).and_then(|row| row.images).unwrap_or(0);
     Some(format!(
@@ -145,7 +148,8 @@ fn chance(groups: &[Students<'_>]) -> Option<String> {
     Some(match lost.as_slice() {
         [] => format!("guessing reaches {level}"),
         lost => format!(
-            "{}: not distinguishable from guessing, which reaches {level}; no figure of theirs means anything",
+            "{}: not distinguishable from guessing, which reaches {level}; no figure of theirs means anything, nor does a \
+             difference to them",
             lost.join(", ")
         ),
     })
@@ -175,7 +179,10 @@ impl Students<'_> {
 
     /// Whether the mean is no further above chance level than so many test images and students scatter.
     fn is_at_chance(&self) -> bool {
-        let (chance, (mean, std)) = (1.0 / self.classes.max(1) as f64, mean_and_std(&self.last));
+        if self.classes == 0 {
+            return false;
+        }
+        let (chance, (mean, std)) = (1.0 / self.classes as f64, mean_and_std(&self.last));
         let of_images = 1e4 * chance * (1.0 - chance) / self.test_images.max(1) as f64;
         let of_students = std.powi(2) / self.last.len() as f64;
         mean - 100.0 * chance <= STANDARD_ERRORS * (of_images + of_students).sqrt()
@@ -252,11 +259,15 @@ mod tests {
         assert_eq!(
             said(&session, &[of("random", &[11.0, 12.0]), of("delt", &[50.0])]),
             [
-                "delt against random: +38.50 points (n = 1 and 2): too few students to tell this from chance; relabel.seeds \
-                 takes more",
                 "random: not distinguishable from guessing, which reaches 10.00 % (one of 10 classes); no figure of theirs means \
-                 anything"
-            ]
+                 anything, nor does a difference to them"
+            ],
+            "no students are compared with those who guess"
+        );
+        assert_eq!(
+            said(&session, &[of("random", &[30.0, 31.0]), of("delt", &[50.0])])[0],
+            "delt against random: +19.50 points (n = 1 and 2): too few students to tell this from chance; relabel.seeds takes \
+             more"
         );
     }
 

@@ -132,10 +132,11 @@ impl Invalid {
 /// # Errors
 /// [`YamlError`] naming the file and the key.
 pub fn load(path: &Path, overrides: &[String], data: Option<&Path>) -> Result<Vec<Branch>, YamlError> {
-    load_with(path, overrides, data, None)
+    load_with(path, overrides, data, None, &[])
 }
 
-/// As [`load`], with a branch on top, which `overrides` may change as any other.
+/// As [`load`], with a branch on top, which `overrides` may change as any other. Advice names the `chosen` branches alone, where any
+/// are.
 ///
 /// # Errors
 /// As [`load`]; another branch of that name.
@@ -144,6 +145,7 @@ pub fn load_with(
     overrides: &[String],
     data: Option<&Path>,
     added: Option<&ExternalBranch>,
+    chosen: &[String],
 ) -> Result<Vec<Branch>, YamlError> {
     let mut root = yaml::load(path)?;
     let origin = path.display().to_string();
@@ -154,6 +156,8 @@ pub fn load_with(
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
+    overridden::refuse_strangers(&written, &root, overrides)
+        .map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
     let refused = |place: &str, problem: String| YamlError::of_key(&origin, &Invalid::new(place, problem));
     if let Some(data) = data {
         if root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str()) == Some("embedded_digits")
@@ -172,7 +176,7 @@ pub fn load_with(
         yaml::merge(&mut root, yaml::overlay("ingest.source.path", installed.into()));
     }
     let whole: Pipeline = yaml::typed(&root, &origin).map_err(|error| {
-        let misplaced = overridden::misplaced(&written, overrides);
+        let misplaced = overridden::misplaced(&written, overrides, chosen);
         misplaced.map_or(error, |invalid| YamlError::of_key(&origin, &invalid))
     })?;
     let mut branches = Vec::new();

@@ -31,7 +31,7 @@ use delt_training::{ImageSet, Labeler};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{print, write_csv};
+use crate::figures::{in_words, print, write_csv};
 use crate::stage::{reading, training_images};
 use crate::student::{TrainingTargets, train};
 use crate::summary::student_result;
@@ -255,6 +255,8 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for group in made.chunk_by(|a, b| a.0.group == b.0.group) {
         let name = group[0].0.group.clone();
+        let asked = group[0].0.pipeline.continual.as_ref();
+        let labels = asked.map_or_else(String::new, |section| in_words(&section.labels));
         let steps: Vec<&Step> = group.iter().map(|(_, step)| step).collect();
         let mut counts: Vec<usize> = steps.iter().map(|step| step.classes).collect();
         counts.sort_unstable();
@@ -292,6 +294,8 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
                 test_images,
                 last_top1.to_string(),
                 best_top1.to_string(),
+                asked.map_or_else(String::new, |section| section.steps.to_string()),
+                labels.clone(),
             ]
         }));
     }
@@ -305,7 +309,8 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
         session.pipeline_name()
     );
     print(&title, ["", "classes", "images", "top-1", "orders"], &rows, &[0]);
-    let head = ["branch", "order", "classes", "images", "test_images", "last_top1", "best_top1"];
+    let head =
+        ["branch", "order", "classes", "images", "test_images", "last_top1", "best_top1", "steps", "labels"];
     write_csv(session, "continual", head, &lines)
 }
 

@@ -21,11 +21,22 @@ pub fn main() -> ExitCode {
         session.check_branches(|branch| Ok(branch.pipeline.cross_students().map(drop)?))?;
         session.each_branch(|branch| {
             let students = branch.pipeline.cross_students()?;
-            students.into_iter().try_for_each(|student| stage::run(session, &branch.with_student(student)))
+            students.into_iter().try_for_each(|student| {
+                stage::run(session, &branch.with_student(student), lr_setting(branch, student))
+            })
         })?;
         session.say_artifacts();
         if session.args.dry_run { Ok(()) } else { tell(session) }
     })
+}
+
+/// What the learning rate of a student is called where it is to be changed.
+fn lr_setting(branch: &Branch, student: Architecture) -> &'static str {
+    match student.published_lr() {
+        _ if student == branch.pipeline.evaluate.student => stage::LR,
+        None => "cross_arch.lr",
+        Some(_) => "its published learning rate",
+    }
 }
 
 /// Prints the table and writes each student's accuracy.
@@ -35,7 +46,9 @@ fn tell(session: &Session) -> Result<()> {
         for student in group[0].pipeline.cross_students()? {
             let results = results(session, group, student)?;
             let lr = lr(session, &group[0].with_student(student))?;
-            let published = published(&group[0], student);
+            let published = group[0]
+                .published_cross_arch(student)
+                .map_or_else(|| "-".to_owned(), |top1| top1.to_string());
             let score = |top1: fn(&StudentResult) -> f64| match results.len() {
                 0 => "-".to_owned(),
                 n => {
@@ -53,6 +66,7 @@ fn tell(session: &Session) -> Result<()> {
                     seed.to_string(),
                     last_top1.to_string(),
                     best_top1.to_string(),
+                    published.clone(),
                 ]
             }));
             let [last, best] = [score(|student| student.last_top1), score(|student| student.best_top1)];
@@ -61,7 +75,7 @@ fn tell(session: &Session) -> Result<()> {
     }
     let title = format!("{}: top-1 in percent of students of one set", session.pipeline_name());
     print(&title, ["", "student", "lr", "last", "best", "n", "published"], &rows, &[0, 1]);
-    let head = ["branch", "student", "lr", "seed", "last_top1", "best_top1"];
+    let head = ["branch", "student", "lr", "seed", "last_top1", "best_top1", "published"];
     write_csv(session, "cross-arch", head, &lines)
 }
 
@@ -86,11 +100,4 @@ fn lr(session: &Session, branch: &Branch) -> Result<String> {
     }
     let Some(dataset) = session.dag().if_made(branch, Node::Dataset)? else { return Ok("-".to_owned()) };
     Ok(branch.pipeline.student_lr(dataset.manifest.provenance.classes.len())?.to_string())
-}
-
-/// What a paper prints of a network as student of a branch.
-fn published(branch: &Branch, student: Architecture) -> String {
-    let section = branch.pipeline.cross_arch.as_ref();
-    let figure = section.and_then(|section| section.published.get(&branch.group)?.get(student.name()));
-    figure.map_or_else(|| "-".to_owned(), ToString::to_string)
 }

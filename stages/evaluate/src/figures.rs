@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use delt_harness::session::Session;
 use delt_harness::table::aligned;
 use delt_store::write_atomic;
+use serde::Serialize;
 
 /// Folder of the store for pages and tables.
 const REPORTS: &str = "reports";
@@ -16,6 +17,11 @@ pub(crate) fn print<const N: usize>(title: &str, head: [&str; N], rows: &[[Strin
     let head = head.map(str::to_owned);
     let lines: Vec<[String; N]> = std::iter::once(head).chain(rows.iter().cloned()).collect();
     print!("{title}\n{}", aligned(&lines, words).concat());
+}
+
+/// How a pipeline writes a setting that is one of a few names.
+pub(crate) fn in_words(setting: &impl Serialize) -> String {
+    serde_json::json!(setting).as_str().unwrap_or_default().to_owned()
 }
 
 /// Writes figures to `reports/PIPELINE-WHAT.csv` in the store and says where.

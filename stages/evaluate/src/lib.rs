@@ -27,7 +27,7 @@ use delt_pipeline::plan;
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 pub fn main() -> ExitCode {
     session::main(plan::EVALUATE, |session| {
-        session.each_branch(|branch| stage::run(session, branch))?;
+        session.each_branch(|branch| stage::run(session, branch, stage::LR))?;
         session.say_artifacts();
         if !session.args.dry_run {
             let (table, recipes) = (table::collect(session)?, recipes::lines(session)?);

@@ -10,6 +10,7 @@ use burn::tensor::Device;
 use delt_formats::evaluation::SUMMARY_FILE;
 use delt_formats::history::HISTORY_FILE;
 use delt_formats::{HistoryRow, HistoryWriter, LabelsReader, canonical, read_safetensors, write_safetensors};
+use delt_harness::notes;
 use delt_harness::progress::Progress;
 use delt_harness::session::{self, Made, Session, Work};
 use delt_harness::table::{Score, mean_and_std};
@@ -21,9 +22,10 @@ use delt_pipeline::plan;
 use delt_training::test_accuracy;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{print, write_csv};
-use crate::stage::{Inputs, training_images};
+use crate::figures::{in_words, print, write_csv};
+use crate::stage::{Inputs, LR, training_images};
 use crate::student::{TEST_BATCH, TrainingTargets, train_network};
+use crate::summary::at_chance;
 
 /// One student that lost channels; accuracies are top-1 in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,14 +54,23 @@ struct Facts {
 /// The program.
 pub fn main() -> ExitCode {
     session::main(plan::PRUNE, |session| {
-        session.check_branches(|branch| Ok(branch.pipeline.checked_prune().map(drop)?))?;
+        session.check_branches(|branch| {
+            let section = branch.pipeline.checked_prune()?;
+            if section.criterion == Criterion::Magnitude
+                && session.args.set.iter().any(|set| set.starts_with("prune.l1="))
+            {
+                session.say_once("prune: note: prune.l1 does not count with criterion: magnitude".to_owned());
+            }
+            Ok(())
+        })?;
         let mut made = Vec::new();
         session.each_branch(|branch| {
             let section = branch.pipeline.checked_prune()?;
             let plan = session.dag().pruning_plan(branch, section)?;
             let entry = session.produce(&plan, |work| slim(session, branch, section, work))?;
             if let Some(entry) = entry {
-                made.push((branch.clone(), entry.manifest.facts_as::<Facts>()?.students));
+                let notes = notes::of(&entry);
+                made.push((branch.clone(), entry.manifest.facts_as::<Facts>()?.students, notes));
             }
             Ok(())
         })?;
@@ -84,13 +95,16 @@ fn slim(session: &Session, branch: &Branch, section: &Prune, work: &Work<'_>) ->
         students.push(student);
     }
     writer.finish()?;
+    let last: Vec<_> = students.iter().map(|student| (student.seed, student.tuned)).collect();
+    let lost = at_chance(&last, &inputs.test.labels, &inputs.knobs(LR)?);
+    lost.into_iter().chain(short_of(&students, section.share)).for_each(|note| work.note(note));
     let [before, after, tuned] = scores(&students);
+    let removed = removed(&students);
     let facts = Facts { students };
     fs_err::write(work.out_dir().join(SUMMARY_FILE), canonical::readable_json(&facts))?;
     let summary = format!(
-        "student {} top-1 {before}, {after} without {} of the channels, {tuned} fine-tuned (n = {}, {} test images)",
+        "student {} top-1 {before}, {after} without {removed}, {tuned} fine-tuned (n = {}, {} test images)",
         branch.pipeline.evaluate.student,
-        section.share,
         facts.students.len(),
         inputs.test.len()
     );
@@ -186,6 +200,34 @@ fn channels(network: &Network) -> usize {
     description.prunable().iter().map(|at| description.layers[*at].output.channels).sum()
 }
 
+/// How many channels went, of how many.
+fn removed(students: &[Pruned]) -> String {
+    let range = |of: &dyn Fn(&Pruned) -> usize| {
+        let counts = || students.iter().map(of);
+        match (counts().min().unwrap_or(0), counts().max().unwrap_or(0)) {
+            (least, most) if least < most => format!("{least} to {most}"),
+            (_, most) => most.to_string(),
+        }
+    };
+    let [went, all] = [range(&|it| it.channels[0] - it.channels[1]), range(&|it| it.channels[0])];
+    format!("{went} of {all} channels")
+}
+
+/// What to know where fewer channels went than were asked for.
+fn short_of(students: &[Pruned], share: f64) -> Option<String> {
+    let is_short = |student: &Pruned| {
+        let [all, left] = student.channels;
+        left == all || (all - left) as f64 != (share * all as f64).round()
+    };
+    let why = "shares are rounded, and each layer keeps a channel";
+    students.iter().any(is_short).then(|| match removed(students) {
+        none if none.starts_with("0 of") => {
+            format!("{none} were removed where prune.share asks for {share}: {why}; raise it")
+        }
+        removed => format!("{removed} were removed where prune.share asks for {share}: {why}"),
+    })
+}
+
 /// Before, after, fine-tuned.
 fn scores(students: &[Pruned]) -> [Score; 3] {
     let of = |top1: fn(&Pruned) -> f64| {
@@ -196,17 +238,21 @@ fn scores(students: &[Pruned]) -> [Score; 3] {
 }
 
 /// Prints the table and writes each student's figures.
-fn tell(session: &Session, made: &[(Branch, Vec<Pruned>)]) -> Result<()> {
+#[expect(clippy::print_stdout, reason = "notes are part of the result")]
+fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Result<()> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for group in made.chunk_by(|a, b| a.0.group == b.0.group) {
         let branch = &group[0].0;
-        let students: Vec<Pruned> = group.iter().flat_map(|(_, students)| students.clone()).collect();
+        let students: Vec<Pruned> = group.iter().flat_map(|(_, students, _)| students.clone()).collect();
         let (name, network) = (branch.group.clone(), branch.pipeline.evaluate.student.to_string());
         let [before, after, tuned] = scores(&students).map(|score| score.to_string());
         let mean = |of: fn(&Pruned) -> f64| mean_and_std(&students.iter().map(of).collect::<Vec<_>>()).0;
         let left = |share: f64| format!("{:.1} %", 100.0 * share);
         let values = left(mean(|student| student.values[1] as f64 / student.values[0] as f64));
         let multiplications = left(mean(|student| student.multiplications[1] / student.multiplications[0]));
+        let settings = branch.pipeline.prune.as_ref().map_or_else(Default::default, |it| {
+            [it.share.to_string(), in_words(&it.criterion), in_words(&it.start)]
+        });
         lines.extend(students.iter().map(|student| {
             let Pruned { seed, before, after, tuned, channels, values, .. } = student;
             let counts = [channels[0], channels[1], values[0], values[1]].map(|count| count.to_string());
@@ -224,19 +270,26 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>)]) -> Result<()> {
                 channels_left,
                 values,
                 values_left,
+                settings[0].clone(),
+                settings[1].clone(),
+                settings[2].clone(),
             ]
         }));
         let n = students.len().to_string();
         rows.push([name, network, before, after, tuned, n, values, multiplications]);
     }
-    let section = made.first().and_then(|(branch, _)| branch.pipeline.prune);
+    let section = made.first().and_then(|(branch, ..)| branch.pipeline.prune);
     let share = section.map_or_else(String::new, |section| section.share.to_string());
     let is_by_magnitude = section.is_some_and(|section| section.criterion == Criterion::Magnitude);
     let by = if is_by_magnitude { ", by the magnitude of their filters" } else { "" };
-    let title =
-        format!("{}: top-1 in percent with and without {share} of the channels{by}", session.pipeline_name());
+    let students: Vec<Pruned> = made.iter().flat_map(|(_, students, _)| students.clone()).collect();
+    let (name, removed) = (session.pipeline_name(), removed(&students));
+    let title = format!("{name}: top-1 in percent with and without {removed} (prune.share {share}){by}");
     let head = ["", "student", "whole", "pruned", "fine-tuned", "n", "values left", "operations left"];
     print(&title, head, &rows, &[0, 1]);
+    for (branch, _, notes) in made {
+        notes.iter().for_each(|note| println!("note: {}: {note}", branch.name));
+    }
     let head = [
         "branch",
         "student",
@@ -248,6 +301,39 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>)]) -> Result<()> {
         "channels_left",
         "values",
         "values_left",
+        "share",
+        "criterion",
+        "start",
     ];
     write_csv(session, "prune", head, &lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_said_where_it_is_not_what_was_asked_for() {
+        let student = |all, left| Pruned {
+            seed: 1,
+            before: 90.0,
+            after: 10.0,
+            tuned: 80.0,
+            channels: [all, left],
+            values: [2, 1],
+            multiplications: [2.0, 1.0],
+        };
+        let said = |students: &[Pruned], share| (removed(students), short_of(students, share));
+        assert_eq!(said(&[student(16, 8)], 0.5), ("8 of 16 channels".to_owned(), None));
+        let (removed, note) = said(&[student(16, 8), student(16, 9)], 0.5);
+        assert_eq!(removed, "7 to 8 of 16 channels");
+        assert_eq!(
+            note.expect("noted"),
+            "7 to 8 of 16 channels were removed where prune.share asks for 0.5: shares are rounded, and each layer keeps a channel"
+        );
+        assert_eq!(
+            said(&[student(4, 4)], 0.2).1.expect("noted"),
+            "0 of 4 channels were removed where prune.share asks for 0.2: shares are rounded, and each layer keeps a channel; raise it"
+        );
+    }
 }

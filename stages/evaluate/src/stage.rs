@@ -33,13 +33,16 @@ use crate::given_student::{Lessons, train as train_on_given};
 use crate::student::{TrainingTargets, is_tested, train};
 use crate::summary::{at_chance, student_result};
 
-/// Makes or finds the evaluation of one branch.
+/// The setting of a student's learning rate.
+pub const LR: &str = "evaluate.lr";
+
+/// Makes or finds the evaluation of one branch, whose learning rate is called `lr` where it is to be changed.
 ///
 /// # Errors
 /// Missing inputs, artifacts that do not fit each other, a loss that is NaN or infinite, an interrupt.
-pub fn run(session: &Session, branch: &Branch) -> Result<()> {
+pub fn run(session: &Session, branch: &Branch, lr: &str) -> Result<()> {
     let plan = session.dag().plan(branch, Node::Evaluation)?;
-    session.produce(&plan, |work| Inputs::open(session, branch)?.evaluate(session, work))?;
+    session.produce(&plan, |work| Inputs::open(session, branch)?.evaluate(session, work, lr))?;
     Ok(())
 }
 
@@ -116,7 +119,7 @@ impl<'a> Inputs<'a> {
         })
     }
 
-    fn evaluate(mut self, session: &Session, work: &Work<'_>) -> Result<Made> {
+    fn evaluate(mut self, session: &Session, work: &Work<'_>, lr: &str) -> Result<Made> {
         let mut opened = delt_device::open_all(&session.args.device)?;
         opened.truncate(self.branch.pipeline.relabel.seeds.len());
         session.use_devices(opened.iter().map(|opened| opened.name.as_str()));
@@ -142,7 +145,8 @@ impl<'a> Inputs<'a> {
         });
         let summary = self.summarize(branch_recipe, &histories, &opened[0].device)?;
         summary.write(work.out_dir().join(SUMMARY_FILE))?;
-        let note = at_chance(&summary.students, &self.test.labels, &self.knobs()?);
+        let last: Vec<_> = summary.students.iter().map(|student| (student.seed, student.last_top1)).collect();
+        let note = at_chance(&last, &self.test.labels, &self.knobs(lr)?);
         note.into_iter().for_each(|note| work.note(note));
         let n = summary.students.len();
         let score = |mean, std| Score { mean, std, n };
@@ -157,12 +161,12 @@ impl<'a> Inputs<'a> {
     }
 
     /// What students that do not learn may owe it to.
-    fn knobs(&self) -> Result<String> {
+    pub(crate) fn knobs(&self, lr: &str) -> Result<String> {
         let pipeline = &self.branch.pipeline;
         Ok(match &self.given {
             Some(set) => format!("evaluate.given.optimizer.lr ({}) and evaluate.given.budget", set.lr),
             None => format!(
-                "evaluate.lr ({}), relabel.epochs ({}) and the teacher's accuracy",
+                "{lr} ({}), relabel.epochs ({}) and the teacher's accuracy",
                 pipeline.student_lr(self.teacher.classes().len())?,
                 pipeline.relabel.epochs
             ),

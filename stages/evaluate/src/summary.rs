@@ -13,19 +13,17 @@ pub fn student_result(seed: u64, history: &[HistoryRow]) -> Option<StudentResult
     Some(StudentResult { seed, last_top1, best_top1: best.1, best_epoch: best.0, last_top5 })
 }
 
-/// What to know of students that guessing explains; none where all are better.
+/// What to know of students, seed and top-1 after the last epoch, that guessing explains; none where all are better.
 /// `knobs` are what they may owe it to.
-pub fn at_chance(students: &[StudentResult], test_labels: &[u32], knobs: &str) -> Option<String> {
+pub fn at_chance(students: &[(u64, f64)], test_labels: &[u32], knobs: &str) -> Option<String> {
     let chance = Chance::of(test_labels);
-    let at_chance: Vec<_> = students.iter().filter(|student| chance.reaches(student.last_top1)).collect();
-    let student = at_chance.first()?;
+    let at_chance: Vec<_> = students.iter().filter(|(_, top1)| chance.reaches(*top1)).collect();
+    let (seed, top1) = at_chance.first()?;
     Some(format!(
-        "{} of {} students are no better than guessing after the last epoch (that of seed {}: {:.2} % of {} test images; {chance}); \
-         look at {knobs}",
+        "{} of {} students are no better than guessing after the last epoch (that of seed {seed}: {top1:.2} % of {} test images; \
+         {chance}); look at {knobs}",
         at_chance.len(),
         students.len(),
-        student.seed,
-        student.last_top1,
         test_labels.len()
     ))
 }
@@ -37,15 +35,8 @@ mod tests {
     #[test]
     fn students_that_guessing_explains_are_counted_and_one_is_named() {
         let labels: Vec<u32> = (0..540).map(|index| index % 10).collect();
-        let student = |seed, last_top1| StudentResult {
-            seed,
-            last_top1,
-            best_top1: 90.0,
-            best_epoch: 0,
-            last_top5: 90.0,
-        };
         let said = |last: [f64; 3]| {
-            let students = [student(5, last[0]), student(7, last[1]), student(9, last[2])];
+            let students = [(5, last[0]), (7, last[1]), (9, last[2])];
             at_chance(&students, &labels, "evaluate.lr (0.5) and the teacher's accuracy")
         };
         assert_eq!(said([14.0, 90.0, 15.0]), None);

@@ -55,9 +55,9 @@ fn accuracy_between(findings: &Findings, first: u32, last: Option<u32>, title: &
 pub fn continual(findings: &Findings) -> Option<Chart> {
     let mut lines = Vec::new();
     for (index, branch) in
-        findings.branches.iter().enumerate().filter(|(_, branch)| !branch.continual.is_empty())
+        findings.branches.iter().enumerate().filter(|(_, branch)| !branch.continual.points.is_empty())
     {
-        let orders = by_group(branch.continual.iter().copied());
+        let orders = by_group(branch.continual.points.iter().copied());
         let each = |order: &u64| format!("{}, order {order}", branch.name);
         let mean = format!("{}, mean of {} orders", branch.name, orders.len());
         lines.extend(with_mean(orders, 2..=usize::MAX, &color(index), each, mean));

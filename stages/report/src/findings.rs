@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use delt_formats::dataset::TRAIN_FILE;
 use delt_formats::history::{HISTORY_FILE, HistoryReader, HistoryRow};
 use delt_formats::trace::{TRACE_FILE, TraceReader, TraceRow};
-use delt_formats::{DatasetFacts, LabelsFacts, Manifest, StudentResult, TeacherFacts};
+use delt_formats::{DatasetFacts, LabelsFacts, Manifest, TeacherFacts};
 use delt_harness::notes::{self, Note};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Table};
@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use serde_yaml::Mapping;
 
+use crate::continual::Steps;
 use crate::gallery::{self, Gallery};
 
 /// Everything the page shows.
@@ -33,6 +34,8 @@ pub struct Findings {
     pub verdict: Vec<String>,
     /// The command that runs it.
     pub command: String,
+    /// That which trains students of classes that come in steps.
+    pub continual_command: String,
     /// Where its artifacts lie.
     pub store: PathBuf,
     /// The real images.
@@ -60,8 +63,8 @@ pub struct BranchFindings {
     pub recipe: String,
     /// Students' accuracies by epoch.
     pub history: Vec<HistoryRow>,
-    /// Accuracies of students of classes that come in steps: order, classes so far, top-1.
-    pub continual: Vec<(u64, u32, f64)>,
+    /// Students of classes that come in steps.
+    pub continual: Steps,
     /// Losses of the synthesis.
     pub trace: Vec<TraceRow>,
     /// What its two columns hold.
@@ -131,6 +134,7 @@ impl Findings {
             description: first.pipeline.description.clone(),
             verdict: verdict::sentences(session, &table)?,
             command: session.make_command(&format!("{}/report", session.pipeline_name())),
+            continual_command: session.make_command(&format!("{}/continual", session.pipeline_name())),
             store: session.store().root().to_owned(),
             table,
             dataset: dataset.map(Manifest::facts_as).transpose()?,
@@ -172,7 +176,7 @@ impl BranchFindings {
             name: branch.name.clone(),
             recipe: made.recipe()?,
             history,
-            continual: continual(session, branch, made)?,
+            continual: synthetic.map(|_| Steps::of(session, branch)).transpose()?.unwrap_or_default(),
             trace,
             trace_names: trace_names_of(stored),
             joins: gallery.as_ref().map(Gallery::joins).unwrap_or_default(),
@@ -180,28 +184,6 @@ impl BranchFindings {
             labels: made.labels().map(|entry| Ok(entry.manifest.facts_as()?)).collect::<Result<_>>()?,
         })
     }
-}
-
-/// The students of the classes so far, as far as they are there.
-fn continual(session: &Session, branch: &Branch, made: &Artifacts) -> Result<Vec<(u64, u32, f64)>> {
-    #[derive(Deserialize)]
-    struct Step {
-        student: StudentResult,
-    }
-    let (dag, mut found) = (session.dag(), Vec::new());
-    let section = branch.pipeline.continual.as_ref().filter(|_| !branch.pipeline.relabel.is_given());
-    let Some((section, _)) = section.zip(made.get(Node::Synthetic)) else { return Ok(found) };
-    let classes = dag.classes_in_use(branch)?.len();
-    for order in &section.orders {
-        for seen in section.classes_by_step(classes) {
-            let plan = dag.continual_plan(branch, section, *order, seen)?;
-            // the first that is not there ends the questions to the store
-            let Some(entry) = dag.found(plan.kind, &plan.key())? else { return Ok(found) };
-            let Step { student } = entry.manifest.facts_as()?;
-            found.push((*order, seen as u32, student.last_top1));
-        }
-    }
-    Ok(found)
 }
 
 /// What has been made of a branch, in the order of the stages.

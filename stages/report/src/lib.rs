@@ -10,6 +10,7 @@ extern crate delt_harness;
 mod answers;
 pub mod chart;
 pub mod compare;
+pub mod continual;
 pub mod curves;
 pub mod findings;
 pub mod gallery;

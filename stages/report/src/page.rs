@@ -8,7 +8,7 @@ use crate::answers;
 use crate::chart::Chart;
 use crate::curves;
 use crate::findings::{Findings, Timing};
-use crate::{notes, recipe};
+use crate::{continual, notes, recipe};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -111,6 +111,7 @@ fn results(findings: &Findings) -> Markup {
                 p .note { "Classes in steps (continual): a new student after each, tested on the classes so far." }
                 (charts(&[chart]))
             }
+            @if let Some(missing) = continual::missing(findings) { p .note { (missing) } }
             ul .legend {
                 @if findings.table.rows.iter().any(Row::is_full_data) {
                     li { span .swatch.full {} "full data, after training" }

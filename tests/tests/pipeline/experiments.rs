@@ -67,12 +67,18 @@ fn classes_come_in_steps_and_the_last_student_knows_them_all() {
     assert_eq!(lines.len(), 8);
     assert_eq!(lines[3][..5], ["delt", "1", "10", "30", "100"]);
     assert_ne!(lines[0][5..], lines[4][5..], "another order");
+    assert_eq!(lines[0][7..], ["4", "seen_classes"]);
     assert!(!run.store().join("labels").exists(), "labels of a step are not kept");
     assert_eq!(table(&run, "continual", &settings), said);
     let page = run.store().join("page.html");
     table(&run, "report", &[&settings[..], &["--output", page.to_str().unwrap()]].concat());
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("top-1 accuracy by classes so far") && page.contains("delt, mean of 2 orders"));
+    let three = [&settings[..], &["--set", "continual.orders=[1,2,3]"]].concat();
+    let page = run.store().join("more.html");
+    table(&run, "report", &[&three[..], &["--output", page.to_str().unwrap()]].concat());
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("Not whole: delt (2 of 3 orders); run make tiny/continual "), "{page}");
     // a student of half of the classes is the same whether they came in two steps or in four
     let halves = [&ONE[..], &["--set", "continual.steps=2", "--set", "continual.orders=[1]"]].concat();
     let before = run.manifests("evaluation").len();
@@ -92,16 +98,16 @@ fn a_student_loses_half_of_its_channels_and_learns_again() {
     // half of the sixteen, but a layer keeps one
     assert!(line[6] == "16" && ["8", "9"].contains(&line[7].as_str()), "{said}");
     let (folder, manifest) = run.pointed("tiny/delt/pruned", "evaluation");
-    let values: Vec<u64> = line[8..].iter().map(|count| count.parse().unwrap()).collect();
+    let values: Vec<u64> = line[8..10].iter().map(|count| count.parse().unwrap()).collect();
     assert!(values[1] < values[0]);
     assert!(folder.join("pruned-3407.safetensors").exists());
     assert_eq!(manifest.facts["students"][0]["tuned"].as_f64(), line[5].parse().ok());
     assert_eq!(table(&run, "prune", &ONE), said);
     let of_teacher = [&ONE[..], &["--set", "prune.start=teacher", "--set", "prune.share=0.25"]].concat();
-    assert!(table(&run, "prune", &of_teacher).contains("without 0.25 of the channels"));
+    assert!(table(&run, "prune", &of_teacher).contains("without 4 of 16 channels (prune.share 0.25)"));
     let by_magnitude = [&ONE[..], &["--set", "prune.criterion=magnitude"]].concat();
     let magnitude = table(&run, "prune", &by_magnitude);
-    assert!(magnitude.contains("0.5 of the channels, by the magnitude of their filters"), "{magnitude}");
+    assert!(magnitude.contains("8 of 16 channels (prune.share 0.5), by the magnitude of"), "{magnitude}");
     let [of_magnitude] = figures(&run, "prune").try_into().unwrap();
     assert_eq!(
         of_magnitude[6..8],
@@ -109,6 +115,7 @@ fn a_student_loses_half_of_its_channels_and_learns_again() {
         "half of each layer, where by scales a layer that would lose all keeps one"
     );
     assert_ne!(of_magnitude[3..6], line[3..6]);
+    assert_eq!(of_magnitude[10..], ["0.5", "magnitude", "random"]);
 }
 
 #[test]

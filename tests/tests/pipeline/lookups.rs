@@ -19,7 +19,7 @@ fn an_evaluation_that_is_cached_asks_for_each_artifact_once() {
     let store = run.store();
     let words = place.into_iter().chain([store.to_str().unwrap()]).chain(settings);
     let session = Session::open(EVALUATE, Args::parse_from(words)).unwrap();
-    session.each_branch(|branch| evaluate::stage::run(&session, branch)).unwrap();
+    session.each_branch(|branch| evaluate::stage::run(&session, branch, evaluate::stage::LR)).unwrap();
     table::collect(&session).unwrap();
     recipes::lines(&session).unwrap();
 

@@ -4,6 +4,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
+use delt_pipeline::cells::Table;
 use delt_tests::binaries::STAGES;
 use delt_tests::workspace;
 
@@ -107,6 +108,25 @@ fn what_is_asked_of_a_set_is_refused_before_the_stages_that_make_it() {
     let found = commands(&["digits/continual"]).unwrap();
     let look = command("continual", "--dry-run >/dev/null");
     assert_eq!(found[..4], [look.clone(), command("ingest", ""), look, command("teacher-train", "")]);
+    let found = commands(&["digits/report", "STEPS=3"]).unwrap();
+    let look = command("continual", "--set 'continual.steps=3' --dry-run >/dev/null");
+    assert_eq!(found[..3], [look.clone(), command("ingest", ""), look]);
+}
+
+#[test]
+fn a_knob_that_nothing_on_the_command_line_reads_is_warned_of() {
+    let warned = |arguments: &[&str]| {
+        let output = make(&[&["-n"][..], arguments].concat())?.output().unwrap();
+        assert!(output.status.success());
+        Some(String::from_utf8(output.stderr).unwrap())
+    };
+    let Some(said) = warned(&["digits/cross-arch", "STEPS=3", "STUDENTS=convnet2"]) else { return };
+    assert!(
+        said.contains("STEPS=3 changes nothing here; what reads it: P/continual P/report demo"),
+        "{said}"
+    );
+    assert!(!said.contains("STUDENTS="), "{said}");
+    assert_eq!(warned(&["digits/relabel", "FORMAT=fkd", "STEPS="]).unwrap(), "");
 }
 
 #[test]
@@ -342,6 +362,11 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
              cifar10-matching cifar100-conv3 cifar100-matching digits digits-matching iterations."
                 .to_owned(),
         ),
+        (&["digits", "SHARDS=-2"], "SHARDS=-2: expected one whole number, e.g. SHARDS=5.".to_owned()),
+        (
+            &["digits/continual", "STEPS=2 5"],
+            "STEPS=2 5: expected one whole number, e.g. STEPS=5.".to_owned(),
+        ),
         (
             &["digits", "TEACHER=x"],
             "TEACHER= is the teacher of the set that SET_PATH= names, which is missing; a pipeline's own is \
@@ -383,4 +408,21 @@ fn a_cell_of_a_table_is_a_pipeline_and_a_table_runs_all_of_its_cells() {
     for line in [heading, "table1/cifar10-ipc10-resnet18 43.0 ± 0.9", one] {
         assert!(listed.contains(&line.to_owned()), "{listed:?}");
     }
+}
+
+#[test]
+fn make_knows_the_cells_that_pipelines_are_read_of() {
+    let Some(database) = make(&["-pn", "help"]) else { return };
+    let database = lines(database);
+    let of_make = database.iter().find_map(|line| line.strip_prefix("CELLS := ")).unwrap();
+    let mut cells = Vec::new();
+    for table in ["neighbors", "table1", "table2"] {
+        let path = workspace().join(format!("pipelines/tables/{table}.yaml"));
+        let read = Table::read(&path).unwrap().unwrap();
+        cells.extend(read.names().map(|cell| format!("{table}/{cell}")));
+    }
+    assert_eq!(of_make.split(' ').collect::<Vec<_>>(), cells);
+    let listed = lines(make(&["list"]).unwrap());
+    let listed = listed.iter().filter_map(|line| line.split(' ').next().filter(|name| name.contains('/')));
+    assert_eq!(listed.collect::<Vec<_>>(), cells);
 }

@@ -19,6 +19,8 @@ use delt_pipeline::plan::Plan;
 /// Where an artifact under construction lies.
 #[derive(Debug)]
 pub struct Work<'a> {
+    /// Name of the program that runs.
+    program: &'static str,
     workspace: &'a Workspace,
     plan: &'a Plan,
     notes: Mutex<Vec<String>>,
@@ -47,7 +49,7 @@ impl Work<'_> {
     /// line stands in the output at once, and in `run.json` for tables and pages.
     pub fn note(&self, note: impl Into<String>) {
         let note = note.into();
-        eprintln!("{}: {}: note: {note}", self.plan.stage.name, self.plan.run);
+        eprintln!("{}: {}: note: {note}", self.program, self.plan.run);
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
@@ -136,7 +138,7 @@ impl Session {
         }
         self.detail(format!("configuration {}", plan.config));
         let meter = Meter::start(checkpoints)?;
-        let work = Work { workspace: &workspace, plan, notes: Mutex::default() };
+        let work = Work { program: self.stage.name, workspace: &workspace, plan, notes: Mutex::default() };
         let made = make(&work).or_else(|error| {
             // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
             workspace.ensure_held()?;

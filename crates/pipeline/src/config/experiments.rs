@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use delt_formats::teacher::Architecture;
 use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
 
 use self::students::{named, unknown, usual};
 use super::relabel::LabelSource;
 use super::{Branch, Invalid, Pipeline, is_default, range};
+use crate::near::near_names;
 
 /// Section `cross_arch`: one set, many students.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +22,7 @@ pub struct CrossArch {
     pub students: Option<Vec<Student>>,
     /// Learning rate of students for which none is published.
     pub lr: f64,
-    /// Top-1 that a paper prints, in percent, by branch and name of the student.
+    /// Top-1 that a paper prints, in percent, by branch and student, as `students` or the table names it.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
 }
@@ -102,6 +104,7 @@ impl Pipeline {
         if self.cross_arch.as_ref().is_some_and(|section| section.students.is_some()) {
             self.cross_students()?;
         }
+        self.validate_published()?;
         if let Some(section) = &self.continual {
             section.validate(usize::MAX)?;
         }
@@ -139,6 +142,32 @@ impl Pipeline {
         Ok(students)
     }
 
+    /// Refuses figures of branches and students that are none.
+    fn validate_published(&self) -> Result<(), Invalid> {
+        let published = self.cross_arch.iter().flat_map(|section| &section.published);
+        for (branch, figures) in published {
+            let place = format!("cross_arch.published.{branch}");
+            let branches = || self.branches.keys().filter_map(Value::as_str);
+            if !branches().any(|name| name == branch) {
+                let known = branches().collect::<Vec<_>>().join(", ");
+                let problem =
+                    format!("no branch `{branch}`{}; there are: {known}", meant(branch, branches()));
+                return Err(Invalid::new(place, problem));
+            }
+            let own = [self.evaluate.student, self.teacher.network];
+            let known = || own.into_iter().chain(self.cross_students().unwrap_or_default());
+            let is_known = |name: &str| {
+                self.known_as(name).is_some()
+                    || Architecture::NAMES.contains(&name)
+                    || known().any(|network| network.to_string() == name)
+            };
+            if let Some(name) = figures.keys().find(|name| !is_known(name)) {
+                return Err(Invalid::new(place, unknown(name)));
+            }
+        }
+        Ok(())
+    }
+
     /// What a name stands for: the pipeline's own student or teacher, where it is called so, else what is usual at this size.
     fn known_as(&self, name: &str) -> Option<Architecture> {
         let own = [self.evaluate.student, self.teacher.network];
@@ -174,9 +203,12 @@ impl Pipeline {
         );
         let can_lose = || !student.description(self.teacher.size as usize, 2).prunable().is_empty();
         range::ensure(!student.has_batch_norm() || can_lose(), "evaluate.student", problem)?;
+        let why = match section.criterion {
+            Criterion::Scales => "whose scales say which channels are removed",
+            Criterion::Magnitude => "and filters lose channels in front of one alone, whatever the criterion",
+        };
         let problem = format!(
-            "{student} has no BatchNorm, whose scales say which channels are removed; choose another student, e.g. {{name: dc_vgg11, \
-             norm: batch}}"
+            "{student} has no BatchNorm, {why}; choose another student, e.g. {{name: dc_vgg11, norm: batch}}"
         );
         range::ensure(student.has_batch_norm(), "evaluate.student", problem)?;
         let is_startable = section.start == PruneStart::Random || student == teacher;
@@ -227,11 +259,27 @@ impl Prune {
     }
 }
 
+/// What a misspelled name may be meant as.
+fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    near_names(name, known).first().map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
 fn missing(section: &str) -> Invalid {
     Invalid::new(section, "this section is missing; pipelines/base/delt.yaml has it")
 }
 
 impl Branch {
+    /// What a paper prints of a network as student of this branch: under what the table calls it, else under a name that stands for
+    /// it, else under its bare name.
+    pub fn published_cross_arch(&self, student: Architecture) -> Option<f64> {
+        let figures = self.pipeline.cross_arch.as_ref()?.published.get(&self.group)?;
+        let stands_for_it = |name: &&String| self.pipeline.known_as(name) == Some(student);
+        let of_name = || figures.keys().find(stands_for_it).map(String::as_str);
+        let called = student.to_string();
+        let key = figures.contains_key(&called).then_some(called.as_str()).or_else(of_name);
+        figures.get(key.unwrap_or(student.name())).copied()
+    }
+
     /// The same set with another student, at the learning rate that is published for it, else that of section `cross_arch`. The
     /// pipeline's own student stays as it is.
     #[must_use]
@@ -328,6 +376,27 @@ mod tests {
     }
 
     #[test]
+    fn published_figures_are_found_under_each_name_of_a_student() {
+        let figures = |names: &str| {
+            let given = format!("cross_arch.published={{random: {{{names}}}}}");
+            let own = branch("digits.yaml", &[&given]);
+            let of = |name| own.published_cross_arch(named(name, 8).expect("known"));
+            [of("convnet3"), of("dc_vgg11_bn"), of("wrn_16_2")]
+        };
+        let each = [Some(1.0), Some(2.0), Some(3.0)];
+        assert_eq!(figures("convnet3: 1, dc_vgg11_bn: 2, wrn_16_2: 3"), each, "as STUDENTS names them");
+        let bare = figures("convnet: 1, dc_vgg11: 2, wrn_16_2: 3");
+        assert_eq!(bare, each);
+        let given = "{random: {resnet19: 1}}";
+        let said = |published: &str| refused_at_once(&[&format!("cross_arch.published={published}")]);
+        assert!(said(given).starts_with("`cross_arch.published.random`: `resnet19` stands for no network"));
+        assert_eq!(
+            said("{dlet: {resnet18: 1}}"),
+            "`cross_arch.published.dlet`: no branch `dlet`; did you mean `delt`?; there are: random, delt"
+        );
+    }
+
+    #[test]
     fn steps_and_pruning_that_cannot_be_are_refused() {
         let continual = |settings: &[&str]| {
             branch("digits.yaml", settings).pipeline.checked_continual(10).map(|it| it.steps)
@@ -354,6 +423,9 @@ mod tests {
             "`evaluate.student`: convnet2-w8-none has no BatchNorm, whose scales say which channels are removed; choose another student, \
              e.g. {name: dc_vgg11, norm: batch}"
         );
+        let by_magnitude =
+            ["prune.criterion=magnitude", "evaluate.student={name: convnet, depth: 2, width: 8, norm: none}"];
+        assert!(said(prune(&by_magnitude)).contains("in front of one alone, whatever the criterion"));
         assert_eq!(
             said(prune(&["prune.start=teacher", "evaluate.student.width=8"])),
             "`prune.start`: found teacher, but that is convnet2-w32, not the student's convnet2-w8; set random"

@@ -4,7 +4,8 @@ use serde_yaml::{Mapping, Value};
 
 use super::method::Method;
 use super::synthesize::Synthesize;
-use super::{Branch, Invalid, Pipeline, changes_of};
+use super::{Branch, Invalid, LIKE, Pipeline, changes_of};
+use crate::near::near_names;
 use crate::yaml;
 
 /// Where branches stand in a pipeline.
@@ -61,46 +62,85 @@ pub(super) fn reach(
     overrides.iter().filter_map(of_key).collect()
 }
 
-/// One line for each override that some of the branches set themselves.
+/// One line for each override that some of the chosen branches do not have; `all` are those of the pipeline.
 ///
 /// # Errors
-/// [`Invalid`], naming the keys that would count, where an override counts in none of the branches since they set it themselves.
-pub fn notes(branches: &[Branch]) -> Result<Vec<String>, Invalid> {
+/// [`Invalid`], naming the keys that would count, where an override counts in no branch of all, since those chosen set it themselves.
+pub fn notes(all: &[Branch], chosen: &[Branch]) -> Result<Vec<String>, Invalid> {
     let mut notes = Vec::new();
     for (index, Reach { assignment, .. }) in
-        branches.first().map_or(&[][..], |branch| &branch.reach).iter().enumerate()
+        chosen.first().map_or(&[][..], |branch| &branch.reach).iter().enumerate()
     {
-        let counts = branches.iter().any(|branch| branch.reach.get(index).is_some_and(|reach| reach.counts));
-        let mut owners: Vec<(&str, &str)> = Vec::new();
-        for branch in branches {
-            let reach = branch.reach.get(index).filter(|reach| !(counts && reach.is_idle));
-            let own = reach.and_then(|reach| reach.own.as_deref());
-            owners.extend(own.map(|own| (branch.group.as_str(), own)));
+        let of = |branch: &'_ Branch| branch.reach.get(index).cloned();
+        let counts_in = |branches: &[Branch]| branches.iter().filter_map(of).any(|reach| reach.counts);
+        let (mut owners, mut idle): (Vec<(&str, String)>, Vec<&str>) = (Vec::new(), Vec::new());
+        for (branch, reach) in chosen.iter().filter_map(|branch| Some((branch, of(branch)?))) {
+            match reach.own {
+                Some(_) if reach.is_idle => idle.push(&branch.group),
+                own => owners.extend(own.map(|own| (branch.group.as_str(), own))),
+            }
         }
         owners.dedup();
-        let Some((first, own)) = owners.first() else { continue };
+        idle.dedup();
+        let counts = counts_in(chosen);
+        let Some((first, own)) = owners.first() else {
+            if !counts && !idle.is_empty() {
+                let names = few(&idle);
+                notes.push(format!("{assignment} changes nothing: no image is synthesized in {names}"));
+            }
+            continue;
+        };
         let names: Vec<&str> = owners.iter().map(|(name, _)| *name).collect();
         let names =
             format!("{}, which {} `{own}`", few(&names), if names.len() == 1 { "sets" } else { "set" });
-        if counts {
+        if counts || counts_in(all) {
             notes.push(format!(
                 "{assignment} does not reach {names} in `{BRANCHES}`; {BRANCHES}.{first}.{assignment} does"
             ));
             continue;
         }
         let (key, value) = assignment.split_once('=').unwrap_or((assignment, ""));
-        return Err(elsewhere(
-            key,
-            value,
-            &format!("reaches no branch: not {names} in `{BRANCHES}`"),
-            &owners,
-        ));
+        let problem = format!("reaches no branch: not {names} in `{BRANCHES}`");
+        let names = owners.iter().map(|(name, _)| *name);
+        return Err(elsewhere(key, value, &problem, names));
     }
     Ok(notes)
 }
 
-/// The override that makes a pipeline unreadable where it stands, and would do in branches, with their keys. `root` has no overrides.
-pub(super) fn misplaced(root: &Mapping, overrides: &[String]) -> Option<Invalid> {
+/// Refuses an override inside of a branch that the pipeline does not have: by a misspelled name it would make one. What is written as
+/// a whole, or says which branch it is `like`, is meant.
+pub(super) fn refuse_strangers(
+    written: &Mapping,
+    root: &Mapping,
+    overrides: &[String],
+) -> Result<(), Invalid> {
+    for assignment in overrides {
+        let key = assignment.split_once('=').map_or("", |(key, _)| key);
+        let inner = key.strip_prefix(BRANCHES).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
+        let Some((name, _)) = inner else { continue };
+        let place = format!("{BRANCHES}.{name}");
+        let is_whole = |other: &String| other.split_once('=').is_some_and(|(key, _)| key == place);
+        let is_meant = at(root, &format!("{place}.{LIKE}")).is_some() || overrides.iter().any(is_whole);
+        let Some(known) = written.get(BRANCHES).and_then(Value::as_mapping) else { continue };
+        if is_meant || known.contains_key(name) {
+            continue;
+        }
+        let known: Vec<&str> = known.keys().filter_map(Value::as_str).collect();
+        let near = near_names(name, known.iter().copied());
+        let near = near.first().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        let (known, like) = (known.join(", "), known.first().copied().unwrap_or_default());
+        let problem = format!(
+            "found on the command line, but no branch is called so; {near}there are: {known}; a new one says which of them it is like: \
+             {place}.{LIKE}={like}"
+        );
+        return Err(Invalid::new(key, problem));
+    }
+    Ok(())
+}
+
+/// The override that makes a pipeline unreadable where it stands, and would do in branches, with the keys of those that are chosen.
+/// `root` has no overrides.
+pub(super) fn misplaced(root: &Mapping, overrides: &[String], chosen: &[String]) -> Option<Invalid> {
     let is_read = |sections: &Mapping| yaml::typed::<Pipeline>(sections, "").is_ok();
     overrides.iter().find_map(|assignment| {
         let mut others = root.clone();
@@ -112,21 +152,38 @@ pub(super) fn misplaced(root: &Mapping, overrides: &[String]) -> Option<Invalid>
             let name = name.as_str()?.to_owned();
             let mut sections = others.clone();
             yaml::merge(&mut sections, changes_of(&branches, &name, change, &mut Vec::new()).ok()?);
+            let before = sections.clone();
             yaml::set(&mut sections, assignment).ok()?;
-            is_read(&sections).then_some((name, ""))
+            is_read(&sections).then(|| (name, sections == before))
         };
-        let owners: Vec<(String, &str)> =
+        let owners: Vec<(String, bool)> =
             if is_read(&others) { branches.iter().filter_map(would_do).collect() } else { Vec::new() };
-        let owners: Vec<(&str, &str)> = owners.iter().map(|(name, own)| (name.as_str(), *own)).collect();
+        let is_chosen = |name: &String| chosen.is_empty() || chosen.contains(name);
+        let of = |is_so: bool| {
+            let of_these = owners.iter().filter(move |(name, has)| is_chosen(name) && *has == is_so);
+            of_these.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+        };
         let (key, value) = assignment.split_once('=')?;
         let problem = format!("means nothing outside of `{BRANCHES}`");
-        (!owners.is_empty()).then(|| elsewhere(key, value, &problem, &owners))
+        match (of(false), of(true)) {
+            _ if owners.is_empty() => None,
+            (lacking, _) if !lacking.is_empty() => Some(elsewhere(key, value, &problem, lacking.into_iter())),
+            (_, those) => {
+                let why = match few(&those) {
+                    none if none.is_empty() => "nor in those that BRANCH (--branch) names".to_owned(),
+                    names => format!("where it holds already for {names}"),
+                };
+                Some(Invalid::new(
+                    key,
+                    format!("found on the command line, but it {problem}, {why}; leave it out"),
+                ))
+            }
+        }
     })
 }
 
-fn elsewhere(key: &str, value: &str, problem: &str, owners: &[(&str, &str)]) -> Invalid {
-    let keys: Vec<String> =
-        owners.iter().map(|(name, _)| format!("{BRANCHES}.{name}.{key}={value}")).collect();
+fn elsewhere<'a>(key: &str, value: &str, problem: &str, owners: impl Iterator<Item = &'a str>) -> Invalid {
+    let keys: Vec<String> = owners.map(|name| format!("{BRANCHES}.{name}.{key}={value}")).collect();
     Invalid::new(key, format!("found on the command line, but it {problem}; set {}", few(&keys)))
 }
 
@@ -180,7 +237,7 @@ fn is_read(branch: &Value, key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -190,15 +247,23 @@ mod tests {
     }
 
     fn said_of(pipeline: &str, overrides: &[&str], names: &[&str]) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../pipelines/{pipeline}.yaml"));
+        said_of_file(&repository_file(pipeline), overrides, names)
+    }
+
+    fn repository_file(pipeline: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../pipelines/{pipeline}.yaml"))
+    }
+
+    fn said_of_file(path: &Path, overrides: &[&str], names: &[&str]) -> String {
         let overrides: Vec<String> = overrides.iter().map(|given| (*given).to_owned()).collect();
-        let loaded = super::super::load(&path, &overrides, None);
-        let mut branches = match loaded {
+        let chosen: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let all = match super::super::load_with(path, &overrides, None, None, &chosen) {
             Ok(branches) => branches,
             Err(error) => return error.to_string().split_once(": at ").expect("a key").1.to_owned(),
         };
-        branches.retain(|branch| names.is_empty() || names.contains(&branch.group.as_str()));
-        notes(&branches).map_or_else(|invalid| invalid.to_string(), |notes| notes.join("\n"))
+        let mut branches = all.clone();
+        branches.retain(|branch| names.is_empty() || chosen.contains(&branch.group));
+        notes(&all, &branches).map_or_else(|invalid| invalid.to_string(), |notes| notes.join("\n"))
     }
 
     #[test]
@@ -218,19 +283,56 @@ mod tests {
     fn that_iterations_do_not_reach_a_branch_without_synthesis_is_no_news() {
         let iterations = "synthesize.max_iterations=50";
         assert_eq!(said_of("digits", &[iterations], &["random", "delt"]), "");
-        assert!(said_of("digits", &[iterations], &["random"]).contains("reaches no branch"));
+        assert_eq!(
+            said_of("digits", &[iterations], &["random"]),
+            format!("{iterations} changes nothing: no image is synthesized in random")
+        );
+    }
+
+    #[test]
+    fn an_override_that_reaches_a_branch_that_is_left_out_is_noted() {
+        let strategy = "select.strategy=top";
+        assert_eq!(
+            said_of("digits", &[strategy], &["random"]),
+            format!(
+                "{strategy} does not reach random, which sets `select.strategy` in `branches`; branches.random.{strategy} does"
+            )
+        );
+    }
+
+    #[test]
+    fn an_override_inside_of_a_branch_that_is_none_is_refused() {
+        assert_eq!(
+            said_of("digits", &["branches.dlet.synthesize.lr=0.3"], &[]),
+            "`branches.dlet.synthesize.lr`: found on the command line, but no branch is called so; did you mean `delt`? there are: \
+             random, delt; a new one says which of them it is like: branches.dlet.like=random"
+        );
+        let frepo = said(&["branches.frpo.synthesize.method.pool=2"], &[]);
+        assert!(frepo.contains("did you mean `frepo`?"), "{frepo}");
+        let new = ["branches.dlet.like=delt", "branches.dlet.synthesize.lr=0.3"];
+        assert_eq!(said_of("digits", &new, &[]), "");
     }
 
     #[test]
     fn an_override_that_reaches_no_branch_is_refused_with_the_keys_that_would() {
-        let key = "synthesize.matching.iterations=2";
-        assert_eq!(
-            said(&[key], &["random-hard", "dm", "mtt"]),
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("both.yaml");
+        let digits = repository_file("digits").display().to_string();
+        let text = format!("extends: {digits}\nbranches: {{delt: {{select: {{strategy: min}}}}}}");
+        std::fs::write(&path, text).expect("written");
+        let key = "select.strategy=top";
+        let expected = |names: &str, keys: &str| {
             format!(
-                "`synthesize.matching.iterations`: found on the command line, but it reaches no branch: not dm, mtt, which set \
-                `synthesize.matching.iterations` in `branches`; set branches.dm.{key}, branches.mtt.{key}"
+                "`select.strategy`: found on the command line, but it reaches no branch: not {names} `select.strategy` in `branches`; \
+                set {keys}"
             )
+        };
+        let [random, delt] = ["random", "delt"].map(|name| format!("branches.{name}.{key}"));
+        assert_eq!(
+            said_of_file(&path, &[key], &[]),
+            expected("random, delt, which set", &format!("{random}, {delt}"))
         );
+        assert_eq!(said_of_file(&path, &[key], &["delt"]), expected("delt, which sets", &delt));
     }
 
     #[test]
@@ -241,6 +343,11 @@ mod tests {
              branches.frepo.synthesize.method.pool=2, branches.rcig.synthesize.method.pool=2, \
              branches.frepo-relabel.synthesize.method.pool=2 and 1 more"
         );
+        let pool = "synthesize.method.pool=2";
+        assert!(said(&[pool], &["dm", "rcig"]).ends_with(&format!("; set branches.rcig.{pool}")));
+        assert!(said(&[pool], &["dm"]).ends_with("nor in those that BRANCH (--branch) names; leave it out"));
+        let kind = said(&["synthesize.method.kind=frepo"], &["frepo"]);
+        assert!(kind.ends_with("where it holds already for frepo; leave it out"), "{kind}");
         assert!(said(&["synthesize.method.pol=2"], &[]).starts_with("`synthesize.method.kind`: is missing"));
     }
 }

@@ -1,12 +1,13 @@
 //! The cells of a table beside what is published.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Row, Score, aligned};
-use delt_pipeline::cells::Table;
-use delt_pipeline::config::Pipeline;
+use delt_pipeline::cells::{Table, target_of};
+use delt_pipeline::config::{Branch, Pipeline};
+use delt_pipeline::yaml::YamlError;
 
 const HEAD: [&str; 8] = ["cell", "branch", "published", "best", "n", "difference", "last", "random, best"];
 
@@ -36,6 +37,34 @@ pub fn run(cells: &Table, session: impl Fn(PathBuf) -> Result<Session>) -> Resul
     Ok(())
 }
 
+/// Prints what make calls the cells, where branches are named those that have one of them. A cell that `branches_of` cannot load is
+/// among them: its stages say why.
+///
+/// # Errors
+/// No cell has such a branch.
+#[expect(clippy::print_stdout, reason = "the list is the result")]
+pub fn list(
+    cells: &Table,
+    wanted: &[String],
+    branches_of: impl Fn(&Path) -> Result<Vec<Branch>, YamlError>,
+) -> Result<()> {
+    let has_one = |cell: &&str| {
+        let is_wanted = |branch: &Branch| wanted.contains(&branch.name) || wanted.contains(&branch.group);
+        wanted.is_empty()
+            || branches_of(&cells.pipeline_of(cell)).map_or(true, |branches| branches.iter().any(is_wanted))
+    };
+    let (chosen, others): (Vec<&str>, Vec<&str>) = cells.names().partition(has_one);
+    let wanted = wanted.join(", ");
+    ensure!(!chosen.is_empty(), "no cell has a branch {wanted}; name one that a cell has (BRANCH=)");
+    if !others.is_empty() {
+        eprintln!("compare: {} cells have no branch {wanted} and are passed over", others.len());
+    }
+    for cell in chosen {
+        println!("{}", target_of(&cells.pipeline_of(cell), cell));
+    }
+    Ok(())
+}
+
 /// The line of a cell.
 fn line(cell: &str, pipeline: &Pipeline, rows: &[Row]) -> [String; HEAD.len()] {
     let best = |branch: &str| rows.iter().find(|row| row.name == branch)?.best;
@@ -58,11 +87,18 @@ fn line(cell: &str, pipeline: &Pipeline, rows: &[Row]) -> [String; HEAD.len()] {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use delt_pipeline::config;
 
     use super::*;
+
+    #[test]
+    fn a_branch_that_no_cell_has_is_refused() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/tables/neighbors.yaml");
+        let table = Table::read(&path).expect("reads").expect("has cells");
+        let of = |name: &str| list(&table, &[name.to_owned()], |cell| config::load(cell, &[], None));
+        of("g-vbsm").expect("six cells have it");
+        assert!(of("gvbsm").expect_err("refused").to_string().starts_with("no cell has a branch gvbsm;"));
+    }
 
     #[test]
     fn a_cell_stands_beside_what_is_published_and_one_that_was_not_run_is_missing() {

@@ -9,6 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use delt_harness::args::{Args, DEFAULT_STORE};
 use delt_harness::session::{self, Session};
 use delt_pipeline::cells::Table;
+use delt_pipeline::config;
 use delt_pipeline::plan;
 use delt_store::{DEFAULT_CACHE, Location};
 
@@ -50,6 +51,9 @@ struct Command {
     /// Only print the names of the pipelines
     #[arg(long)]
     list: bool,
+    /// With `--list`, of a table: only the cells that have this branch; may be repeated
+    #[arg(long = "branch", value_name = "NAME", requires = "list")]
+    branches: Vec<String>,
 }
 
 impl Command {
@@ -89,6 +93,10 @@ fn run(command: Command) -> Result<()> {
     if command.sweep.is_file()
         && let Some(cells) = Table::read(&command.sweep)?
     {
+        if command.list {
+            let branches_of = |pipeline: &Path| config::load(pipeline, &command.set, command.data.as_deref());
+            return cells::list(&cells, &command.branches, branches_of);
+        }
         return cells::run(&cells, |pipeline| command.session(pipeline));
     }
     let sweep = Sweep::read(&command.sweep)?;
