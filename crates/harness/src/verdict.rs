@@ -42,11 +42,9 @@ pub fn sentences(session: &Session, table: &Table) -> Result<Vec<String>> {
 fn sentences_of(session: &Session, table: &Table, groups: &[Students<'_>]) -> Vec<String> {
     let mut sentences = Vec::new();
     // what the images are worth comes first, then what the labels are
-    let learned: Vec<&Students<'_>> = groups.iter().filter(|group| !group.is_at_chance()).collect();
     for differ in [is_baseline_of, are_hard_labels_of] {
-        for group in &learned {
-            let others =
-                learned.iter().filter(|other| differ(&other.branch.pipeline, &group.branch.pipeline));
+        for group in groups {
+            let others = groups.iter().filter(|other| differ(&other.branch.pipeline, &group.branch.pipeline));
             sentences.extend(others.map(|other| group.against(other)));
         }
     }
@@ -148,8 +146,7 @@ fn chance(groups: &[Students<'_>]) -> Option<String> {
     Some(match lost.as_slice() {
         [] => format!("guessing reaches {level}"),
         lost => format!(
-            "{}: not distinguishable from guessing, which reaches {level}; no figure of theirs means anything, nor does a \
-             difference to them",
+            "{}: not distinguishable from guessing, which reaches {level}; no figure of theirs means anything",
             lost.join(", ")
         ),
     })
@@ -166,7 +163,12 @@ impl Students<'_> {
             false => format!("{} ({} images)", of.branch.group, of.images),
         };
         let names = format!("{} against {}", name(self), name(other));
+        let lost: Vec<&str> =
+            [self, other].iter().filter(|of| of.is_at_chance()).map(|of| of.branch.group.as_str()).collect();
         match Difference::of(&self.last, &other.last) {
+            _ if !lost.is_empty() => {
+                format!("{names}: nothing to compare, as guessing explains {}", lost.join(" and "))
+            }
             Some(difference) => format!("{names}: {difference}"),
             None => format!(
                 "{names}: {:+.2} points (n = {} and {}): too few students to tell this from chance; relabel.seeds takes more",
@@ -259,10 +261,10 @@ mod tests {
         assert_eq!(
             said(&session, &[of("random", &[11.0, 12.0]), of("delt", &[50.0])]),
             [
+                "delt against random: nothing to compare, as guessing explains random",
                 "random: not distinguishable from guessing, which reaches 10.00 % (one of 10 classes); no figure of theirs means \
-                 anything, nor does a difference to them"
-            ],
-            "no students are compared with those who guess"
+                 anything"
+            ]
         );
         assert_eq!(
             said(&session, &[of("random", &[30.0, 31.0]), of("delt", &[50.0])])[0],

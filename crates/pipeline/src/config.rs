@@ -149,16 +149,16 @@ pub fn load_with(
 ) -> Result<Vec<Branch>, YamlError> {
     let mut root = yaml::load(path)?;
     let origin = path.display().to_string();
+    let of_key = |invalid: Invalid| YamlError::of_key(&origin, &invalid);
     if let Some(added) = added {
-        added.add_to(&mut root).map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
+        added.add_to(&mut root).map_err(of_key)?;
     }
     let written = root.clone();
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
-    overridden::refuse_strangers(&written, &root, overrides)
-        .map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
-    let refused = |place: &str, problem: String| YamlError::of_key(&origin, &Invalid::new(place, problem));
+    overridden::refuse_strangers(&written, &root, overrides).map_err(of_key)?;
+    let refused = |place: &str, problem: String| of_key(Invalid::new(place, problem));
     if let Some(data) = data {
         if root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str()) == Some("embedded_digits")
         {
@@ -177,7 +177,7 @@ pub fn load_with(
     }
     let whole: Pipeline = yaml::typed(&root, &origin).map_err(|error| {
         let misplaced = overridden::misplaced(&written, overrides, chosen);
-        misplaced.map_or(error, |invalid| YamlError::of_key(&origin, &invalid))
+        misplaced.map_or(error, of_key)
     })?;
     let mut branches = Vec::new();
     for (name, change) in whole.branches.iter().filter(|(_, change)| !change.is_null()) {
