@@ -237,6 +237,17 @@ fn scores(students: &[Pruned]) -> [Score; 3] {
     [of(|student| student.before), of(|student| student.after), of(|student| student.tuned)]
 }
 
+/// What the table is of: what went in fact, and what was asked for.
+fn title(name: &str, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> String {
+    let section = made.first().and_then(|(branch, ..)| branch.pipeline.prune);
+    let share = section.map_or_else(String::new, |section| section.share.to_string());
+    let is_by_magnitude = section.is_some_and(|section| section.criterion == Criterion::Magnitude);
+    let by = if is_by_magnitude { ", by the magnitude of their filters" } else { "" };
+    let students: Vec<Pruned> = made.iter().flat_map(|(_, students, _)| students.clone()).collect();
+    let removed = removed(&students);
+    format!("{name}: top-1 in percent with and without {removed} (prune.share {share}){by}")
+}
+
 /// Prints the table and writes each student's figures.
 #[expect(clippy::print_stdout, reason = "notes are part of the result")]
 fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Result<()> {
@@ -278,15 +289,8 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Resul
         let n = students.len().to_string();
         rows.push([name, network, before, after, tuned, n, values, multiplications]);
     }
-    let section = made.first().and_then(|(branch, ..)| branch.pipeline.prune);
-    let share = section.map_or_else(String::new, |section| section.share.to_string());
-    let is_by_magnitude = section.is_some_and(|section| section.criterion == Criterion::Magnitude);
-    let by = if is_by_magnitude { ", by the magnitude of their filters" } else { "" };
-    let students: Vec<Pruned> = made.iter().flat_map(|(_, students, _)| students.clone()).collect();
-    let (name, removed) = (session.pipeline_name(), removed(&students));
-    let title = format!("{name}: top-1 in percent with and without {removed} (prune.share {share}){by}");
     let head = ["", "student", "whole", "pruned", "fine-tuned", "n", "values left", "operations left"];
-    print(&title, head, &rows, &[0, 1]);
+    print(&title(session.pipeline_name(), made), head, &rows, &[0, 1]);
     for (branch, _, notes) in made {
         notes.iter().for_each(|note| println!("note: {}: {note}", branch.name));
     }
