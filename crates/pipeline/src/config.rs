@@ -168,12 +168,10 @@ pub fn load_with(
             );
             return Err(refused("ingest.source", problem));
         }
-        let data = data.to_string_lossy().into_owned();
-        yaml::merge(&mut root, yaml::overlay("ingest.source.path", data.into()));
+        yaml::merge(&mut root, yaml::overlay("ingest.source.path", data.to_string_lossy().into()));
     }
     if let Some(installed) = source_of(&root).and_then(|path| yaml::installed(Path::new(path))) {
-        let installed = installed.to_string_lossy().into_owned();
-        yaml::merge(&mut root, yaml::overlay("ingest.source.path", installed.into()));
+        yaml::merge(&mut root, yaml::overlay("ingest.source.path", installed.to_string_lossy().into()));
     }
     let whole: Pipeline = yaml::typed(&root, &origin).map_err(|error| {
         let misplaced = overridden::misplaced(&written, overrides, chosen);
