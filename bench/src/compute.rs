@@ -31,7 +31,7 @@ pub(crate) const NORMALIZATION: Normalization =
 /// A network at a size of image, with the batch that it is measured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// One of [`NETWORKS`], or of the batch-to-batch methods'.
+    /// A network of the table in this file, or of the batch-to-batch methods'.
     pub network: &'static str,
     /// Side of the images, px.
     pub size: u32,
