@@ -109,7 +109,7 @@ fn settings_of_matching_are_held_to_the_method_and_to_each_other() {
 #[test]
 fn a_branch_that_matches_has_nothing_of_early_late_and_the_others_nothing_of_matching() {
     let change = format!("branches.mtt.{MTT}");
-    let branches = digits(&[MATCHING, EXPERTS, &change]).expect("loads");
+    let branches = digits(&[MATCHING, EXPERTS, "branches.mtt.like=delt", &change]).expect("loads");
     let of = |name: &str| &branches.iter().find(|branch| branch.name == name).expect("a branch").pipeline;
     for name in ["random", "delt"] {
         assert_eq!((of(name).synthesize.matching.as_ref(), of(name).experts.as_ref()), (None, None));
