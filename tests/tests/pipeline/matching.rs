@@ -94,7 +94,7 @@ fn killed_methods_resume_and_parts_of_classes_join_to_the_same_bytes() {
     assert!(of_parts.iter().all(|file| made.contains(file)), "parts gave other bytes");
 }
 
-/// Tries the way back, to previews, and the way there.
+/// Inverts the whitening to previews, and whitens these again.
 const UNWHITENED: &str = r#"
 import sys, torch
 sys.path.insert(0, sys.argv[1])
