@@ -106,6 +106,12 @@ impl Tiling {
     }
 }
 
+/// Values from one frequency to the next, for so many values at one: an odd number of cache lines, so that the values of a tile at
+/// all frequencies, which are written and read together, do not fall on the same few places of the cache.
+fn apart(values: usize) -> usize {
+    (values.div_ceil(LANES) | 1) * LANES
+}
+
 /// Memory of one thread: inputs and outputs of a task at all frequencies.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -151,7 +157,7 @@ impl Scratch {
     ) {
         let padded = &tiling.padded(channels);
         let part = sources[0].len() / padded.values() * tiling.count() * channels;
-        let (plane, algorithm) = (sources.len() * part, PhantomData::<A>);
+        let (plane, algorithm) = (apart(sources.len() * part), PhantomData::<A>);
         let spectrum = room(&mut self.inputs, PATCH * PATCH * plane);
         for (at, input) in sources.iter().enumerate() {
             let out = &mut spectrum[at * part..];
@@ -170,13 +176,14 @@ impl Scratch {
     ) {
         let (inputs, channels) = (filters.run, filters.outputs);
         let tiles = out.len() / (tiling.size[0] * tiling.size[1] * channels) * tiling.count();
-        let (row_stride, out_plane) = (tiles * inputs, tiles * channels);
+        let (row_stride, out_plane) = (tiles * inputs, apart(tiles * channels));
+        let plane = apart(sources * row_stride);
         let Self { inputs: spectrum, outputs: input } = self;
         let input = room(input, PATCH * PATCH * out_plane);
-        let spectrum = &spectrum[..PATCH * PATCH * sources * row_stride];
+        let spectrum = &spectrum[..PATCH * PATCH * plane];
         let pixels: Vec<Pixel> =
             (0..tiles).map(|tile| Pixel { from: tile * inputs, to: tile * channels }).collect();
-        let planes = spectrum.chunks_exact(sources * row_stride).zip(input.chunks_exact_mut(out_plane));
+        let planes = spectrum.chunks_exact(plane).zip(input.chunks_exact_mut(out_plane));
         for (plane, (input, out)) in planes.enumerate() {
             let pixels = pixels.as_slice();
             let (bias, after): (&[f32], _) = (&[], None);
@@ -248,7 +255,7 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
     let (inputs, outputs, frequencies) = (shape.inputs, shape.outputs, PATCH * PATCH);
     let images = shape.images_per_task();
     let tiles = images * tiling.count();
-    let (plane_in, plane_out) = (tiles * inputs, tiles * outputs);
+    let (plane_in, plane_out) = (apart(tiles * inputs), apart(tiles * outputs));
     let (part_in, part_out) = (frequencies * plane_in, frequencies * plane_out);
     let parts = (GRADIENT_VALUES / (part_in + part_out)).clamp(1, shape.images.div_ceil(images));
     let mut spectrum_in = Lent::new(parts * part_in);

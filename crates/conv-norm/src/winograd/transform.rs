@@ -220,6 +220,8 @@ impl<const IN: usize, const PATCH: usize, A: ToFrequencies<IN, PATCH>> WithSimd 
         let (channels, row) = (padded.inner[2], padded.row());
         let (vectors, plane) = (channels / S::F32_LANES, plane / S::F32_LANES);
         let zero = simd.splat_f32s(0.0);
+        // outside the loops, which write all of it: zeros would be written for each vector
+        let mut columns = [[zero; IN]; PATCH];
         let mut at = 0;
         for image in input.chunks_exact(padded.values()) {
             for [top, left] in tiling.corners() {
@@ -232,7 +234,6 @@ impl<const IN: usize, const PATCH: usize, A: ToFrequencies<IN, PATCH>> WithSimd 
                     }
                 }
                 for vector in 0..vectors {
-                    let mut columns = [[zero; IN]; PATCH];
                     for x in 0..IN {
                         let mut column = [zero; IN];
                         for y in 0..IN {
@@ -282,13 +283,13 @@ impl<const TILE: usize, const PATCH: usize, A: Algorithm<TILE, PATCH>> WithSimd
         let (bias, _) = S::as_simd_f32s(bias);
         let (vectors, plane) = (channels / S::F32_LANES, input.len() / (PATCH * PATCH));
         let zero = simd.splat_f32s(0.0);
+        let mut lines = [[zero; PATCH]; TILE];
         let mut at = 0;
         for image in out.chunks_exact_mut(height * width * vectors) {
             for [top, left] in tiling.corners() {
                 let (rows, columns) = (TILE.min(height - top), TILE.min(width - left));
                 for vector in 0..vectors {
                     let bias = if bias.is_empty() { zero } else { bias[vector] };
-                    let mut lines = [[zero; PATCH]; TILE];
                     for x in 0..PATCH {
                         let mut column = [zero; PATCH];
                         for y in 0..PATCH {
