@@ -11,6 +11,9 @@ use delt_conv_norm::{
 };
 use divan::Bencher;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EPSILON: f64 = 1e-5;
 
 /// Images, side, channels, kernel, stride of blocks with a filter for each channel.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::memory::Lent;
+use crate::memory::{Lent, apart};
 use crate::plan::Direction;
 use crate::shape::ConvShape;
 use crate::winograd::{F2, F4, Tile, pack_filters};
@@ -22,6 +22,7 @@ pub(crate) struct Weights<'a> {
     channels: [usize; 2],
     /// Values from one of these channels to the next.
     strides: [usize; 2],
+    direction: Direction,
 }
 
 impl<'a> Weights<'a> {
@@ -33,7 +34,7 @@ impl<'a> Weights<'a> {
             channels.reverse();
             strides.reverse();
         }
-        Self { values, kernel, channels, strides }
+        Self { values, kernel, channels, strides, direction }
     }
 
     /// Of [`LANES`] output channels from `first` on, the weights of an input channel at a tap; zeros beyond the last.
@@ -45,6 +46,22 @@ impl<'a> Weights<'a> {
             *value = self.values[start + lane * self.strides[0]];
         }
         lanes
+    }
+
+    /// Of [`LANES`] output channels from `first` on, all of which are there, the taps of 3x3 filters at an input channel, in the
+    /// order of the values under them.
+    #[inline(always)]
+    pub(crate) fn nine(&self, first: usize, input: usize) -> [Lanes; 9] {
+        let mut taps = [[0.0; LANES]; 9];
+        for lane in 0..LANES {
+            let start = (first + lane) * self.strides[0] + input * self.strides[1];
+            let values = &self.values[start..start + 9];
+            for (tap, lanes) in taps.iter_mut().enumerate() {
+                let at = if self.direction == Direction::Forward { tap } else { 8 - tap };
+                lanes[lane] = values[at];
+            }
+        }
+        taps
     }
 }
 
@@ -128,15 +145,12 @@ impl Filters {
         })
     }
 
-    /// 3x3 filters at all frequencies; `taps` are those of a row and of a column.
-    pub(crate) fn winograd(weights: &Weights<'_>, taps: &[usize], tile: Tile) -> Self {
+    /// 3x3 filters at all frequencies.
+    pub(crate) fn winograd(weights: &Weights<'_>, tile: Tile) -> Self {
         let inputs = weights.channels[1];
-        Self::pack(weights.channels[0], tile.frequencies(), [1, inputs], |first, block| {
-            let lanes = |input, tap| weights.lanes(first, input, [taps[tap / 3], taps[tap % 3]]);
-            match tile {
-                Tile::Two => pack_filters::<F2, 2, 4>(inputs, lanes, block),
-                Tile::Four => pack_filters::<F4, 4, 6>(inputs, lanes, block),
-            }
+        Self::pack(weights.channels[0], tile.frequencies(), [1, inputs], |first, block| match tile {
+            Tile::Two => pack_filters::<F2, 2, 4>(weights, first, inputs, block),
+            Tile::Four => pack_filters::<F4, 4, 6>(weights, first, inputs, block),
         })
     }
 
@@ -147,7 +161,7 @@ impl Filters {
         [rows, run]: [usize; 2],
         fill: impl Fn(usize, &mut [Lanes]) + Sync,
     ) -> Self {
-        let length = planes * rows * run * LANES;
+        let length = planes * Self::plane_values(planes, rows, run);
         let mut packed = Lent::new(outputs.div_ceil(LANES) * length);
         packed.par_chunks_mut(length).enumerate().for_each(|(block, values)| {
             fill(block * LANES, values.as_chunks_mut().0);
@@ -158,13 +172,20 @@ impl Filters {
     /// Filters of one row each as the rows of one filter.
     pub(crate) fn above(&self, below: &Self) -> Self {
         let length = self.run * LANES;
-        let mut packed = Lent::new(2 * self.packed.len());
-        let rows = self.packed.par_chunks_exact(length).zip(below.packed.par_chunks_exact(length));
-        packed.par_chunks_exact_mut(2 * length).zip(rows).for_each(|(packed, (above, below))| {
-            packed[..length].copy_from_slice(above);
-            packed[length..].copy_from_slice(below);
+        let [one, both] = [1, 2].map(|rows| Self::plane_values(self.planes, rows, self.run));
+        let mut packed = Lent::new(self.packed.len() / one * both);
+        let rows = self.packed.par_chunks_exact(one).zip(below.packed.par_chunks_exact(one));
+        packed.par_chunks_exact_mut(both).zip(rows).for_each(|(packed, (above, below))| {
+            packed[..length].copy_from_slice(&above[..length]);
+            packed[length..2 * length].copy_from_slice(&below[..length]);
         });
         Self { rows: 2, packed, ..*self }
+    }
+
+    /// Values from one plane to the next.
+    fn plane_values(planes: usize, rows: usize, run: usize) -> usize {
+        let values = rows * run * LANES;
+        if planes > 1 { apart(values) } else { values }
     }
 
     /// Blocks of output channels.
@@ -174,7 +195,7 @@ impl Filters {
 
     /// One block of a plane, `[row][run][LANES]`.
     pub(crate) fn block(&self, plane: usize, block: usize) -> &[f32] {
-        let length = self.rows * self.run * LANES;
-        &self.packed[(block * self.planes + plane) * length..][..length]
+        let plane_values = Self::plane_values(self.planes, self.rows, self.run);
+        &self.packed[(block * self.planes + plane) * plane_values..][..self.rows * self.run * LANES]
     }
 }

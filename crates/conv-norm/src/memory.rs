@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use crate::filters::LANES;
 use crate::plan::Scratch;
 
 /// What a thread computes with.
@@ -36,6 +37,12 @@ pub(crate) fn room(values: &mut Vec<f32>, count: usize) -> &mut [f32] {
         values.resize(count, 0.0);
     }
     &mut values[..count]
+}
+
+/// Values from one of several planes to the next, for so many values in each: an odd number of cache lines, so that values at the
+/// same place of all planes, which are written and read together, do not share a few places of the cache.
+pub(crate) fn apart(values: usize) -> usize {
+    (values.div_ceil(LANES) | 1) * LANES
 }
 
 /// Values that were given back, the last at the end.

@@ -80,7 +80,7 @@ impl Packed {
         let weights = Weights::new(shape, direction, weights);
         let adjacent = shape.adjacent(direction);
         match Tiling::of(shape) {
-            Some(tiling) => vec![Filters::winograd(&weights, &taps[0].taps, tiling.tile)],
+            Some(tiling) => vec![Filters::winograd(&weights, tiling.tile)],
             None => phases(taps)
                 .map(|[rows, columns]| Filters::direct(&weights, &rows.taps, &columns.taps, adjacent))
                 .collect(),

@@ -14,8 +14,8 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::correlate::{Correlate, Pixel};
-use crate::filters::{Filters, LANES, Lanes};
-use crate::memory::{Lent, room};
+use crate::filters::{Filters, LANES, Lanes, Weights};
+use crate::memory::{Lent, apart, room};
 use crate::shape::{ConvShape, Geometry, Padded};
 use crate::vectors::{run_by_lanes, with_vectors};
 use crate::weight_gradient::{Accumulate, BLOCKS_PER_TASK};
@@ -32,7 +32,7 @@ pub(crate) enum Tile {
 }
 
 impl Tile {
-    fn side(self) -> usize {
+    const fn side(self) -> usize {
         match self {
             Self::Two => 2,
             Self::Four => 4,
@@ -40,7 +40,7 @@ impl Tile {
     }
 
     /// Frequencies of a tile.
-    pub(crate) fn frequencies(self) -> usize {
+    pub(crate) const fn frequencies(self) -> usize {
         (self.side() + 2).pow(2)
     }
 }
@@ -104,12 +104,6 @@ impl Tiling {
         let side = self.tile.side();
         (0..self.tiles[0]).flat_map(move |y| (0..self.tiles[1]).map(move |x| [y * side, x * side]))
     }
-}
-
-/// Values from one frequency to the next, for so many values at one: an odd number of cache lines, so that the values of a tile at
-/// all frequencies, which are written and read together, do not fall on the same few places of the cache.
-fn apart(values: usize) -> usize {
-    (values.div_ceil(LANES) | 1) * LANES
 }
 
 /// Memory of one thread: inputs and outputs of a task at all frequencies.
@@ -194,24 +188,38 @@ impl Scratch {
     }
 }
 
-/// The filters of [`LANES`] output channels at all frequencies, `[frequency][column][lane]`, from `taps(column, tap)`.
+/// The filters of [`LANES`] output channels from `first` on at all frequencies, `[frequency][column][lane]` with [`apart`].
 pub(crate) fn pack_filters<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
+    weights: &Weights<'_>,
+    first: usize,
     columns: usize,
-    taps: impl Fn(usize, usize) -> Lanes,
     block: &mut [Lanes],
 ) {
+    let plane = block.len() / (PATCH * PATCH);
+    let mut strip = [[[0.0; LANES]; STRIP]; Tile::Four.frequencies()];
     with_vectors!({
-        for column in 0..columns {
-            transform_lanes(
-                A::filter,
-                #[inline(always)]
-                |tap| taps(column, tap),
-                #[inline(always)]
-                |frequency, lanes| block[frequency * columns + column] = *lanes,
-            );
+        for start in (0..columns).step_by(STRIP) {
+            let width = STRIP.min(columns - start);
+            for at in 0..width {
+                let taps = weights.nine(first, start + at);
+                transform_lanes(
+                    A::filter,
+                    #[inline(always)]
+                    |tap| taps[tap],
+                    #[inline(always)]
+                    |frequency, lanes| strip[frequency][at] = *lanes,
+                );
+            }
+            for (block, strip) in block.chunks_exact_mut(plane).zip(&strip) {
+                block[start..start + width].copy_from_slice(&strip[..width]);
+            }
         }
     });
 }
+
+/// Input channels whose filters are put together in the cache: at each frequency and for each output channel they lie far from the
+/// others.
+const STRIP: usize = 8;
 
 /// Gradient of the filters, `[outputs, inputs, 3, 3]`, from the input and the output's gradient.
 pub(crate) fn weight_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
@@ -223,29 +231,41 @@ pub(crate) fn weight_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, cons
     let inputs = shape.inputs;
     let spectrum = spectrum_of_gradient::<A, TILE, PATCH>(tiling, shape, x, dz);
     let (spectrum, _) = spectrum.as_chunks::<LANES>();
-    let blocks = shape.outputs / LANES;
+    let plane = spectrum.len() / (PATCH * PATCH);
     let mut weight = vec![0.0; shape.outputs * inputs * 9];
     weight.par_chunks_exact_mut(LANES * inputs * 9).enumerate().for_each(|(block, weight)| {
+        let mut strip = [[[0.0; 9]; STRIP]; LANES];
+        let mut frequencies = [[[0.0; LANES]; STRIP]; Tile::Four.frequencies()];
         with_vectors!({
-            for input in 0..inputs {
-                transform_lanes(
-                    A::filter_gradient,
-                    #[inline(always)]
-                    |frequency| spectrum[(frequency * blocks + block) * inputs + input],
-                    #[inline(always)]
-                    |tap, lanes| {
-                        for (lane, value) in lanes.iter().enumerate() {
-                            weight[(lane * inputs + input) * 9 + tap] = *value;
-                        }
-                    },
-                );
+            for first in (0..inputs).step_by(STRIP) {
+                let width = STRIP.min(inputs - first);
+                for (strip, spectrum) in frequencies.iter_mut().zip(spectrum.chunks_exact(plane)) {
+                    strip[..width].copy_from_slice(&spectrum[block * inputs + first..][..width]);
+                }
+                for at in 0..width {
+                    transform_lanes(
+                        A::filter_gradient,
+                        #[inline(always)]
+                        |frequency| frequencies[frequency][at],
+                        #[inline(always)]
+                        |tap, lanes| {
+                            for (lane, value) in lanes.iter().enumerate() {
+                                strip[lane][at][tap] = *value;
+                            }
+                        },
+                    );
+                }
+                for (lane, filters) in strip.iter().enumerate() {
+                    weight[(lane * inputs + first) * 9..][..width * 9]
+                        .copy_from_slice(&filters.as_flattened()[..width * 9]);
+                }
             }
         });
     });
     weight
 }
 
-/// Gradient of the filters at all frequencies, `[frequency][block][input][LANES]`.
+/// Gradient of the filters at all frequencies, `[frequency][block][input][LANES]`, with [`apart`].
 fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
     tiling: &Tiling,
     shape: &ConvShape,
@@ -260,7 +280,8 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
     let parts = (GRADIENT_VALUES / (part_in + part_out)).clamp(1, shape.images.div_ceil(images));
     let mut spectrum_in = Lent::new(parts * part_in);
     let mut spectrum_out = Lent::new(parts * part_out);
-    let mut sums = Lent::new(outputs / LANES * frequencies * inputs * LANES);
+    let plane_sums = apart(outputs * inputs);
+    let mut sums = Lent::new(frequencies * plane_sums);
     let (padded, covered) = (&tiling.padded(inputs), &tiling.covered(outputs));
     let algorithm = PhantomData::<A>;
     let groups = x.chunks(parts * shape.task_inputs()).zip(dz.chunks(parts * shape.task_outputs()));
@@ -287,9 +308,8 @@ fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATC
                 Pixel { from: part * part_in + tile * inputs, to: part * part_out + tile * outputs }
             })
             .collect();
-        let plane = outputs * inputs;
-        let tasks = sums.par_chunks_exact_mut(plane).enumerate().flat_map(|(frequency, sums)| {
-            let pairs = sums.par_chunks_mut(BLOCKS_PER_TASK * LANES * inputs).enumerate();
+        let tasks = sums.par_chunks_exact_mut(plane_sums).enumerate().flat_map(|(frequency, sums)| {
+            let pairs = sums[..outputs * inputs].par_chunks_mut(BLOCKS_PER_TASK * LANES * inputs).enumerate();
             pairs.map(move |(pair, sums)| (frequency, pair * BLOCKS_PER_TASK * LANES, sums))
         });
         tasks.for_each(|(frequency, first, sums)| {
