@@ -2,7 +2,7 @@
 //!
 //! - [`mod@ahead`]: batches are made and results are stored while the network works;
 //! - [`schedule`]: learning rates as pure functions of the step;
-//! - [`optimizer`]: Burn's AdamW and SGD with every value written out;
+//! - [`optimizer`]: AdamW, Adam and SGD with every value written out;
 //! - [`dsa`]: differentiable augmentation of batches;
 //! - [`losses`]: KL divergence at a temperature, cross-entropy;
 //! - [`replicas`]: the same step over parts of a batch, on several devices;
@@ -21,6 +21,7 @@ pub mod dsa;
 mod error;
 pub mod image_set;
 pub mod losses;
+mod one_pass;
 pub mod optimizer;
 pub mod records;
 pub mod replicas;
