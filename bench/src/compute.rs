@@ -262,7 +262,7 @@ impl Work {
         &self,
         device: &Device,
         optimizer: Optimizer,
-        loss: impl Fn(Tensor<2>, &Device) -> Tensor<1> + 'static,
+        loss: impl Fn(Tensor<2>, &Device) -> Tensor<1> + Sync + 'static,
     ) -> Result<Job> {
         let network = self.network(device)?;
         let mut optimizer = module_optimizer(&optimizer, &network);

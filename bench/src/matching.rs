@@ -1,7 +1,7 @@
 //! An outer iteration of each batch-to-batch method on the network that it is published with, as `delt-synthesize` runs it:
 //! gradients, the step of the images, and what moves after. `bench/batch/works.py` does the same in PyTorch.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -16,6 +16,7 @@ use delt_matching::rat_bptt::RatBptt;
 use delt_matching::rcig::Rcig;
 use delt_matching::trajectory::{Experts, TrajectoryMatching};
 use delt_matching::{ImageOptimizer, Matching, RealImages, Scene};
+use delt_networks::on_worker;
 use delt_pipeline::config::image_optimizer::ImageOptimizer as Rule;
 use delt_pipeline::config::method;
 use delt_tangent::unrolled_sgd::Set;
@@ -124,7 +125,7 @@ pub(crate) fn start(kind: Kind, case: &Case, device: &Device) -> Result<Job> {
     let values = Floats::of(&pixels("real", real), 3 * side * side)?;
     let scene = Scene {
         function: Function::new(kind.form(case)?, device),
-        real: Rc::new(RealImages::floats(values, labels_of(real), classes, side, device)),
+        real: Arc::new(RealImages::floats(values, labels_of(real), classes, side, device)),
         labels: labels.clone(),
         strategies: kind.strategies(),
         draws: Draws::new(0),
@@ -138,7 +139,8 @@ pub(crate) fn start(kind: Kind, case: &Case, device: &Device) -> Result<Job> {
     let mut optimizer = ImageOptimizer::new(rule, &set.images);
     let mut of_labels = kind.learns_labels().then(|| ImageOptimizer::new(rule, &set.targets));
     let (mut matching, mut iteration) = (matching(kind, scene)?, 0);
-    Ok(Box::new(move || {
+    let device = device.clone();
+    let mut step = move || {
         let found = matching.gradients(&set, iteration)?;
         set.images = optimizer.step(set.images.clone(), found.images, rule.lr());
         if let (Some(optimizer), Some(gradient)) = (&mut of_labels, found.targets) {
@@ -147,7 +149,8 @@ pub(crate) fn start(kind: Kind, case: &Case, device: &Device) -> Result<Job> {
         matching.after(&set, iteration)?;
         iteration += 1;
         Ok(())
-    }))
+    };
+    Ok(Box::new(move || on_worker(&device, &mut step)))
 }
 
 fn matching(kind: Kind, scene: Scene) -> Result<Box<dyn Matching>> {

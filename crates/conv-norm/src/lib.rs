@@ -51,6 +51,7 @@ pub use chain::{FrozenChain, Link};
 pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
+    on_worker,
 };
 pub use rows::{normalize_rows, scale_channels, softmax_rows};
 pub use shape::Geometry;

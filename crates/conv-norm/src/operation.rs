@@ -28,6 +28,12 @@ pub fn is_supported(device: &Device) -> bool {
     Tensor::<1>::zeros([1], &device.clone().without_autodiff()).try_into_primitive::<Flex>().is_ok()
 }
 
+/// Runs many operations one after another on a thread that shares their work out. From any other thread, each operation would wake
+/// the threads up and wait for them by itself. On other devices than the CPU backend's it runs where it is.
+pub fn on_worker<T: Send>(device: &Device, run: impl FnOnce() -> T + Send) -> T {
+    if is_supported(device) { rayon::scope(|_| run()) } else { run() }
+}
+
 /// What goes into an operation.
 pub(crate) enum Input {
     Plain(Values),

@@ -1,6 +1,6 @@
 //! What the methods have in common: a step gives gradients on images and targets, and what else moves follows.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
 use delt_augment::draws::Draws;
@@ -15,7 +15,7 @@ use crate::MatchingError;
 use crate::real_images::RealImages;
 
 /// A method: the loss of images, and what is trained beside them.
-pub trait Matching {
+pub trait Matching: Send {
     /// Losses and gradients at an iteration, counted from 0.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ pub struct Scene {
     /// The network that images are matched under.
     pub function: Function,
     /// The real images.
-    pub real: Rc<RealImages>,
+    pub real: Arc<RealImages>,
     /// Class of each synthetic image.
     pub labels: Vec<u32>,
     /// DSA's strategies.

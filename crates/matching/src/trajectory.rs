@@ -5,8 +5,8 @@
 //! `curvature: false` the way is held constant, as the published code of TESLA (Cui et al., ICML 2023) does: a third cheaper,
 //! and another gradient.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::activation::softmax;
 use delt_formats::experts::tensor_name;
@@ -21,13 +21,13 @@ use crate::matching::{Found, Learned, Matching, Scene, finite};
 use crate::stored::{kept_numbers, numbers};
 
 /// The weights of an expert after an epoch, in forward order; where they come from is another's concern.
-pub type Experts = dyn Fn(u32, u32) -> Result<Vec<f32>, MatchingError>;
+pub type Experts = dyn Fn(u32, u32) -> Result<Vec<f32>, MatchingError> + Send;
 
 /// Reads weights of experts, one file each, when they are first asked for; they then stay in memory.
 pub fn read_experts(files: Vec<PathBuf>, function: Function) -> Box<Experts> {
-    let read: RefCell<Vec<Option<Vec<Vec<f32>>>>> = RefCell::new(vec![None; files.len()]);
+    let read: Mutex<Vec<Option<Vec<Vec<f32>>>>> = Mutex::new(vec![None; files.len()]);
     Box::new(move |expert, epoch| {
-        let (path, mut read) = (&files[expert as usize], read.borrow_mut());
+        let (path, mut read) = (&files[expert as usize], read.lock().unwrap_or_else(PoisonError::into_inner));
         let epochs = match &mut read[expert as usize] {
             Some(epochs) => epochs,
             empty => empty.insert(read_expert(path, &function)?),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails its test")]
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
@@ -46,7 +46,7 @@ fn scene(seed: u64) -> Scene {
     let device = Device::flex();
     Scene {
         function: Function::new(form, &device),
-        real: Rc::new(RealImages::floats(values, labels, CLASSES, SIDE, &device)),
+        real: Arc::new(RealImages::floats(values, labels, CLASSES, SIDE, &device)),
         labels: vec![0, 0, 1, 1, 2, 2],
         strategies: vec![Strategy::Crop, Strategy::Color, Strategy::Rotate],
         draws: Draws::new(seed),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails fails its test")]
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
@@ -95,7 +95,7 @@ fn scene(norm: Norm, activation: Activation, seed: u64) -> Scene {
     let real = RealImages::floats(values, labels(20), CLASSES, SIDE, &device);
     Scene {
         function: Function::new(form, &device),
-        real: Rc::new(real),
+        real: Arc::new(real),
         labels: labels(2),
         strategies: Vec::new(),
         draws: Draws::new(seed),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use delt_conv_norm::{FrozenChain, FrozenConvNorm, Link, is_supported};
+use delt_conv_norm::{FrozenChain, FrozenConvNorm, Link, is_supported, on_worker};
 use delt_formats::{TeacherFacts, read_safetensors};
 
 use crate::bn_statistics::{LayerStatistics, bn_statistics_terms};
@@ -125,7 +125,7 @@ impl FrozenNetwork {
                 distances: Vec::new(),
                 convolution_inputs: Vec::new(),
             };
-            let features = self.network.features_with(x, &mut pass);
+            let features = on_worker(&x.device(), || self.network.features_with(x, &mut pass));
             let Frozen { distances: bn_terms, convolution_inputs, .. } = pass;
             return Recorded { features, bn_terms, convolution_inputs };
         }
@@ -153,7 +153,7 @@ impl FrozenNetwork {
     ) -> Result<(Tensor<2>, Vec<LayerStatistics>), NetworkError> {
         if let Some(blocks) = &self.blocks {
             let mut pass = Measuring { blocks, statistics: Vec::new() };
-            let features = self.network.features_with(x, &mut pass);
+            let features = on_worker(&x.device(), || self.network.features_with(x, &mut pass));
             return Ok((features, pass.statistics.into_iter().collect::<Result<_, _>>()?));
         }
         let mut pass = Evaluation { is_bf16: self.is_bf16, record: Record::Norms, ..Default::default() };

@@ -33,6 +33,8 @@ mod shapes;
 mod state_dict;
 mod weights;
 
+pub use delt_conv_norm::on_worker;
+
 pub use bn_statistics::{JoinedStatistics, LayerStatistics, bn_statistics_terms};
 pub use error::NetworkError;
 pub use frozen::{FrozenNetwork, Recorded};

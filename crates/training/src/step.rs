@@ -3,7 +3,7 @@
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use delt_augment::draws::{Draws, uniform};
-use delt_networks::Network;
+use delt_networks::{Network, on_worker};
 
 use crate::error::TrainingError;
 
@@ -52,7 +52,7 @@ pub fn training_step(
     lr: f64,
     bn_momentum: f64,
     images: Tensor<4>,
-    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    loss: impl FnOnce(Tensor<2>) -> Tensor<1> + Send,
 ) -> (Network, StepLoss) {
     dropping_step(network, optimizer, lr, bn_momentum, images, None, loss)
 }
@@ -65,15 +65,19 @@ pub fn dropping_step(
     bn_momentum: f64,
     images: Tensor<4>,
     drops: Option<Drops>,
-    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    loss: impl FnOnce(Tensor<2>) -> Tensor<1> + Send,
 ) -> (Network, StepLoss) {
-    let (logits, statistics) = match drops {
-        Some(drops) => network.forward_train_dropping(images, &|layer, count| drops.numbers(layer, count)),
-        None => network.forward_train(images),
-    };
-    let loss = loss(logits);
-    let value = StepLoss(loss.clone().inner());
-    let gradients = GradientsParams::from_grads(loss.backward(), &network);
-    let network = optimizer.step(lr, network, gradients).update_running(&statistics, bn_momentum);
-    (network, value)
+    on_worker(&images.device(), || {
+        let (logits, statistics) = match drops {
+            Some(drops) => {
+                network.forward_train_dropping(images, &|layer, count| drops.numbers(layer, count))
+            }
+            None => network.forward_train(images),
+        };
+        let loss = loss(logits);
+        let value = StepLoss(loss.clone().inner());
+        let gradients = GradientsParams::from_grads(loss.backward(), &network);
+        let network = optimizer.step(lr, network, gradients).update_running(&statistics, bn_momentum);
+        (network, value)
+    })
 }

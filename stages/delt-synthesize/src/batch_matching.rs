@@ -2,7 +2,7 @@
 //! with distribution matching those of one class.
 
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -20,6 +20,7 @@ use delt_matching::trajectory::{TrajectoryMatching, read_experts};
 use delt_matching::{
     ImageOptimizer, Learned, Matching as Loss, MatchingError, RealImages, Scene, learning_rate, stored,
 };
+use delt_networks::on_worker;
 use delt_pipeline::config::matching::{Matching, Start, Targets};
 use delt_pipeline::config::method::Method as Kind;
 use delt_tangent::unrolled_sgd::Set;
@@ -138,7 +139,7 @@ impl Method for BatchMatching<'_> {
     fn prepare<'m>(&'m self, place: &'m Place<'m>) -> Result<Box<dyn Prepared + 'm>> {
         let device = place.opened.device.clone();
         let space = self.open_space()?;
-        let real = Rc::new(self.real_images(&space, &device)?);
+        let real = Arc::new(self.real_images(&space, &device)?);
         let function = Function::new(self.form.clone(), &device);
         Ok(Box::new(Sets { of: self, real, function, space, experts: self.expert_files()? }))
     }
@@ -217,7 +218,7 @@ fn read_trace(unit: u64, kept: &Kept, of: &BatchMatching<'_>) -> Result<Vec<Trac
 #[derive(Debug)]
 struct Sets<'a> {
     of: &'a BatchMatching<'a>,
-    real: Rc<RealImages>,
+    real: Arc<RealImages>,
     function: Function,
     space: OpenSpace,
     experts: Vec<PathBuf>,
@@ -278,7 +279,7 @@ impl Prepared for Sets<'_> {
         let draws = Draws::new(self.of.inputs.branch.pipeline.draw_seed());
         let scene = Scene {
             function: self.function.clone(),
-            real: Rc::clone(&self.real),
+            real: Arc::clone(&self.real),
             labels: slots.iter().map(|(label, _)| *label).collect(),
             strategies: self.of.config.augmentation.clone(),
             draws,
@@ -398,7 +399,7 @@ impl Unit for OneSet<'_> {
 
     fn step(&mut self) -> Result<Step> {
         self.note()?;
-        let said = self.moved().with_context(|| {
+        let said = on_worker(&self.set.images.device(), || self.moved()).with_context(|| {
             format!(
                 "{}, iteration {}: the last checkpoint stays; lower synthesize.matching.image_optimizer.lr ({})",
                 self.of.method.title(),

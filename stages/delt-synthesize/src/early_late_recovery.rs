@@ -1,7 +1,7 @@
 //! EarlyLate recovery as a method (DELT, algorithm 1): batches of the schedule are the units; each is a [`Recovery`] under the
 //! augmentation of its iteration and the objective of the teacher, or of a network of the committee drawn anew each time.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use delt_augment::draws::Draws;
@@ -91,7 +91,7 @@ impl Method for EarlyLateRecovery<'_> {
         };
         let preparation = Preparation {
             config,
-            real: inputs.dataset.as_ref().map(open).transpose()?.map(Rc::new),
+            real: inputs.dataset.as_ref().map(open).transpose()?.map(Arc::new),
             normalization: facts.normalization,
             classes: inputs.teacher.classes().len(),
             draws: Draws::new(inputs.branch.pipeline.draw_seed()),
@@ -196,7 +196,7 @@ impl Recoveries<'_> {
         let weights = together.strengths.weights(&members);
         let objectives = members.iter().map(|member| teachers[*member].objective.clone());
         match Together::new(weights.into_iter().zip(objectives)) {
-            Some(together) => vec![teachers[0].with(Rc::new(together))],
+            Some(together) => vec![teachers[0].with(Arc::new(together))],
             None => teachers,
         }
     }

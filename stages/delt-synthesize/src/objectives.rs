@@ -21,7 +21,7 @@ mod transport;
 mod wasserstein;
 
 use std::fmt::Debug;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
@@ -60,7 +60,7 @@ pub struct Loss {
 }
 
 /// What pixels minimize, with the network that judges them.
-pub trait Objective: Debug {
+pub trait Objective: Debug + Send + Sync {
     /// The loss of one batch of images.
     ///
     /// # Shapes
@@ -74,7 +74,7 @@ pub trait Objective: Debug {
     ///
     /// # Errors
     /// What preparing it reports.
-    fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Rc<dyn Objective>>> {
+    fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Arc<dyn Objective>>> {
         let _ = (batch, start);
         Ok(None)
     }
@@ -101,7 +101,7 @@ pub struct Preparation<'a> {
     /// Section `synthesize`.
     pub config: &'a Synthesize,
     /// The real training images, where the configuration says that they are needed.
-    pub real: Option<Rc<ImageSet>>,
+    pub real: Option<Arc<ImageSet>>,
     /// How networks see pixels.
     pub normalization: Normalization,
     /// Number of classes.
@@ -114,7 +114,7 @@ pub struct Preparation<'a> {
 
 impl Preparation<'_> {
     /// The real training images of an objective that needs them.
-    fn real_images(&self) -> Result<&Rc<ImageSet>> {
+    fn real_images(&self) -> Result<&Arc<ImageSet>> {
         self.real.as_ref().context("the real training images were not opened")
     }
 }
@@ -127,14 +127,14 @@ pub fn prepare(
     network: FrozenNetwork,
     member: usize,
     preparation: &Preparation<'_>,
-) -> Result<Rc<dyn Objective>> {
+) -> Result<Arc<dyn Objective>> {
     Ok(match preparation.config.objective() {
-        ObjectiveKind::Labels => Rc::new(labels::Labels { network }),
-        ObjectiveKind::ConvolutionStatistics(matched) => Rc::new(
+        ObjectiveKind::Labels => Arc::new(labels::Labels { network }),
+        ObjectiveKind::ConvolutionStatistics(matched) => Arc::new(
             convolution_statistics::ConvolutionStatistics::prepare(network, matched, member, preparation)?,
         ),
         ObjectiveKind::Barycenter { weight, cross_entropy } => {
-            Rc::new(barycenter::Barycenter::prepare(network, [weight, cross_entropy], preparation)?)
+            Arc::new(barycenter::Barycenter::prepare(network, [weight, cross_entropy], preparation)?)
         }
     })
 }

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::{NamedTensor, TensorValues, TraceRow};
+use delt_networks::on_worker;
 use delt_pipeline::config::synthesize::{LrSchedule, Synthesize};
 
 use delt_training::schedule::cosine;
@@ -103,6 +104,15 @@ impl Recovery {
     /// When the loss is NaN or infinite, of this iteration or of one before whose losses had not been read; the images are spoiled
     /// then, and a checkpoint is what to resume from.
     pub fn step(
+        &mut self,
+        teacher: &RecoveryTeacher,
+        augmentation: &Augmentation,
+        class_names: &[String],
+    ) -> Result<()> {
+        on_worker(&self.active.device(), || self.move_images(teacher, augmentation, class_names))
+    }
+
+    fn move_images(
         &mut self,
         teacher: &RecoveryTeacher,
         augmentation: &Augmentation,

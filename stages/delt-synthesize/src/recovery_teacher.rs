@@ -1,6 +1,6 @@
 //! The frozen teacher as recovery sees it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::Normalization;
@@ -14,7 +14,7 @@ use crate::objectives::{Loss, Moment, Objective};
 /// What judges the pixels: an objective with its network, and what a valid pixel is.
 #[derive(Debug, Clone)]
 pub struct RecoveryTeacher {
-    pub(crate) objective: Rc<dyn Objective>,
+    pub(crate) objective: Arc<dyn Objective>,
     /// Range of a valid pixel in normalized space, by channel.
     pixel_range: [(f32, f32); 3],
     device: Device,
@@ -25,11 +25,11 @@ impl RecoveryTeacher {
     /// A network that pulls images to their labels and to its own statistics, as DELT has it. It is on a device without
     /// autodiff: its weights are constants of the graph.
     pub fn new(network: FrozenNetwork, normalization: &Normalization, device: &Device) -> Self {
-        Self::of(Rc::new(Labels { network }), normalization, device)
+        Self::of(Arc::new(Labels { network }), normalization, device)
     }
 
     /// Any objective.
-    pub fn of(objective: Rc<dyn Objective>, normalization: &Normalization, device: &Device) -> Self {
+    pub fn of(objective: Arc<dyn Objective>, normalization: &Normalization, device: &Device) -> Self {
         let pixel_range = delt_augment::normalize::pixel_range(normalization);
         Self { objective, pixel_range, device: device.clone(), losses_read_every: 1 }
     }
@@ -52,7 +52,7 @@ impl RecoveryTeacher {
 
     /// Another objective in place of its own.
     #[must_use]
-    pub(crate) fn with(&self, objective: Rc<dyn Objective>) -> Self {
+    pub(crate) fn with(&self, objective: Arc<dyn Objective>) -> Self {
         Self { objective, ..self.clone() }
     }
 

@@ -243,7 +243,7 @@ fn learn(
     let (n, side) = (rows.len(), targets.size as usize);
     let views = Tensor::<4>::from_data(TensorData::new(views, [n, 3, side, side]), targets.device).autodiff();
     let trainable = targets.device.clone().autodiff();
-    let loss: Box<dyn FnOnce(Tensor<2>) -> Tensor<1>> = match targets.config.loss {
+    let loss: Box<dyn FnOnce(Tensor<2>) -> Tensor<1> + Send> = match targets.config.loss {
         Loss::Kl { temperature } => {
             let labels = stored_logits(rows, targets)?.autodiff();
             Box::new(move |logits| kl_divergence(logits, labels, temperature))

@@ -1,11 +1,10 @@
 //! Twenty iterations of the batch-to-batch methods beside PyTorch's double backward in float64 (`bench/batch/iterate.py`): the same
 //! first weights in each, all images in each batch, no augmentation; images and labels must come out the same.
 
-use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use burn::tensor::{Tensor, TensorData};
 use delt_augment::Draws;
@@ -77,7 +76,7 @@ fn scene(method: Method, activation: Activation) -> Scene {
     let real = RealImages::floats(values, labels(IMAGES[1]), CLASSES, SIDE, &device());
     Scene {
         function: Function::new(form, &device()),
-        real: Rc::new(real),
+        real: Arc::new(real),
         labels: labels(IMAGES[0]),
         strategies: Vec::new(),
         draws: Draws::new(7),
@@ -85,7 +84,7 @@ fn scene(method: Method, activation: Activation) -> Scene {
 }
 
 /// Vectors under names, for the peer.
-type Vectors = Rc<RefCell<Vec<NamedTensor>>>;
+type Vectors = Arc<Mutex<Vec<NamedTensor>>>;
 
 fn floats(name: &str, shape: &[usize], values: Vec<f32>) -> NamedTensor {
     NamedTensor { name: name.to_owned(), shape: shape.to_vec(), values: TensorValues::F32(values) }
@@ -95,7 +94,7 @@ fn floats(name: &str, shape: &[usize], values: Vec<f32>) -> NamedTensor {
 fn expert(scene: &Scene, kept: &Vectors) -> Box<Experts> {
     let (function, draws, kept) = (scene.function.clone(), scene.draws, kept.clone());
     Box::new(move |_, epoch| {
-        let mut kept = kept.borrow_mut();
+        let mut kept = kept.lock().unwrap();
         let iteration = kept.len() as u64 / 2;
         let start = values(function.initialize(Start::Torch, &draws, "expert", iteration, 0));
         // the expert has moved a little
@@ -112,7 +111,7 @@ fn expert(scene: &Scene, kept: &Vectors) -> Box<Experts> {
 /// What the one network of a pool starts from, for the peer.
 fn first_of_pool(scene: &Scene, kept: &Vectors) {
     let weights = scene.function.initialize(Start::LeCun, &scene.draws, "pool-network", 0, 0);
-    kept.borrow_mut().push(floats("start.0", &[scene.function.parameters()], values(weights)));
+    kept.lock().unwrap().push(floats("start.0", &[scene.function.parameters()], values(weights)));
 }
 
 /// What each iteration's network starts from, for the peer, as the methods draw it.
@@ -121,7 +120,7 @@ fn first_weights(scene: &Scene, every: u32, kept: &Vectors) {
         let weights =
             scene.function.initialize(Start::Torch, &scene.draws, "matching-network", network.into(), 0);
         let name = format!("start.{}", network * every);
-        kept.borrow_mut().push(floats(&name, &[scene.function.parameters()], values(weights)));
+        kept.lock().unwrap().push(floats(&name, &[scene.function.parameters()], values(weights)));
     }
 }
 
@@ -186,13 +185,13 @@ fn compare(method: Method, rule: Rule, activation: Activation) {
     let folder = tempfile::tempdir().unwrap();
     let real = [CLASSES * IMAGES[1], 3, SIDE, SIDE];
     let one_hot = |per_class: usize| values(scene.one_hot(&labels(per_class)));
-    kept.borrow_mut().extend([
+    kept.lock().unwrap().extend([
         floats("images", &shape, first.clone()),
         floats("targets", &[shape[0], CLASSES], first_targets.clone()),
         floats("real", &real, images("real", IMAGES[1])),
         floats("real_targets", &[real[0], CLASSES], one_hot(IMAGES[1])),
     ]);
-    write_safetensors(folder.path().join("job.safetensors"), &kept.borrow(), None).unwrap();
+    write_safetensors(folder.path().join("job.safetensors"), &kept.lock().unwrap(), None).unwrap();
     let beta = if let Activation::Softplus { beta } = activation { Some(beta) } else { None };
     let Form { norm, norm_before_conv, .. } = scene.function.form;
     let norm = format!("{norm:?}").to_lowercase();

@@ -1,7 +1,7 @@
 //! Distance of the images' features to the barycenter of their class's real ones, and of their statistics to those of the class
 //! (WMDD, ICCV 2025, arXiv 2311.18531, section 3.3). A batch holds one class.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use burn::tensor::Tensor;
@@ -38,9 +38,9 @@ impl Objective for Barycenter {
         self.labels.loss(moment, images, labels, config)
     }
 
-    fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Rc<dyn Objective>>> {
+    fn of_batch(&self, batch: &BatchSchedule, start: &[f32]) -> Result<Option<Arc<dyn Objective>>> {
         let (network, points) = self.real.target(&self.labels.network, batch.labels[0], start)?;
-        Ok(Some(Rc::new(OfClass { network, points, weights: self.weights })))
+        Ok(Some(Arc::new(OfClass { network, points, weights: self.weights })))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the images of one class are pulled to: the barycenter of its real features, and the statistics of its real images
 //! (WMDD, ICCV 2025, sections 3.2 and 3.3).
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -17,7 +17,7 @@ use crate::recover::values;
 /// The real training images, class by class.
 #[derive(Debug)]
 pub(super) struct RealClasses {
-    images: Rc<ImageSet>,
+    images: Arc<ImageSet>,
     /// Position of the images of each class.
     of_class: Vec<Vec<usize>>,
     normalization: Normalization,

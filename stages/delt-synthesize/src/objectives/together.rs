@@ -1,6 +1,6 @@
 //! Several networks at once, weighted: the objective of a batch where they take no turns (CV-DD).
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use delt_pipeline::config::synthesize::Synthesize;
@@ -10,13 +10,13 @@ use super::{Loss, Moment, Objective};
 /// The weighted sum of the losses of several objectives.
 #[derive(Debug)]
 pub struct Together {
-    first: (f64, Rc<dyn Objective>),
-    others: Vec<(f64, Rc<dyn Objective>)>,
+    first: (f64, Arc<dyn Objective>),
+    others: Vec<(f64, Arc<dyn Objective>)>,
 }
 
 impl Together {
     /// Of weights with their objectives; none of none.
-    pub fn new(parts: impl IntoIterator<Item = (f64, Rc<dyn Objective>)>) -> Option<Self> {
+    pub fn new(parts: impl IntoIterator<Item = (f64, Arc<dyn Objective>)>) -> Option<Self> {
         let mut parts = parts.into_iter();
         Some(Self { first: parts.next()?, others: parts.collect() })
     }
@@ -24,7 +24,7 @@ impl Together {
 
 impl Objective for Together {
     fn loss(&self, moment: Moment, images: Tensor<4>, labels: &[u32], config: &Synthesize) -> Loss {
-        let weighted = |(weight, objective): &(f64, Rc<dyn Objective>)| {
+        let weighted = |(weight, objective): &(f64, Arc<dyn Objective>)| {
             let Loss { total, target, statistics } = objective.loss(moment, images.clone(), labels, config);
             let [total, target, statistics] = [total, target, statistics].map(|it| it.mul_scalar(*weight));
             Loss { total, target, statistics }
