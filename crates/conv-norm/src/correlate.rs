@@ -145,11 +145,6 @@ impl Correlate<'_> {
         start: &[[f32; LANES]; BLOCKS],
     ) -> [[[S::f32s; VECTORS]; BLOCKS]; PIXELS] {
         let Self { filters, input, row_stride, .. } = self;
-        // a last tile with fewer pixels repeats its last one
-        let mut from = [tile[tile.len() - 1].from; PIXELS];
-        for (from, pixel) in from.iter_mut().zip(tile) {
-            *from = pixel.from;
-        }
         let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; BLOCKS]; PIXELS];
         for pixel in 0..PIXELS {
             for at in 0..BLOCKS {
@@ -166,8 +161,10 @@ impl Correlate<'_> {
                 lanes[at] = &weights.as_chunks::<VECTORS>().0[..run];
             }
             let mut values: [&[f32]; PIXELS] = [&[]; PIXELS];
-            for (values, from) in values.iter_mut().zip(from) {
-                *values = &input[from + row * row_stride..][..run];
+            for pixel in 0..PIXELS {
+                // a last tile with fewer pixels repeats its last one
+                let from = tile[pixel.min(tile.len() - 1)].from;
+                values[pixel] = &input[from + row * row_stride..][..run];
             }
             for at in 0..run {
                 for pixel in 0..PIXELS {
