@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::memory::{Lent, apart};
 use crate::plan::Direction;
 use crate::shape::ConvShape;
+use crate::vectors::with_vectors;
 use crate::winograd::{F2, F4, Tile, pack_filters};
 
 /// Output channels that one pass of the inner loop computes.
@@ -48,6 +49,24 @@ impl<'a> Weights<'a> {
         lanes
     }
 
+    /// Of [`LANES`] output channels from `first` on, the weights of 1x1 filters at all input channels; zeros beyond the last.
+    fn pointwise(&self, first: usize, block: &mut [Lanes]) {
+        let width = LANES.min(self.channels[0] - first);
+        if width < LANES {
+            block.fill([0.0; LANES]);
+        }
+        let values = &self.values[first * self.strides[0]..];
+        with_vectors!({
+            if self.strides[0] == 1 {
+                for (lanes, values) in block.iter_mut().zip(values.chunks(self.strides[1])) {
+                    lanes[..width].copy_from_slice(&values[..width]);
+                }
+            } else {
+                transpose(values, self.strides[0], width, block);
+            }
+        });
+    }
+
     /// Of [`LANES`] output channels from `first` on, all of which are there, the taps of 3x3 filters at an input channel, in the
     /// order of the values under them.
     #[inline(always)]
@@ -62,6 +81,20 @@ impl<'a> Weights<'a> {
             }
         }
         taps
+    }
+}
+
+/// `rows` of values, so many from one to the next, to `columns` of one value of each.
+#[inline(always)]
+fn transpose(values: &[f32], stride: usize, rows: usize, columns: &mut [Lanes]) {
+    // of each row as many values at a time as fill a cache line
+    for (at, columns) in columns.chunks_mut(LANES).enumerate() {
+        for row in 0..rows {
+            let values = &values[row * stride + at * LANES..][..columns.len()];
+            for (lanes, value) in columns.iter_mut().zip(values) {
+                lanes[row] = *value;
+            }
+        }
     }
 }
 
@@ -90,6 +123,9 @@ impl Filters {
         let [outputs, inputs] = weights.channels;
         if adjacent > 1 {
             return Self::adjacent(weights, rows, columns, adjacent);
+        }
+        if weights.kernel == 1 && rows.len() == 1 {
+            return Self::pack(outputs, 1, [1, inputs], |first, block| weights.pointwise(first, block));
         }
         let run = columns.len() * inputs;
         Self::pack(outputs, 1, [rows.len(), run], |first, block| {

@@ -148,18 +148,21 @@ fn direct(shape: &ConvShape, padded: &Padded, pixels: &[Pixel], x: &[f32], dz: &
 
 /// From `[block][row][column, input][LANES]` to `[output, input, row, column]`.
 fn unpack(shape: &ConvShape, packed: &[f32]) -> Vec<f32> {
-    let kernel = shape.geometry.kernel;
-    let run = kernel * shape.inputs;
-    let filter = shape.inputs * kernel * kernel;
-    let mut weight = vec![0.0; shape.outputs * filter];
-    weight.par_chunks_exact_mut(filter).enumerate().for_each(|(output, weight)| {
-        let (block, lane) = (output / LANES, output % LANES);
-        let packed = &packed[block * kernel * run * LANES..];
-        for input in 0..shape.inputs {
-            for row in 0..kernel {
-                for column in 0..kernel {
-                    weight[(input * kernel + row) * kernel + column] =
-                        packed[(row * run + column * shape.inputs + input) * LANES + lane];
+    let (inputs, kernel) = (shape.inputs, shape.geometry.kernel);
+    let (run, taps) = (kernel * inputs, kernel * kernel);
+    let mut weight = vec![0.0; shape.outputs * inputs * taps];
+    let blocks = packed.par_chunks_exact(kernel * run * LANES);
+    weight.par_chunks_mut(LANES * inputs * taps).zip(blocks).for_each(|(weight, packed)| {
+        let packed = packed.as_chunks::<LANES>().0;
+        // some inputs at a time: all lanes of a cache line are read while it is near
+        for first in (0..inputs).step_by(LANES) {
+            let width = LANES.min(inputs - first);
+            for (lane, weight) in weight.chunks_exact_mut(inputs * taps).enumerate() {
+                let weight = weight[first * taps..][..width * taps].chunks_exact_mut(taps);
+                for (input, weight) in (first..).zip(weight) {
+                    for (tap, weight) in weight.iter_mut().enumerate() {
+                        *weight = packed[tap / kernel * run + tap % kernel * inputs + input][lane];
+                    }
                 }
             }
         }
