@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use delt_networks::{BatchStatistics, Network};
 
 use crate::side_by_side::side_by_side;
-use crate::step::StepLoss;
+use crate::step::{Drops, StepLoss};
 
 /// The part of a batch that one replica sees.
 pub struct Part<L> {
@@ -16,6 +16,8 @@ pub struct Part<L> {
     pub images: Tensor<4>,
     /// Mean loss of the part's logits `[n, classes]`, a tensor `[1]` on the same device.
     pub loss: L,
+    /// Its dropout and stochastic depth, where there is any.
+    pub drops: Option<Drops>,
 }
 
 /// Sizes of the parts of a batch of `images`, the larger ones first. A part holds two images at least, since BatchNorm has no
@@ -73,7 +75,7 @@ fn pass<L: FnOnce(Tensor<2>) -> Tensor<1>>(
     main: &Device,
 ) -> (Tensor<1>, GradientsParams, Vec<BatchStatistics>) {
     let share = part.images.dims()[0] as f64 / images as f64;
-    let (logits, statistics) = replica.forward_train(part.images);
+    let (logits, statistics) = Drops::forward(part.drops, replica, part.images);
     let loss = (part.loss)(logits) * share;
     let value = loss.clone().inner().to_device(main);
     let gradients = GradientsParams::from_grads(loss.backward(), replica).to_device(main, replica);

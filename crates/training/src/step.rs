@@ -3,7 +3,7 @@
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use delt_augment::draws::{Draws, uniform};
-use delt_networks::{Network, on_worker};
+use delt_networks::{BatchStatistics, Network, on_worker};
 
 use crate::error::TrainingError;
 
@@ -34,12 +34,24 @@ pub struct Drops {
     pub draws: Draws,
     /// The step, from 0 over all epochs.
     pub step: u64,
+    /// Images of the batch before these: replicas drop what one network would.
+    pub before: usize,
 }
 
 impl Drops {
-    /// So many numbers in 0..1 for a layer.
-    fn numbers(self, layer: usize, count: usize) -> Vec<f32> {
-        uniform(self.draws.stream("drop", self.step, layer as u64)).take(count).collect()
+    /// A forward pass in training mode.
+    pub(crate) fn forward(
+        drops: Option<Self>,
+        network: &Network,
+        images: Tensor<4>,
+    ) -> (Tensor<2>, Vec<BatchStatistics>) {
+        let Some(Self { draws, step, before }) = drops else { return network.forward_train(images) };
+        let count_of = images.dims()[0];
+        let numbers = |layer: usize, count: usize| {
+            let numbers = uniform(draws.stream("drop", step, layer as u64));
+            numbers.skip(before * (count / count_of)).take(count).collect()
+        };
+        network.forward_train_dropping(images, &numbers)
     }
 }
 
@@ -68,12 +80,7 @@ pub fn dropping_step(
     loss: impl FnOnce(Tensor<2>) -> Tensor<1> + Send,
 ) -> (Network, StepLoss) {
     on_worker(&images.device(), || {
-        let (logits, statistics) = match drops {
-            Some(drops) => {
-                network.forward_train_dropping(images, &|layer, count| drops.numbers(layer, count))
-            }
-            None => network.forward_train(images),
-        };
+        let (logits, statistics) = Drops::forward(drops, &network, images);
         let loss = loss(logits);
         let value = StepLoss(loss.clone().inner());
         let gradients = GradientsParams::from_grads(loss.backward(), &network);

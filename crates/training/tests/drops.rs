@@ -21,7 +21,7 @@ fn what_a_step_drops_follows_from_seed_and_step() {
     let network = Network::initialize(&Architecture::MobilenetV2 {}, 2, SIZE, 7, &device).expect("a network");
     let loss = |drops: Option<(u64, u64)>| {
         let mut optimizer = module_optimizer(&recipe, &network);
-        let drops = drops.map(|(seed, step)| Drops { draws: Draws::new(seed), step });
+        let drops = drops.map(|(seed, step)| Drops { draws: Draws::new(seed), step, before: 0 });
         let (images, labels) = (images.clone(), labels.clone());
         let loss = |logits| cross_entropy(logits, labels, 0.0);
         dropping_step(network.clone(), &mut optimizer, 0.05, 0.1, images, drops, loss)

@@ -2,12 +2,13 @@
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use delt_augment::draws::Draws;
 use delt_formats::{Architecture, NamedTensor, TensorValues};
 use delt_formula::formula_uniform;
 use delt_networks::Network;
 use delt_pipeline::config::teacher::Optimizer;
 use delt_training::losses::cross_entropy;
-use delt_training::{Part, data_parallel_step, module_optimizer, part_sizes, training_step};
+use delt_training::{Drops, Part, data_parallel_step, module_optimizer, part_sizes, training_step};
 
 const CLASSES: usize = 4;
 const SIZE: usize = 8;
@@ -37,6 +38,7 @@ fn part(
     Part {
         images: Tensor::from_data(TensorData::new(pixels, [images, 3, SIZE, SIZE]), device),
         loss: move |logits| cross_entropy(logits, labels, 0.1),
+        drops: None,
     }
 }
 
@@ -56,7 +58,7 @@ fn replicas_of_the_same_images_move_like_one_network() {
     let (mut plain, mut plain_optimizer) = start(&device);
     let (mut parallel, mut parallel_optimizer) = start(&device);
     for step in 0..3 {
-        let Part { images, loss } = part(step, 0, 6, &device);
+        let Part { images, loss, .. } = part(step, 0, 6, &device);
         let (moved, one) = training_step(plain, &mut plain_optimizer, 0.05, 0.1, images, loss);
         plain = moved;
         let parts = (0..3).map(|_| part(step, 0, 6, &device)).collect();
@@ -78,7 +80,7 @@ fn a_loss_is_the_mean_over_images_and_not_over_parts() {
     let device = Device::flex().autodiff();
     let of = |at, images| {
         let (network, mut optimizer) = start(&device);
-        let Part { images, loss } = part(0, at, images, &device);
+        let Part { images, loss, .. } = part(0, at, images, &device);
         training_step(network, &mut optimizer, 0.05, 0.1, images, loss).1.read().expect("a loss")
     };
     let (network, mut optimizer) = start(&device);
@@ -97,4 +99,39 @@ fn parts_hold_two_images_at_least() {
     assert_eq!(part_sizes(5, 4), [3, 2]);
     assert_eq!(part_sizes(3, 4), [3]);
     assert_eq!(part_sizes(2, 1), [2]);
+}
+
+/// Without BatchNorm, parts of a batch are the batch: also what they drop.
+#[test]
+fn replicas_drop_what_one_network_would() {
+    let device = Device::flex().autodiff();
+    let architecture = Architecture::Alexnet {};
+    let size = architecture.least_size();
+    let network =
+        Network::initialize(&architecture, CLASSES, size, 7, &device).expect("the network is built");
+    let values = formula_uniform("replicas/", "dropped", 5 * 3 * size * size);
+    let pixels = Tensor::<4>::from_data(
+        TensorData::new(values.into_iter().map(|u| u as f32).collect(), [5, 3, size, size]),
+        &device,
+    );
+    let loss_in = |sizes: &[usize], step| {
+        let mut optimizer = module_optimizer(&RECIPE, &network);
+        let mut before = 0;
+        let parts = sizes.iter().map(|images| {
+            let labels = (before..before + images).map(|image| (image % CLASSES) as i32).collect();
+            let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [*images]), &device);
+            let drops = Some(Drops { draws: Draws::new(3), step, before });
+            let images = pixels.clone().slice([before..before + images]);
+            before += images.dims()[0];
+            Part { images, loss: move |logits| cross_entropy(logits, labels, 0.0), drops }
+        });
+        let (parts, devices) = (parts.collect(), [device.clone()]);
+        data_parallel_step(network.clone(), &mut optimizer, 0.05, 0.1, &devices, parts)
+            .1
+            .read()
+            .expect("a loss")
+    };
+    let whole = loss_in(&[5], 0);
+    assert!((loss_in(&[3, 2], 0) - whole).abs() < 1e-5 * whole);
+    assert!((loss_in(&[5], 1) - whole).abs() > 1e-3 * whole);
 }

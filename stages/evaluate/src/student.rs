@@ -270,7 +270,7 @@ fn learn(
 }
 
 fn drops(targets: &TrainingTargets<'_>, step: usize) -> Option<Drops> {
-    let drops = || Drops { draws: Draws::new(targets.seed), step: step as u64 };
+    let drops = || Drops { draws: Draws::new(targets.seed), step: step as u64, before: 0 };
     targets.config.dropout.then(drops)
 }
 

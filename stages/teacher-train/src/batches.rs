@@ -81,6 +81,7 @@ mod tests {
             pad,
             flip,
             bn_momentum: 0.1,
+            dropout: false,
             replicas: Replicas::default(),
             allow_chance: false,
         }

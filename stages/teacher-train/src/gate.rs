@@ -87,6 +87,7 @@ mod tests {
             pad: 0,
             flip: false,
             bn_momentum: 0.1,
+            dropout: false,
             replicas: Replicas::default(),
             allow_chance,
         }

@@ -16,8 +16,8 @@ use delt_training::losses::{class_indices, cross_entropy};
 use delt_training::schedule::train_factor;
 use delt_training::training_state::kept;
 use delt_training::{
-    ImageSet, Part, StepLoss, TrainingState, ahead, data_parallel_step, module_optimizer, part_sizes,
-    test_accuracy, training_step,
+    Drops, ImageSet, Part, StepLoss, TrainingState, ahead, data_parallel_step, dropping_step,
+    module_optimizer, part_sizes, test_accuracy,
 };
 
 use crate::batches::Batches;
@@ -151,7 +151,12 @@ impl Training<'_> {
             let mut before = None;
             for (step, (indices, augmented)) in order.iter().zip(augmented).enumerate() {
                 let lr = self.lr(epoch, step);
-                let (moved, loss) = self.step(network, &mut optimizer, lr, (augmented?, indices), &devices);
+                let drops = self.recipe.dropout.then(|| {
+                    let (draws, step) = (Draws::new(self.seed), self.iteration(epoch, step));
+                    Drops { draws, step, before: 0 }
+                });
+                let batch = (augmented?, indices.as_slice(), drops);
+                let (moved, loss) = self.step(network, &mut optimizer, lr, batch, &devices);
                 network = moved;
                 if let Some((step, loss)) = before.replace((step, loss)) {
                     account(step, loss)?;
@@ -188,7 +193,7 @@ impl Training<'_> {
         network: Network,
         optimizer: &mut ModuleOptimizer,
         lr: f64,
-        (augmented, indices): (Vec<f32>, &[usize]),
+        (augmented, indices, drops): (Vec<f32>, &[usize], Option<Drops>),
         devices: &[Device],
     ) -> (Network, StepLoss) {
         let TrainRecipe { label_smoothing, replicas: Replicas(replicas), .. } = *self.recipe;
@@ -196,20 +201,22 @@ impl Training<'_> {
         let part_of = |augmented, indices: &[usize], device| {
             let labels = class_indices(indices.iter().map(|index| self.train.labels[*index]), device);
             let loss = move |logits| cross_entropy(logits, labels, label_smoothing);
-            Part { images: self.train.on_device(augmented, device), loss }
+            Part { images: self.train.on_device(augmented, device), loss, drops }
         };
         if replicas == 1 {
-            let Part { images, loss } = part_of(augmented, indices, &devices[0]);
-            return training_step(network, optimizer, lr, bn_momentum, images, loss);
+            let Part { images, loss, .. } = part_of(augmented, indices, &devices[0]);
+            return dropping_step(network, optimizer, lr, bn_momentum, images, drops, loss);
         }
-        let (mut values_left, mut rest) = (augmented.as_slice(), indices);
+        let (mut values_left, mut rest, all) = (augmented.as_slice(), indices, indices);
         let values_of_image = augmented.len() / indices.len();
         let parts =
             part_sizes(indices.len(), replicas as usize).into_iter().enumerate().map(|(part, images)| {
                 let (indices, values);
                 (indices, rest) = rest.split_at(images);
                 (values, values_left) = values_left.split_at(images * values_of_image);
-                part_of(values.to_vec(), indices, &devices[part % devices.len()])
+                let part = part_of(values.to_vec(), indices, &devices[part % devices.len()]);
+                let before = all.len() - rest.len() - images;
+                Part { drops: drops.map(|drops| Drops { before, ..drops }), ..part }
             });
         let parts = parts.collect();
         data_parallel_step(network, optimizer, lr, bn_momentum, devices, parts)

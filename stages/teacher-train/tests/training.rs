@@ -25,6 +25,7 @@ fn recipe(epochs: u32, lr: f64) -> TrainRecipe {
         pad: 1,
         flip: false,
         bn_momentum: 0.1,
+        dropout: false,
         replicas: Replicas::default(),
         allow_chance: false,
     }

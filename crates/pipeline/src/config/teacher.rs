@@ -89,6 +89,9 @@ pub struct TrainRecipe {
     pub flip: bool,
     /// BatchNorm momentum (PyTorch: 0.1) of networks that have none of their own, as MnasNet has.
     pub bn_momentum: f64,
+    /// Train with the network's dropout and stochastic depth; absent: without.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dropout: bool,
     /// Data-parallel training: the parts of a batch, each with BatchNorm statistics of its own, as PyTorch's
     /// DistributedDataParallel has them. One device or several compute them; the network is the same.
     #[serde(default, skip_serializing_if = "is_default")]
