@@ -20,6 +20,7 @@ use crate::args::Args;
 use crate::interrupt;
 use crate::panic::{self, Ended};
 use crate::parts::check_shards;
+use delt_pipeline::cells::origin_of;
 use delt_pipeline::config::{self, Branch, Invalid, overridden};
 use delt_pipeline::cost::{self, Sizes};
 use delt_pipeline::dag::{Dag, Missing};
@@ -106,7 +107,7 @@ fn check_files<'a>(
     let mut said = BTreeSet::new();
     for Branch { name, pipeline, .. } in branches {
         let Err(invalid) = pipeline.check_files() else { continue };
-        let error = YamlError::of_key(format!("{} (branch {name})", args.pipeline.display()), &invalid);
+        let error = YamlError::of_key(origin_of(&args.pipeline, Some(name)), &invalid);
         if !args.dry_run {
             return Err(error);
         }
@@ -145,7 +146,7 @@ impl Session {
         let is_named = |b: &Branch, name: &String| name == &b.name || name == &b.group;
         if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| !is_named(b, name))) {
             let invalid = Invalid::new("branches", format!("no branch `{unknown}`; there are: {known}"));
-            return Err(YamlError::of_key(args.pipeline.display(), &invalid).into());
+            return Err(YamlError::of_key(origin_of(&args.pipeline, None), &invalid).into());
         }
         let is_added = |b: &Branch| added.as_ref() == Some(&b.group);
         let is_wanted = |b: &Branch| {
@@ -153,7 +154,7 @@ impl Session {
         };
         let branches: Vec<Branch> = all.iter().filter(|branch| is_wanted(branch)).cloned().collect();
         let notes = overridden::notes(&all, &branches)
-            .map_err(|invalid| YamlError::of_key(args.pipeline.display(), &invalid))?;
+            .map_err(|invalid| YamlError::of_key(origin_of(&args.pipeline, None), &invalid))?;
         // before any work, and where the results are shown
         if stage == plan::INGEST || stage == plan::EVALUATE {
             notes.iter().for_each(|note| eprintln!("{}: note: {note}", stage.name));

@@ -37,6 +37,7 @@ use serde_yaml::{Mapping, Value};
 use self::external_branch::ExternalBranch;
 use self::import_tensors::ImportTensors;
 use self::method::Method;
+use crate::cells;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
 
@@ -148,7 +149,7 @@ pub fn load_with(
     chosen: &[String],
 ) -> Result<Vec<Branch>, YamlError> {
     let mut root = yaml::load(path)?;
-    let origin = path.display().to_string();
+    let origin = cells::origin_of(path, None);
     let of_key = |invalid: Invalid| YamlError::of_key(&origin, &invalid);
     if let Some(added) = added {
         added.add_to(&mut root).map_err(of_key)?;
@@ -188,7 +189,7 @@ pub fn load_with(
             .map_err(|problem| refused(&format!("branches.{name}"), problem))?;
         let mut sections = root.clone();
         yaml::merge(&mut sections, change);
-        let origin = format!("{origin} (branch {name})");
+        let origin = cells::origin_of(path, Some(name));
         let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
         pipeline.leave_out_what_does_not_count();
         pipeline.validate().map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
