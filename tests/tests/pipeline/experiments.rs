@@ -74,7 +74,7 @@ fn classes_come_in_steps_and_the_last_student_knows_them_all() {
     table(&run, "report", &[&settings[..], &["--output", page.to_str().unwrap()]].concat());
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("top-1 accuracy by classes so far") && page.contains("delt, mean of 2 orders"));
-    let three = [&settings[..], &["--set", "continual.orders=[1,2,3]"]].concat();
+    let three = [&settings[..6], &["--set", "continual.orders=[1,2,3]"]].concat();
     let page = run.store().join("more.html");
     table(&run, "report", &[&three[..], &["--output", page.to_str().unwrap()]].concat());
     let page = std::fs::read_to_string(page).unwrap();

@@ -62,12 +62,17 @@ pub(super) fn reach(
     overrides.iter().filter_map(of_key).collect()
 }
 
-/// One line for each override that some of the chosen branches do not have; `all` are those of the pipeline.
+/// One line for each new branch whose name is near to another's, and for each override that some of the chosen branches do not have;
+/// `all` are those of the pipeline.
 ///
 /// # Errors
 /// [`Invalid`], naming the keys that would count, where an override counts in no branch of all, since those chosen set it themselves.
 pub fn notes(all: &[Branch], chosen: &[Branch]) -> Result<Vec<String>, Invalid> {
-    let mut notes = Vec::new();
+    let said = |new: &Branch| {
+        Some(format!("a new branch `{}`; did you mean `{}`?", new.group, new.meant_as.as_ref()?))
+    };
+    let mut notes: Vec<String> = all.iter().filter_map(said).collect();
+    notes.dedup();
     for (index, Reach { assignment, .. }) in
         chosen.first().map_or(&[][..], |branch| &branch.reach).iter().enumerate()
     {
@@ -105,6 +110,31 @@ pub fn notes(all: &[Branch], chosen: &[Branch]) -> Result<Vec<String>, Invalid> 
         return Err(elsewhere(key, value, &problem, names));
     }
     Ok(notes)
+}
+
+/// Refuses a key that is given two values: the last would win in silence.
+pub(super) fn refuse_repeated(overrides: &[String]) -> Result<(), Invalid> {
+    let assigned: Vec<_> = overrides.iter().filter_map(|assignment| assignment.split_once('=')).collect();
+    let meant = |value: &str| serde_yaml::from_str::<Value>(value).ok();
+    for (index, (key, value)) in assigned.iter().enumerate() {
+        let mut before = assigned[..index].iter().filter(|(other, _)| other == key);
+        if let Some((_, other)) = before.find(|(_, other)| meant(other) != meant(value)) {
+            let problem = format!(
+                "found twice on the command line, as {other} and as {value}; keep the one that is meant"
+            );
+            return Err(Invalid::new(*key, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The branch that a new one may be meant as, if it is written as a whole on the command line and does not say what it is `like`.
+pub(super) fn meant_as(written: &Mapping, name: &str, change: &Value) -> Option<String> {
+    let known = written.get(BRANCHES)?.as_mapping()?;
+    if known.contains_key(name) || change.get(LIKE).is_some() {
+        return None;
+    }
+    near_names(name, known.keys().filter_map(Value::as_str)).first().map(|near| (*near).to_owned())
 }
 
 /// Refuses an override inside of a branch that the pipeline does not have: by a misspelled name it would make one. What is written as
@@ -311,6 +341,26 @@ mod tests {
         assert!(frepo.contains("did you mean `frepo`?"), "{frepo}");
         let new = ["branches.dlet.like=delt", "branches.dlet.synthesize.lr=0.3"];
         assert_eq!(said_of("digits", &new, &[]), "");
+    }
+
+    #[test]
+    fn a_new_branch_that_may_be_a_misspelled_one_is_said_whichever_are_chosen() {
+        let new = ["branches.delta={synthesize: {lr: 0.3}}", "draws=[1,2,3]"];
+        for chosen in [&[][..], &["delt"]] {
+            assert_eq!(said_of("digits", &new, chosen), "a new branch `delta`; did you mean `delt`?");
+        }
+        assert_eq!(said_of("digits", &["branches.delta={like: delt, seed: 1}"], &[]), "");
+        assert_eq!(said_of("digits", &["branches.mine={synthesize: {lr: 0.3}}"], &[]), "");
+        assert_eq!(said_of("digits", &["branches.delt={synthesize: {lr: 0.3}}"], &[]), "");
+    }
+
+    #[test]
+    fn a_key_with_two_values_is_refused_and_one_that_is_said_twice_is_not() {
+        assert_eq!(
+            said_of("digits", &["select.ipc=5", "seed=1", "select.ipc=10"], &[]),
+            "`select.ipc`: found twice on the command line, as 5 and as 10; keep the one that is meant"
+        );
+        assert_eq!(said_of("digits", &["relabel.seeds=[1, 2]", "relabel.seeds=[1,2]"], &[]), "");
     }
 
     #[test]
