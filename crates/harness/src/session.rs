@@ -97,25 +97,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
 }
 
-/// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
-/// that one is not there.
-fn check_files<'a>(
-    stage: Stage,
-    args: &Args,
-    branches: impl Iterator<Item = &'a Branch>,
-) -> Result<(), YamlError> {
-    let mut said = BTreeSet::new();
-    for Branch { name, pipeline, .. } in branches {
-        let Err(invalid) = pipeline.check_files() else { continue };
-        let error = YamlError::of_key(origin_of(&args.pipeline, Some(name)), &invalid);
-        if !args.dry_run {
-            return Err(error);
-        }
-        if said.insert(invalid.to_string()) {
-            eprintln!("{}: {error}", stage.name);
-        }
-    }
-    Ok(())
+/// Files that stages to come will read are asked for before the first one works, and by a dry run, which reads none.
+fn check_files<'a>(args: &Args, mut branches: impl Iterator<Item = &'a Branch>) -> Result<(), YamlError> {
+    branches.try_for_each(|Branch { name, pipeline, .. }| {
+        let of_branch = |invalid| YamlError::of_key(origin_of(&args.pipeline, Some(name)), &invalid);
+        pipeline.check_files().map_err(of_branch)
+    })
 }
 
 /// The store of the command line.
@@ -160,7 +147,7 @@ impl Session {
             notes.iter().for_each(|note| eprintln!("{}: note: {note}", stage.name));
         }
         if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
-            check_files(stage, &args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
+            check_files(&args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
         }
         let store = open_store(&args)?;
         let (name, knobs) = (config::pipeline_name(&args.pipeline), args.clone());
