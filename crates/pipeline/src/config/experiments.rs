@@ -8,7 +8,7 @@ use delt_formats::teacher::Architecture;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
-use self::students::{named, unknown, usual};
+use self::students::{named, short_names, unknown, usual};
 use super::relabel::LabelSource;
 use super::{Branch, Invalid, Pipeline, is_default, range};
 use crate::near::near_names;
@@ -174,6 +174,12 @@ impl Pipeline {
         own.into_iter().find(|network| network.name() == name).or_else(|| named(name, self.teacher.size))
     }
 
+    /// What a network is called in tables and among runs: the shortest name that stands for it here, else all that there is to say.
+    pub fn called(&self, network: Architecture) -> String {
+        let stands_for_it = |name: &String| self.known_as(name) == Some(network);
+        short_names(network).into_iter().find(stands_for_it).unwrap_or_else(|| network.to_string())
+    }
+
     /// Section `continual`, for so many classes that there are images of; as many as can be where that is not known yet.
     ///
     /// # Errors
@@ -292,7 +298,7 @@ impl Branch {
         let fallback = self.pipeline.cross_arch.as_ref().map(|section| section.lr);
         evaluate.student = student;
         evaluate.lr = student.published_lr().or(fallback);
-        let called = student.to_string();
+        let called = self.pipeline.called(student);
         let words =
             called.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         branch.name = format!("{}-on-{}", self.name, words.collect::<Vec<_>>().join("-"));
@@ -372,7 +378,21 @@ mod tests {
             (branch.name, branch.pipeline.evaluate.lr)
         };
         assert_eq!(of("mobilenet_v2_modified"), ("random-on-mobilenet-v2-modified".to_owned(), Some(2.5e-3)));
-        assert_eq!(of("dc_alexnet_bn"), ("random-on-dc-alexnet".to_owned(), Some(1e-3)));
+        assert_eq!(of("dc_alexnet_bn"), ("random-on-dc-alexnet-bn".to_owned(), Some(1e-3)));
+    }
+
+    #[test]
+    fn a_network_is_called_as_one_would_write_it() {
+        let own = branch("cifar100-ipc10.yaml", &[]);
+        let called = |network: Architecture| own.pipeline.called(network);
+        for name in ["resnet18", "resnet34", "convnet2", "dc_vgg11_bn", "dc_alexnet", "vgg11_bn", "wrn_16_2"]
+        {
+            assert_eq!(called(own.pipeline.known_as(name).expect("known")), name);
+        }
+        let large = named("resnet34", 224).expect("known");
+        assert_eq!(called(large), "resnet34 (standard stem)");
+        assert_eq!(own.with_student(large).name, "random-on-resnet34-standard-stem");
+        assert_eq!(called(Architecture::convnet(2, 8)), "convnet2-w8");
     }
 
     #[test]
