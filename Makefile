@@ -255,9 +255,14 @@ compare: build ## methods side by side: run what a sweep names (pipelines/sweeps
 	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE))
 
 # cells that fail stop no others; of those that have none of the branches that BRANCH names, one line says so
-with_branch = $$($(call COMPARE_OF,tables/$@) --list $(foreach name,$(BRANCH),--branch $(call quoted,$(name))))
+with_branch = $$($(call COMPARE_OF,tables/$@) --list $(of_branches))
+of_branches = $(foreach name,$(BRANCH),--branch $(call quoted,$(name)))
+run_cells   = cells="$(if $(and $(BRANCH),$(if $(called_n),,yes)),$(with_branch),$(call cells_of,$@))" || exit; $(AGAIN) --keep-going $$cells; status=$$?; \
+	$(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
+# what all stages of all cells answer in a dry run fills many screens
+look_ahead  = $(call COMPARE_OF,tables/$@) --dry-run $(of_branches) $(if $(forced),--force)
 $(TABLES): build
-	+@cells="$(if $(and $(BRANCH),$(if $(called_n),,yes)),$(with_branch),$(call cells_of,$@))" || exit; $(AGAIN) --keep-going $$cells; status=$$?; $(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
+	+@$(if $(and $(dry_run),$(if $(or $(called_n),$(SET_PATH)),,yes)),$(look_ahead),$(run_cells))
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -286,7 +291,7 @@ help: ## list every target
 	@echo "  SET_PATH=folder|file           a synthetic set of another project, which becomes a branch of its name: P/evaluate-set"
 	@echo "  TEACHER=file|run               weights, or a run of the store (demo/delt), to label it in place of P's teacher"
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
-	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
+	@echo "  DRY_RUN=1                      print keys, inputs and what is cached, of a table what is to run (make -n prints the commands)"
 	@echo "  V=1                            tell all: configurations, devices, each artifact"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
 	@echo "  SHARDS=16                      experts, init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"

@@ -232,13 +232,7 @@ impl Session {
         if !self.told.is_new("forecast") {
             return Ok(());
         }
-        let facts = self.dag.dataset_facts(branch)?;
-        let sizes = Sizes {
-            train_images: facts.train_images,
-            test_images: facts.test_images,
-            classes: facts.train_per_class.len(),
-            classes_in_use: facts.train_per_class.iter().filter(|images| **images > 0).count() as u64,
-        };
+        let sizes = Sizes::from(&self.dag.dataset_facts(branch)?);
         let branches: Vec<Branch> = self.worked_on().cloned().collect();
         let costs = cost::of_run(&branches, &sizes);
         let speed = flops_per_second(sizes.classes)?;
