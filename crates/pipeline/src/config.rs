@@ -37,6 +37,7 @@ use serde_yaml::{Mapping, Value};
 use self::external_branch::ExternalBranch;
 use self::import_tensors::ImportTensors;
 use self::method::Method;
+use self::overridden::refusals;
 use crate::cells;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
@@ -156,16 +157,16 @@ pub fn load_with(
     if let Some(added) = added {
         added.add_to(&mut root).map_err(of_key)?;
     }
-    overridden::refuse_repeated(overrides).map_err(of_key)?;
+    refusals::refuse_repeated(overrides).map_err(of_key)?;
     let written = root.clone();
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
-    overridden::refuse_strangers(&written, &root, overrides).map_err(of_key)?;
+    refusals::refuse_strangers(&written, &root, overrides).map_err(of_key)?;
     let refused = |place: &str, problem: String| of_key(Invalid::new(place, problem));
     place_images(&mut root, data).map_err(of_key)?;
     let whole: Pipeline = yaml::typed(&root, &origin).map_err(|error| {
-        let misplaced = overridden::misplaced(&written, overrides, chosen);
+        let misplaced = refusals::misplaced(&written, overrides, chosen);
         misplaced.map_or(error, of_key)
     })?;
     let mut branches = Vec::new();
@@ -177,7 +178,7 @@ pub fn load_with(
         };
         let change = changes_of(&whole.branches, name, change, &mut Vec::new())
             .map_err(|problem| refused(&format!("branches.{name}"), problem))?;
-        let meant_as = overridden::meant_as(&written, name, &whole.branches[name]);
+        let meant_as = refusals::meant_as(&written, name, &whole.branches[name]);
         let mut sections = root.clone();
         yaml::merge(&mut sections, change);
         let origin = cells::origin_of(path, Some(name));
