@@ -255,9 +255,14 @@ compare: build ## methods side by side: run what a sweep names (pipelines/sweeps
 	@$(if $(slurm),echo 'when these jobs are over: make compare SWEEP=$(SWEEP)',$(COMPARE))
 
 # cells that fail stop no others; of those that have none of the branches that BRANCH names, one line says so
-with_branch = $$($(call COMPARE_OF,tables/$@) --list $(foreach name,$(BRANCH),--branch $(call quoted,$(name))))
+with_branch = $$($(call COMPARE_OF,tables/$@) --list $(of_branches))
+of_branches = $(foreach name,$(BRANCH),--branch $(call quoted,$(name)))
+run_cells   = cells="$(if $(and $(BRANCH),$(if $(called_n),,yes)),$(with_branch),$(call cells_of,$@))" || exit; $(AGAIN) --keep-going $$cells; status=$$?; \
+	$(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
+# what all stages of all cells answer in a dry run fills many screens
+look_ahead  = $(call COMPARE_OF,tables/$@) --dry-run $(of_branches) $(if $(forced),--force)
 $(TABLES): build
-	+@cells="$(if $(and $(BRANCH),$(if $(called_n),,yes)),$(with_branch),$(call cells_of,$@))" || exit; $(AGAIN) --keep-going $$cells; status=$$?; $(if $(or $(called_n),$(slurm)),,$(call COMPARE_OF,tables/$@);) exit $$status
+	+@$(if $(and $(dry_run),$(if $(or $(called_n),$(SET_PATH)),,yes)),$(look_ahead),$(run_cells))
 
 # ---- everything else -------------------------------------------------------------------------------------------------
 help: ## list every target
@@ -286,7 +291,7 @@ help: ## list every target
 	@echo "  SET_PATH=folder|file           a synthetic set of another project, which becomes a branch of its name: P/evaluate-set"
 	@echo "  TEACHER=file|run               weights, or a run of the store (demo/delt), to label it in place of P's teacher"
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
-	@echo "  DRY_RUN=1                      print keys, inputs and what is cached (make -n prints the commands)"
+	@echo "  DRY_RUN=1                      print keys, inputs and what is cached, of a table what is to run (make -n prints the commands)"
 	@echo "  V=1                            tell all: configurations, devices, each artifact"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
 	@echo "  SHARDS=16                      experts, init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
@@ -398,11 +403,14 @@ SMOKE_RUN = digits/report SET='teacher.train.epochs=2 select.ipc=2 synthesize.ma
 	relabel.epochs=2 relabel.batch=10 relabel.seeds=[3407] evaluate.test_every=2'
 endif
 SMOKE_STORE = $(TARGET)/smoke-store
+# their dry runs need the weights to be there, but read none
+IMPORTING   = $(filter imagenet1k-% peer-% cifar100-ipc10-conv3-%,$(FILES))
 
 smoke: build ## a tiny run of every stage from an empty store, then dry runs of all pipelines
 	rm -rf '$(SMOKE_STORE)'
 	$(MAKE) --no-print-directory SET= $(SMOKE_RUN) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN= OUTPUT=
-	$(MAKE) --no-print-directory $(FILES) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
+	$(MAKE) --no-print-directory $(filter-out $(IMPORTING),$(FILES)) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
+	$(MAKE) --no-print-directory $(IMPORTING) STORE='$(SMOKE_STORE)' SET='teacher.import.path=$(THIS) teacher.import.classes=dataset' DATA= BRANCH= FORCE= DRY_RUN=1
 
 MINUTES ?= 8
 verify-device: $(if $(filter cuda,$(GPU)),$(if $(filter file,$(origin BIN)),cuda-llvm)) ## golden tests and speed of DEVICE=... within MINUTES=8: a table and verify-device.json

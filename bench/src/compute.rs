@@ -7,11 +7,8 @@ use delt_augment::Draws;
 use delt_formats::{Architecture, Conv1Start, CropBox, Normalization, RgbImage, Stem, VitStart};
 use delt_formula::formula_uniform;
 use delt_networks::{FrozenNetwork, Network};
-use delt_pipeline::config::committee::Committee;
-use delt_pipeline::config::method::Method;
 use delt_pipeline::config::relabel::TeacherMode;
-use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
-use delt_pipeline::config::target::Target;
+use delt_pipeline::config::synthesize::Synthesize;
 use delt_pipeline::config::teacher::Optimizer;
 use delt_pipeline::early_late::EarlyLate;
 use delt_synthesize::augmentation::Augmentation;
@@ -334,36 +331,5 @@ fn bf16_step(
 
 /// The published recipe; all images are active.
 fn recipe(batch: u32) -> Synthesize {
-    Synthesize {
-        max_iterations: 4000,
-        round_iterations: 4000,
-        early_late: false,
-        batch,
-        batches: Batches::ByClass,
-        bn_matching_weight: 0.01,
-        first_bn_multiplier: 10.0,
-        lr: 0.25,
-        beta_1: 0.5,
-        beta_2: 0.9,
-        epsilon: 1e-8,
-        min_crop_scale: 0.08,
-        milestone: 1.0,
-        flip: true,
-        jitter: 0,
-        init: Init::Selected,
-        optimizer_state: OptimizerState::PerBatch,
-        lr_schedule: LrSchedule::PerBatch,
-        min_iterations: None,
-        dtype: Dtype::F32,
-        residual: None,
-        target: Target::default(),
-        teachers: Committee::TeacherAlone,
-        together: None,
-        convolution_statistics: None,
-        densification: None,
-        method: Method::default(),
-        matching: None,
-        import: None,
-        import_tensors: None,
-    }
+    Synthesize { round_iterations: 4000, early_late: false, batch, ..Synthesize::published() }
 }

@@ -1,7 +1,12 @@
-//! Whether an accuracy says more than guessing does.
+//! Whether an accuracy says more than guessing does: the one bound of all notes and verdicts.
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
+use delt_formats::dataset::{DatasetFacts, TEST_FILE};
+use delt_images::image_table::{self, Columns};
+use delt_images::label_column::Labels;
+use delt_store::Entry;
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 /// Share of test sets on which guessing stays within the bound.
@@ -25,7 +30,28 @@ impl Chance {
         let mut per_class: BTreeMap<u32, u64> = BTreeMap::new();
         labels.iter().for_each(|label| *per_class.entry(*label).or_default() += 1);
         let largest = per_class.values().max().copied().unwrap_or(0);
-        let images = labels.len() as u64;
+        Self::of_counts(labels.len() as u64, largest)
+    }
+
+    /// Of the test images of a data set. Where they are not on this machine, as those of a store in the cloud, of as many of each class
+    /// that has training images.
+    ///
+    /// # Errors
+    /// A file or facts that cannot be read.
+    pub fn of_dataset(dataset: &Entry) -> Result<Self> {
+        let (path, classes) = (dataset.dir.join(TEST_FILE), dataset.manifest.provenance.classes.len());
+        if path.is_file() {
+            let columns = Columns { image: "image".into(), label: "label".into() };
+            let file = fs_err::File::open(&path)?.into_file();
+            return Ok(Self::of(&image_table::labels(file, &path, &columns, &Labels::Numbers(classes))?));
+        }
+        let facts: DatasetFacts = dataset.manifest.facts_as()?;
+        let in_use = facts.train_per_class.iter().filter(|images| **images > 0).count() as u64;
+        Ok(Self::of_counts(facts.test_images, facts.test_images.div_ceil(in_use.max(1))))
+    }
+
+    /// Of so many images, of which so many are of the largest class.
+    fn of_counts(images: u64, largest: u64) -> Self {
         let share = largest as f64 / images.max(1) as f64;
         // only a share outside 0..=1 is refused
         let bound = Binomial::new(share, images).map_or(images, |right| right.inverse_cdf(CONFIDENCE));

@@ -20,6 +20,7 @@ use crate::args::Args;
 use crate::interrupt;
 use crate::panic::{self, Ended};
 use crate::parts::check_shards;
+use delt_pipeline::cells::origin_of;
 use delt_pipeline::config::{self, Branch, Invalid, overridden};
 use delt_pipeline::cost::{self, Sizes};
 use delt_pipeline::dag::{Dag, Missing};
@@ -96,25 +97,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<YamlError>() || error.is::<Invalid>() { BAD_USAGE } else { FAILED }
 }
 
-/// Files that stages to come will read are asked for before the first one works; a dry run, which reads none, only says
-/// that one is not there.
-fn check_files<'a>(
-    stage: Stage,
-    args: &Args,
-    branches: impl Iterator<Item = &'a Branch>,
-) -> Result<(), YamlError> {
-    let mut said = BTreeSet::new();
-    for Branch { name, pipeline, .. } in branches {
-        let Err(invalid) = pipeline.check_files() else { continue };
-        let error = YamlError::of_key(format!("{} (branch {name})", args.pipeline.display()), &invalid);
-        if !args.dry_run {
-            return Err(error);
-        }
-        if said.insert(invalid.to_string()) {
-            eprintln!("{}: {error}", stage.name);
-        }
-    }
-    Ok(())
+/// Files that stages to come will read are asked for before the first one works, and by a dry run, which reads none.
+fn check_files<'a>(args: &Args, mut branches: impl Iterator<Item = &'a Branch>) -> Result<(), YamlError> {
+    branches.try_for_each(|Branch { name, pipeline, .. }| {
+        let of_branch = |invalid| YamlError::of_key(origin_of(&args.pipeline, Some(name)), &invalid);
+        pipeline.check_files().map_err(of_branch)
+    })
 }
 
 /// The store of the command line.
@@ -145,7 +133,7 @@ impl Session {
         let is_named = |b: &Branch, name: &String| name == &b.name || name == &b.group;
         if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| !is_named(b, name))) {
             let invalid = Invalid::new("branches", format!("no branch `{unknown}`; there are: {known}"));
-            return Err(YamlError::of_key(args.pipeline.display(), &invalid).into());
+            return Err(YamlError::of_key(origin_of(&args.pipeline, None), &invalid).into());
         }
         let is_added = |b: &Branch| added.as_ref() == Some(&b.group);
         let is_wanted = |b: &Branch| {
@@ -153,13 +141,13 @@ impl Session {
         };
         let branches: Vec<Branch> = all.iter().filter(|branch| is_wanted(branch)).cloned().collect();
         let notes = overridden::notes(&all, &branches)
-            .map_err(|invalid| YamlError::of_key(args.pipeline.display(), &invalid))?;
+            .map_err(|invalid| YamlError::of_key(origin_of(&args.pipeline, None), &invalid))?;
         // before any work, and where the results are shown
         if stage == plan::INGEST || stage == plan::EVALUATE {
             notes.iter().for_each(|note| eprintln!("{}: note: {note}", stage.name));
         }
         if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
-            check_files(stage, &args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
+            check_files(&args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
         }
         let store = open_store(&args)?;
         let (name, knobs) = (config::pipeline_name(&args.pipeline), args.clone());
@@ -244,13 +232,7 @@ impl Session {
         if !self.told.is_new("forecast") {
             return Ok(());
         }
-        let facts = self.dag.dataset_facts(branch)?;
-        let sizes = Sizes {
-            train_images: facts.train_images,
-            test_images: facts.test_images,
-            classes: facts.train_per_class.len(),
-            classes_in_use: facts.train_per_class.iter().filter(|images| **images > 0).count() as u64,
-        };
+        let sizes = Sizes::from(&self.dag.dataset_facts(branch)?);
         let branches: Vec<Branch> = self.worked_on().cloned().collect();
         let costs = cost::of_run(&branches, &sizes);
         let speed = flops_per_second(sizes.classes)?;

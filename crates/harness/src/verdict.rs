@@ -8,12 +8,10 @@ use delt_pipeline::config::{Branch, Pipeline};
 use delt_pipeline::dag::Node;
 
 use crate::baseline::{baseline_of, is_baseline_of};
+use crate::chance::Chance;
 use crate::differences::Difference;
 use crate::session::Session;
 use crate::table::{Table, mean_and_std};
-
-/// Standard errors that chance keeps inside of in 95 of 100 cases.
-const STANDARD_ERRORS: f64 = 1.96;
 
 /// The students of a branch, over its repetitions.
 struct Students<'a> {
@@ -22,10 +20,8 @@ struct Students<'a> {
     results: Vec<StudentResult>,
     /// Accuracies after the last epoch, percent.
     last: Vec<f64>,
-    /// Classes that have training images.
-    classes: u64,
-    /// Real images that each student was tested on.
-    test_images: u64,
+    /// What guessing reaches on the test images; none where the data set is not in the store.
+    chance: Option<Chance>,
     /// Images that each student was trained on.
     images: u64,
 }
@@ -61,16 +57,12 @@ fn evaluated(session: &Session) -> Result<Vec<Students<'_>>> {
     for group in session.groups() {
         let summaries = session.summaries(group)?;
         let (Some(first), branch) = (summaries.first(), &group[0]) else { continue };
-        let (test_images, images) = (first.test_images, first.images);
+        let images = first.images;
         let dataset = session.dag().if_made(branch, Node::Dataset)?;
-        let classes = match dataset {
-            Some(_) => session.dag().dataset_facts(branch)?.train_per_class,
-            None => Vec::new(),
-        };
-        let classes = classes.iter().filter(|images| **images > 0).count() as u64;
+        let chance = dataset.as_ref().map(Chance::of_dataset).transpose()?;
         let results: Vec<_> = summaries.into_iter().flat_map(|summary| summary.students).collect();
         let last = results.iter().map(|student| student.last_top1).collect();
-        groups.push(Students { branch, results, last, classes, test_images, images });
+        groups.push(Students { branch, results, last, chance, images });
     }
     Ok(groups)
 }
@@ -139,14 +131,13 @@ fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> 
 
 /// Chance level, and who is not above it.
 fn chance(groups: &[Students<'_>]) -> Option<String> {
-    let classes = groups.first().map(|group| group.classes).filter(|classes| *classes > 0)?;
-    let level = format!("{:.2} % (one of {classes} classes)", 100.0 / classes as f64);
+    let level = groups.first()?.chance?;
     let lost: Vec<&str> =
         groups.iter().filter(|group| group.is_at_chance()).map(|group| group.branch.group.as_str()).collect();
     Some(match lost.as_slice() {
-        [] => format!("guessing reaches {level}"),
+        [] => level.to_string(),
         lost => format!(
-            "{}: not distinguishable from guessing, which reaches {level}; no figure of theirs means anything",
+            "{}: not distinguishable from guessing ({level}); no figure of theirs means anything",
             lost.join(", ")
         ),
     })
@@ -179,15 +170,8 @@ impl Students<'_> {
         }
     }
 
-    /// Whether the mean is no further above chance level than so many test images and students scatter.
     fn is_at_chance(&self) -> bool {
-        if self.classes == 0 {
-            return false;
-        }
-        let (chance, (mean, std)) = (1.0 / self.classes as f64, mean_and_std(&self.last));
-        let of_images = 1e4 * chance * (1.0 - chance) / self.test_images.max(1) as f64;
-        let of_students = std.powi(2) / self.last.len() as f64;
-        mean - 100.0 * chance <= STANDARD_ERRORS * (of_images + of_students).sqrt()
+        self.chance.is_some_and(|chance| chance.reaches(self.mean()))
     }
 
     /// The first test is after epoch 0. A student that was right on all images then had nothing more to learn.
@@ -238,7 +222,8 @@ mod tests {
             last_top5: 100.0,
         };
         let results = (0..).zip(last).map(result).collect();
-        Students { branch, results, last: last.to_vec(), classes: 10, test_images: 500, images: 100 }
+        let labels: Vec<u32> = (0..500).map(|image| image % 10).collect();
+        Students { branch, results, last: last.to_vec(), chance: Some(Chance::of(&labels)), images: 100 }
     }
 
     fn said(session: &Session, groups: &[Students<'_>]) -> Vec<String> {
@@ -255,15 +240,15 @@ mod tests {
             said(&session, &[of("random", &[40.0, 40.1, 40.2]), of("delt", &[50.0, 50.1, 50.2])]),
             [
                 "delt against random: +10.00 points, 95 % interval +9.77 to +10.23 (n = 3 and 3): better, beyond chance",
-                "guessing reaches 10.00 % (one of 10 classes)"
+                "guessing reaches up to 13.2 %, the share of the largest class is 10.0 %"
             ]
         );
         assert_eq!(
-            said(&session, &[of("random", &[11.0, 12.0]), of("delt", &[50.0])]),
+            said(&session, &[of("random", &[13.0, 13.4]), of("delt", &[50.0])]),
             [
                 "delt against random: nothing to compare, as guessing explains random",
-                "random: not distinguishable from guessing, which reaches 10.00 % (one of 10 classes); no figure of theirs means \
-                 anything"
+                "random: not distinguishable from guessing (guessing reaches up to 13.2 %, the share of the largest class is 10.0 %); \
+                 no figure of theirs means anything"
             ]
         );
         assert_eq!(

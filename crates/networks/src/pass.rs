@@ -52,8 +52,7 @@ pub(crate) trait Pass {
         added: Option<Map>,
         activation: Activation,
     ) -> Map {
-        let x = self.convolve(conv, x);
-        activate(plus(self.batch_norm(norm, x), added), activation)
+        unfused_batch_block(self, conv, norm, x, added, activation)
     }
 
     /// A convolution, normalization of each image by itself or none, and what follows them.
@@ -63,11 +62,22 @@ pub(crate) trait Pass {
     }
 }
 
-fn plus(x: Map, added: Option<Map>) -> Map {
-    match added {
+/// A block of batch normalization, layer by layer.
+fn unfused_batch_block(
+    pass: &mut (impl Pass + ?Sized),
+    conv: Conv,
+    norm: BatchNorm,
+    x: Map,
+    added: Option<Map>,
+    activation: Activation,
+) -> Map {
+    let x = pass.convolve(conv, x);
+    let x = pass.batch_norm(norm, x);
+    let sum = match added {
         Some(added) => x.with(added, |a, b| a + b),
         None => x,
-    }
+    };
+    activate(sum, activation)
 }
 
 fn normalized(norm: Option<GroupNorm>, x: Map) -> Map {
@@ -184,8 +194,7 @@ impl Pass for Training<'_> {
         activation: Activation,
     ) -> Map {
         if !self.is_fused {
-            let x = self.convolve(conv, x);
-            return activate(plus(self.batch_norm(norm, x), added), activation);
+            return unfused_batch_block(self, conv, norm, x, added, activation);
         }
         let x = x.last();
         let [n, height, width, _] = x.dims();

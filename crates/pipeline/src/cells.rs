@@ -40,6 +40,15 @@ pub fn target_of(pipeline: &Path, name: &str) -> String {
     table_of(pipeline).map_or_else(|| name.to_owned(), |table| format!("{}/{name}", pipeline_name(&table)))
 }
 
+/// Where a pipeline, or a branch of it, is written, for messages: its file, and of a cell the table's and which line of it.
+pub fn origin_of(pipeline: &Path, branch: Option<&str>) -> String {
+    let table = table_of(pipeline);
+    let cell = table.as_ref().map(|_| format!("cell {}", pipeline_name(pipeline)));
+    let parts: Vec<String> = cell.into_iter().chain(branch.map(|name| format!("branch {name}"))).collect();
+    let file = table.as_deref().unwrap_or(pipeline).display();
+    if parts.is_empty() { file.to_string() } else { format!("{file} ({})", parts.join(", ")) }
+}
+
 impl Table {
     /// Reads the file of a table; none where it is another kind of file.
     ///
@@ -154,6 +163,11 @@ cells:
         assert_eq!((table_of(&cell("red-one")), table_of(&path)), (Some(path.clone()), None));
         assert_eq!(target_of(&cell("red-one"), "red-one"), "table9/red-one");
         assert_eq!(target_of(&path, "table9"), "table9");
+        let (file, one) = (path.display(), cell("red-one"));
+        assert_eq!(origin_of(&path, Some("delt")), format!("{file} (branch delt)"));
+        assert_eq!(origin_of(&one, Some("delt")), format!("{file} (cell red-one, branch delt)"));
+        let said = crate::config::load(&one, &[], None).expect_err("no pipeline").to_string();
+        assert!(said.starts_with(&format!("{file} (cell red-one): at `")), "{said}");
         let table = Table::read(&path).expect("reads").expect("has cells");
         assert_eq!(table.names().collect::<Vec<_>>(), ["red-one", "red-two", "red-six", "one-two"]);
         assert_eq!(table.pipeline_of("red-two"), cell("red-two"));

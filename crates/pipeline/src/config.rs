@@ -37,6 +37,8 @@ use serde_yaml::{Mapping, Value};
 use self::external_branch::ExternalBranch;
 use self::import_tensors::ImportTensors;
 use self::method::Method;
+use self::overridden::refusals;
+use crate::cells;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
 
@@ -106,6 +108,8 @@ pub struct Branch {
     pub pipeline: Pipeline,
     /// What the overrides of the command line do here.
     reach: Vec<overridden::Reach>,
+    /// A branch of the file that this one of the command line may be a misspelling of.
+    meant_as: Option<String>,
 }
 
 /// A section whose values do not fit together.
@@ -148,33 +152,21 @@ pub fn load_with(
     chosen: &[String],
 ) -> Result<Vec<Branch>, YamlError> {
     let mut root = yaml::load(path)?;
-    let origin = path.display().to_string();
+    let origin = cells::origin_of(path, None);
     let of_key = |invalid: Invalid| YamlError::of_key(&origin, &invalid);
     if let Some(added) = added {
         added.add_to(&mut root).map_err(of_key)?;
     }
+    refusals::refuse_repeated(overrides).map_err(of_key)?;
     let written = root.clone();
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
-    overridden::refuse_strangers(&written, &root, overrides).map_err(of_key)?;
+    refusals::refuse_strangers(&written, &root, overrides).map_err(of_key)?;
     let refused = |place: &str, problem: String| of_key(Invalid::new(place, problem));
-    if let Some(data) = data {
-        if root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str()) == Some("embedded_digits")
-        {
-            let problem = format!(
-                "DATA (--data) says that the images are at {}, but this pipeline reads the embedded digits; leave it out",
-                data.display()
-            );
-            return Err(refused("ingest.source", problem));
-        }
-        yaml::merge(&mut root, yaml::overlay("ingest.source.path", data.to_string_lossy().into()));
-    }
-    if let Some(installed) = source_of(&root).and_then(|path| yaml::installed(Path::new(path))) {
-        yaml::merge(&mut root, yaml::overlay("ingest.source.path", installed.to_string_lossy().into()));
-    }
+    place_images(&mut root, data).map_err(of_key)?;
     let whole: Pipeline = yaml::typed(&root, &origin).map_err(|error| {
-        let misplaced = overridden::misplaced(&written, overrides, chosen);
+        let misplaced = refusals::misplaced(&written, overrides, chosen);
         misplaced.map_or(error, of_key)
     })?;
     let mut branches = Vec::new();
@@ -186,14 +178,16 @@ pub fn load_with(
         };
         let change = changes_of(&whole.branches, name, change, &mut Vec::new())
             .map_err(|problem| refused(&format!("branches.{name}"), problem))?;
+        let meant_as = refusals::meant_as(&written, name, &whole.branches[name]);
         let mut sections = root.clone();
         yaml::merge(&mut sections, change);
-        let origin = format!("{origin} (branch {name})");
+        let origin = cells::origin_of(path, Some(name));
         let mut pipeline: Pipeline = yaml::typed(&sections, &origin)?;
         pipeline.leave_out_what_does_not_count();
         pipeline.validate().map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
         let reach = overridden::reach(overrides, &root, &sections, name, &pipeline);
-        branches.extend(repetitions(name, pipeline, &reach));
+        let group = name.to_owned();
+        branches.extend(repetitions(Branch { name: group.clone(), group, pipeline, reach, meant_as }));
     }
     refuse_unused(&whole, &branches).map_err(|invalid| YamlError::of_key(&origin, &invalid))?;
     let mut names = BTreeSet::new();
@@ -220,25 +214,43 @@ fn refuse_unused(whole: &Pipeline, branches: &[Branch]) -> Result<(), Invalid> {
     range::ensure(!experts(whole) || is_read(experts), "experts", problem)
 }
 
+/// Puts the place of the images where a pipeline states it: what the command line says, else where a wheel has them installed.
+fn place_images(root: &mut Mapping, data: Option<&Path>) -> Result<(), Invalid> {
+    if let Some(data) = data {
+        let kind = root.get("ingest").and_then(|i| i.get("source")?.get("kind")?.as_str());
+        let problem = format!(
+            "DATA (--data) says that the images are at {}, but this pipeline reads the embedded digits; leave it out",
+            data.display()
+        );
+        range::ensure(kind != Some("embedded_digits"), "ingest.source", problem)?;
+        yaml::merge(root, yaml::overlay("ingest.source.path", data.to_string_lossy().into()));
+    }
+    if let Some(installed) = source_of(root).and_then(|path| yaml::installed(Path::new(path))) {
+        yaml::merge(root, yaml::overlay("ingest.source.path", installed.to_string_lossy().into()));
+    }
+    Ok(())
+}
+
 /// Where a pipeline says that its images are.
 fn source_of(root: &Mapping) -> Option<&str> {
     root.get("ingest")?.get("source")?.get("path")?.as_str()
 }
 
 /// The branch itself, or one for each of its `draws`.
-fn repetitions(name: &str, pipeline: Pipeline, reach: &[overridden::Reach]) -> Vec<Branch> {
-    let (group, reach) = (name.to_owned(), reach.to_vec());
-    if pipeline.draws.is_empty() {
-        return vec![Branch { name: name.to_owned(), group, pipeline, reach }];
+fn repetitions(branch: Branch) -> Vec<Branch> {
+    if branch.pipeline.draws.is_empty() {
+        return vec![branch];
     }
     let repetition = |(index, draw): (usize, &u64)| {
-        let mut own = pipeline.clone();
-        own.draw = Some(*draw);
-        own.relabel.seeds = vec![pipeline.relabel.seeds[index]];
-        let name = if index == 0 { name.to_owned() } else { format!("{name}-{index}") };
-        Branch { name, group: group.clone(), pipeline: own, reach: reach.clone() }
+        let mut own = branch.clone();
+        own.pipeline.draw = Some(*draw);
+        own.pipeline.relabel.seeds = vec![branch.pipeline.relabel.seeds[index]];
+        if index > 0 {
+            own.name = format!("{}-{index}", branch.name);
+        }
+        own
     };
-    pipeline.draws.iter().enumerate().map(repetition).collect()
+    branch.pipeline.draws.iter().enumerate().map(repetition).collect()
 }
 
 /// What a branch changes: the changes of the branch that it is `like`, then its own. `open` are the branches whose changes

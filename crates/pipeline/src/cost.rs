@@ -3,6 +3,7 @@
 
 mod matching;
 
+use delt_formats::dataset::DatasetFacts;
 use delt_formats::teacher::Architecture;
 
 use crate::amounts::human_seconds;
@@ -31,6 +32,17 @@ pub struct Sizes {
     pub classes_in_use: u64,
 }
 
+impl From<&DatasetFacts> for Sizes {
+    fn from(facts: &DatasetFacts) -> Self {
+        Self {
+            train_images: facts.train_images,
+            test_images: facts.test_images,
+            classes: facts.train_per_class.len(),
+            classes_in_use: facts.train_per_class.iter().filter(|images| **images > 0).count() as u64,
+        }
+    }
+}
+
 /// What one stage computes, for all branches together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
@@ -56,11 +68,7 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
     }) {
         trained.extend(network.filter(|network| !trained.contains(network)));
     }
-    let training = trained.iter().filter(|network| network.import.is_none()).map(|network| {
-        let epochs = network.train.as_ref().map_or(0, |recipe| recipe.epochs);
-        let pass = network.network.forward_flops(network.size as usize, sizes.classes);
-        TRAINING_PASSES * pass * f64::from(epochs) * sizes.train_images as f64
-    });
+    let training = trained.iter().map(|network| of_training(network, sizes));
     let experts =
         distinct(&pipelines, |of| (&of.experts, of.synthesize.matching.as_ref().map(|it| it.network)))
             .map(|of| of_experts(of, sizes));
@@ -95,6 +103,14 @@ pub fn of_run(branches: &[Branch], sizes: &Sizes) -> Vec<Cost> {
         Cost { stage: RELABEL.name, flops: labels.sum() },
         Cost { stage: EVALUATE.name, flops: students.sum() },
     ]
+}
+
+/// Training a network; nothing where it is imported.
+pub fn of_training(network: &Teacher, sizes: &Sizes) -> f64 {
+    let recipe = network.train.as_ref().filter(|_| network.import.is_none());
+    let epochs = recipe.map_or(0, |recipe| recipe.epochs);
+    let pass = network.network.forward_flops(network.size as usize, sizes.classes);
+    TRAINING_PASSES * pass * f64::from(epochs) * sizes.train_images as f64
 }
 
 /// One image going through a network.

@@ -153,16 +153,7 @@ mod tests {
     use super::*;
 
     fn config(early_late: bool) -> Synthesize {
-        let path =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/cifar100-ipc10.yaml");
-        let branch = crate::config::load(&path, &[], None).expect("loads").remove(1);
-        Synthesize {
-            max_iterations: 4000,
-            round_iterations: 500,
-            batch: 100,
-            early_late,
-            ..branch.pipeline.synthesize
-        }
+        Synthesize { early_late, ..Synthesize::published() }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Pipeline files: `extends:`, overrides from the command line, and errors that name the key's place.
 
+mod assignment;
 mod words;
 
 use std::error::Error;
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
+pub(crate) use self::assignment::overlay;
+pub use self::assignment::set;
 use self::words::{in_words, twice};
 use crate::cells::{self, Table};
 use crate::config::{Invalid, pipeline_name};
@@ -19,9 +22,6 @@ const VARIANT_KEYS: [&str; 2] = ["kind", "name"];
 
 /// Keys of which a map holds one alone: the other then takes its place.
 const EITHER: [[&str; 2]; 3] = [["epochs", "steps"], ["images", "of_each_class"], ["every", "at"]];
-
-/// Parts of a key, at most: no section lies deeper.
-const MOST_PARTS: usize = 16;
 
 /// What is said of a key that has no value.
 const MISSING: &str = "write it, or let the file extend one that has it (`extends: base/delt.yaml`)";
@@ -34,18 +34,6 @@ const OWN: [&str; 2] = ["ingest.source", "teacher.import"];
 const COLUMNS: [&str; 2] = ["image_column", "label_column"];
 const MISSING_COLUMN: &str = "name the column of the Parquet files: usual are image_column: image and label_column: label, \
     and img and fine_label for CIFAR-100";
-
-/// What is said of the value of an override that is not YAML.
-const WRONG_VALUE: &str = "its value is not valid YAML; lists are written [1,2], sections {a: 1}, and text with special \
-    characters in \"quotes\"";
-
-/// What is said of a value that ends before what it begins with is closed, as what make leaves of `SET='a=[1, 2]'`.
-const CUT_VALUE: &str = "its value begins with a bracket or a quote that is not closed; make splits SET= at spaces, so write \
-    [1,2] and {\"a\":1} there, and a space within a text as \\x20 in \"double quotes\"; --set of a program and a pipeline \
-    file take spaces as they are";
-
-/// What is said of an override that assigns nothing.
-const NO_VALUE: &str = "expected key=value, e.g. synthesize.batch=50 (make splits SET= at spaces)";
 
 /// What is wrong with a pipeline file, an override of it or the command line.
 #[derive(Debug, thiserror::Error)]
@@ -162,41 +150,6 @@ fn names_another_variant(below: &Mapping, above: &Mapping) -> bool {
         || EITHER.iter().any(|[one, other]| swaps(one, other) || swaps(other, one))
 }
 
-/// Applies one `a.b.c=value` override; the value is read as YAML.
-///
-/// # Errors
-/// [`YamlError`] where the form or the value is wrong.
-pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
-    let refused = |problem| YamlError::new(format!("--set {assignment}"), problem);
-    let assigned = assignment.split_once('=').filter(|(path, _)| {
-        let mut parts = path.split('.');
-        parts.clone().count() <= MOST_PARTS && parts.all(|part| !part.is_empty())
-    });
-    let Some((path, value)) = assigned else {
-        return Err(refused(NO_VALUE));
-    };
-    let wrong = if is_cut(value) { CUT_VALUE } else { WRONG_VALUE };
-    let value = serde_yaml::from_str(value).map_err(|source| refused(wrong).because(source))?;
-    merge(root, overlay(path, value));
-    Ok(())
-}
-
-/// Whether a value begins with a bracket or a quote and does not end in the one that closes it.
-fn is_cut(value: &str) -> bool {
-    let value = value.trim();
-    let pairs = [('[', ']'), ('{', '}'), ('"', '"'), ('\'', '\'')];
-    pairs.iter().any(|(open, close)| value.strip_prefix(*open).is_some_and(|rest| !rest.ends_with(*close)))
-}
-
-/// A map with this value at a dotted path, and nothing else.
-pub(crate) fn overlay(path: &str, value: Value) -> Mapping {
-    let (key, value) = match path.split_once('.') {
-        Some((section, rest)) => (section, Value::Mapping(overlay(rest, value))),
-        None => (path, value),
-    };
-    Mapping::from_iter([(key.into(), value)])
-}
-
 /// Turns a map into a typed configuration; unknown keys are refused with their place.
 ///
 /// # Errors
@@ -264,18 +217,6 @@ mod tests {
     }
 
     #[test]
-    fn set_reaches_into_sections_and_reads_yaml_values() {
-        let mut base = map("a: {x: 1}\n");
-        set(&mut base, "a.x=2.5").expect("valid");
-        set(&mut base, "b.c=[1, two]").expect("valid");
-        assert_eq!(base, map("a: {x: 2.5}\nb: {c: [1, two]}\n"));
-        assert_eq!(
-            set(&mut base, "nonsense").expect_err("no equals sign").to_string(),
-            "--set nonsense: expected key=value, e.g. synthesize.batch=50 (make splits SET= at spaces)"
-        );
-    }
-
-    #[test]
     fn extends_may_be_a_list_whose_later_files_win() {
         let dir = tempfile::tempdir().expect("temp dir");
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("write");
@@ -329,32 +270,6 @@ mod tests {
         let error = load(&path).expect_err("refused");
         let cause = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(cause.contains(" at line 3 column 1"), "{cause}");
-    }
-
-    #[test]
-    fn an_override_that_is_none_is_refused() {
-        for given in ["nonsense", "=5", "a..b=5", "a.=5"] {
-            assert_eq!(
-                set(&mut Mapping::new(), given).expect_err("refused").to_string(),
-                format!("--set {given}: {NO_VALUE}")
-            );
-        }
-        let said = set(&mut Mapping::new(), "a=[1]]").expect_err("refused").to_string();
-        assert!(
-            said.starts_with("--set a=[1]]: its value is not valid YAML; lists are written [1,2]"),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn a_value_that_make_has_split_is_told_how_it_is_written_there() {
-        for given in ["a=[1,", "a={b:", "a=\"cat", "a='cat", "a=[\"cat"] {
-            let said = set(&mut Mapping::new(), given).expect_err("refused").to_string();
-            assert_eq!(said, format!("--set {given}: {CUT_VALUE}"));
-        }
-        let mut root = Mapping::new();
-        set(&mut root, r#"a=["big\x20cat",dog]"#).expect("what the message recommends");
-        assert_eq!(root, map("a: [big cat, dog]\n"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The methods that match batches of real images ([`delt_matching`]) behind the door of the outer loop: a unit is all images, or
 //! with distribution matching those of one class.
 
+mod one_set;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_augment::draws::{Draws, standard_normal};
 use delt_formats::dataset::{DatasetFacts, TRAIN_FILE};
-use delt_formats::{InitialRow, NamedTensor, Normalization, RgbImage, Space, SyntheticRow, TraceRow};
+use delt_formats::{InitialRow, Normalization, RgbImage, Space, SyntheticRow, TraceRow};
 use delt_harness::progress::Progress;
 use delt_harness::space::OpenSpace;
 use delt_matching::distribution::DistributionMatching;
@@ -17,20 +19,21 @@ use delt_matching::gradient::GradientMatching;
 use delt_matching::rat_bptt::{RatBptt, unit_noise};
 use delt_matching::rcig::Rcig;
 use delt_matching::trajectory::{TrajectoryMatching, read_experts};
-use delt_matching::{
-    ImageOptimizer, Learned, Matching as Loss, MatchingError, RealImages, Scene, learning_rate, stored,
-};
-use delt_networks::on_worker;
+use delt_matching::{Learned, Matching as Loss, RealImages, Scene, learning_rate};
 use delt_pipeline::config::matching::{Matching, Start, Targets};
 use delt_pipeline::config::method::Method as Kind;
 use delt_tangent::unrolled_sgd::Set;
 use delt_tangent::{Activation, Form, Function, Norm};
 use delt_training::ImageSet;
 
-use crate::checkpoint::{Kept, float};
+use self::one_set::OneSet;
+use crate::checkpoint::Kept;
 use crate::health::Health;
 use crate::inputs::Inputs;
-use crate::method::{Finished, Method, Place, Prepared, Step, Unit};
+use crate::method::{Finished, Method, Place, Prepared, Unit};
+
+/// Classes whose first image the course shows.
+const SHOWN: usize = 10;
 
 /// Class and slot of an image.
 type Slot = (u32, u32);
@@ -284,24 +287,8 @@ impl Prepared for Sets<'_> {
             strategies: self.of.config.augmentation.clone(),
             draws,
         };
-        let targets = first_targets(self.of.method, &scene);
-        let shown = scene.classes().into_iter().map(|(_, rows)| rows[0]).take(SHOWN).collect();
-        let set = Set { images: self.start(slots, &draws)?, targets };
-        let config = self.of.config;
-        let labels = config.label_optimizer.filter(|_| config.labels == Targets::Learned);
-        Ok(Box::new(OneSet {
-            of: self.of,
-            of_space: self.space.clone(),
-            unit,
-            image_optimizer: ImageOptimizer::new(config.image_optimizer, &set.images),
-            label_optimizer: labels.map(|rule| ImageOptimizer::new(rule, &set.targets)),
-            loss: self.loss(scene)?,
-            set,
-            trace: [Vec::new(), Vec::new()],
-            iteration: 0,
-            shown,
-            course: Vec::new(),
-        }))
+        let set = Set { images: self.start(slots, &draws)?, targets: first_targets(self.of.method, &scene) };
+        Ok(Box::new(OneSet::new(self, unit, set, scene)?))
     }
 }
 
@@ -313,146 +300,5 @@ fn first_targets(method: Kind, scene: &Scene) -> Tensor<2> {
         Kind::Frepo(_) => (one_hot - 1.0 / classes) / (classes / 10.0).sqrt(),
         Kind::Rcig(_) => one_hot - 1.0 / classes,
         _ => one_hot,
-    }
-}
-
-/// Moments of the course that is noted, the start among them.
-const MOMENTS: u32 = 8;
-
-/// Classes whose first image the course shows.
-const SHOWN: usize = 10;
-
-/// One unit.
-struct OneSet<'a> {
-    of: &'a BatchMatching<'a>,
-    of_space: OpenSpace,
-    unit: u64,
-    set: Set,
-    loss: Box<dyn Loss>,
-    image_optimizer: ImageOptimizer<4>,
-    label_optimizer: Option<ImageOptimizer<2>>,
-    /// The two columns of losses.
-    trace: [Vec<f32>; 2],
-    iteration: u32,
-    /// The rows of the set that the course shows.
-    shown: Vec<usize>,
-    /// Their pixels, moment by moment.
-    course: Vec<f32>,
-}
-
-/// Before the names of the method's own tensors in a checkpoint.
-const OF_METHOD: &str = "method.";
-
-impl OneSet<'_> {
-    /// Notes what the images look like now, where a moment of the course has come.
-    fn note(&mut self) -> Result<()> {
-        let moments = self.course.len() / (self.shown.len() * 3 * self.of.form.size.pow(2)).max(1);
-        let due = u64::from(self.of.steps()) * moments as u64 / u64::from(MOMENTS);
-        if u64::from(self.iteration) == due && moments < MOMENTS as usize {
-            let images = self.set.batch(&self.shown).0;
-            let values = images.try_into_vec_as::<f32>();
-            self.course.extend(values.context("the device did not return the images")?);
-        }
-        Ok(())
-    }
-
-    /// What is kept of set and trace.
-    fn tensors(&self, set: &Set) -> Result<Vec<NamedTensor>> {
-        let mut tensors =
-            vec![stored::floats("images", &set.images)?, stored::floats("targets", &set.targets)?];
-        let [first, second] = &self.trace;
-        for (name, values) in [("trace.first", first), ("trace.second", second), ("course", &self.course)] {
-            tensors.push(float(name, vec![values.len()], values.clone()));
-        }
-        Ok(tensors)
-    }
-
-    fn moved(&mut self) -> Result<String, MatchingError> {
-        let (iteration, config) = (self.iteration, self.of.config);
-        let found = self.loss.gradients(&self.set, iteration)?;
-        let lr = |rule| learning_rate(rule, u64::from(iteration), u64::from(self.of.steps()));
-        let images = self.set.images.clone();
-        self.set.images = self.image_optimizer.step(images, found.images, lr(&config.image_optimizer));
-        if let (Some(optimizer), Some(gradient)) = (&mut self.label_optimizer, found.targets) {
-            let rule = config.label_optimizer.as_ref().expect("labels are learned by it");
-            let moved = optimizer.step(self.set.targets.clone(), gradient, lr(rule));
-            self.set.targets = self.loss.allowed(moved);
-        }
-        self.loss.after(&self.set, iteration)?;
-        for (column, loss) in self.trace.iter_mut().zip(found.losses) {
-            column.push(loss as f32);
-        }
-        let names = self.of.method.trace_names(delt_pipeline::config::objective::ObjectiveKind::Labels);
-        let [first, second] = found.losses;
-        Ok(format!("{} {first:.4} {} {second:.4}", names[0].short, names[1].short))
-    }
-}
-
-impl Unit for OneSet<'_> {
-    fn is_finished(&self) -> bool {
-        self.iteration >= self.of.steps()
-    }
-
-    fn steps(&self) -> u32 {
-        self.iteration
-    }
-
-    fn step(&mut self) -> Result<Step> {
-        self.note()?;
-        let said = on_worker(&self.set.images.device(), || self.moved()).with_context(|| {
-            format!(
-                "{}, iteration {}: the last checkpoint stays; lower synthesize.matching.image_optimizer.lr ({})",
-                self.of.method.title(),
-                self.iteration,
-                self.of.config.image_optimizer.lr()
-            )
-        })?;
-        self.iteration += 1;
-        Ok(Step { work: self.of.units[self.unit as usize].len() as u64, said: Some(said) })
-    }
-
-    fn save(&mut self) -> Result<Vec<NamedTensor>> {
-        let mut tensors = self.tensors(&self.set)?;
-        tensors.extend(self.image_optimizer.state("image_optimizer")?);
-        if let Some(optimizer) = &self.label_optimizer {
-            tensors.extend(optimizer.state("label_optimizer")?);
-        }
-        let own = self.loss.save()?.into_iter();
-        tensors
-            .extend(own.map(|tensor| NamedTensor { name: format!("{OF_METHOD}{}", tensor.name), ..tensor }));
-        Ok(tensors)
-    }
-
-    fn restore(&mut self, kept: &Kept) -> Result<u64> {
-        let device = self.set.images.device();
-        let read = |name: &str, shape: &[usize]| -> Result<TensorData> {
-            let (found, values) = kept.floats(name)?;
-            ensure!(found == shape, kept.misfit(name));
-            Ok(TensorData::new(values, found))
-        };
-        self.set.images = Tensor::from_data(read("images", &self.set.images.dims())?, &device);
-        self.set.targets = Tensor::from_data(read("targets", &self.set.targets.dims())?, &device);
-        self.trace = [kept.floats("trace.first")?.1, kept.floats("trace.second")?.1];
-        self.iteration = self.trace[0].len() as u32;
-        self.course = kept.floats("course")?.1;
-        self.image_optimizer.restore("image_optimizer", kept.tensors())?;
-        if let Some(optimizer) = &mut self.label_optimizer {
-            optimizer.restore("label_optimizer", kept.tensors())?;
-        }
-        self.loss.restore(kept.below(OF_METHOD).tensors())?;
-        Ok(u64::from(self.iteration) * self.of.units[self.unit as usize].len() as u64)
-    }
-
-    fn course(&self) -> Vec<Vec<RgbImage>> {
-        course(&self.of_space, &self.course, self.shown.len(), self.of.form.size)
-    }
-
-    fn finish(&mut self) -> Result<Vec<NamedTensor>> {
-        let mut tensors = self.tensors(&self.loss.result(&self.set))?;
-        let Learned { lr, log_temperature } = self.loss.learned();
-        let learned = [("learned_lr", lr), ("log_temperature", log_temperature)];
-        tensors
-            .extend(learned.into_iter().filter_map(|(name, value)| Some(stored::numbers(name, &[value?]))));
-        Ok(tensors)
     }
 }

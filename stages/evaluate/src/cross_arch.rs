@@ -57,6 +57,7 @@ fn tell(session: &Session) -> Result<()> {
                 }
             };
             let (name, n) = (group[0].group.clone(), results.len().to_string());
+            let called = group[0].pipeline.called(student);
             lines.extend(results.iter().map(|student_of_seed| {
                 let StudentResult { seed, last_top1, best_top1, .. } = student_of_seed;
                 [
@@ -70,7 +71,7 @@ fn tell(session: &Session) -> Result<()> {
                 ]
             }));
             let [last, best] = [score(|student| student.last_top1), score(|student| student.best_top1)];
-            rows.push([name, student.to_string(), lr, last, best, n, published]);
+            rows.push([name, called, lr, last, best, n, published]);
         }
     }
     let title = format!("{}: top-1 in percent of students of one set", session.pipeline_name());

@@ -252,7 +252,7 @@ fn a_whole_run_is_on_one_page_without_anything_external() {
         "evaluation (delt)",
         "dataset (random, delt)",
         "<li>delt against random: +4.70 points, 95 % interval ",
-        "guessing reaches 10.00 % (one of 10 classes)</li>",
+        "guessing reaches up to 13.1 %, the share of the largest class is 10.0 %</li>",
         "<li>the 100 images of delt take 20.0 KiB, 0.23 times the data set (87.9 KiB); the labels of one student 598.0 KiB, 6.8 \
          times the data set and 30 times the images</li>",
         "<code>make digits/report STORE=",

@@ -16,6 +16,8 @@ use delt_training::losses::{class_indices, cross_entropy};
 use delt_training::{module_optimizer, training_step};
 use serde_json::Value;
 
+use crate::every_network::STARTS_OTHERWISE;
+
 const FORWARD_TOLERANCE: f64 = 2e-5;
 const GRADIENT_TOLERANCE: f64 = 1e-3;
 const TRAINING_TOLERANCE: f64 = 1e-4;
@@ -47,16 +49,6 @@ const BUFFERS: [&str; 4] =
 
 /// Networks whose modules do not stand in forward order in PyTorch's `state_dict`.
 const OTHER_ORDER: [&str; 3] = ["swin_t", "swin_v2_t", "swin_v2_t_224px"];
-
-/// Networks of whose figures the start is PyTorch's default and not that of the published code, which is ours.
-const STARTS_OTHERWISE: [&str; 6] = [
-    "resnet20_cifar",
-    "resnet32_cifar",
-    "resnet44_cifar",
-    "resnet56_cifar",
-    "wrn_16_2",
-    "mobilenet_v2_gvbsm",
-];
 
 /// All figures of `networks/NAME` against this architecture.
 pub(crate) fn check(name: &str, architecture: Architecture) {

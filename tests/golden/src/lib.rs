@@ -35,7 +35,6 @@ mod measures;
 mod mix;
 mod networks;
 mod randaugment;
-mod recovery;
 mod schedule;
 mod selection;
 mod tangent;

@@ -6,10 +6,9 @@ use delt_formats::{Architecture, Normalization, Stem};
 use delt_formula::{by_formula, formula_uniform};
 use delt_guard::read_weights;
 use delt_networks::{FrozenNetwork, Network, checkpoint};
+use delt_pipeline::config::synthesize::Synthesize;
 use delt_synthesize::recover::RecoveryTeacher;
 use delt_tests::{assert_close, device, file, integers, json, number, prefix, tensors, values};
-
-use crate::recovery::published;
 
 const FORWARD_TOLERANCE: f64 = 1e-4;
 const GRADIENT_TOLERANCE: f64 = 1e-3;
@@ -56,7 +55,11 @@ fn check_pass(name: &str, images: &str, make: impl Fn(usize, usize, &Device) -> 
     // the loss of the stage
     let constants = Normalization { mean: [0.0; 3], std: [1.0; 3] }; // only for the clip, which no loss sees
     let teacher = RecoveryTeacher::new(network, &constants, &device);
-    let config = published(number(&scalars["r_bn"]), number(&scalars["first_bn_multiplier"]));
+    let config = Synthesize {
+        bn_matching_weight: number(&scalars["r_bn"]),
+        first_bn_multiplier: number(&scalars["first_bn_multiplier"]),
+        ..Synthesize::published()
+    };
     let leaf = x.autodiff().require_grad();
     let loss = teacher.loss(leaf.clone(), &integers(&scalars["targets"]), &config);
     let parts = [

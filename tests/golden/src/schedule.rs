@@ -5,8 +5,6 @@ use delt_pipeline::config::synthesize::Synthesize;
 use delt_pipeline::early_late::EarlyLate;
 use delt_tests::{integers, json};
 
-use crate::recovery::published;
-
 fn early_late_rounds_are_the_published_ones() {
     let Some(cases) = json("early_late_schedule") else { return };
     let cases = cases.as_array().unwrap();
@@ -17,7 +15,7 @@ fn early_late_rounds_are_the_published_ones() {
             max_iterations: number("max_iterations") as u32,
             round_iterations: number("round_iterations") as u32,
             batch: number("batch_size") as u32,
-            ..published(0.01, 10.0)
+            ..Synthesize::published()
         };
         let schedule =
             EarlyLate::new(&config, number("ipc") as u32, 0..number("classes") as u32, &Draws::new(0));

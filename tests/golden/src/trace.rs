@@ -11,8 +11,6 @@ use delt_synthesize::recover::{Recovery, RecoveryTeacher};
 use delt_tests::{assert_close, integers, json, number, numbers, prefix, tensors, values};
 use serde_json::Value;
 
-use crate::recovery::published;
-
 const SIZE: usize = 32;
 
 fn three(value: &Value) -> [f32; 3] {
@@ -28,7 +26,9 @@ fn config(case: &Value) -> Synthesize {
         beta_1: betas[0],
         beta_2: betas[1],
         epsilon: number("eps"),
-        ..published(number("r_bn"), number("first_bn_multiplier"))
+        bn_matching_weight: number("r_bn"),
+        first_bn_multiplier: number("first_bn_multiplier"),
+        ..Synthesize::published()
     }
 }
 

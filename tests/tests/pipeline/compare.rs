@@ -97,6 +97,26 @@ fn cells_of_a_table_that_were_not_run_are_missing_beside_what_is_published() {
 }
 
 #[test]
+fn a_dry_run_of_a_table_is_a_line_for_each_cell_and_misses_what_the_run_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let look = |more: &[&str]| {
+        let mut compare = program("compare");
+        compare.arg("--sweep").arg(delt_tests::workspace().join("pipelines/tables/table2.yaml"));
+        compare.arg("--dry-run").args(more).arg("--store").arg(folder.path()).env("DEVICE", "flex");
+        let output = compare.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = look(&[]);
+    assert_eq!((code, said.lines().count()), (Some(0), 16), "{said}");
+    let cell: Vec<&str> = said.lines().nth(2).unwrap().split_whitespace().collect();
+    assert_eq!(cell, ["tiny-ipc1-conv4", "-", "all", "stages"]);
+    assert!(said.contains("\n12 of 12 cells have something to run, 0 are in the store; how long "), "{said}");
+    let (code, said) = look(&["--branch", "delt", "--set", "select.scores=gone.csv"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(said.matches("cannot run: `select.scores`: gone.csv: no such file").count(), 12, "{said}");
+}
+
+#[test]
 fn the_pipelines_of_a_sweep_can_be_listed() {
     let output =
         program("compare").args(["--list", "--sweep", "tests/pipelines/sweeps/tiny.yaml"]).output().unwrap();

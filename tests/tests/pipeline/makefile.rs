@@ -1,10 +1,11 @@
-//! The commands that the Makefile runs, as `make -n` prints them, and what it submits to Slurm. Without GNU make the tests
-//! say so and are skipped.
+//! The commands that the Makefile runs, as `make -n` prints them. Without GNU make the tests say so and are skipped.
+
+mod slurm;
+mod tables;
 
 use std::io::Write as _;
 use std::process::Command;
 
-use delt_pipeline::cells::Table;
 use delt_tests::binaries::STAGES;
 use delt_tests::workspace;
 
@@ -218,83 +219,10 @@ fn a_folder_without_binaries_is_named_before_anything_runs() {
     assert!(said.contains(&format!("*** BIN={bin}: that folder has no program `ingest`; give")), "{said}");
 }
 
-/// What make prints and how it calls sbatch, and the folder of the logs.
-#[cfg(unix)]
-fn submitted(knobs: &[&str]) -> Option<(Vec<String>, String, String)> {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    let mut make = make(knobs)?;
-    let folder = tempfile::tempdir().unwrap();
-    let (logs, sbatch) = (folder.path().join("logs"), folder.path().join("sbatch"));
-    // answers as sbatch --parsable does where there are several clusters
-    std::fs::write(&sbatch, "#!/bin/sh\necho \"$@\" >>\"$0.calls\"\necho \"$(wc -l <\"$0.calls\");east\"\n")
-        .unwrap();
-    std::fs::set_permissions(&sbatch, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut path = folder.path().as_os_str().to_owned();
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap());
-    make.env("PATH", path).arg(format!("SLURM_LOGS={}", logs.display()));
-    let said = lines(make);
-    let calls = std::fs::read_to_string(folder.path().join("sbatch.calls")).unwrap();
-    Some((said, calls, logs.display().to_string()))
-}
-
-#[cfg(unix)]
-#[test]
-fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
-    let knobs = ["digits", "SLURM=1", "SHARDS=2", "BIN=/opt/delt", "SBATCH=--partition=gpu --time=4:00:00"];
-    let Some((said, calls, logs)) = submitted(&knobs) else { return };
-    let expected = [
-        ("ingest", "%j.out", "", ""),
-        ("teacher-train", "%j.out", " --dependency=afterok:1", ""),
-        ("init-select/array", "%A_%a.out", " --dependency=afterok:2 --array=0-1", " --shards 2"),
-        ("init-select", "%j.out", " --dependency=afterok:2:3", " --shards 2"),
-        ("delt-synthesize/array", "%A_%a.out", " --dependency=afterok:4 --array=0-1", " --shards 2"),
-        ("delt-synthesize", "%j.out", " --dependency=afterok:4:5", " --shards 2"),
-        ("relabel/array", "%A_%a.out", " --dependency=afterok:6 --array=0-1", " --shards 2"),
-        ("relabel", "%j.out", " --dependency=afterok:6:7", " --shards 2"),
-        ("evaluate", "%j.out", " --dependency=afterok:8", ""),
-    ];
-    assert_eq!(calls.lines().count(), expected.len(), "{calls}");
-    for (call, (name, log, options, shards)) in calls.lines().zip(expected) {
-        let stage = name.trim_end_matches("/array");
-        assert!(call.starts_with(&format!("--parsable --job-name=digits/{name} --chdir=/")), "{call}");
-        let rest = format!(
-            " --output={logs}/digits/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
-             --pipeline pipelines/digits.yaml --store data/store --device auto{shards}"
-        );
-        assert!(call.ends_with(&rest), "{call}\n{rest}");
-    }
-    assert_eq!(said.len(), expected.len() + 1, "one line for each job, and how to follow them");
-    assert_eq!(
-        said[2],
-        format!("digits/init-select/array: job 3, log {logs}/digits/init-select/array-3_*.out")
-    );
-}
-
-#[cfg(unix)]
-#[test]
-fn the_place_of_a_page_reaches_the_job_that_writes_it() {
-    let Some((said, calls, _)) =
-        submitted(&["digits/report", "SLURM=1", "BIN=/opt/delt", "OUTPUT=a page.html"])
-    else {
-        return;
-    };
-    let report = calls.lines().last().unwrap();
-    assert!(report.ends_with(" slurm/job /opt/delt/report --pipeline pipelines/digits.yaml --store data/store --device auto --output a page.html"), "{report}");
-    assert!(said.last().unwrap().starts_with("squeue --me shows the jobs"), "{said:?}");
-}
-
 #[test]
 fn runs_to_keep_reach_the_store_as_they_are_written() {
     let Some(found) = commands(&["store-gc", "KEEP=it's P/delt"]) else { return };
     assert_eq!(found, [r"target/debug/delt-store --store 'data/store' gc --keep 'it'\''s' --keep 'P/delt'"]);
-}
-
-#[test]
-fn a_dry_run_submits_nothing() {
-    let Some(found) = commands(&["digits", "SLURM=1", "DRY_RUN=1"]) else { return };
-    assert_eq!(found, STAGES.map(|stage| command(stage, "--dry-run")));
 }
 
 #[test]
@@ -387,45 +315,4 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
 fn what_the_environment_has_for_other_programs_may_be_given_too() {
     let passed = commands(&["digits/ingest", "CUDA_VISIBLE_DEVICES=0", "DELT_GOLDEN=x"]);
     assert!(passed.is_none_or(|passed| passed == [command("ingest", "")]));
-}
-
-#[test]
-fn a_cell_of_a_table_is_a_pipeline_and_a_table_runs_all_of_its_cells() {
-    let cell = |stage: &str| {
-        let path = "pipelines/tables/table1/cifar10-ipc10-resnet18.yaml";
-        format!("target/debug/{stage} --pipeline {path} --store 'data/store' --device 'auto'")
-    };
-    let Some(found) = commands(&["table1/cifar10-ipc10-resnet18/init-select"]) else { return };
-    assert_eq!(found, STAGES[..3].iter().map(|stage| cell(stage)).collect::<Vec<_>>());
-    let found = commands(&["table1/cifar10-ipc10-resnet18", "FORCE=1"]).unwrap();
-    assert_eq!(found, STAGES.map(|stage| format!("{} --force", cell(stage))));
-    let part = commands(&["table1/cifar10-ipc10-resnet18/relabel/shard-1", "SHARDS=2"]).unwrap();
-    assert_eq!(part.last(), Some(&format!("{} --shards 2 --shard 1", cell("relabel"))));
-    let table = commands(&["table1"]).unwrap();
-    let of_cell: Vec<_> = table.iter().filter(|line| line.contains("cifar10-ipc10-resnet18.yaml")).collect();
-    assert_eq!(of_cell, STAGES.map(cell).iter().collect::<Vec<_>>());
-    assert_eq!(table.iter().filter(|line| line.contains("/evaluate ")).count(), 45);
-    let listed = lines(make(&["list"]).unwrap());
-    let heading = "table1: DELT's table 1, top-1 in percent, mean ± standard deviation";
-    let one = "neighbors/tiny-ipc1-resnet18-wmdd 7.6 ± 0.2 WMDD";
-    for line in [heading, "table1/cifar10-ipc10-resnet18 43.0 ± 0.9", one] {
-        assert!(listed.contains(&line.to_owned()), "{listed:?}");
-    }
-}
-
-#[test]
-fn make_knows_the_cells_that_pipelines_are_read_of() {
-    let Some(database) = make(&["-pn", "help"]) else { return };
-    let database = lines(database);
-    let of_make = database.iter().find_map(|line| line.strip_prefix("CELLS := ")).unwrap();
-    let mut cells = Vec::new();
-    for table in ["neighbors", "table1", "table2"] {
-        let path = workspace().join(format!("pipelines/tables/{table}.yaml"));
-        let read = Table::read(&path).unwrap().unwrap();
-        cells.extend(read.names().map(|cell| format!("{table}/{cell}")));
-    }
-    assert_eq!(of_make.split(' ').collect::<Vec<_>>(), cells);
-    let listed = lines(make(&["list"]).unwrap());
-    let listed = listed.iter().filter_map(|line| line.split(' ').next().filter(|name| name.contains('/')));
-    assert_eq!(listed.collect::<Vec<_>>(), cells);
 }

@@ -1,12 +1,12 @@
 //! Overrides of the command line beside branches: what a branch sets itself, a key outside of `branches` does not change.
 
+pub(super) mod refusals;
+
 use serde_yaml::{Mapping, Value};
 
 use super::method::Method;
 use super::synthesize::Synthesize;
-use super::{Branch, Invalid, LIKE, Pipeline, changes_of};
-use crate::near::near_names;
-use crate::yaml;
+use super::{Branch, Invalid, Pipeline};
 
 /// Where branches stand in a pipeline.
 const BRANCHES: &str = "branches";
@@ -62,12 +62,17 @@ pub(super) fn reach(
     overrides.iter().filter_map(of_key).collect()
 }
 
-/// One line for each override that some of the chosen branches do not have; `all` are those of the pipeline.
+/// One line for each new branch whose name is near to another's, and for each override that some of the chosen branches do not have;
+/// `all` are those of the pipeline.
 ///
 /// # Errors
 /// [`Invalid`], naming the keys that would count, where an override counts in no branch of all, since those chosen set it themselves.
 pub fn notes(all: &[Branch], chosen: &[Branch]) -> Result<Vec<String>, Invalid> {
-    let mut notes = Vec::new();
+    let said = |new: &Branch| {
+        Some(format!("a new branch `{}`; did you mean `{}`?", new.group, new.meant_as.as_ref()?))
+    };
+    let mut notes: Vec<String> = all.iter().filter_map(said).collect();
+    notes.dedup();
     for (index, Reach { assignment, .. }) in
         chosen.first().map_or(&[][..], |branch| &branch.reach).iter().enumerate()
     {
@@ -105,81 +110,6 @@ pub fn notes(all: &[Branch], chosen: &[Branch]) -> Result<Vec<String>, Invalid> 
         return Err(elsewhere(key, value, &problem, names));
     }
     Ok(notes)
-}
-
-/// Refuses an override inside of a branch that the pipeline does not have: by a misspelled name it would make one. What is written as
-/// a whole, or says which branch it is `like`, is meant.
-pub(super) fn refuse_strangers(
-    written: &Mapping,
-    root: &Mapping,
-    overrides: &[String],
-) -> Result<(), Invalid> {
-    for assignment in overrides {
-        let key = assignment.split_once('=').map_or("", |(key, _)| key);
-        let inner = key.strip_prefix(BRANCHES).and_then(|rest| rest.strip_prefix('.')?.split_once('.'));
-        let Some((name, _)) = inner else { continue };
-        let place = format!("{BRANCHES}.{name}");
-        let is_whole = |other: &String| other.split_once('=').is_some_and(|(key, _)| key == place);
-        let is_meant = at(root, &format!("{place}.{LIKE}")).is_some() || overrides.iter().any(is_whole);
-        let Some(known) = written.get(BRANCHES).and_then(Value::as_mapping) else { continue };
-        if is_meant || known.contains_key(name) {
-            continue;
-        }
-        let known: Vec<&str> = known.keys().filter_map(Value::as_str).collect();
-        let near = near_names(name, known.iter().copied());
-        let near = near.first().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-        let (known, like) = (known.join(", "), known.first().copied().unwrap_or_default());
-        let problem = format!(
-            "found on the command line, but no branch is called so; {near}there are: {known}; a new one says which of them it is like: \
-             {place}.{LIKE}={like}"
-        );
-        return Err(Invalid::new(key, problem));
-    }
-    Ok(())
-}
-
-/// The override that makes a pipeline unreadable where it stands, and would do in branches, with the keys of those that are chosen.
-/// `root` has no overrides.
-pub(super) fn misplaced(root: &Mapping, overrides: &[String], chosen: &[String]) -> Option<Invalid> {
-    let is_read = |sections: &Mapping| yaml::typed::<Pipeline>(sections, "").is_ok();
-    overrides.iter().find_map(|assignment| {
-        let mut others = root.clone();
-        for other in overrides.iter().filter(|other| *other != assignment) {
-            yaml::set(&mut others, other).ok()?;
-        }
-        let branches = others.get(BRANCHES)?.as_mapping()?.clone();
-        let would_do = |(name, change): (&Value, &Value)| {
-            let name = name.as_str()?.to_owned();
-            let mut sections = others.clone();
-            yaml::merge(&mut sections, changes_of(&branches, &name, change, &mut Vec::new()).ok()?);
-            let before = sections.clone();
-            yaml::set(&mut sections, assignment).ok()?;
-            is_read(&sections).then(|| (name, sections == before))
-        };
-        let owners: Vec<(String, bool)> =
-            if is_read(&others) { branches.iter().filter_map(would_do).collect() } else { Vec::new() };
-        let is_chosen = |name: &String| chosen.is_empty() || chosen.contains(name);
-        let of = |is_so: bool| {
-            let of_these = owners.iter().filter(move |(name, has)| is_chosen(name) && *has == is_so);
-            of_these.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
-        };
-        let (key, value) = assignment.split_once('=')?;
-        let problem = format!("means nothing outside of `{BRANCHES}`");
-        match (of(false), of(true)) {
-            _ if owners.is_empty() => None,
-            (lacking, _) if !lacking.is_empty() => Some(elsewhere(key, value, &problem, lacking.into_iter())),
-            (_, those) => {
-                let why = match few(&those) {
-                    none if none.is_empty() => "nor in those that BRANCH (--branch) names".to_owned(),
-                    names => format!("where it holds already for {names}"),
-                };
-                Some(Invalid::new(
-                    key,
-                    format!("found on the command line, but it {problem}, {why}; leave it out"),
-                ))
-            }
-        }
-    })
 }
 
 fn elsewhere<'a>(key: &str, value: &str, problem: &str, owners: impl Iterator<Item = &'a str>) -> Invalid {
@@ -311,6 +241,26 @@ mod tests {
         assert!(frepo.contains("did you mean `frepo`?"), "{frepo}");
         let new = ["branches.dlet.like=delt", "branches.dlet.synthesize.lr=0.3"];
         assert_eq!(said_of("digits", &new, &[]), "");
+    }
+
+    #[test]
+    fn a_new_branch_that_may_be_a_misspelled_one_is_said_whichever_are_chosen() {
+        let new = ["branches.delta={synthesize: {lr: 0.3}}", "draws=[1,2,3]"];
+        for chosen in [&[][..], &["delt"]] {
+            assert_eq!(said_of("digits", &new, chosen), "a new branch `delta`; did you mean `delt`?");
+        }
+        assert_eq!(said_of("digits", &["branches.delta={like: delt, seed: 1}"], &[]), "");
+        assert_eq!(said_of("digits", &["branches.mine={synthesize: {lr: 0.3}}"], &[]), "");
+        assert_eq!(said_of("digits", &["branches.delt={synthesize: {lr: 0.3}}"], &[]), "");
+    }
+
+    #[test]
+    fn a_key_with_two_values_is_refused_and_one_that_is_said_twice_is_not() {
+        assert_eq!(
+            said_of("digits", &["select.ipc=5", "seed=1", "select.ipc=10"], &[]),
+            "`select.ipc`: found twice on the command line, as 5 and as 10; keep the one that is meant"
+        );
+        assert_eq!(said_of("digits", &["relabel.seeds=[1, 2]", "relabel.seeds=[1,2]"], &[]), "");
     }
 
     #[test]

@@ -156,6 +156,42 @@ pub enum Dtype {
 }
 
 impl Synthesize {
+    /// The published settings, as `pipelines/base/delt.yaml` states them.
+    pub fn published() -> Self {
+        Self {
+            max_iterations: 4000,
+            round_iterations: 500,
+            early_late: true,
+            batch: 100,
+            batches: Batches::ByClass,
+            bn_matching_weight: 0.01,
+            first_bn_multiplier: 10.0,
+            lr: 0.25,
+            beta_1: 0.5,
+            beta_2: 0.9,
+            epsilon: 1e-8,
+            min_crop_scale: 0.08,
+            milestone: 1.0,
+            flip: true,
+            jitter: 0,
+            init: Init::Selected,
+            optimizer_state: OptimizerState::PerBatch,
+            lr_schedule: LrSchedule::PerBatch,
+            min_iterations: None,
+            dtype: Dtype::F32,
+            residual: None,
+            target: Target::default(),
+            teachers: Committee::TeacherAlone,
+            together: None,
+            convolution_statistics: None,
+            densification: None,
+            method: Method::default(),
+            matching: None,
+            import: None,
+            import_tensors: None,
+        }
+    }
+
     pub(super) fn validate(&self, ipc: u32, size: u32) -> Result<(), Invalid> {
         let at = |key: &str| format!("synthesize.{key}");
         if self.method.is_matching() {
@@ -254,5 +290,21 @@ impl Synthesize {
         let problem =
             format!("found {least} with {without_rounds}, which has no rounds to draw; leave it out");
         Err(Invalid::new("synthesize.min_iterations", problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::yaml;
+
+    #[test]
+    fn the_published_settings_are_those_that_every_run_inherits() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/base/delt.yaml");
+        let base = yaml::load(&path).expect("loads");
+        let section = base["synthesize"].as_mapping().expect("a section");
+        assert_eq!(yaml::typed::<Synthesize>(section, "base").expect("reads"), Synthesize::published());
     }
 }

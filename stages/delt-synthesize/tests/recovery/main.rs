@@ -9,10 +9,7 @@ use burn::tensor::Device;
 use delt_augment::draws::Draws;
 use delt_formats::{Architecture, Normalization};
 use delt_networks::{FrozenNetwork, Network};
-use delt_pipeline::config::committee::Committee;
-use delt_pipeline::config::method::Method;
-use delt_pipeline::config::synthesize::{Batches, Dtype, Init, LrSchedule, OptimizerState, Synthesize};
-use delt_pipeline::config::target::Target;
+use delt_pipeline::config::synthesize::Synthesize;
 use delt_pipeline::early_late::{BatchSchedule, EarlyLate};
 use delt_synthesize::recover::RecoveryTeacher;
 
@@ -23,34 +20,11 @@ fn settings() -> Synthesize {
     Synthesize {
         max_iterations: 6,
         round_iterations: 2,
-        early_late: true,
         batch: 8,
-        batches: Batches::ByClass,
-        bn_matching_weight: 0.01,
-        first_bn_multiplier: 10.0,
         lr: 0.1,
-        beta_1: 0.5,
-        beta_2: 0.9,
-        epsilon: 1e-8,
         min_crop_scale: 0.5,
-        milestone: 1.0,
-        flip: true,
         jitter: 1,
-        init: Init::Selected,
-        optimizer_state: OptimizerState::PerBatch,
-        lr_schedule: LrSchedule::PerBatch,
-        min_iterations: None,
-        dtype: Dtype::F32,
-        residual: None,
-        target: Target::default(),
-        teachers: Committee::TeacherAlone,
-        together: None,
-        convolution_statistics: None,
-        densification: None,
-        method: Method::default(),
-        matching: None,
-        import: None,
-        import_tensors: None,
+        ..Synthesize::published()
     }
 }
 

@@ -37,17 +37,16 @@ pub fn run(cells: &Table, session: impl Fn(PathBuf) -> Result<Session>) -> Resul
     Ok(())
 }
 
-/// Prints what make calls the cells, where branches are named those that have one of them. A cell that `branches_of` cannot load is
-/// among them: its stages say why.
+/// The cells that have one of the branches that are wanted, all where none is; the others are counted. A cell that `branches_of` cannot
+/// load is among them: its stages say why.
 ///
 /// # Errors
 /// No cell has such a branch.
-#[expect(clippy::print_stdout, reason = "the list is the result")]
-pub fn list(
-    cells: &Table,
+pub fn chosen<'a>(
+    cells: &'a Table,
     wanted: &[String],
     branches_of: impl Fn(&Path) -> Result<Vec<Branch>, YamlError>,
-) -> Result<()> {
+) -> Result<Vec<&'a str>> {
     let has_one = |cell: &&str| {
         let is_wanted = |branch: &Branch| wanted.contains(&branch.name) || wanted.contains(&branch.group);
         wanted.is_empty()
@@ -59,10 +58,13 @@ pub fn list(
     if !others.is_empty() {
         eprintln!("compare: {} cells have no branch {wanted} and are passed over", others.len());
     }
-    for cell in chosen {
-        println!("{}", target_of(&cells.pipeline_of(cell), cell));
-    }
-    Ok(())
+    Ok(chosen)
+}
+
+/// Prints what make calls these cells.
+#[expect(clippy::print_stdout, reason = "the list is the result")]
+pub fn list(cells: &Table, chosen: &[&str]) {
+    chosen.iter().for_each(|cell| println!("{}", target_of(&cells.pipeline_of(cell), cell)));
 }
 
 /// The line of a cell.
@@ -95,8 +97,8 @@ mod tests {
     fn a_branch_that_no_cell_has_is_refused() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/tables/neighbors.yaml");
         let table = Table::read(&path).expect("reads").expect("has cells");
-        let of = |name: &str| list(&table, &[name.to_owned()], |cell| config::load(cell, &[], None));
-        of("g-vbsm").expect("six cells have it");
+        let of = |name: &str| chosen(&table, &[name.to_owned()], |cell| config::load(cell, &[], None));
+        assert_eq!(of("g-vbsm").expect("some have it").len(), 6);
         assert!(of("gvbsm").expect_err("refused").to_string().starts_with("no cell has a branch gvbsm;"));
     }
 

@@ -15,7 +15,7 @@ use delt_store::{DEFAULT_CACHE, Location};
 
 use crate::compare::method::{Method, methods_of};
 use crate::compare::sweep::{Sweep, pipeline_file};
-use crate::compare::{cells, files, page};
+use crate::compare::{ahead, cells, files, page};
 use crate::findings::Findings;
 use crate::stage::{REPORTS, check_place};
 
@@ -49,10 +49,16 @@ struct Command {
     #[arg(long, short)]
     verbose: bool,
     /// Only print the names of the pipelines
-    #[arg(long)]
+    #[arg(long, group = "ahead")]
     list: bool,
-    /// With `--list`, of a table: only the cells that have this branch; may be repeated
-    #[arg(long = "branch", value_name = "NAME", requires = "list")]
+    /// Of a table: only print what is to run for each cell
+    #[arg(long, group = "ahead")]
+    dry_run: bool,
+    /// With `--dry-run`: as if the store were empty
+    #[arg(long, requires = "dry_run")]
+    force: bool,
+    /// With `--list` or `--dry-run`, of a table: only the cells that have this branch; may be repeated
+    #[arg(long = "branch", value_name = "NAME", requires = "ahead")]
     branches: Vec<String>,
 }
 
@@ -68,7 +74,7 @@ impl Command {
             store: self.store.clone(),
             cache: self.cache.clone(),
             device: self.device.clone(),
-            branches: Vec::new(),
+            branches: self.branches.clone(),
             force: false,
             dry_run: false,
             verbose: self.verbose,
@@ -93,9 +99,14 @@ fn run(command: Command) -> Result<()> {
     if command.sweep.is_file()
         && let Some(cells) = Table::read(&command.sweep)?
     {
+        let branches_of = |pipeline: &Path| config::load(pipeline, &command.set, command.data.as_deref());
+        let chosen = cells::chosen(&cells, &command.branches, branches_of)?;
+        if command.dry_run {
+            return ahead::run(&cells, &chosen, command.force, |pipeline| command.session(pipeline));
+        }
         if command.list {
-            let branches_of = |pipeline: &Path| config::load(pipeline, &command.set, command.data.as_deref());
-            return cells::list(&cells, &command.branches, branches_of);
+            cells::list(&cells, &chosen);
+            return Ok(());
         }
         return cells::run(&cells, |pipeline| command.session(pipeline));
     }

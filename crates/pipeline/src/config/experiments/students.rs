@@ -55,6 +55,14 @@ pub(super) fn named(name: &str, size: u32) -> Option<Architecture> {
     forms.into_iter().find_map(|form| serde_json::from_value(form).ok())
 }
 
+/// Names that may stand for a network, the shortest first.
+pub(super) fn short_names(network: Architecture) -> Vec<String> {
+    let (whole, name) = (network.to_string(), network.name());
+    // `convnet` alone says too little
+    let short = whole.split_once("-w").map_or(name, |(with_depth, _)| with_depth).to_owned();
+    std::iter::once(short).chain(NORMS.iter().map(|(ending, _)| format!("{name}{ending}"))).collect()
+}
+
 /// What is said of a name that stands for no network.
 pub(super) fn unknown(name: &str) -> String {
     let depths = (1..=5).map(|depth| format!("convnet{depth}"));
