@@ -101,6 +101,12 @@ impl Gate for Rectifier6 {
     }
 }
 
+/// 1 / (1 + e^{−a}).
+#[inline(always)]
+pub(crate) fn sigmoid(a: f32) -> f32 {
+    Silu::parts(a)[1]
+}
+
 impl Silu {
     /// `a`, not so far from 0 that e^{−|a|} is too small to be one, and 1 / (1 + e^{−a}) and 1 / (1 + e^a).
     #[inline(always)]
