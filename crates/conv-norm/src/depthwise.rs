@@ -115,6 +115,76 @@ impl Correlate<'_> {
         }
     }
 
+    /// All pixels for square filters of this side, four or two at a time where so many are neighbors: these see so many columns
+    /// of the input, with one or two from the first of a pixel to that of the next.
+    #[inline(always)]
+    fn squares<
+        S: Simd,
+        const SIDE: usize,
+        const OF_FOUR: usize,
+        const OF_FOUR_APART: usize,
+        const OF_TWO: usize,
+        const OF_TWO_APART: usize,
+    >(
+        &mut self,
+        simd: S,
+    ) {
+        let mut rest = self.pixels;
+        while !rest.is_empty() {
+            let count = match [4, 2].map(|count| apart(rest, count, self.filters.outputs)) {
+                [Some(1), _] => self.neighbors::<S, SIDE, 4, OF_FOUR>(simd, rest),
+                [Some(2), _] => self.neighbors::<S, SIDE, 4, OF_FOUR_APART>(simd, rest),
+                [_, Some(1)] => self.neighbors::<S, SIDE, 2, OF_TWO>(simd, rest),
+                [_, Some(2)] => self.neighbors::<S, SIDE, 2, OF_TWO_APART>(simd, rest),
+                _ => self.neighbors::<S, SIDE, 1, SIDE>(simd, rest),
+            };
+            let (done, after) = rest.split_at(count);
+            self.finish(done);
+            rest = after;
+        }
+    }
+
+    /// The results of the first pixels in all channels, which are whole vectors; how many pixels. The values under each tap are a
+    /// slice of one length, so that nothing is checked between them, and each row of taps adds to the sums of those before.
+    #[inline(always)]
+    fn neighbors<S: Simd, const SIDE: usize, const PIXELS: usize, const COLUMNS: usize>(
+        &mut self,
+        simd: S,
+        pixels: &[Pixel],
+    ) -> usize {
+        let Self { filters, bias, input, row_stride, out, .. } = self;
+        let (channels, weights) = (filters.outputs, filters.values());
+        let vectors = channels / S::F32_LANES;
+        let start = S::as_simd_f32s(bias).0;
+        let stride = (COLUMNS - SIDE) / (PIXELS - 1).max(1);
+        let step = if PIXELS > 1 { pixels[1].to - pixels[0].to } else { channels };
+        let mut places = out[pixels[0].to..].chunks_mut(step);
+        let sums: [&mut [S::f32s]; PIXELS] = std::array::from_fn(|_| {
+            let place = places.next().expect("a place for each pixel");
+            &mut S::as_mut_simd_f32s(&mut place[..channels]).0[..vectors]
+        });
+        for row in 0..SIDE {
+            let line = &input[pixels[0].from + row * *row_stride..][..COLUMNS * channels];
+            let values = columns::<S, COLUMNS>(line, channels, vectors);
+            let line = &weights[row * filters.run..][..SIDE * channels];
+            let weights = columns::<S, SIDE>(line, channels, vectors);
+            for vector in 0..vectors {
+                for pixel in 0..PIXELS {
+                    let mut sum = match row {
+                        0 => start.get(vector).copied().unwrap_or(simd.splat_f32s(0.0)),
+                        _ => sums[pixel][vector],
+                    };
+                    for tap in 0..SIDE {
+                        let value = values[pixel * stride + tap][vector];
+                        sum = simd.mul_add_e_f32s(value, weights[tap][vector], sum);
+                    }
+                    sums[pixel][vector] = sum;
+                }
+            }
+        }
+        PIXELS
+    }
+
     /// What follows, at pixels whose results lie one after another.
     #[inline(always)]
     fn finish(&mut self, pixels: &[Pixel]) {
@@ -132,12 +202,19 @@ impl WithSimd for Correlate<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let (channels, lanes) = (self.filters.outputs, S::F32_LANES);
         let whole = channels / lanes * lanes;
-        if whole == channels && [self.filters.rows, self.filters.run] == [3, 3 * channels] {
-            for pixel in self.pixels {
-                self.pixel::<S, 3>(simd, pixel);
-                self.finish(std::slice::from_ref(pixel));
+        if whole == channels && self.filters.run == self.filters.rows * channels {
+            match self.filters.rows {
+                3 => {
+                    for pixel in self.pixels {
+                        self.pixel::<S, 3>(simd, pixel);
+                        self.finish(std::slice::from_ref(pixel));
+                    }
+                    return;
+                }
+                // the columns of four and of two neighbors, one or two apart
+                5 => return self.squares::<S, 5, 8, 11, 6, 7>(simd),
+                _ => {}
             }
-            return;
         }
         for tile in self.pixels.chunks(PIXELS) {
             for first in (0..whole).step_by(lanes) {
@@ -149,6 +226,25 @@ impl WithSimd for Correlate<'_> {
             self.finish(tile);
         }
     }
+}
+
+/// The vectors of each column of a line.
+#[inline(always)]
+fn columns<S: Simd, const COUNT: usize>(
+    line: &[f32],
+    channels: usize,
+    vectors: usize,
+) -> [&[S::f32s]; COUNT] {
+    std::array::from_fn(|column| &S::as_simd_f32s(&line[column * channels..][..channels]).0[..vectors])
+}
+
+/// How far the inputs of so many pixels are apart, in pixels, where they are neighbors in a row.
+#[inline(always)]
+fn apart(pixels: &[Pixel], count: usize, channels: usize) -> Option<usize> {
+    let pixels = pixels.get(..count)?;
+    let step = pixels[1].from - pixels[0].from;
+    let is_even = pixels.windows(2).all(|pair| pair[1].from - pair[0].from == step);
+    (is_even && step.is_multiple_of(channels)).then_some(step / channels)
 }
 
 /// The gradient of the filters, from the images of one task after another.

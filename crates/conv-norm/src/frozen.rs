@@ -60,6 +60,26 @@ impl FrozenConvNorm {
         }
     }
 
+    /// A convolution and what follows it, without normalization.
+    ///
+    /// # Shapes
+    /// As of [`FrozenWeights`].
+    pub fn plain(
+        [outputs, inputs]: [usize; 2],
+        [weight, bias]: [Vec<f32>; 2],
+        geometry: Geometry,
+        activation: Activation,
+    ) -> Self {
+        let [ones, zeros] = [1.0, 0.0].map(|value| vec![value; outputs]);
+        Self {
+            geometry,
+            channels: [outputs, inputs],
+            filters: Arc::new(PackedOnce::new(weight, bias)),
+            affine: Affine { scale: ones.clone(), shift: zeros.clone(), activation },
+            target: Moments { mean: zeros, variance: ones },
+        }
+    }
+
     /// The same block, which normalizes by the same running statistics and shares the filters, but measures the statistics
     /// of a batch against these.
     ///

@@ -9,7 +9,7 @@
 //! of labeling. It can also measure how far the batch's statistics lie from the running ones, which is the loss that
 //! recovery minimizes. A block in training mode ([`conv_norm_train`]) uses the statistics of the batch and gives gradients
 //! of its weights. Either can add an earlier result before its activation. Where nothing but results is wanted,
-//! [`chain_frozen`] takes a few images through many blocks at a time.
+//! [`chain_frozen`] takes a few images through many blocks, and the squeeze-excitation between them, at a time.
 //!
 //! [`conv_block`] normalizes by the batch, by each image or not at all, and rounds about as direct sums do;
 //! [`conv_block_dual`] gives its derivative along a direction in weight space too, and one backward pass over both: exact
@@ -36,6 +36,7 @@ mod operation;
 mod plan;
 mod rows;
 mod shape;
+mod squeeze;
 mod statistics;
 mod train;
 mod vectors;
@@ -47,7 +48,7 @@ use burn::tensor::Tensor;
 pub use activation::Activation;
 pub use block::Normalize;
 pub use block::operation::{BlockWeights, conv_block, conv_block_dual, convolution, value_and_slope};
-pub use chain::{FrozenChain, Link};
+pub use chain::{FrozenChain, Link, Part};
 pub use frozen::FrozenConvNorm;
 pub use operation::{
     TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_frozen_statistics, conv_norm_train, is_supported,
@@ -55,6 +56,7 @@ pub use operation::{
 };
 pub use rows::{normalize_rows, scale_channels, softmax_rows};
 pub use shape::Geometry;
+pub use squeeze::FrozenSqueeze;
 
 /// The weights of a frozen block, as plain values.
 #[derive(Clone, Debug)]

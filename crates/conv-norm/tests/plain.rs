@@ -99,6 +99,8 @@ fn cases() -> Vec<Case> {
         case(2, [9, 7], [58, 58], grouped(3, 2, 1, 58), true, Identity),
         case(18, [3, 4], [20, 20], grouped(5, 1, 2, 20), false, Silu),
         case(4, [11, 8], [5, 5], grouped(5, 2, 2, 5), true, Silu),
+        case(3, [5, 7], [32, 32], grouped(5, 1, 2, 32), true, Silu),
+        case(2, [9, 13], [48, 48], grouped(5, 2, 2, 48), false, Silu),
         case(2, [9, 9], [17, 17], grouped(7, 3, 2, 17), false, Relu),
         case(2, [9, 11], [16, 16], grouped(3, 2, 0, 16), false, ReluAveragePool),
         // by groups: narrow, direct, in tiles, with more outputs than inputs

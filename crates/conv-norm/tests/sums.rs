@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use burn::tensor::activation::{relu, softmax};
+use burn::tensor::activation::{relu, sigmoid, silu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
-    Activation, FrozenChain, FrozenConvNorm, FrozenWeights, Geometry, Link, TrainWeights, chain_frozen,
-    conv_norm_frozen, conv_norm_train, normalize_rows, scale_channels, softmax_rows,
+    Activation, FrozenChain, FrozenConvNorm, FrozenSqueeze, FrozenWeights, Geometry, Link, Part,
+    TrainWeights, chain_frozen, conv_norm_frozen, conv_norm_train, normalize_rows, scale_channels,
+    softmax_rows,
 };
 
 const EPSILON: f64 = 1e-5;
@@ -102,7 +103,11 @@ fn a_chain_gives_the_bytes_of_its_blocks_for_any_number_of_images() {
     let device = Device::flex();
     let links = |from: &[(Arc<FrozenConvNorm>, usize, Option<usize>)]| {
         from.iter()
-            .map(|(block, reads, adds)| Link { block: Arc::clone(block), reads: *reads, adds: *adds })
+            .map(|(block, reads, adds)| Link {
+                part: Part::Block(Arc::clone(block)),
+                reads: *reads,
+                adds: *adds,
+            })
             .collect::<Vec<_>>()
     };
     let blocks = [
@@ -126,6 +131,47 @@ fn a_chain_gives_the_bytes_of_its_blocks_for_any_number_of_images() {
         let found = chain_frozen(x, &chain);
         assert_eq!(found.dims(), expected.dims());
         assert_eq!(host(found), host(expected), "{images} images of {side} px");
+    }
+}
+
+#[test]
+fn gates_of_a_chain_are_those_of_single_operations() {
+    let device = Device::flex();
+    let (channels, few) = (24, 5);
+    let geometry = Geometry { kernel: 1, stride: 1, padding: 0, groups: 1 };
+    let sizes = [[few, channels], [channels, few]];
+    let weights = sizes.map(|[outputs, inputs]| [values(outputs * inputs, 7), values(outputs, 8)]);
+    let [to_few, back] = [Activation::Silu, Activation::Identity];
+    let squeeze = Arc::new(FrozenSqueeze::new(
+        FrozenConvNorm::plain(sizes[0], weights[0].clone(), geometry, to_few),
+        FrozenConvNorm::plain(sizes[1], weights[1].clone(), geometry, back),
+    ));
+    let product = |x: Tensor<2>, at: usize| {
+        let [outputs, inputs] = sizes[at];
+        let weight: Tensor<2> =
+            Tensor::from_data(TensorData::new(weights[at][0].clone(), [outputs, inputs]), &device);
+        x.matmul(weight.transpose()) + Tensor::<1>::from_floats(&weights[at][1][..], &device).unsqueeze()
+    };
+    let gated = |x: Tensor<4>| {
+        let [n, _, _, channels] = x.dims();
+        let means: Tensor<2> = x.clone().mean_dim(1).mean_dim(2).reshape([n, channels]);
+        x * sigmoid(product(silu(product(means, 0)), 1)).reshape([n, 1, 1, channels])
+    };
+    let blocks = [
+        block([3, channels], [3, 2, 1], Activation::Silu),
+        block([channels, 16], [1, 1, 1], Activation::Relu),
+    ];
+    let link = |part: Part, reads| Link { part, reads, adds: None };
+    let squeeze = |reads| link(Part::Squeeze(Arc::clone(&squeeze)), reads);
+    let of_block = |at: usize, reads| link(Part::Block(Arc::clone(&blocks[at])), reads);
+    let through = |x, at: usize| conv_norm_frozen(x, None, &blocks[at], false).0;
+    for (images, side) in [(1, 8), (7, 10), (50, 13)] {
+        let x = tensor([images, side, side, 3], 1, &device);
+        let last = chain_frozen(x.clone(), &FrozenChain::new(vec![of_block(0, 0), squeeze(1)]));
+        let expected = gated(through(x.clone(), 0));
+        assert_close("at the end", &host(last), &host(expected.clone()));
+        let between = chain_frozen(x, &FrozenChain::new(vec![of_block(0, 0), squeeze(1), of_block(1, 2)]));
+        assert_close("between blocks", &host(between), &host(through(expected, 1)));
     }
 }
 

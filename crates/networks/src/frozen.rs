@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use delt_conv_norm::{FrozenChain, FrozenConvNorm, Link, is_supported, on_worker};
+use delt_conv_norm::{FrozenConvNorm, is_supported, on_worker};
 use delt_formats::{TeacherFacts, read_safetensors};
 
 use crate::bn_statistics::{LayerStatistics, bn_statistics_terms};
+use crate::chains::{Chain, chains};
 use crate::error::NetworkError;
 use crate::network::{BnLayer, Network};
 use crate::pass::{Evaluation, Frozen, Measuring, Record, measured, prepare};
-use crate::program::{Kind, Program};
+use crate::program::Kind;
 
 /// A network in evaluation mode for good: the teacher, the ranker, a student under test.
 ///
@@ -24,8 +25,8 @@ pub struct FrozenNetwork {
     layers: Vec<BnLayer>,
     /// By batch normalization layer; none where that stands alone.
     blocks: Option<Vec<Option<Arc<FrozenConvNorm>>>>,
-    /// Blocks that follow one another, by the step that they begin at.
-    chains: Arc<BTreeMap<usize, Arc<FrozenChain>>>,
+    /// What follows one another, by the step that it begins at.
+    pub(crate) chains: Arc<BTreeMap<usize, Chain>>,
     is_bf16: bool,
 }
 
@@ -206,68 +207,4 @@ fn prepared(network: &Network) -> Option<Vec<Option<Arc<FrozenConvNorm>>>> {
         }
     }
     Some(blocks)
-}
-
-/// Blocks that follow one another, as many as there are at a time: all that they read is what enters the first of them or comes
-/// from them, and only what the last makes is read by others.
-fn chains(network: &Network, blocks: &[Option<Arc<FrozenConvNorm>>]) -> BTreeMap<usize, Arc<FrozenChain>> {
-    let Program { steps, description, .. } = network.program();
-    let mut last_reads = BTreeMap::new();
-    for (at, step) in steps.iter().enumerate() {
-        last_reads.extend(step.reads.iter().map(|read| (*read, at)));
-    }
-    last_reads.extend(
-        description
-            .layers
-            .iter()
-            .last()
-            .iter()
-            .flat_map(|layer| &layer.reads)
-            .map(|read| (*read, steps.len())),
-    );
-    let mut chains = BTreeMap::new();
-    let mut first = 0;
-    while first < steps.len() {
-        let (mut links, mut whole) = (Vec::new(), 0);
-        let mut made = BTreeMap::from([(steps[first].reads[0], 0)]);
-        for (at, step) in steps.iter().enumerate().skip(first) {
-            let Kind::BatchBlock(_) = step.kind else { break };
-            let place = network.batch_norm(step.at + 1).place;
-            let reads: Option<Vec<usize>> = step.reads.iter().map(|read| made.get(read).copied()).collect();
-            let (Some(block), Some(reads)) = (&blocks[place], reads) else { break };
-            links.push(Link { block: Arc::clone(block), reads: reads[0], adds: reads.get(1).copied() });
-            let is_read = |(layer, value): (&usize, &usize)| *value > 0 && last_reads.get(layer) > Some(&at);
-            if !made.iter().any(is_read) {
-                whole = links.len();
-            }
-            made.insert(step.end, links.len());
-        }
-        links.truncate(whole);
-        if whole > 1 {
-            chains.insert(first, Arc::new(FrozenChain::new(links)));
-        }
-        first += whole.max(1);
-    }
-    chains
-}
-
-#[cfg(test)]
-mod tests {
-    use delt_architectures::{Architecture, Stem};
-
-    use super::*;
-
-    #[test]
-    fn blocks_up_to_what_is_none_are_one_chain() {
-        let device = Device::flex();
-        let lengths = |architecture: Architecture| {
-            let network = Network::initialize(&architecture, 3, 64, 1, &device).expect("a network");
-            let chains = FrozenNetwork::new(network, &device).chains;
-            chains.values().map(|chain| chain.len()).collect::<Vec<_>>()
-        };
-        assert_eq!(lengths(Architecture::MobilenetV2 {}), [52]);
-        assert_eq!(lengths(Architecture::resnet18(Stem::Small)), [20]);
-        // around the maximum of the large stem
-        assert_eq!(lengths(Architecture::resnet18(Stem::Standard)), [19]);
-    }
 }

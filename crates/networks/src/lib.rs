@@ -3,7 +3,7 @@
 //!
 //! - [`network`]: [`Network`], the tensors and the graph: built, trained, run layer by layer;
 //! - `program`: the steps of a graph, in which layers that can be one operation go together;
-//! - `pass`: the ways to go through: evaluation, training, through prepared blocks;
+//! - `pass`: the ways to go through: evaluation, training, through prepared blocks; `chains`: steps that go together there;
 //! - `layers`, `shapes`, `attention`: what layers compute; `map`: what goes from one to the next;
 //! - [`initialize`]: where new weights come from;
 //! - [`named`], `state_dict`: tensors by name, to and from files;
@@ -17,6 +17,7 @@
 
 mod attention;
 pub mod bn_statistics;
+mod chains;
 pub mod checkpoint;
 pub mod diversity;
 mod error;

@@ -170,11 +170,11 @@ impl Network {
             let read = |at: &usize| values[*at].clone().expect("a layer reads what is before it");
             let mut reads: Vec<Map> = step.reads.iter().map(read).collect();
             let chain = pass.chain(at);
-            let end = at + chain.as_ref().map_or(1, |chain| chain.len());
+            let end = at + chain.as_ref().map_or(1, |chain| chain.steps);
             // what is read for the last time is the step's own
             steps[at..end].iter().flat_map(|step| &step.done).for_each(|at| values[*at] = None);
             values[steps[end - 1].end] = Some(match chain {
-                Some(chain) => Map::Last(chain_frozen(reads.remove(0).last(), &chain)),
+                Some(chain) => Map::Last(chain_frozen(reads.remove(0).last(), &chain.links)),
                 None => self.step(step, reads, pass),
             });
             at = end;

@@ -8,11 +8,12 @@ use burn::tensor::module::{avg_pool2d, batch_norm_train};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use delt_conv_norm::{
-    Activation, FrozenChain, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen,
+    Activation, FrozenConvNorm, FrozenWeights, TrainWeights, channels_first, conv_norm_frozen,
     conv_norm_frozen_statistics, conv_norm_train,
 };
 
 use crate::bn_statistics::{LayerStatistics, batch_statistics, distance};
+use crate::chains::Chain;
 use crate::error::{NetworkError, read};
 use crate::layers::{BatchNorm, Conv, GroupNorm, NORM_EPSILON};
 use crate::map::Map;
@@ -25,8 +26,8 @@ pub(crate) trait Pass {
         false
     }
 
-    /// Blocks from a step on that are taken as one, where nothing else is wanted of them.
-    fn chain(&self, _step: usize) -> Option<Arc<FrozenChain>> {
+    /// Steps from one on that are taken together, where nothing else is wanted of them.
+    fn chain(&self, _step: usize) -> Option<Chain> {
         None
     }
 
@@ -229,7 +230,7 @@ pub(crate) struct Frozen<'a> {
     /// By the place of their batch normalization among its kind; none where that stands alone.
     pub(crate) blocks: &'a [Option<Arc<FrozenConvNorm>>],
     /// By the step that they begin at; none where gradients or statistics are wanted.
-    pub(crate) chains: &'a BTreeMap<usize, Arc<FrozenChain>>,
+    pub(crate) chains: &'a BTreeMap<usize, Chain>,
     /// What statistics are measured against.
     pub(crate) layers: &'a [BnLayer],
     pub(crate) record: Record,
@@ -255,7 +256,7 @@ impl Pass for Frozen<'_> {
         true
     }
 
-    fn chain(&self, step: usize) -> Option<Arc<FrozenChain>> {
+    fn chain(&self, step: usize) -> Option<Chain> {
         self.chains.get(&step).cloned()
     }
 
@@ -331,6 +332,13 @@ pub(crate) fn prepare(conv: Conv, norm: BatchNorm, activation: Activation) -> Op
         running_var: host(norm.running_var)?,
     };
     Some(FrozenConvNorm::new(weights, geometry, activation, NORM_EPSILON))
+}
+
+/// A convolution without normalization, as [`prepare`].
+pub(crate) fn prepare_alone(conv: Conv, activation: Activation) -> Option<FrozenConvNorm> {
+    let ([outputs, inputs_of_group, ..], geometry) = (conv.weight.dims(), conv.geometry());
+    let values = [host(conv.weight)?, conv.bias.map_or(Some(Vec::new()), host)?];
+    Some(FrozenConvNorm::plain([outputs, inputs_of_group * geometry.groups], values, geometry, activation))
 }
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
