@@ -6,6 +6,8 @@
 //! Convolutional Neural Networks", 2015, section 4; the points are 0, ±1 and, for tiles of four, ±2). Channels last makes
 //! each transform one over whole vectors. Tiles of two round about as direct sums do, tiles of four several times worse.
 
+#![expect(clippy::needless_range_loop, reason = "indices of the second dimension")]
+
 mod transform;
 
 use std::marker::PhantomData;

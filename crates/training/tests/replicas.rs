@@ -121,7 +121,7 @@ fn replicas_drop_what_one_network_would() {
             let labels = (before..before + images).map(|image| (image % CLASSES) as i32).collect();
             let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [*images]), &device);
             let drops = Some(Drops { draws: Draws::new(3), step, before });
-            let images = pixels.clone().slice([before..before + images]);
+            let images = pixels.clone().narrow(0, before, *images);
             before += images.dims()[0];
             Part { images, loss: move |logits| cross_entropy(logits, labels, 0.0), drops }
         });
