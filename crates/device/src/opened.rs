@@ -153,7 +153,7 @@ fn cure(reason: &str) -> &'static str {
     if says(&["libdevice"]) {
         "set CUDA_PATH to a CUDA toolkit, or to the folder of PyPI's nvidia-nvvm that holds nvvm/ (pip install nvidia-nvvm)"
     } else if says(&[
-        "Expected symbol",
+        "Missing symbol",
         "undefined symbol",
         "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
         "insufficient for CUDA",
@@ -267,7 +267,7 @@ mod tests {
     fn each_cause_has_its_cure() {
         let said = |reason: &str| cure(reason).split(' ').take(3).collect::<Vec<_>>().join(" ");
         assert_eq!(said("libdevice.10.bc was not found"), "set CUDA_PATH to");
-        assert_eq!(said("Expected symbol in library: cuEventElapsedTime_v2"), "the driver is");
+        assert_eq!(said("Missing symbol cuEventElapsedTime_v2: dlsym failed"), "the driver is");
         assert_eq!(said("no NVIDIA driver (libcuda.so) that finds a GPU"), "check the driver");
     }
 }
