@@ -58,6 +58,8 @@ quoted = '$(subst ','\'',$(1))'
 
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 BIN       = $(TARGET)/debug
+# of an installed wheel the command `delt` gives it
+given_bin = $(and $(filter .,$(DELT_HOME)),$(filter-out file,$(origin BIN)))
 GPU       = $(filter-out flex,$(BACKEND))
 # for CUDA the compiler of kernels, LLVM, is laid out where the backend's build script looks for it, which then downloads nothing;
 # CUDARC_CUDA_VERSION keeps the build from calling functions that drivers before 570 do not have
@@ -78,7 +80,7 @@ SET_continual  = $(if $(STEPS),continual.steps=$(STEPS))
 SET_report     = $(SET_continual)
 SET_prune      = $(if $(SHARE),prune.share=$(SHARE))
 command = $(LAUNCH) $(BIN)/$(firstword $(words)) --pipeline $(call yaml,$*) --store $(call quoted,$(STORE)) --device $(call quoted,$(DEVICE)) \
-	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(DATA),--data $(call quoted,$(DATA))) \
+	$(if $(CACHE),--cache $(call quoted,$(CACHE))) $(if $(given_bin),--bin $(call quoted,$(BIN))) $(if $(DATA),--data $(call quoted,$(DATA))) \
 	$(if $(SET_PATH),--set-path $(call quoted,$(SET_PATH))) $(if $(TEACHER),--teacher $(call quoted,$(TEACHER))) \
 	$(foreach value,$(SET) $(SET_$(FORMAT)) $(SET_$(firstword $(words))),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED) $(EXPERTS:=/teacher-train) $(EXPERTS:=/teacher-train/$(lastword $(words))),$(words) $@),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
@@ -149,7 +151,12 @@ sweeps := $(sort $(basename $(notdir $(wildcard pipelines/sweeps/*.yaml $(DELT_H
 $(if $(filter compare,$(MAKECMDGOALS)),$(if $(filter $(SWEEP),$(sweeps)),,$(error SWEEP=$(SWEEP): pipelines/sweeps has no \
 	$(SWEEP).yaml$(foreach near,$(call nearest,$(SWEEP),$(sweeps)),; did you mean `$(near)`?); there are: $(sweeps))))
 
-# whole numbers; a knob that no target of the command line reads gets a warning
+$(if $(DATA),$(foreach goal,$(filter $(TABLES),$(MAKECMDGOALS)),$(error DATA=$(DATA) is where the images of one cell are, \
+	make $(goal)/CELL DATA=$(DATA); cells of a table read several data sets, where `ingest.source` of each says)))
+$(if $(and $(filter BACKEND,$(given)),$(filter BIN,$(given)),$(BACKEND),$(filter 0,$(MAKELEVEL))),$(if $(filter device-bundle,$(MAKECMDGOALS)),,\
+	$(warning BACKEND=$(BACKEND) builds nothing with BIN=$(BIN): its programs have what they were built with)))
+
+# whole numbers; a knob that no target of the command line reads is refused
 is_whole = $(and $(filter 1,$(words $(1))),$(shell printf '%s\n' $(call quoted,$(1)) | grep -x '[0-9][0-9]*'))
 $(foreach knob,SHARDS STEPS,$(if $($(knob)),$(if $(call is_whole,$($(knob))),,$(error $(knob)=$($(knob)): expected one whole number, e.g. $(knob)=5))))
 READ_STUDENTS := %/cross-arch %/cross-arch/check
@@ -160,7 +167,7 @@ READ_FORMAT    = %/export %/export/check $(if $(filter fkd,$(FORMAT)),%)
 READ_MINUTES  := verify-device
 READ_SWEEP    := compare
 $(if $(filter 0,$(MAKELEVEL)),$(foreach knob,STUDENTS STEPS SHARE OUTPUT FORMAT MINUTES SWEEP,$(if $(and $(filter $(knob),$(given)),$($(knob))),\
-	$(if $(filter $(READ_$(knob)),$(MAKECMDGOALS)),,$(warning $(knob)=$($(knob)) changes nothing here; what reads it: $(subst %,P,$(filter-out %/check,$(READ_$(knob)))))))))
+	$(if $(filter $(READ_$(knob)),$(MAKECMDGOALS)),,$(error $(knob)=$($(knob)) changes nothing here; what reads it: $(subst %,P,$(filter-out %/check,$(READ_$(knob)))))))))
 
 .DEFAULT_GOAL := help
 .SUFFIXES:

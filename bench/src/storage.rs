@@ -147,6 +147,7 @@ fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
         teacher: None,
         store: Location::Folder(files.folder.path().join(format!("store-{name}-{at}"))),
         cache: files.folder.path().join("cache"),
+        bin: None,
         device: "flex".to_owned(),
         branches: Vec::new(),
         force: false,

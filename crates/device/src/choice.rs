@@ -138,7 +138,7 @@ mod tests {
                 message,
                 format!(
                     "device `{name}:0` is not in this build, which takes {}; take one of these, or a build or \
-                     bundle made with BACKEND={name} (cargo: --features delt-device/{name})",
+                     bundle made with BACKEND={name}, which builds nothing where BIN is given (cargo: --features delt-device/{name})",
                     accepted()
                 )
             );

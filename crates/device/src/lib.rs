@@ -44,7 +44,7 @@ pub enum DeviceError {
     },
     /// The text names a backend that was not compiled.
     #[error(
-        "device `{text}` is not in this build, which takes {}; take one of these, or a build or bundle made with BACKEND={feature} (cargo: --features delt-device/{feature})",
+        "device `{text}` is not in this build, which takes {}; take one of these, or a build or bundle made with BACKEND={feature}, which builds nothing where BIN is given (cargo: --features delt-device/{feature})",
         choice::accepted()
     )]
     NotCompiled {

@@ -7,7 +7,7 @@ use delt_store::Location;
 
 use crate::args::{Args, DEFAULT_STORE};
 
-/// `make TARGET` with the knobs `STORE`, `SET`, `DATA`, `BRANCH`, `SET_PATH` and `TEACHER` where they were given.
+/// `make TARGET` with the knobs `STORE`, `SET`, `DATA`, `BRANCH`, `SET_PATH`, `TEACHER` and `BIN` where they were given.
 pub(crate) fn make_target(target: &str, args: &Args) -> String {
     let shown = |path: Option<&PathBuf>| path.map_or(String::new(), |path| path.display().to_string());
     let is_default = args.store == Location::Folder(DEFAULT_STORE.into());
@@ -19,6 +19,7 @@ pub(crate) fn make_target(target: &str, args: &Args) -> String {
         ("BRANCH", args.branches.join(" ")),
         ("SET_PATH", shown(args.set_path.as_ref())),
         ("TEACHER", shown(args.teacher.as_ref())),
+        ("BIN", shown(args.bin.as_ref())),
     ];
     let mut command = format!("make {}", target_of(&args.pipeline, target));
     for (name, value) in knobs.iter().filter(|(_, value)| !value.is_empty()) {
@@ -69,8 +70,8 @@ mod tests {
             "make digits/ingest SET='a.b=1 c.d=[2,3]' DATA='my images' BRANCH=delt"
         );
         assert_eq!(
-            advice(&["--set-path", "their set", "--teacher", "demo/delt"]),
-            "make digits/ingest SET_PATH='their set' TEACHER=demo/delt"
+            advice(&["--set-path", "their set", "--teacher", "demo/delt", "--bin", "/opt/delt"]),
+            "make digits/ingest SET_PATH='their set' TEACHER=demo/delt BIN=/opt/delt"
         );
         assert_eq!(advice(&["--data", "it's $HOME"]), r"make digits/ingest DATA='it'\''s $$HOME'");
     }

@@ -43,6 +43,10 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER", env = "DELT_CACHE", default_value = DEFAULT_CACHE, value_parser = path())]
     pub cache: PathBuf,
 
+    /// Where these programs lie, for the commands that messages tell (make: BIN=)
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
+    pub bin: Option<PathBuf>,
+
     /// auto, flex, or cuda, wgpu, vulkan with an index where there are several: cuda:1. teacher-train and evaluate take more
     /// than one: cuda:0,cuda:1
     #[arg(long, visible_alias = "devices", value_name = "DEVICE", env = "DEVICE", default_value = "auto", value_parser = device)]

@@ -24,6 +24,7 @@ use delt_pipeline::cells::origin_of;
 use delt_pipeline::config::{self, Branch, Invalid, overridden};
 use delt_pipeline::cost::{self, Sizes};
 use delt_pipeline::dag::{Dag, Missing};
+use delt_pipeline::near::no_branch;
 use delt_pipeline::plan::{self, Stage};
 use delt_pipeline::yaml::YamlError;
 
@@ -129,10 +130,9 @@ impl Session {
         let added = added.map(|branch| branch.name);
         let mut known: Vec<&str> = all.iter().map(|b| b.group.as_str()).collect();
         known.dedup();
-        let known = known.join(", ");
         let is_named = |b: &Branch, name: &String| name == &b.name || name == &b.group;
         if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| !is_named(b, name))) {
-            let invalid = Invalid::new("branches", format!("no branch `{unknown}`; there are: {known}"));
+            let invalid = Invalid::new("branches", no_branch(unknown, &known));
             return Err(YamlError::of_key(origin_of(&args.pipeline, None), &invalid).into());
         }
         let is_added = |b: &Branch| added.as_ref() == Some(&b.group);

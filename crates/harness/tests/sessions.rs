@@ -25,6 +25,7 @@ fn args(store: &Path) -> Args {
         teacher: None,
         store: Location::Folder(store.to_path_buf()),
         cache: store.join("cache"),
+        bin: None,
         device: "flex".into(),
         branches: vec!["delt".into()],
         force: false,
@@ -99,26 +100,28 @@ fn files_of_stages_to_come_are_asked_for_before_the_first_one_works() {
     let refusals = [
         (
             format!("teacher.import={}", import("absent.pth", "dataset")),
-            "`teacher.import.path`: absent.pth: no such file, expected a .safetensors or .pth file",
+            "`teacher.import.path`: absent.pth: no such file (relative to HERE), expected a .safetensors or .pth file",
         ),
         (
             format!("teacher.import={}", import(&weights, "absent.json")),
-            "`teacher.import.classes`: absent.json: no such file, expected `dataset`, a list of names or a file with them",
+            "`teacher.import.classes`: absent.json: no such file (relative to HERE), expected `dataset`, a list of names or a file with them",
         ),
         (
             format!("select.ranker={{{network}, import: {}}}", import("absent.pth", "dataset")),
-            "`select.ranker.import.path`: absent.pth: no such file, expected a .safetensors or .pth file",
+            "`select.ranker.import.path`: absent.pth: no such file (relative to HERE), expected a .safetensors or .pth file",
         ),
         (
             "select.scores=absent.csv".to_owned(),
-            "`select.scores`: absent.csv: no such file, expected a ranking in CSV",
+            "`select.scores`: absent.csv: no such file (relative to HERE), expected a ranking in CSV",
         ),
     ];
+    let here = std::env::current_dir().expect("a working folder").display().to_string();
     for (setting, expected) in refusals {
         let args = Args { set: vec![setting], ..args(&folder.path().join("store")) };
         let dry_run = Args { dry_run: true, ..args.clone() };
         for (stage, args) in [(plan::INGEST, &args), (plan::TEACHER_TRAIN, &args), (plan::INGEST, &dry_run)] {
             let error = Session::open(stage, args.clone()).expect_err("refused");
+            let expected = expected.replace("HERE", &here);
             assert_eq!(error.to_string(), format!("{} (branch delt): at {expected}", digits().display()));
         }
         // later stages find in the store what was made of the file

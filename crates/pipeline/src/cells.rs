@@ -68,6 +68,11 @@ impl Table {
         Ok(cells.map(|cells| Self { path: path.to_owned(), shared, parts, cells }))
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What stands above its cells.
     pub fn description(&self) -> &str {
         self.shared.get(DESCRIPTION).and_then(Value::as_str).unwrap_or_default()

@@ -22,6 +22,19 @@ pub fn near_names<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> V
     near.into_iter().take(NAMES_SHOWN).map(|(_, candidate)| candidate).collect()
 }
 
+/// What is said of a name that is none of these branches.
+pub fn no_branch(name: &str, known: &[&str]) -> String {
+    let near = near_names(name, known.iter().copied());
+    let hint = match name.split_once(',') {
+        Some(_) => {
+            let names: Vec<&str> = name.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+            format!("; write names with spaces between, BRANCH='{}' (--branch for each)", names.join(" "))
+        }
+        None => near.first().map_or_else(String::new, |near| format!("; did you mean `{near}`?")),
+    };
+    format!("no branch `{name}`{hint}; there are: {}", known.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +44,17 @@ mod tests {
         assert_eq!(near_names("tre", ["train", "pine_tree", "tree"]), ["tree", "pine_tree"]);
         assert_eq!(near_names("icp", ["ipc", "top"]), ["ipc"], "swapped letters are one mistake");
         assert_eq!(near_names("zebra", ["train", "tree"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_branch_that_is_none_is_answered_with_the_nearest_and_all() {
+        let said = |name: &str| no_branch(name, &["random", "g-vbsm"]);
+        assert_eq!(said("gvbsm"), "no branch `gvbsm`; did you mean `g-vbsm`?; there are: random, g-vbsm");
+        assert_eq!(said("zebra"), "no branch `zebra`; there are: random, g-vbsm");
+        assert_eq!(
+            said("random,g-vbsm"),
+            "no branch `random,g-vbsm`; write names with spaces between, BRANCH='random g-vbsm' (--branch for each); there are: random, \
+             g-vbsm"
+        );
     }
 }

@@ -32,11 +32,7 @@ pub fn main() -> ExitCode {
 
 /// What the learning rate of a student is called where it is to be changed.
 fn lr_setting(branch: &Branch, student: Architecture) -> &'static str {
-    match student.published_lr() {
-        _ if student == branch.pipeline.evaluate.student => stage::LR,
-        None => "cross_arch.lr",
-        Some(_) => "its published learning rate",
-    }
+    if branch.with_student(student) == *branch { stage::LR } else { "cross_arch.lr" }
 }
 
 /// Prints the table and writes each student's accuracy.

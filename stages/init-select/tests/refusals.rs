@@ -36,6 +36,7 @@ fn session(store: &Path, scores: &Path) -> Session {
         teacher: None,
         store: Location::Folder(store.to_path_buf()),
         cache: store.join("cache"),
+        bin: None,
         device: "flex".into(),
         branches: vec!["delt".into()],
         force: false,

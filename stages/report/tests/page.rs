@@ -41,6 +41,7 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         teacher: None,
         store: Location::Folder(store.to_path_buf()),
         cache: store.join("cache"),
+        bin: None,
         device: "flex".into(),
         branches: Vec::new(),
         force: false,

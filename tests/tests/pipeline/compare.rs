@@ -106,14 +106,26 @@ fn a_dry_run_of_a_table_is_a_line_for_each_cell_and_misses_what_the_run_would() 
         let output = compare.output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    let (code, said) = look(&[]);
+    let there = format!("ingest.source.path={}", folder.path().display());
+    let (code, said) = look(&["--set", &there]);
     assert_eq!((code, said.lines().count()), (Some(0), 16), "{said}");
     let cell: Vec<&str> = said.lines().nth(2).unwrap().split_whitespace().collect();
     assert_eq!(cell, ["tiny-ipc1-conv4", "-", "all", "stages"]);
     assert!(said.contains("\n12 of 12 cells have something to run, 0 are in the store; how long "), "{said}");
-    let (code, said) = look(&["--branch", "delt", "--set", "select.scores=gone.csv"]);
+    let (code, said) = look(&["--branch", "delt", "--set", &there, "--set", "select.scores=gone.csv"]);
     assert_eq!(code, Some(1));
-    assert_eq!(said.matches("cannot run: `select.scores`: gone.csv: no such file").count(), 12, "{said}");
+    assert_eq!(said.matches("cannot run: `select.scores`: gone.csv: no such file").count(), 1, "{said}");
+    let (code, said) = look(&["--set", "ingest.source.path=/gone/tiny"]);
+    let cell = said.lines().nth(2).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!((code, said.lines().count()), (Some(1), 5), "{said}");
+    assert!(
+        cell.starts_with(
+            "tiny-ipc1-conv4 and 11 more - cannot run: `ingest.source.path`: /gone/tiny: not found; "
+        ),
+        "{said}"
+    );
+    let (code, said) = look(&["--set", "synthesize.lr=0.1", "--set", "synthesize.lr=0.2"]);
+    assert_eq!((code, said.matches("found twice on the command line").count()), (Some(1), 1), "{said}");
 }
 
 #[test]

@@ -115,19 +115,19 @@ fn what_is_asked_of_a_set_is_refused_before_the_stages_that_make_it() {
 }
 
 #[test]
-fn a_knob_that_nothing_on_the_command_line_reads_is_warned_of() {
-    let warned = |arguments: &[&str]| {
+fn a_knob_that_something_on_the_command_line_reads_is_taken_without_a_word() {
+    let said = |arguments: &[&str]| {
         let output = make(&[&["-n"][..], arguments].concat())?.output().unwrap();
         assert!(output.status.success());
         Some(String::from_utf8(output.stderr).unwrap())
     };
-    let Some(said) = warned(&["digits/cross-arch", "STEPS=3", "STUDENTS=convnet2"]) else { return };
-    assert!(
-        said.contains("STEPS=3 changes nothing here; what reads it: P/continual P/report demo"),
-        "{said}"
-    );
-    assert!(!said.contains("STUDENTS="), "{said}");
-    assert_eq!(warned(&["digits/relabel", "FORMAT=fkd", "STEPS="]).unwrap(), "");
+    let both = ["digits/cross-arch", "digits/continual", "STEPS=3", "STUDENTS=convnet2"];
+    let Some(silence) = said(&both) else { return };
+    assert_eq!(silence, "");
+    assert_eq!(said(&["digits/relabel", "FORMAT=fkd", "STEPS="]).unwrap(), "");
+    assert!(said(&["digits/ingest", "BIN=/opt/delt", "BACKEND=cuda"]).unwrap().contains(
+        "BACKEND=cuda builds nothing with BIN=/opt/delt: its programs have what they were built with"
+    ));
 }
 
 #[test]
@@ -205,7 +205,10 @@ fn force_reaches_the_parts_of_the_stage_that_was_named() {
 #[test]
 fn a_folder_of_binaries_is_run_without_building() {
     let Some(make) = make(&["-n", "digits/ingest", "BIN=/opt/delt"]) else { return };
-    assert_eq!(lines(make), [command("ingest", "").replace("target/debug", "/opt/delt")]);
+    let of_folder = command("ingest", "--bin '/opt/delt'").replace("target/debug", "/opt/delt");
+    assert_eq!(lines(make), [of_folder]);
+    let installed = self::make(&["-n", "digits/ingest", "BIN=/opt/delt", "DELT_HOME=./"]).unwrap();
+    assert!(!lines(installed)[0].contains("--bin"), "a wheel's command gives it itself");
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn a_set_of_another_project_is_a_knob_of_every_stage() {
     assert_eq!(forced[..5], found[..5]);
     assert_eq!(forced[5], format!("{} --force", found[5]));
     let named = make(&["-n", "evaluate-set", "PIPELINE=digits", "BIN=target/debug", "SET_PATH=x"]).unwrap();
-    assert_eq!(lines(named)[1..], STAGES.map(|stage| command(stage, "--set-path 'x'")));
+    assert_eq!(lines(named)[1..], STAGES.map(|stage| command(stage, "--bin 'target/debug' --set-path 'x'")));
 }
 
 #[test]
@@ -245,6 +248,17 @@ fn an_apostrophe_in_a_knob_reaches_the_binary() {
     let Some(found) = commands(&[&["digits/ingest"][..], &knobs].concat()) else { return };
     let expected = command("ingest", r"--data 'it'\''s (mine), all' --set 'a.b='\''x'\'''");
     assert_eq!(found, [expected.replace("data/store", r"a'\''b c")]);
+}
+
+/// Checks what calls that must stop at once say.
+fn refused(cases: &[(&[&str], String)]) {
+    for (arguments, expected) in cases {
+        let Some(mut make) = make(&[&["-n"][..], arguments].concat()) else { return };
+        let output = make.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("*** {expected}  Stop.")), "{said}");
+    }
 }
 
 #[test]
@@ -284,10 +298,31 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
             &["evaluate-set", "SET_PATH=x"],
             "`make evaluate-set` needs PIPELINE=P, whose recipe holds; make help lists them.".to_owned(),
         ),
+    ];
+    refused(&cases);
+}
+
+#[test]
+fn a_knob_that_changes_nothing_or_has_no_such_value_is_refused() {
+    let cases = [
         (
-            &["compare", "SWEEP=digts"],
+            &["compare", "SWEEP=digts"][..],
             "SWEEP=digts: pipelines/sweeps has no digts.yaml; did you mean `digits`?; there are: ablation \
              cifar10-matching cifar100-conv3 cifar100-matching digits digits-matching iterations."
+                .to_owned(),
+        ),
+        (
+            &["digits/cross-arch", "STEPS=3", "STUDENTS=convnet2"],
+            "STEPS=3 changes nothing here; what reads it: P/continual P/report demo.".to_owned(),
+        ),
+        (
+            &["digits/cross-arch", "SHARE=0.5"],
+            "SHARE=0.5 changes nothing here; what reads it: P/prune.".to_owned(),
+        ),
+        (
+            &["table1", "DATA=/images"],
+            "DATA=/images is where the images of one cell are, make table1/CELL DATA=/images; cells of a table read several data sets, \
+             where `ingest.source` of each says."
                 .to_owned(),
         ),
         (&["digits", "SHARDS=-2"], "SHARDS=-2: expected one whole number, e.g. SHARDS=5.".to_owned()),
@@ -302,13 +337,7 @@ fn what_nobody_reads_on_the_command_line_is_answered_with_the_nearest_name() {
                 .to_owned(),
         ),
     ];
-    for (arguments, expected) in cases {
-        let Some(mut make) = make(&[&["-n"][..], arguments].concat()) else { return };
-        let output = make.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(&format!("*** {expected}  Stop.")), "{said}");
-    }
+    refused(&cases);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What users get wrong, each with the exact message and exit code: `mistakes.txt`.
 //!
 //! A mistake is three lines: what the user did; the command, after `$`; exit code and message. `@` stands for the folder that
-//! [`scene`] fills; pipeline and store are those of the scene where the command names none. Where a stage said more before it
+//! [`scene`] fills, `HERE` in messages for the working folder; pipeline and store are those of the scene where the command names none. Where a stage said more before it
 //! failed, the last line counts, and the first paragraph of what clap prints.
 
 use std::fs::File;
@@ -54,7 +54,8 @@ fn said(folder: &Path, command: &str) -> String {
         run.args(["--store", &format!("{here}/store")]);
     }
     let output = run.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).replace(&here, "@");
+    let root = workspace().canonicalize().unwrap().display().to_string();
+    let stderr = String::from_utf8_lossy(&output.stderr).replace(&here, "@").replace(&root, "HERE");
     let usage = stderr.strip_prefix("error: ").and_then(|usage| usage.split("\n\n").next());
     let usage = usage.map(|usage| usage.split_whitespace().collect::<Vec<_>>().join(" "));
     let line = usage.unwrap_or_else(|| stderr.lines().last().unwrap_or_default().to_owned());

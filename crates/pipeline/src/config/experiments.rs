@@ -72,7 +72,8 @@ pub enum PruneStart {
 impl Pipeline {
     /// Refuses of `cross_arch`, `continual` and `prune` what no branch, class or student can make right.
     pub(super) fn validate_experiments(&self) -> Result<(), Invalid> {
-        if self.cross_arch.as_ref().is_some_and(|section| section.students.is_some()) {
+        if self.cross_arch.as_ref().is_some_and(|section| section.students.is_some() || section.lr.is_some())
+        {
             self.cross_students()?;
         }
         self.validate_published()?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use delt_formats::teacher::Normalization;
 use serde::{Deserialize, Serialize};
@@ -270,6 +271,23 @@ impl Ingest {
     /// Whether the test images are all those that the data set is published with.
     pub fn has_published_test_set(&self) -> bool {
         self.classes.is_none() && self.max_test_per_class.is_none() && self.source.test_fraction().is_none()
+    }
+
+    /// Refuses a path at which nothing lies; without one, the source is downloaded.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the path.
+    pub fn check_source(&self) -> Result<(), Invalid> {
+        let section = serde_yaml::to_value(&self.source).unwrap_or_default();
+        // a pattern stands for many files
+        let path = section.get("path").and_then(|path| path.as_str()).filter(|path| !path.contains('{'));
+        let Some(path) = path.map(Path::new) else { return Ok(()) };
+        let problem = format!(
+            "{}: not found{}; put the images there, or a link to them, or give DATA=path to one cell",
+            path.display(),
+            range::counted_from(path)
+        );
+        range::ensure(path.exists(), "ingest.source.path", problem)
     }
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {

@@ -90,8 +90,15 @@ pub(super) fn batch(place: &str, value: u32) -> Result<(), Invalid> {
 
 /// A file that has to be there.
 pub(super) fn file(place: impl Into<String>, file: &Path, expected: &str) -> Result<(), Invalid> {
-    let problem = format_args!("{}: no such file, expected {expected}", file.display());
+    let found = if file.is_dir() { "is a folder" } else { "no such file" };
+    let problem = format_args!("{}: {found}{}, expected {expected}", file.display(), counted_from(file));
     ensure(file.is_file(), place, problem)
+}
+
+/// Where a relative path counts from, for messages.
+pub(super) fn counted_from(path: &Path) -> String {
+    let here = std::env::current_dir().ok().filter(|_| path.is_relative());
+    here.map_or_else(String::new, |here| format!(" (relative to {})", here.display()))
 }
 
 /// Refuses a value, unless the condition holds, with what was found and what is expected.

@@ -203,7 +203,8 @@ impl Import {
     /// # Errors
     /// [`Invalid`] naming the key and the file.
     pub(crate) fn check_files(&self, place: &str) -> Result<(), Invalid> {
-        range::file(format!("{place}.path"), &self.path, "a .safetensors or .pth file")?;
+        let expected = format!("a .safetensors or .pth file{}", of_torchvision(&self.path));
+        range::file(format!("{place}.path"), &self.path, &expected)?;
         match self.classes.file() {
             Some(file) => range::file(
                 format!("{place}.classes"),
@@ -228,6 +229,20 @@ impl Import {
             }
         }
         Ok(())
+    }
+}
+
+/// Where torchvision's weights are, if a file is called as they are: a network, and the first digits of the file's SHA-256.
+fn of_torchvision(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let parts = name.strip_suffix(".pth").and_then(|name| name.rsplit_once('-'));
+    let is_published = parts.is_some_and(|(network, sum)| {
+        Architecture::NAMES.contains(&network) && sum.len() == 8 && sum.bytes().all(|b| b.is_ascii_hexdigit())
+    });
+    if is_published {
+        format!("; torchvision's are at https://download.pytorch.org/models/{name}")
+    } else {
+        String::new()
     }
 }
 

@@ -29,6 +29,7 @@ fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Se
         teacher: None,
         store: Location::Folder(work.join("store")),
         cache: work.join("cache"),
+        bin: None,
         device: "flex".to_owned(),
         branches: Vec::new(),
         force: false,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use delt_formats::dataset::DatasetFacts;
 use delt_harness::session::Session;
 use delt_harness::table::aligned;
@@ -58,24 +58,40 @@ fn text(cells: &[&str], found: &[Result<Ahead>]) -> String {
     let known = || found.iter().flatten();
     let speed = known().find_map(|ahead| ahead.speed);
     let seconds = |ahead: &Ahead| Some(ahead.flops? / ahead.speed.or(speed)?);
+    let mut refused: Vec<String> = cells
+        .iter()
+        .zip(found)
+        .filter_map(|(cell, ahead)| Some(reason(cell, ahead.as_ref().err()?)))
+        .collect();
     let line = |(cell, ahead): (&&str, &Result<Ahead>)| {
+        let mut cell = (*cell).to_owned();
         let (time, what) = match ahead {
-            Err(error) => (None, format!("cannot run: {error:#}")),
+            Err(error) => {
+                let reason = reason(&cell, error);
+                let before = refused.len();
+                refused.retain(|other| *other != reason);
+                match before - refused.len() {
+                    0 => return None,
+                    1 => {}
+                    cells => cell += &format!(" and {} more", cells - 1),
+                }
+                (None, format!("cannot run: {reason}"))
+            }
             Ok(Ahead { stages, .. }) if stages.is_empty() => {
                 (None, "nothing, all is in the store".to_owned())
             }
             Ok(ahead) if ahead.stages.len() == STAGES => (seconds(ahead), "all stages".to_owned()),
             Ok(ahead) => (seconds(ahead), ahead.stages.join(", ")),
         };
-        [(*cell).to_owned(), time.map_or_else(|| "-".to_owned(), human_seconds), what]
+        Some([cell, time.map_or_else(|| "-".to_owned(), human_seconds), what])
     };
     let lines: Vec<_> =
-        std::iter::once(HEAD.map(str::to_owned)).chain(cells.iter().zip(found).map(line)).collect();
+        std::iter::once(HEAD.map(str::to_owned)).chain(cells.iter().zip(found).filter_map(line)).collect();
     let to_run: Vec<&Ahead> = known().filter(|ahead| !ahead.stages.is_empty()).collect();
     let times: Vec<f64> = to_run.iter().filter_map(|ahead| seconds(ahead)).collect();
     let total = match times.len() {
         _ if to_run.is_empty() => String::new(),
-        0 => "; how long that takes is known once a teacher was trained here".to_owned(),
+        0 => "; how long that takes is known once a cell's own teacher is trained in this store".to_owned(),
         some => format!(
             "; at most {} for the {some} whose data set is in the store, as fast as a teacher was trained (what cells share counts in each)",
             human_seconds(times.iter().sum())
@@ -86,10 +102,19 @@ fn text(cells: &[&str], found: &[Result<Ahead>]) -> String {
     format!("{table}\n{ahead} of {all} cells have something to run, {there} are in the store{total}")
 }
 
+/// Why a cell cannot run, without its name: what several cells share is said once.
+fn reason(cell: &str, error: &Error) -> String {
+    format!("{error:#}").replace(&format!(" (cell {cell})"), "").replace(&format!("(cell {cell}, "), "(")
+}
+
 fn ahead(session: &Session, forced: bool) -> Result<Ahead> {
     let (mut nodes, mut open, mut found) = (BTreeSet::new(), Vec::<Branch>::new(), Ahead::default());
     for branch in session.branches() {
-        branch.pipeline.check_files()?;
+        let is_read = forced || session.dag().if_made(branch, Node::Dataset)?.is_none();
+        let source = if is_read { branch.pipeline.ingest.check_source() } else { Ok(()) };
+        let missing = [source, branch.pipeline.check_files()].into_iter().filter_map(Result::err);
+        let missing: Vec<String> = missing.map(|invalid| invalid.to_string()).collect();
+        ensure!(missing.is_empty(), missing.join("; "));
         let before = nodes.len();
         for node in Node::of(&branch.pipeline) {
             if forced || session.dag().if_made(branch, node)?.is_none() {
@@ -134,21 +159,27 @@ mod tests {
             of(&["relabel", "evaluate"], Some(1.8e13), None),
             of(&[], Some(0.0), Some(1e10)),
             Err(anyhow!("`teacher.import.path`: w.pth: no such file")),
+            Err(anyhow!("t.yaml (cell five): at `seed`: found twice")),
+            Err(anyhow!("t.yaml (cell six, branch delt): at `seed`: found 0")),
+            Err(anyhow!("t.yaml (cell seven): at `seed`: found twice")),
         ];
-        let cells = ["one", "two", "three", "four"];
+        let cells = ["one", "two", "three", "four", "five", "six", "seven"];
         assert_eq!(
             text(&cells, &found),
-            "cell         time  to run\n\
-             one             -  all stages\n\
-             two    30 min 0 s  relabel, evaluate\n\
-             three           -  nothing, all is in the store\n\
-             four            -  cannot run: `teacher.import.path`: w.pth: no such file\n\n\
-             2 of 4 cells have something to run, 1 are in the store; at most 30 min 0 s for the 1 whose data set is in the store, as fast \
+            "cell                   time  to run\n\
+             one                       -  all stages\n\
+             two              30 min 0 s  relabel, evaluate\n\
+             three                     -  nothing, all is in the store\n\
+             four                      -  cannot run: `teacher.import.path`: w.pth: no such file\n\
+             five and 1 more           -  cannot run: t.yaml: at `seed`: found twice\n\
+             six                       -  cannot run: t.yaml (branch delt): at `seed`: found 0\n\n\
+             2 of 7 cells have something to run, 1 are in the store; at most 30 min 0 s for the 1 whose data set is in the store, as fast \
              as a teacher was trained (what cells share counts in each)"
         );
         assert!(
-            text(&cells[..1], &found[..1])
-                .ends_with("; how long that takes is known once a teacher was trained here")
+            text(&cells[..1], &found[..1]).ends_with(
+                "; how long that takes is known once a cell's own teacher is trained in this store"
+            )
         );
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use delt_harness::session::Session;
 use delt_harness::table::{self, Row, Score, aligned};
 use delt_pipeline::cells::{Table, target_of};
-use delt_pipeline::config::{Branch, Pipeline};
+use delt_pipeline::config::{Branch, Invalid, Pipeline};
+use delt_pipeline::near::no_branch;
 use delt_pipeline::yaml::YamlError;
 
 const HEAD: [&str; 8] = ["cell", "branch", "published", "best", "n", "difference", "last", "random, best"];
@@ -41,22 +42,37 @@ pub fn run(cells: &Table, session: impl Fn(PathBuf) -> Result<Session>) -> Resul
 /// load is among them: its stages say why.
 ///
 /// # Errors
-/// No cell has such a branch.
+/// A branch that no cell has, where all could be loaded.
 pub fn chosen<'a>(
     cells: &'a Table,
     wanted: &[String],
     branches_of: impl Fn(&Path) -> Result<Vec<Branch>, YamlError>,
-) -> Result<Vec<&'a str>> {
-    let has_one = |cell: &&str| {
-        let is_wanted = |branch: &Branch| wanted.contains(&branch.name) || wanted.contains(&branch.group);
-        wanted.is_empty()
-            || branches_of(&cells.pipeline_of(cell)).map_or(true, |branches| branches.iter().any(is_wanted))
+) -> Result<Vec<&'a str>, YamlError> {
+    if wanted.is_empty() {
+        return Ok(cells.names().collect());
+    }
+    let of_cells: Vec<(&str, Option<Vec<Branch>>)> =
+        cells.names().map(|cell| (cell, branches_of(&cells.pipeline_of(cell)).ok())).collect();
+    let is_called = |branch: &Branch, name: &String| *name == branch.name || *name == branch.group;
+    let all = || of_cells.iter().filter_map(|(_, branches)| branches.as_ref()).flatten();
+    let unknown = wanted.iter().find(|name| !all().any(|branch| is_called(branch, name)));
+    if let Some(unknown) = unknown.filter(|_| of_cells.iter().all(|(_, branches)| branches.is_some())) {
+        let mut known: Vec<&str> = Vec::new();
+        for branch in all() {
+            known.extend((!known.contains(&branch.group.as_str())).then_some(branch.group.as_str()));
+        }
+        let invalid = Invalid::new("branches", no_branch(unknown, &known));
+        return Err(YamlError::of_key(cells.path().display(), &invalid));
+    }
+    let has_one = |branches: &Option<Vec<Branch>>| {
+        let is_wanted = |branch: &Branch| wanted.iter().any(|name| is_called(branch, name));
+        branches.as_ref().is_none_or(|branches| branches.iter().any(is_wanted))
     };
-    let (chosen, others): (Vec<&str>, Vec<&str>) = cells.names().partition(has_one);
-    let wanted = wanted.join(", ");
-    ensure!(!chosen.is_empty(), "no cell has a branch {wanted}; name one that a cell has (BRANCH=)");
-    if !others.is_empty() {
-        eprintln!("compare: {} cells have no branch {wanted} and are passed over", others.len());
+    let chosen: Vec<&str> =
+        of_cells.iter().filter(|(_, branches)| has_one(branches)).map(|(cell, _)| *cell).collect();
+    let others = of_cells.len() - chosen.len();
+    if others > 0 {
+        eprintln!("compare: {others} cells have no branch {} and are passed over", wanted.join(", "));
     }
     Ok(chosen)
 }
@@ -99,7 +115,9 @@ mod tests {
         let table = Table::read(&path).expect("reads").expect("has cells");
         let of = |name: &str| chosen(&table, &[name.to_owned()], |cell| config::load(cell, &[], None));
         assert_eq!(of("g-vbsm").expect("some have it").len(), 6);
-        assert!(of("gvbsm").expect_err("refused").to_string().starts_with("no cell has a branch gvbsm;"));
+        let said = of("gvbsm").expect_err("refused").to_string();
+        let expected = "neighbors.yaml: at `branches`: no branch `gvbsm`; did you mean `g-vbsm`?; there are: random, g-vbsm, wmdd, ";
+        assert!(said.contains(expected), "{said}");
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Command {
             teacher: None,
             store: self.store.clone(),
             cache: self.cache.clone(),
+            bin: None,
             device: self.device.clone(),
             branches: self.branches.clone(),
             force: false,

@@ -45,7 +45,7 @@ fn slurm_gets_a_job_for_each_stage_and_an_array_for_its_parts() {
         assert!(call.starts_with(&format!("--parsable --job-name=digits/{name} --chdir=/")), "{call}");
         let rest = format!(
             " --output={logs}/digits/{name}-{log}{options} --partition=gpu --time=4:00:00 slurm/job /opt/delt/{stage} \
-             --pipeline pipelines/digits.yaml --store data/store --device auto{shards}"
+             --pipeline pipelines/digits.yaml --store data/store --device auto --bin /opt/delt{shards}"
         );
         assert!(call.ends_with(&rest), "{call}\n{rest}");
     }
@@ -65,7 +65,7 @@ fn the_place_of_a_page_reaches_the_job_that_writes_it() {
         return;
     };
     let report = calls.lines().last().unwrap();
-    assert!(report.ends_with(" slurm/job /opt/delt/report --pipeline pipelines/digits.yaml --store data/store --device auto --output a page.html"), "{report}");
+    assert!(report.ends_with(" slurm/job /opt/delt/report --pipeline pipelines/digits.yaml --store data/store --device auto --bin /opt/delt --output a page.html"), "{report}");
     assert!(said.last().unwrap().starts_with("squeue --me shows the jobs"), "{said:?}");
 }
 

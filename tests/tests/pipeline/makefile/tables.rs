@@ -54,7 +54,8 @@ fn a_dry_run_of_a_table_is_a_line_for_each_cell() {
     let compare = program("compare");
     let bin = Path::new(compare.get_program()).parent().unwrap().display();
     let (bin, store) = (format!("BIN={bin}"), format!("STORE={}", folder.path().display()));
-    let Some(looking) = make(&["table2", "DRY_RUN=1", &bin, &store]) else { return };
+    let there = format!("SET=ingest.source.path={}", folder.path().display());
+    let Some(looking) = make(&["table2", "DRY_RUN=1", &bin, &store, &there]) else { return };
     let said = lines(looking);
     assert_eq!(said[1..3], ["cell time to run", "tiny-ipc1-conv4 - all stages"], "{said:?}");
     assert_eq!(said.len(), 16, "{said:?}");

@@ -9,7 +9,7 @@ use serde_yaml::Value;
 use super::missing;
 use super::students::{named, short_names, unknown, usual};
 use crate::config::{Branch, Invalid, Pipeline, range};
-use crate::near::near_names;
+use crate::near::no_branch;
 
 /// Section `cross_arch`: one set, many students.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,12 +18,17 @@ pub struct CrossArch {
     /// The students: a name, or a network with its fields. Absent: those of published tables for the size of the images.
     #[serde(default)]
     pub students: Option<Vec<Student>>,
-    /// Learning rate of students for which none is published.
-    pub lr: f64,
+    /// Learning rate of all students. Absent: the pipeline's own student keeps that of `evaluate`, each other one has its published
+    /// rate, else that of the paper's appendix.
+    #[serde(default)]
+    pub lr: Option<f64>,
     /// Top-1 that a paper prints, in percent, by branch and student, as `students` or the table names it.
     #[serde(default)]
     pub published: BTreeMap<String, BTreeMap<String, f64>>,
 }
+
+/// Learning rate of students for which none is published, by the paper's appendix.
+const UNPUBLISHED_LR: f64 = 1e-3;
 
 /// A student of [`CrossArch`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,26 +51,30 @@ impl Pipeline {
     pub fn cross_students(&self) -> Result<Vec<Architecture>, Invalid> {
         let section = self.cross_arch.as_ref().ok_or_else(|| missing("cross_arch"))?;
         let place = "cross_arch.students";
-        range::POSITIVE.check("cross_arch.lr", section.lr)?;
+        section.lr.map_or(Ok(()), |lr| range::POSITIVE.check("cross_arch.lr", lr))?;
         let size = self.teacher.size;
         let Some(listed) = &section.students else {
             let students = usual(size).iter().filter_map(|name| self.known_as(name));
             return Ok(students.filter(|network| network.misfit(size as usize).is_none()).collect());
         };
         range::require(!listed.is_empty(), place, "an empty list", "at least one network")?;
-        let mut students = Vec::new();
+        let (mut students, mut written) = (Vec::new(), Vec::<String>::new());
         for student in listed {
-            let network = match student {
-                Student::Whole(network) => *network,
+            let (network, name) = match student {
+                Student::Whole(network) => (*network, network.to_string()),
                 Student::Named(name) => {
-                    self.known_as(name).ok_or_else(|| Invalid::new(place, unknown(name)))?
+                    let network = self.known_as(name).ok_or_else(|| Invalid::new(place, unknown(name)))?;
+                    (network, name.clone())
                 }
             };
             if let Some(problem) = network.misfit(size as usize) {
                 return Err(Invalid::new(place, format!("{network}: {problem}")));
             }
-            range::ensure(!students.contains(&network), place, format!("{network} is named twice"))?;
+            if let Some(before) = students.iter().position(|other| *other == network) {
+                return Err(Invalid::new(place, twice(&written[before], &name)));
+            }
             students.push(network);
+            written.push(name);
         }
         Ok(students)
     }
@@ -77,10 +86,7 @@ impl Pipeline {
             let place = format!("cross_arch.published.{branch}");
             let branches = || self.branches.keys().filter_map(Value::as_str);
             if !branches().any(|name| name == branch) {
-                let known = branches().collect::<Vec<_>>().join(", ");
-                let problem =
-                    format!("no branch `{branch}`{}; there are: {known}", meant(branch, branches()));
-                return Err(Invalid::new(place, problem));
+                return Err(Invalid::new(place, no_branch(branch, &branches().collect::<Vec<_>>())));
             }
             let own = [self.evaluate.student, self.teacher.network];
             let known = || own.into_iter().chain(self.cross_students().unwrap_or_default());
@@ -109,9 +115,12 @@ impl Pipeline {
     }
 }
 
-/// What a misspelled name may be meant as.
-fn meant<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    near_names(name, known).first().map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+/// What is said of a student that is listed once more, in the words in which both are written.
+fn twice(before: &str, again: &str) -> String {
+    match before == again {
+        true => format!("`{again}` is named twice; name it once"),
+        false => format!("`{before}` and `{again}` are the same network; name it once"),
+    }
 }
 
 impl Branch {
@@ -126,18 +135,18 @@ impl Branch {
         figures.get(key.unwrap_or(student.name())).copied()
     }
 
-    /// The same set with another student, at the learning rate that is published for it, else that of section `cross_arch`. The
-    /// pipeline's own student stays as it is.
+    /// The same set with another student, at the learning rate of section `cross_arch`, else that which is published for it. Where that
+    /// section has none, the pipeline's own student stays as it is.
     #[must_use]
     pub fn with_student(&self, student: Architecture) -> Self {
         let mut branch = self.clone();
         let evaluate = &mut branch.pipeline.evaluate;
-        if student == evaluate.student {
+        let lr = self.pipeline.cross_arch.as_ref().and_then(|section| section.lr);
+        if student == evaluate.student && lr.is_none() {
             return branch;
         }
-        let fallback = self.pipeline.cross_arch.as_ref().map(|section| section.lr);
         evaluate.student = student;
-        evaluate.lr = student.published_lr().or(fallback);
+        evaluate.lr = lr.or(student.published_lr()).or(Some(UNPUBLISHED_LR));
         let called = self.pipeline.called(student);
         let words =
             called.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -191,7 +200,14 @@ mod tests {
             refused("[vgg11]"),
             "`cross_arch.students`: vgg11: 8 px is too small for this network; expected 32 or more; raise teacher.size"
         );
-        assert_eq!(refused("[convnet2,convnet2]"), "`cross_arch.students`: convnet2-w128 is named twice");
+        assert_eq!(
+            refused("[convnet2,convnet2]"),
+            "`cross_arch.students`: `convnet2` is named twice; name it once"
+        );
+        assert_eq!(
+            refused("[convnet2,{name: convnet, depth: 2, width: 128}]"),
+            "`cross_arch.students`: `convnet2` and `convnet2-w128` are the same network; name it once"
+        );
     }
 
     #[test]
@@ -204,6 +220,17 @@ mod tests {
         };
         assert_eq!(of("mobilenet_v2_modified"), ("random-on-mobilenet-v2-modified".to_owned(), Some(2.5e-3)));
         assert_eq!(of("dc_alexnet_bn"), ("random-on-dc-alexnet-bn".to_owned(), Some(1e-3)));
+    }
+
+    #[test]
+    fn a_learning_rate_that_is_written_is_that_of_all_students() {
+        let own = branch("digits.yaml", &["cross_arch.lr=0.005"]);
+        let student = own.pipeline.evaluate.student;
+        for network in [student, named("mobilenet_v2_modified", 8).expect("known")] {
+            assert_eq!(own.with_student(network).pipeline.evaluate.lr, Some(5e-3));
+        }
+        assert_ne!(own.with_student(student).name, own.name, "its evaluation is another");
+        assert!(refused_at_once(&["cross_arch.lr=0"]).starts_with("`cross_arch.lr`: found 0, expected"));
     }
 
     #[test]
