@@ -39,15 +39,30 @@ impl Chance {
     /// # Errors
     /// A file or facts that cannot be read.
     pub fn of_dataset(dataset: &Entry) -> Result<Self> {
+        Self::of_classes(dataset, |_| true)
+    }
+
+    /// Of the test images of some classes, as [`Self::of_dataset`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_classes(dataset: &Entry, is_meant: impl Fn(usize) -> bool) -> Result<Self> {
         let (path, classes) = (dataset.dir.join(TEST_FILE), dataset.manifest.provenance.classes.len());
         if path.is_file() {
             let columns = Columns { image: "image".into(), label: "label".into() };
             let file = fs_err::File::open(&path)?.into_file();
-            return Ok(Self::of(&image_table::labels(file, &path, &columns, &Labels::Numbers(classes))?));
+            let mut labels = image_table::labels(file, &path, &columns, &Labels::Numbers(classes))?;
+            labels.retain(|label| is_meant(*label as usize));
+            return Ok(Self::of(&labels));
         }
         let facts: DatasetFacts = dataset.manifest.facts_as()?;
-        let in_use = facts.train_per_class.iter().filter(|images| **images > 0).count() as u64;
-        Ok(Self::of_counts(facts.test_images, facts.test_images.div_ceil(in_use.max(1))))
+        let (mut in_use, mut meant) = (0, 0);
+        for class in (0..).zip(&facts.train_per_class).filter(|(_, images)| **images > 0).map(|(at, _)| at) {
+            in_use += 1;
+            meant += u64::from(is_meant(class));
+        }
+        let images = facts.test_images * meant / in_use.max(1);
+        Ok(Self::of_counts(images, images.div_ceil(meant.max(1))))
     }
 
     /// Of so many images, of which so many are of the largest class.

@@ -115,12 +115,14 @@ fn missing_baseline(session: &Session, groups: &[Students<'_>]) -> Option<String
     ))
 }
 
-/// How far the best few images go towards what all of them do; none where either was not measured.
+/// How far the best few images go towards what all of them do; none where either was not measured, or a student of theirs guesses.
 fn share_of_full_data(table: &Table, groups: &[Students<'_>]) -> Option<String> {
     let row = table.rows.iter().find(|row| row.is_full_data())?;
     let (full, all) = (row.last?, row.images?);
-    let best =
-        groups.iter().filter(|group| !group.is_at_chance()).max_by(|a, b| a.mean().total_cmp(&b.mean()))?;
+    let best = groups.iter().max_by(|a, b| a.mean().total_cmp(&b.mean()))?;
+    if best.has_guessing() {
+        return None;
+    }
     let (name, mean) = (&best.branch.group, best.mean());
     let images = table.rows.iter().find(|row| row.name == *name).and_then(|row| row.images).unwrap_or(0);
     Some(format!(
@@ -174,6 +176,11 @@ impl Students<'_> {
         self.chance.is_some_and(|chance| chance.reaches(self.mean()))
     }
 
+    /// Whether guessing explains any of them.
+    fn has_guessing(&self) -> bool {
+        self.chance.is_some_and(|chance| self.last.iter().any(|top1| chance.reaches(*top1)))
+    }
+
     /// The first test is after epoch 0. A student that was right on all images then had nothing more to learn.
     fn without_progress(&self) -> Option<String> {
         let is_first = |student: &&StudentResult| student.best_epoch == 0 && student.best_top1 < 100.0;
@@ -196,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::args::Args;
-    use crate::table::{Row, Score};
+    use crate::table::{FULL_DATA, Row, Score};
 
     /// A session on the digits, whose branches are `random` and `delt`.
     fn session(store: &Path, more: &[&str]) -> Session {
@@ -276,6 +283,24 @@ mod tests {
             "delt: 49.00 ± 0.25 best of the tested epochs (n = 3), 1.00 below the published 50.0 ± 0.5 (a paper)"
         );
         assert_eq!(said(vec![row("random", 60.0)]), None);
+    }
+
+    #[test]
+    fn images_whose_students_guess_in_part_are_not_measured_by_the_full_data() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let session = session(folder.path(), &[]);
+        let row = |name: &str, mean, images| {
+            let last = Some(Score { mean, std: 0.0, n: 1 });
+            Row { name: name.into(), last, images: Some(images), ..Row::default() }
+        };
+        let rows = vec![row(FULL_DATA, 99.07, 1258), row("random", 14.53, 100)];
+        let table = Table { pipeline: "digits".into(), test_sets: Vec::new(), rows };
+        let said = |last: &[f64]| share_of_full_data(&table, &[students(&session, "random", last, 90)]);
+        assert_eq!(
+            said(&[14.5, 15.0]).expect("is there"),
+            "100 images (random) reach 14.75 of the 99.07 that all 1258 training images reach with hard labels"
+        );
+        assert_eq!(said(&[20.0, 13.0]), None);
     }
 
     #[test]

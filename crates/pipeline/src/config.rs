@@ -11,6 +11,7 @@ pub mod external_branch;
 pub mod given;
 pub mod image_optimizer;
 pub mod import_tensors;
+mod in_vain;
 pub mod ingest;
 pub mod matching;
 pub mod method;
@@ -38,6 +39,7 @@ use self::external_branch::ExternalBranch;
 use self::import_tensors::ImportTensors;
 use self::method::Method;
 use self::overridden::refusals;
+pub(crate) use self::overridden::refusals::refuse_vain_null;
 use crate::cells;
 use crate::roles::Role;
 use crate::yaml::{self, YamlError};
@@ -162,6 +164,7 @@ pub fn load_with(
     for assignment in overrides {
         yaml::set(&mut root, assignment)?;
     }
+    refuse_vain_null(&written, &root).map_err(of_key)?;
     refusals::refuse_strangers(&written, &root, overrides).map_err(of_key)?;
     let refused = |place: &str, problem: String| of_key(Invalid::new(place, problem));
     place_images(&mut root, data).map_err(of_key)?;
@@ -270,10 +273,16 @@ fn changes_of(
     let mut own = change.clone();
     let Some(like) = own.remove(LIKE) else { return Ok(own) };
     open.push(name.to_owned());
-    let known = || branches.keys().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
-    let parent = like.as_str().and_then(|like| Some((like, branches.get(like)?)));
-    let Some((like, parent)) = parent else {
-        return Err(format!("`like` names no branch; there are: {}", known()));
+    let Some(like) = like.as_str() else {
+        return Err(format!("`like` is {}, expected the name of a branch", yaml::in_a_word(&like)));
+    };
+    let Some(parent) = branches.get(like).filter(|change| !change.is_null()) else {
+        let mut others = branches.clone();
+        open.iter().for_each(|name| drop(others.remove(name)));
+        return Err(format!(
+            "`like` is `{like}`, but no branch is called so; {}",
+            refusals::there_are(like, &others)
+        ));
     };
     if open.iter().any(|name| name == like) {
         return Err(format!("`like` is circular: {} like {like}", open.join(" like ")));

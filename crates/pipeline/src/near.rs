@@ -35,9 +35,28 @@ pub fn no_branch(name: &str, known: &[&str]) -> String {
     format!("no branch `{name}`{hint}; there are: {}", known.join(", "))
 }
 
+/// Whether two names differ by capitals alone, or by a letter that is missing, too many, another or swapped with the next. One that
+/// extends the other or has another last letter (`delt-2`, `random-dm`) is a variant of it and no slip.
+pub(crate) fn is_slip(name: &str, known: &str) -> bool {
+    let (name, known) = (name.to_lowercase(), known.to_lowercase());
+    let stem = |of: &str| of.char_indices().next_back().map(|(last, _)| of[..last].to_owned());
+    let is_variant = name.contains(&known) || stem(&name) == stem(&known);
+    name == known || (osa_distance(&name, &known) == 1 && !is_variant)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variant_of_a_name_is_no_slip_of_it() {
+        for slip in ["detl", "Delt", "DELT", "det", "deelt", "dalt"] {
+            assert!(is_slip(slip, "delt"), "{slip}");
+        }
+        for variant in ["delt-2", "delta", "my-delt", "dels", "mine"] {
+            assert!(!is_slip(variant, "delt"), "{variant}");
+        }
+    }
 
     #[test]
     fn the_nearest_name_comes_first() {

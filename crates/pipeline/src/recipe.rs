@@ -163,7 +163,12 @@ fn stored_labels(relabel: &Relabel) -> Option<String> {
 /// How the images are made, with the network whose labels and statistics they have.
 fn images(pipeline: &Pipeline, imported: &[u64]) -> String {
     let teacher = &pipeline.teacher;
-    let trained = if teacher.import.is_some() { " (imported)" } else { "" };
+    let drops = teacher.train.as_ref().is_some_and(|train| train.dropout) && teacher.network.has_dropout();
+    let trained = match teacher.import {
+        Some(_) => " (imported)",
+        None if drops => ", dropout",
+        None => "",
+    };
     let ipc = match imported {
         [] => pipeline.select.ipc.to_string(),
         counts => spread(counts),
@@ -295,6 +300,9 @@ mod tests {
         let dropping = ["evaluate.dropout=true", "evaluate.ema=0.5", "evaluate.student={name: mobilenet_v2}"];
         assert!(said(&dropping).contains("bn_momentum 0.1, dropout, EMA"));
         assert!(said(&dropping[..2]).contains("bn_momentum 0.1, EMA"));
+        let teacher = ["teacher.train.dropout=true", "teacher.network={name: mobilenet_v2}"];
+        assert!(said(&teacher).starts_with("teacher mobilenet_v2, dropout; ipc"));
+        assert!(said(&teacher[..1]).starts_with("teacher resnet18 (small stem); ipc"));
         let plain = [
             "evaluate.loss={kind: hard_label}",
             "synthesize.max_iterations=0",

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
-pub(crate) use self::assignment::overlay;
 pub use self::assignment::set;
+pub(crate) use self::assignment::{overlay, parsed};
 use self::words::{in_words, twice};
 use crate::cells::{self, Table};
-use crate::config::{Invalid, pipeline_name};
+use crate::config::{Invalid, pipeline_name, refuse_vain_null};
 
 /// Keys that choose a variant: where a file names another variant than the file it extends, the section is replaced
 /// and not merged, since the options of one variant mean nothing to another.
@@ -125,7 +125,9 @@ fn load_within(path: &Path, child: Option<&Path>, open: &mut Vec<PathBuf>) -> Re
         merge(&mut merged, load_within(&inside.unwrap_or(beside), Some(path), open)?);
     }
     open.pop();
+    let parents = merged.clone();
     merge(&mut merged, own);
+    refuse_vain_null(&parents, &merged).map_err(|invalid| YamlError::of_key(path.display(), &invalid))?;
     Ok(merged)
 }
 
@@ -144,10 +146,15 @@ pub fn merge(base: &mut Mapping, over: Mapping) {
 }
 
 fn names_another_variant(below: &Mapping, above: &Mapping) -> bool {
+    VARIANT_KEYS.iter().any(|key| above.get(key).is_some_and(|new| below.get(key) != Some(new)))
+        || is_either(below, above)
+}
+
+/// Whether two maps hold one key each, of which a map holds one alone.
+pub(crate) fn is_either(below: &Mapping, above: &Mapping) -> bool {
     let is_alone = |map: &Mapping, key: &str| map.len() == 1 && map.contains_key(key);
     let swaps = |one: &str, other: &str| is_alone(below, one) && is_alone(above, other);
-    VARIANT_KEYS.iter().any(|key| above.get(key).is_some_and(|new| below.get(key) != Some(new)))
-        || EITHER.iter().any(|[one, other]| swaps(one, other) || swaps(other, one))
+    EITHER.iter().any(|[one, other]| swaps(one, other) || swaps(other, one))
 }
 
 /// Turns a map into a typed configuration; unknown keys are refused with their place.

@@ -2,6 +2,7 @@
 //! step a new student learns the distilled images of all classes so far, and them alone, and is tested on the test images of these
 //! classes. A teacher of all classes knows what is to come: unless asked otherwise, of its labels only the classes so far count.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +17,7 @@ use delt_formats::{
     ArtifactKind, HistoryWriter, ImageRow, LabelPacking, LabelsReader, LabelsWriter, Provenance, RgbImage,
     StudentResult, SyntheticReader, canonical,
 };
+use delt_harness::chance::Chance;
 use delt_harness::progress::Progress;
 use delt_harness::session::{self, Made, Session, Work};
 use delt_harness::synthetic_images::decoded_images;
@@ -31,7 +33,7 @@ use delt_training::{ImageSet, Labeler};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{in_words, print, write_csv};
+use crate::figures::{in_words, print, print_notes, write_csv};
 use crate::stage::{reading, training_images};
 use crate::student::{TrainingTargets, train};
 use crate::summary::student_result;
@@ -250,6 +252,33 @@ impl<'a> Memory<'a> {
     }
 }
 
+/// A line for each branch that has students whom guessing explains on the classes that they were tested on. Of one class alone
+/// nothing is learned.
+fn notes(session: &Session, made: &[(Branch, Step)]) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for group in made.chunk_by(|a, b| a.0.group == b.0.group) {
+        let mut lost = Vec::new();
+        for (branch, step) in group.iter().filter(|(_, step)| step.classes > 1) {
+            let dataset = session.dag().entry(branch, Node::Dataset)?;
+            let order = ordered(step.order, session.dag().classes_in_use(branch)?);
+            let chance = Chance::of_classes(&dataset, |class| order[..step.classes].contains(&class))?;
+            lost.extend(chance.reaches(step.student.last_top1).then_some((step, chance)));
+        }
+        let Some((Step { order, classes, student, test_images, .. }, chance)) = lost.first() else {
+            continue;
+        };
+        notes.push(format!(
+            "{}: {} of {} students are no better than guessing (that of order {order}, {classes} classes: {:.2} % of {test_images} test \
+             images; {chance})",
+            group[0].0.group,
+            lost.len(),
+            group.len(),
+            student.last_top1
+        ));
+    }
+    Ok(notes)
+}
+
 /// Prints the table, mean and standard deviation over the orders, and writes each student's accuracy.
 fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
@@ -258,9 +287,7 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
         let asked = group[0].0.pipeline.continual.as_ref();
         let labels = asked.map_or_else(String::new, |section| in_words(&section.labels));
         let steps: Vec<&Step> = group.iter().map(|(_, step)| step).collect();
-        let mut counts: Vec<usize> = steps.iter().map(|step| step.classes).collect();
-        counts.sort_unstable();
-        counts.dedup();
+        let counts: BTreeSet<usize> = steps.iter().map(|step| step.classes).collect();
         let score = |of: &dyn Fn(&Step) -> bool| {
             let top1: Vec<f64> =
                 steps.iter().filter(|step| of(step)).map(|step| step.student.last_top1).collect();
@@ -309,6 +336,7 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
         session.pipeline_name()
     );
     print(&title, ["", "classes", "images", "top-1", "orders"], &rows, &[0]);
+    print_notes(session, &notes(session, made)?)?;
     let head =
         ["branch", "order", "classes", "images", "test_images", "last_top1", "best_top1", "steps", "labels"];
     write_csv(session, "continual", head, &lines)

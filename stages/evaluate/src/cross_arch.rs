@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use delt_formats::{Architecture, StudentResult, Summary};
+use delt_harness::notes;
 use delt_harness::session::{self, Session};
 use delt_harness::table::{Score, mean_and_std};
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::given::GivenLr;
 use delt_pipeline::dag::Node;
 use delt_pipeline::plan;
+use delt_store::Entry;
 
-use crate::figures::{print, write_csv};
+use crate::figures::{print, print_notes, write_csv};
 use crate::stage;
 
 /// The program.
@@ -35,12 +37,13 @@ fn lr_setting(branch: &Branch, student: Architecture) -> &'static str {
     if branch.with_student(student) == *branch { stage::LR } else { "cross_arch.lr" }
 }
 
-/// Prints the table and writes each student's accuracy.
+/// Prints the table with what is to be known of its students, and writes each student's accuracy.
 fn tell(session: &Session) -> Result<()> {
-    let (mut rows, mut lines) = (Vec::new(), Vec::new());
+    let (mut rows, mut lines, mut noted) = (Vec::new(), Vec::new(), Vec::new());
     for group in session.branches().chunk_by(|a, b| a.group == b.group) {
         for student in group[0].pipeline.cross_students()? {
-            let results = results(session, group, student)?;
+            let entries = entries(session, group, student)?;
+            let results = results(&entries)?;
             let lr = lr(session, &group[0].with_student(student))?;
             let published = group[0]
                 .published_cross_arch(student)
@@ -54,6 +57,8 @@ fn tell(session: &Session) -> Result<()> {
             };
             let (name, n) = (group[0].group.clone(), results.len().to_string());
             let called = group[0].pipeline.called(student);
+            let notes = entries.iter().flat_map(notes::of);
+            noted.extend(notes.map(|note| format!("{name}, student {called}: {note}")));
             lines.extend(results.iter().map(|student_of_seed| {
                 let StudentResult { seed, last_top1, best_top1, .. } = student_of_seed;
                 [
@@ -72,17 +77,22 @@ fn tell(session: &Session) -> Result<()> {
     }
     let title = format!("{}: top-1 in percent of students of one set", session.pipeline_name());
     print(&title, ["", "student", "lr", "last", "best", "n", "published"], &rows, &[0, 1]);
+    print_notes(session, &noted)?;
     let head = ["branch", "student", "lr", "seed", "last_top1", "best_top1", "published"];
     write_csv(session, "cross-arch", head, &lines)
 }
 
-/// The students of a network, over the repetitions of a branch, as far as they have been trained.
-fn results(session: &Session, group: &[Branch], student: Architecture) -> Result<Vec<StudentResult>> {
+/// The evaluations of a network, over the repetitions of a branch, as far as they have been made.
+fn entries(session: &Session, group: &[Branch], student: Architecture) -> Result<Vec<Entry>> {
+    let of = |branch: &Branch| session.dag().if_made(&branch.with_student(student), Node::Evaluation);
+    Ok(group.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// Their students.
+fn results(entries: &[Entry]) -> Result<Vec<StudentResult>> {
     let mut results = Vec::new();
-    for branch in group {
-        if let Some(entry) = session.dag().if_made(&branch.with_student(student), Node::Evaluation)? {
-            results.extend(entry.manifest.facts_as::<Summary>()?.students);
-        }
+    for entry in entries {
+        results.extend(entry.manifest.facts_as::<Summary>()?.students);
     }
     Ok(results)
 }

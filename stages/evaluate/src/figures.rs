@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use delt_harness::chance::Chance;
 use delt_harness::session::Session;
 use delt_harness::table::aligned;
+use delt_pipeline::dag::Node;
 use delt_store::write_atomic;
 use serde::Serialize;
 
@@ -17,6 +19,18 @@ pub(crate) fn print<const N: usize>(title: &str, head: [&str; N], rows: &[[Strin
     let head = head.map(str::to_owned);
     let lines: Vec<[String; N]> = std::iter::once(head).chain(rows.iter().cloned()).collect();
     print!("{title}\n{}", aligned(&lines, words).concat());
+}
+
+/// Prints what guessing reaches on all test images, and what the reader of the table must know beside.
+#[expect(clippy::print_stdout, reason = "notes are part of the result")]
+pub(crate) fn print_notes(session: &Session, notes: &[String]) -> Result<()> {
+    if let Some(branch) = session.branches().first()
+        && let Some(dataset) = session.dag().if_made(branch, Node::Dataset)?
+    {
+        println!("{}", Chance::of_dataset(&dataset)?);
+    }
+    notes.iter().for_each(|note| println!("note: {note}"));
+    Ok(())
 }
 
 /// How a pipeline writes a setting that is one of a few names.

@@ -22,7 +22,7 @@ use delt_pipeline::plan;
 use delt_training::test_accuracy;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{in_words, print, write_csv};
+use crate::figures::{in_words, print, print_notes, write_csv};
 use crate::stage::{Inputs, LR, training_images};
 use crate::student::{TEST_BATCH, TrainingTargets, train_network};
 use crate::summary::at_chance;
@@ -249,7 +249,6 @@ fn title(name: &str, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> String {
 }
 
 /// Prints the table and writes each student's figures.
-#[expect(clippy::print_stdout, reason = "notes are part of the result")]
 fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Result<()> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for group in made.chunk_by(|a, b| a.0.group == b.0.group) {
@@ -291,9 +290,10 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Resul
     }
     let head = ["", "student", "whole", "pruned", "fine-tuned", "n", "values left", "operations left"];
     print(&title(session.pipeline_name(), made), head, &rows, &[0, 1]);
-    for (branch, _, notes) in made {
-        notes.iter().for_each(|note| println!("note: {}: {note}", branch.name));
-    }
+    let of = |(branch, _, notes): &(Branch, Vec<Pruned>, Vec<String>)| {
+        notes.iter().map(|note| format!("{}: {note}", branch.name)).collect::<Vec<_>>()
+    };
+    print_notes(session, &made.iter().flat_map(of).collect::<Vec<_>>())?;
     let head = [
         "branch",
         "student",

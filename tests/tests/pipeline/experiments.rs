@@ -5,6 +5,9 @@ use delt_tests::binaries::Run;
 /// A branch with one student.
 const ONE: [&str; 4] = ["--branch", "delt", "--set", "relabel.seeds=[3407]"];
 
+/// What guessing reaches on the test images.
+const CHANCE: &str = "\nguessing reaches up to 18.0 %, the share of the largest class is 10.0 %\n";
+
 /// What a program prints.
 fn table(run: &Run, program: &str, settings: &[&str]) -> String {
     let output = run.output(program, settings);
@@ -35,7 +38,8 @@ fn one_set_teaches_many_students_and_its_own_one_is_the_evaluated_one() {
     let published = "cross_arch.published={delt: {wrn_16_2: 12.5}}";
     let settings = [&ONE[..], &["--set", students, "--set", published]].concat();
     let said = table(&run, "cross-arch", &settings);
-    let rows: Vec<Vec<&str>> = said.lines().skip(2).map(|line| line.split_whitespace().collect()).collect();
+    let lines = said.lines().skip(2).take(3);
+    let rows: Vec<Vec<&str>> = lines.map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
         rows.iter().map(|row| row[1]).collect::<Vec<_>>(),
         ["convnet2-w8", "wrn_16_2", "dc_alexnet"],
@@ -50,7 +54,10 @@ fn one_set_teaches_many_students_and_its_own_one_is_the_evaluated_one() {
     assert_eq!(figures(&run, "cross-arch")[0][4].parse().ok(), own.facts["last_mean"].as_f64());
     let (_, other) = run.pointed("tiny/delt-on-wrn-16-2/evaluation", "evaluation");
     assert_eq!(other.provenance.inputs, own.provenance.inputs, "the same labels");
-    assert_eq!(table(&run, "cross-arch", &settings), said);
+    for known in [CHANCE, "note: delt, student dc_alexnet: 1 of 1 students are no better than guessing"] {
+        assert!(said.contains(known), "{said}");
+    }
+    assert_eq!(table(&run, "cross-arch", &settings), said, "notes do not go with the run that made them");
 }
 
 #[test]
@@ -69,6 +76,11 @@ fn classes_come_in_steps_and_the_last_student_knows_them_all() {
     assert_ne!(lines[0][5..], lines[4][5..], "another order");
     assert_eq!(lines[0][7..], ["4", "seen_classes"]);
     assert!(!run.store().join("labels").exists(), "labels of a step are not kept");
+    for known in
+        [CHANCE, "note: delt: ", " of 8 students are no better than guessing (that of order 1, 2 classes: "]
+    {
+        assert!(said.contains(known), "{said}");
+    }
     assert_eq!(table(&run, "continual", &settings), said);
     let page = run.store().join("page.html");
     table(&run, "report", &[&settings[..], &["--output", page.to_str().unwrap()]].concat());
@@ -102,6 +114,7 @@ fn a_student_loses_half_of_its_channels_and_learns_again() {
     assert!(values[1] < values[0]);
     assert!(folder.join("pruned-3407.safetensors").exists());
     assert_eq!(manifest.facts["students"][0]["tuned"].as_f64(), line[5].parse().ok());
+    assert!(said.contains(CHANCE), "{said}");
     assert_eq!(table(&run, "prune", &ONE), said);
     let of_teacher = [&ONE[..], &["--set", "prune.start=teacher", "--set", "prune.share=0.25"]].concat();
     assert!(table(&run, "prune", &of_teacher).contains("without 4 of 16 channels (prune.share 0.25)"));

@@ -63,8 +63,8 @@ fn students_learn_the_classes_of_real_images_and_a_resumed_run_gives_the_same_by
 fn a_learning_rate_that_nobody_learned_is_refused_by_name() {
     let run = Run::new();
     run.up_to("relabel", &SETTINGS);
-    let more = ["--set", "evaluate.given.optimizer.lr=learned"];
-    let output = run.output("evaluate", &[&SETTINGS[..], &more].concat());
+    let learned = GIVEN.replace("lr: 0.02", "lr: learned");
+    let output = run.output("evaluate", &[&SETTINGS[..5], &[learned.as_str()]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let expected = "`evaluate.given.optimizer.lr`: found learned, but no learning rate was learned with these images; write a number";
     assert!(said.trim_end().ends_with(expected), "{said}");
@@ -74,8 +74,8 @@ fn a_learning_rate_that_nobody_learned_is_refused_by_name() {
 #[test]
 fn real_images_stand_in_the_space_of_a_method_and_test_images_with_them() {
     let run = Run::new();
-    let more = ["--set", "evaluate.given.whitening=trace", "--set", "evaluate.given.budget={steps: 200}"];
-    let more = [&SETTINGS[..], &more, &["--set", "evaluate.given.tests={at: [150]}"]].concat();
+    let given = GIVEN.replace("epochs: 301", "steps: 200").replace("every: 100", "at: [150]");
+    let more = [&SETTINGS[..5], &[given.as_str(), "--set", "evaluate.given.whitening=trace"]].concat();
     run.up_to("evaluate", &more);
     let (_, whitening) = run.pointed("tiny/random/whitening", "whitening");
     let (folder, evaluation) = run.pointed("tiny/random/evaluation", "evaluation");

@@ -21,10 +21,12 @@ fn notes_of_all_stages_stand_in_the_table_and_on_both_pages_once() {
     run.up_to("relabel", &[]);
     let table = || {
         let output = run.output("evaluate", &[]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !told.contains("no better than guessing"), "{told}");
         String::from_utf8(output.stdout).unwrap()
     };
     let found = table();
+    assert!(found.contains("note: evaluation: 2 of 2 students are no better than guessing"), "{found}");
     assert_eq!(found.matches(&format!("note: {USED}\n")).count(), 1, "{found}");
     run.stage("report", &[]);
     let page = || std::fs::read_to_string(run.store().join("reports/tiny.html")).unwrap();

@@ -11,16 +11,20 @@ use delt_store::{Claim, Entry, Holder, RUN_RECORD, Store, StoreError, Workspace}
 use serde_json::json;
 
 use super::Session;
+use super::told::is_verbose;
 use crate::interrupt;
 use crate::spent::{Meter, Spent, has_checkpoints};
 use crate::usage;
-use delt_pipeline::plan::Plan;
+use delt_pipeline::plan::{self, Plan, Stage};
+
+/// Stages that show the notes of what they made below their table, and so once.
+const SHOW_NOTES: [Stage; 3] = [plan::EVALUATE, plan::CROSS_ARCH, plan::PRUNE];
 
 /// Where an artifact under construction lies.
 #[derive(Debug)]
 pub struct Work<'a> {
-    /// Name of the program that runs.
-    program: &'static str,
+    /// The program that runs.
+    stage: Stage,
     workspace: &'a Workspace,
     plan: &'a Plan,
     notes: Mutex<Vec<String>>,
@@ -46,10 +50,12 @@ impl Work<'_> {
     }
 
     /// Says in one line what the reader of the result must know: input that was passed over, what a figure does not cover. The
-    /// line stands in the output at once, and in `run.json` for tables and pages.
+    /// line stands in the output at once where no table of the stage shows it, and in `run.json` for tables and pages.
     pub fn note(&self, note: impl Into<String>) {
         let note = note.into();
-        eprintln!("{}: {}: note: {note}", self.program, self.plan.run);
+        if is_verbose() || !SHOW_NOTES.contains(&self.stage) {
+            eprintln!("{}: {}: note: {note}", self.stage.name, self.plan.run);
+        }
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
     }
 
@@ -138,7 +144,7 @@ impl Session {
         }
         self.detail(format!("configuration {}", plan.config));
         let meter = Meter::start(checkpoints)?;
-        let work = Work { program: self.stage.name, workspace: &workspace, plan, notes: Mutex::default() };
+        let work = Work { stage: self.stage, workspace: &workspace, plan, notes: Mutex::default() };
         let made = make(&work).or_else(|error| {
             // Whoever takes the work over renames the checkpoints: then saving fails, but that is not why.
             workspace.ensure_held()?;

@@ -190,7 +190,10 @@ fn branches_that_are_none_are_refused() {
             "`branches.delt`: found a number, expected a map of overrides, e.g. `random: {select: {strategy: random}}`",
         ),
         ("{7: {}}", "`branches`: found a number as the name of a branch, expected text; quote it"),
-        ("{delt: {like: dent}}", "`branches.delt`: `like` names no branch; there are: delt"),
+        (
+            "{delt: {like: dent}, random: {}}",
+            "`branches.delt`: `like` is `dent`, but no branch is called so; there are: random",
+        ),
         (
             "{a: {like: b}, b: {like: c}, c: {like: a}}",
             "`branches.a`: `like` is circular: a like b like c like a",

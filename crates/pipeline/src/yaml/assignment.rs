@@ -24,6 +24,12 @@ const NO_VALUE: &str = "expected key=value, e.g. synthesize.batch=50 (make split
 /// # Errors
 /// [`YamlError`] where the form or the value is wrong.
 pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
+    merge(root, parsed(assignment)?);
+    Ok(())
+}
+
+/// A map of what an override says, and nothing else.
+pub(crate) fn parsed(assignment: &str) -> Result<Mapping, YamlError> {
     let refused = |problem| YamlError::new(format!("--set {assignment}"), problem);
     let assigned = assignment.split_once('=').filter(|(path, _)| {
         let mut parts = path.split('.');
@@ -34,8 +40,7 @@ pub fn set(root: &mut Mapping, assignment: &str) -> Result<(), YamlError> {
     };
     let wrong = if is_cut(value) { CUT_VALUE } else { WRONG_VALUE };
     let value = serde_yaml::from_str(value).map_err(|source| refused(wrong).because(source))?;
-    merge(root, overlay(path, value));
-    Ok(())
+    Ok(overlay(path, value))
 }
 
 /// Whether a value begins with a bracket or a quote and does not end in the one that closes it.

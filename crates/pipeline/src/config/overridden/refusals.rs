@@ -5,32 +5,89 @@ use serde_yaml::{Mapping, Value};
 
 use super::{BRANCHES, at, elsewhere, few};
 use crate::config::{Invalid, LIKE, Pipeline, changes_of};
-use crate::near::near_names;
+use crate::near::{is_slip, near_names};
 use crate::yaml;
 
-/// Refuses a key that is given two values: the last would win in silence.
+/// Refuses a key that is given two values, by itself or in a section: the last would win in silence.
 pub(in crate::config) fn refuse_repeated(overrides: &[String]) -> Result<(), Invalid> {
-    let assigned: Vec<_> = overrides.iter().filter_map(|assignment| assignment.split_once('=')).collect();
-    let meant = |value: &str| serde_yaml::from_str::<Value>(value).ok();
-    for (index, (key, value)) in assigned.iter().enumerate() {
-        let mut before = assigned[..index].iter().filter(|(other, _)| other == key);
-        if let Some((_, other)) = before.find(|(_, other)| meant(other) != meant(value)) {
-            let problem = format!(
-                "found twice on the command line, as {other} and as {value}; keep the one that is meant"
-            );
-            return Err(Invalid::new(*key, problem));
+    let mut before: Vec<(&str, &str, Mapping)> = Vec::new();
+    for assignment in overrides {
+        // what assigns nothing is refused where it is applied
+        let (Some((key, value)), Ok(said)) = (assignment.split_once('='), yaml::parsed(assignment)) else {
+            continue;
+        };
+        for (other_key, other, said_before) in &before {
+            let as_a_whole = (key == *other_key && said != *said_before)
+                .then(|| (key.to_owned(), [other, value].map(str::to_owned)));
+            if let Some((key, [first, second])) = contradiction(said_before, &said).or(as_a_whole) {
+                let problem = format!(
+                    "found twice on the command line, as {first} and as {second}; keep the one that is meant"
+                );
+                return Err(Invalid::new(key, problem));
+            }
         }
+        before.push((key, value, said));
     }
     Ok(())
 }
 
-/// The branch that a new one may be meant as, if it is written as a whole on the command line and does not say what it is `like`.
+/// The first key to which two maps give values of which the later alone would count, and both values.
+fn contradiction(before: &Mapping, after: &Mapping) -> Option<(String, [String; 2])> {
+    let written = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        value => serde_json::to_string(value).unwrap_or_default(),
+    };
+    before.iter().find_map(|(key, first)| {
+        let (second, name) = (after.get(key)?, key.as_str()?);
+        let here = || Some((name.to_owned(), [first, second].map(written)));
+        match (first, second) {
+            (Value::Mapping(one), Value::Mapping(other)) => match contradiction(one, other) {
+                Some((inner, values)) => Some((format!("{name}.{inner}"), values)),
+                None if yaml::is_either(one, other) => here(),
+                None => None,
+            },
+            _ if first == second => None,
+            _ => here(),
+        }
+    })
+}
+
+/// The branch that a new one may be meant as. One that says what it is `like` is asked about where a slip of a letter or of a
+/// capital is all that tells the two apart: its name may extend that of another, or end otherwise.
 pub(in crate::config) fn meant_as(written: &Mapping, name: &str, change: &Value) -> Option<String> {
     let known = written.get(BRANCHES)?.as_mapping()?;
-    if known.contains_key(name) || change.get(LIKE).is_some() {
+    if known.contains_key(name) {
         return None;
     }
-    near_names(name, known.keys().filter_map(Value::as_str)).first().map(|near| (*near).to_owned())
+    let says_like = change.get(LIKE).is_some();
+    let may_be = |other: &&str| !says_like || is_slip(name, other);
+    near_names(name, known.keys().filter_map(Value::as_str).filter(may_be))
+        .first()
+        .map(|near| (*near).to_owned())
+}
+
+/// Refuses to leave out a branch that there is not, by its misspelled name: `after` is what becomes of `before`. Where no branch was
+/// before, nothing can be misspelled.
+pub(crate) fn refuse_vain_null(before: &Mapping, after: &Mapping) -> Result<(), Invalid> {
+    let branches =
+        |of: &'_ Mapping| of.get(BRANCHES).and_then(Value::as_mapping).cloned().unwrap_or_default();
+    let (known, branches) = (branches(before), branches(after));
+    let vain = branches
+        .iter()
+        .filter(|(name, change)| change.is_null() && !known.is_empty() && !known.contains_key(*name));
+    let Some(name) = vain.filter_map(|(name, _)| name.as_str()).next() else { return Ok(()) };
+    let problem =
+        format!("found null, which leaves out a branch, but none is called so; {}", there_are(name, &known));
+    Err(Invalid::new(format!("{BRANCHES}.{name}"), problem))
+}
+
+/// Whether a name is misspelled, and the names that there are.
+pub(in crate::config) fn there_are(name: &str, known: &Mapping) -> String {
+    let known: Vec<&str> =
+        known.iter().filter(|(_, change)| !change.is_null()).filter_map(|(name, _)| name.as_str()).collect();
+    let near = near_names(name, known.iter().copied());
+    let near = near.first().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+    format!("{near}there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
 }
 
 /// Refuses an override inside of a branch that the pipeline does not have: by a misspelled name it would make one. What is written as
@@ -51,13 +108,11 @@ pub(in crate::config) fn refuse_strangers(
         if is_meant || known.contains_key(name) {
             continue;
         }
-        let known: Vec<&str> = known.keys().filter_map(Value::as_str).collect();
-        let near = near_names(name, known.iter().copied());
-        let near = near.first().map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-        let (known, like) = (known.join(", "), known.first().copied().unwrap_or_default());
+        let like = known.iter().find(|(_, change)| !change.is_null());
+        let like = like.and_then(|(name, _)| name.as_str()).unwrap_or_default();
         let problem = format!(
-            "found on the command line, but no branch is called so; {near}there are: {known}; a new one says which of them it is like: \
-             {place}.{LIKE}={like}"
+            "found on the command line, but no branch is called so; {}; a new one says which of them it is like: {place}.{LIKE}={like}",
+            there_are(name, known)
         );
         return Err(Invalid::new(key, problem));
     }

@@ -13,9 +13,14 @@ const EXPERTS: &str = "experts={count: 2, epochs: 5, batch: 32, lr: 0.01, augmen
 const RAT: &str = "synthesize.method={kind: rat_bptt, inner: {lr: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1.0e-8}, window: 3, \
     steps: 10, window_at_end: false, real_batch: 64, clip: {factor: 2, decay: 0.9}}";
 
+/// The digits in a file with these settings, of which later ones change earlier ones.
 fn digits(settings: &[&str]) -> Result<Vec<Branch>, YamlError> {
-    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-    load(&repository_file("digits.yaml"), &settings, None)
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut root = yaml::load(&repository_file("digits.yaml"))?;
+    settings.iter().try_for_each(|setting| yaml::set(&mut root, setting))?;
+    let path = folder.path().join("digits.yaml");
+    std::fs::write(&path, serde_yaml::to_string(&root).expect("YAML")).expect("written");
+    load(&path, &[], None)
 }
 
 const FREPO: &str = "synthesize.method={kind: frepo, real_batch: 64, ridge: 1.0e-6, pool: 2, pool_spacing: 1, pool_steps: 5, \
