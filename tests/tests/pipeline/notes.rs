@@ -26,7 +26,10 @@ fn notes_of_all_stages_stand_in_the_table_and_on_both_pages_once() {
         String::from_utf8(output.stdout).unwrap()
     };
     let found = table();
-    assert!(found.contains("note: evaluation: 2 of 2 students are no better than guessing"), "{found}");
+    assert!(
+        found.contains("note: evaluation (delt): 2 of 2 students are no better than guessing"),
+        "{found}"
+    );
     assert_eq!(found.matches(&format!("note: {USED}\n")).count(), 1, "{found}");
     run.stage("report", &[]);
     let page = || std::fs::read_to_string(run.store().join("reports/tiny.html")).unwrap();
