@@ -4,7 +4,8 @@
 use serde_yaml::{Mapping, Value};
 
 use super::{BRANCHES, at, elsewhere, few};
-use crate::config::{Invalid, LIKE, Pipeline, changes_of};
+use crate::config::branches::{LIKE, changes_of};
+use crate::config::{Invalid, Pipeline};
 use crate::near::{is_slip, near_names};
 use crate::yaml;
 
