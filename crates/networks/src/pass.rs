@@ -58,8 +58,7 @@ pub(crate) trait Pass {
 
     /// A convolution, normalization of each image by itself or none, and what follows them.
     fn image_block(&mut self, conv: Conv, norm: Option<GroupNorm>, x: Map, activation: Activation) -> Map {
-        let x = self.convolve(conv, x);
-        activate(normalized(norm, x), activation)
+        unfused_image_block(self, conv, norm, x, activation)
     }
 }
 
@@ -81,11 +80,20 @@ fn unfused_batch_block(
     activate(sum, activation)
 }
 
-fn normalized(norm: Option<GroupNorm>, x: Map) -> Map {
-    match norm {
+/// A block of each image by itself, layer by layer.
+fn unfused_image_block(
+    pass: &mut (impl Pass + ?Sized),
+    conv: Conv,
+    norm: Option<GroupNorm>,
+    x: Map,
+    activation: Activation,
+) -> Map {
+    let x = pass.convolve(conv, x);
+    let x = match norm {
         Some(norm) => norm.forward(x),
         None => x,
-    }
+    };
+    activate(x, activation)
 }
 
 /// What follows a block, over Burn's functions.
@@ -212,8 +220,7 @@ impl Pass for Training<'_> {
         if self.is_fused {
             return conv.forward_block(norm, activation, x);
         }
-        let x = self.convolve(conv, x);
-        activate(normalized(norm, x), activation)
+        unfused_image_block(self, conv, norm, x, activation)
     }
 
     fn batch_norm(&mut self, norm: BatchNorm, x: Map) -> Map {
