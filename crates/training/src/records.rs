@@ -135,7 +135,16 @@ impl Floats {
     ///
     /// As [`Records::new`].
     pub fn new(values_each: usize, at_most: usize) -> Result<Self, TrainingError> {
-        Ok(Self { records: Records::new(4 * values_each, at_most)?, values_each })
+        Self::within(MOST_IN_MEMORY, values_each, at_most)
+    }
+
+    /// As [`Self::new`], with another limit of bytes in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Records::new`].
+    pub fn within(limit: u64, values_each: usize, at_most: usize) -> Result<Self, TrainingError> {
+        Ok(Self { records: Records::within(limit, 4 * values_each, at_most)?, values_each })
     }
 
     /// Of rows of so many values.

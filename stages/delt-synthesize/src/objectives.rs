@@ -16,6 +16,7 @@ pub mod convolution_statistics;
 pub mod densification;
 pub mod labels;
 pub mod residual;
+mod shares;
 pub mod together;
 mod transport;
 mod wasserstein;

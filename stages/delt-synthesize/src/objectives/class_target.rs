@@ -8,18 +8,25 @@ use burn::tensor::{Device, Tensor, TensorData};
 use delt_formats::Normalization;
 use delt_networks::{FrozenNetwork, JoinedStatistics};
 use delt_pipeline::config::synthesize::Init;
-use delt_training::ImageSet;
+use delt_training::{Floats, ImageSet};
 
 use super::wasserstein::WassersteinBarycenter;
 use super::{Preparation, REAL_BATCH};
 use crate::recover::values;
 
+/// Bytes of a class's features that stay in memory: more go through a file, all of them.
+const MOST_IN_MEMORY: u64 = 16 << 20;
+
 /// The real training images, class by class.
+///
+/// What it takes in memory for each of them, beside what [`ImageSet`] does: 4 bytes, and while the target of its class is computed
+/// 24 more and 8 for each synthetic image of the class ([`WassersteinBarycenter::of`]). Over a data set of even classes that is
+/// 14 bytes an image at 10 images per class and 10 classes, 46 at 50, and with 100 classes 5 and 8.
 #[derive(Debug)]
 pub(super) struct RealClasses {
     images: Arc<ImageSet>,
     /// Position of the images of each class.
-    of_class: Vec<Vec<usize>>,
+    of_class: Vec<Vec<u32>>,
     normalization: Normalization,
     device: Device,
     init: Init,
@@ -32,9 +39,11 @@ impl RealClasses {
     /// Where the real images were not opened.
     pub(super) fn new(preparation: &Preparation<'_>) -> Result<Self> {
         let images = preparation.real_images()?.clone();
-        let mut of_class = vec![Vec::new(); preparation.classes];
+        let mut counts = vec![0; preparation.classes];
+        images.labels.iter().for_each(|label| counts[*label as usize] += 1);
+        let mut of_class: Vec<Vec<u32>> = counts.into_iter().map(Vec::with_capacity).collect();
         for (at, label) in images.labels.iter().enumerate() {
-            of_class[*label as usize].push(at);
+            of_class[*label as usize].push(at as u32);
         }
         let device = preparation.place.opened.device.clone();
         let (normalization, init) = (preparation.normalization, preparation.config.init);
@@ -60,24 +69,30 @@ impl RealClasses {
         let indices = self.of_class.get(class as usize).filter(|indices| !indices.is_empty());
         let indices =
             indices.with_context(|| format!("class {class} has no training image; run ingest again"))?;
-        let mut features = Vec::new();
+        let (mut features, mut length) = (None, 0);
         let mut statistics = JoinedStatistics::default();
-        for indices in indices.chunks(REAL_BATCH) {
-            let pixels = self.images.normalized(indices, &self.normalization)?;
-            let batch = self.images.on_device(pixels, &self.device);
-            let (batch_features, batch_statistics) = teacher.features_with_statistics(batch)?;
-            features.extend(values(batch_features)?);
-            statistics.add(indices.len(), &batch_statistics);
+        for batch in indices.chunks(REAL_BATCH) {
+            let batch: Vec<usize> = batch.iter().map(|index| *index as usize).collect();
+            let pixels = self.images.normalized(&batch, &self.normalization)?;
+            let pixels = self.images.on_device(pixels, &self.device);
+            let (batch_features, batch_statistics) = teacher.features_with_statistics(pixels)?;
+            length = batch_features.dims()[1];
+            let features = match &mut features {
+                Some(features) => features,
+                none => none.insert(Floats::within(MOST_IN_MEMORY, length, indices.len())?),
+            };
+            features.push(&values(batch_features)?)?;
+            statistics.add(batch.len(), &batch_statistics);
         }
-        let length = features.len() / indices.len();
+        let features = features.context("the class has images")?;
         let slots = initial.len() / (3 * (self.images.size as usize).pow(2));
         let start = match self.init {
             Init::Selected => {
                 values(teacher.features(self.images.on_device(initial.to_vec(), &self.device)))?
             }
-            Init::Noise => features[..slots * length].to_vec(),
+            Init::Noise => features.rows(&(0..slots).collect::<Vec<_>>())?,
         };
-        let points = WassersteinBarycenter::of(&features, &start, length).points;
+        let points = WassersteinBarycenter::of(&features, &start, length)?.points;
         let shape = [points.len() / length, length];
         let points = Tensor::from_data(TensorData::new(points, shape), &self.device);
         Ok((teacher.with_bn_targets(&statistics.layers()), points))

@@ -1,10 +1,17 @@
 //! The free-support 2-Wasserstein barycenter of one class's real features: the few weighted points that stand for many
 //! (WMDD, ICCV 2025, arXiv 2311.18531, section 3.2; Cuturi and Doucet, ICML 2014, algorithms 1 and 2).
 
+use anyhow::Result;
+use delt_training::Floats;
+
+use super::shares::Shares;
 use super::transport::Transport;
 
 /// Rounds of weights and positions.
 const ROUNDS: u32 = 20;
+
+/// Features read at once.
+const BLOCK: usize = 256;
 
 /// A few weighted points.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,22 +30,27 @@ impl WassersteinBarycenter {
     ///
     /// The Newton step is the whole way to the minimum: with a fixed plan the distance is quadratic in the positions.
     ///
+    /// Of an image it takes 8 bytes for each point and 24 more, where the features lie in a file.
+    ///
     /// # Shapes
     /// `features`: `[images, length]`; `start`: `[points, length]`, no more points than images.
-    pub(super) fn of(features: &[f32], start: &[f32], length: usize) -> Self {
+    ///
+    /// # Errors
+    /// A disk that does not give the features back.
+    pub(super) fn of(features: &Floats, start: &[f32], length: usize) -> Result<Self> {
         let count = start.len() / length;
         let mut points = start.to_vec();
         let mut weights = vec![1.0 / count as f64; count];
         for round in 0..ROUNDS {
-            let costs = squared_distances(features, &points, length);
+            let costs = squared_distances(features, &points, length)?;
             let step = subgradient_step(&Transport::solve(&costs, &weights).prices, round);
             let moved: Vec<f64> = weights.iter().zip(step).map(|(weight, step)| weight - step).collect();
             weights = onto_simplex(&moved);
             let plan = Transport::solve(&costs, &weights).plan;
-            move_points(&mut points, features, &plan, &weights, length);
+            move_points(&mut points, features, &plan, &weights, length)?;
         }
-        let cost = Transport::solve(&squared_distances(features, &points, length), &weights).cost;
-        Self { points, weights, cost }
+        let cost = Transport::solve(&squared_distances(features, &points, length)?, &weights).cost;
+        Ok(Self { points, weights, cost })
     }
 }
 
@@ -68,42 +80,73 @@ fn onto_simplex(values: &[f64]) -> Vec<f64> {
 }
 
 /// Moves each point to the mean of the mass that comes to it; one without mass stays.
-fn move_points(points: &mut [f32], features: &[f32], plan: &[f64], weights: &[f64], length: usize) {
-    let count = weights.len();
-    for (index, (point, weight)) in points.chunks_mut(length).zip(weights).enumerate() {
-        if *weight * (plan.len() / count) as f64 <= 1e-6 {
-            continue;
-        }
-        let mut mean = vec![0.0_f64; length];
-        for (feature, shares) in features.chunks(length).zip(plan.chunks(count)) {
-            let share = shares[index] / weight;
+fn move_points(
+    points: &mut [f32],
+    features: &Floats,
+    plan: &Shares,
+    weights: &[f64],
+    length: usize,
+) -> Result<()> {
+    let mut means = vec![0.0_f64; points.len()];
+    each_feature(features, length, |image, feature| {
+        for (place, share) in plan.of_point(image) {
+            let place = *place as usize;
+            let share = share / weights[place];
             if share > 0.0 {
-                for (sum, value) in mean.iter_mut().zip(feature) {
+                for (sum, value) in means[place * length..][..length].iter_mut().zip(feature) {
                     *sum += share * f64::from(*value);
                 }
             }
         }
-        for (value, mean) in point.iter_mut().zip(mean) {
-            *value = mean as f32;
-        }
+    })?;
+    let moved = points.chunks_mut(length).zip(means.chunks(length)).zip(weights);
+    for ((point, mean), _) in moved.filter(|(_, weight)| **weight * features.len() as f64 > 1e-6) {
+        point.iter_mut().zip(mean).for_each(|(value, mean)| *value = *mean as f32);
     }
+    Ok(())
 }
 
 /// `[images, points]`.
-fn squared_distances(features: &[f32], points: &[f32], length: usize) -> Vec<f64> {
+fn squared_distances(features: &Floats, points: &[f32], length: usize) -> Result<Vec<f64>> {
     let distance =
         |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
-    let pairs = features.chunks(length).flat_map(|a| points.chunks(length).map(move |b| distance(a, b)));
-    pairs.collect()
+    let mut distances = Vec::with_capacity(features.len() * points.len() / length);
+    each_feature(features, length, |_, feature| {
+        distances.extend(points.chunks(length).map(|point| -> f64 { distance(feature, point) }));
+    })?;
+    Ok(distances)
+}
+
+/// Hands over the features one after the other, each with its number.
+fn each_feature(features: &Floats, length: usize, mut each: impl FnMut(usize, &[f32])) -> Result<()> {
+    for start in (0..features.len()).step_by(BLOCK) {
+        let images: Vec<usize> = (start..features.len().min(start + BLOCK)).collect();
+        let rows = features.rows(&images)?;
+        images.iter().zip(rows.chunks(length)).for_each(|(image, row)| each(*image, row));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Rows of two numbers, in memory.
+    fn floats(rows: &[f32]) -> Floats {
+        Floats::of(rows, 2).expect("in memory")
+    }
+
+    fn barycenter(features: &[f32], start: &[f32]) -> WassersteinBarycenter {
+        WassersteinBarycenter::of(&floats(features), start, 2).expect("in memory")
+    }
+
+    fn distances(features: &[f32], points: &[f32]) -> Vec<f64> {
+        squared_distances(&floats(features), points, 2).expect("in memory")
+    }
+
     #[test]
     fn a_single_point_is_the_mean() {
-        let found = WassersteinBarycenter::of(&[0.0, 1.0, 4.0, 1.0, 2.0, 4.0], &[9.0, 9.0], 2);
+        let found = barycenter(&[0.0, 1.0, 4.0, 1.0, 2.0, 4.0], &[9.0, 9.0]);
         assert_eq!((found.points, found.weights), (vec![2.0, 2.0], vec![1.0]));
         // squared distances of the three points: 4 + 1, 4 + 1, 0 + 4
         assert!((found.cost - 14.0 / 3.0).abs() < 1e-12, "{}", found.cost);
@@ -119,7 +162,7 @@ mod tests {
             let of = (0..40).filter(|i| (i % 4 == 3) == far).map(|i| features[2 * i + axis]);
             of.clone().sum::<f32>() / of.count() as f32
         };
-        let found = WassersteinBarycenter::of(&features, &[40.0, 0.0, 60.0, 0.0], 2);
+        let found = barycenter(&features, &[40.0, 0.0, 60.0, 0.0]);
         assert!((found.weights[0] - 0.75).abs() < 0.02, "{:?}", found.weights);
         assert!((found.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         // the point whose weight is not quite its cluster's share gets some of the other one
@@ -129,8 +172,7 @@ mod tests {
                 assert!((point - mean).abs() < 5.0, "point {at}, axis {axis}: {point}, cluster mean {mean}");
             }
         }
-        let quarters =
-            Transport::solve(&squared_distances(&features, &[0.0, 0.0, 100.0, 0.0], 2), &[0.5, 0.5]);
+        let quarters = Transport::solve(&distances(&features, &[0.0, 0.0, 100.0, 0.0]), &[0.5, 0.5]);
         assert!(found.cost < quarters.cost / 10.0, "{} against {}", found.cost, quarters.cost);
     }
 
