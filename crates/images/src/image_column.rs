@@ -119,14 +119,10 @@ pub fn content(bytes: Vec<u8>, name: Option<&str>, folders: &[&Path]) -> Content
     }
 }
 
-/// The files among the named ones that are there, as [`content`] finds them.
-pub fn files(
-    names: impl IntoIterator<Item = String>,
-    folders: &[&Path],
-) -> impl Iterator<Item = (String, PathBuf, u64)> {
-    let file = |name: String| match content(Vec::new(), Some(&name), folders) {
-        Content::File { path, bytes } => Some((name, path, bytes)),
+/// The named file where it is there, as [`content`] finds it, and its size.
+pub fn file(name: &str, folders: &[&Path]) -> Option<(PathBuf, u64)> {
+    match content(Vec::new(), Some(name), folders) {
+        Content::File { path, bytes } => Some((path, bytes)),
         _ => None,
-    };
-    names.into_iter().filter_map(file)
+    }
 }

@@ -31,9 +31,69 @@ pub struct ImageFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The images, sorted by their path relative to the root.
-    pub files: Vec<ImageFile>,
+    pub files: FoundFiles,
     /// All other files, and what is hidden.
     pub passed_over: PassedOver,
+}
+
+/// Image files below a folder: 24 bytes each beside the name, since a class may have half of a million.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoundFiles {
+    root: PathBuf,
+    /// The paths relative to the root, one after the other as they were found.
+    names: String,
+    each: Vec<Found>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    /// Where its name begins and how long it is.
+    name: (usize, u32),
+    bytes: u64,
+}
+
+impl FoundFiles {
+    fn push(&mut self, relative: &str, bytes: u64) {
+        self.each.push(Found { name: (self.names.len(), relative.len() as u32), bytes });
+        self.names.push_str(relative);
+    }
+
+    fn sort(&mut self) {
+        let Self { names, each, .. } = self;
+        each.sort_unstable_by(|a, b| a.name_in(names).cmp(b.name_in(names)));
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
+    /// Their paths relative to the root.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.each.iter().map(|found| found.name_in(&self.names))
+    }
+
+    /// The files.
+    pub fn iter(&self) -> impl Iterator<Item = ImageFile> {
+        self.each.iter().zip(self.names()).map(|(Found { bytes, .. }, name)| ImageFile {
+            relative: name.to_owned(),
+            path: self.root.join(name),
+            bytes: *bytes,
+            start: None,
+        })
+    }
+}
+
+impl Found {
+    fn name_in<'a>(&self, names: &'a str) -> &'a str {
+        let (start, length) = self.name;
+        &names[start..start + length as usize]
+    }
 }
 
 /// The files of [`look_through`] alone.
@@ -45,7 +105,7 @@ pub fn below<E: From<ImagesError>>(
     root: &Path,
     may_go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<ImageFile>, E> {
-    look_through(folder, root, may_go_on).map(|listing| listing.files)
+    look_through(folder, root, may_go_on).map(|listing| listing.files.iter().collect())
 }
 
 /// Lists the image files anywhere below `folder`, sorted by their path relative to `root`, and counts all other files. Links are
@@ -59,6 +119,7 @@ pub fn look_through<E: From<ImagesError>>(
     mut may_go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Listing, E> {
     let mut listing = Listing::default();
+    listing.files.root = root.to_path_buf();
     let mut walk = WalkDir::new(folder).follow_links(true).min_depth(1).into_iter();
     while let Some(entry) = walk.next() {
         may_go_on()?;
@@ -81,19 +142,11 @@ pub fn look_through<E: From<ImagesError>>(
                 entry.metadata().map_err(std::io::Error::from).map_err(ImagesError::reading(entry.path()))?;
             match reason_against(entry.path(), metadata.len()) {
                 Some(reason) => listing.passed_over.add(reason, shown(entry.path(), root)),
-                None => {
-                    let relative = relative(entry.path(), root)?;
-                    listing.files.push(ImageFile {
-                        relative,
-                        path: entry.into_path(),
-                        bytes: metadata.len(),
-                        start: None,
-                    });
-                }
+                None => listing.files.push(&relative(entry.path(), root)?, metadata.len()),
             }
         }
     }
-    listing.files.sort_by(|a, b| a.relative.cmp(&b.relative));
+    listing.files.sort();
     Ok(listing)
 }
 

@@ -167,19 +167,22 @@ pub fn is_unlabeled<R: ChunkReader + 'static>(input: R, path: &Path, columns: &C
     Ok(rows > 0 && flow.is_continue())
 }
 
-/// The paths of images, from the column that [`Footer::paths`] names.
+/// Hands over the paths of images, from the column that [`Footer::paths`] names.
 ///
 /// # Errors
 /// As [`footer`].
-pub fn paths<R: ChunkReader + 'static>(input: R, path: &Path, column: &str) -> Result<Vec<String>> {
-    let mut paths = Vec::new();
-    let _ = each_column(input, path, column, &mut |column, _| {
+pub fn each_path<R: ChunkReader + 'static>(
+    input: R,
+    path: &Path,
+    column: &str,
+    visitor: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let flow = each_column(input, path, column, &mut |column, _| {
         let column = column.as_struct_opt().map_or(column, |image| image.column(0));
-        let found = text(column, path)?;
-        paths.extend(found.as_string::<i64>().iter().flatten().map(str::to_owned));
+        text(column, path)?.as_string::<i64>().iter().flatten().for_each(&mut *visitor);
         Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(paths)
+    });
+    flow.map(drop)
 }
 
 /// Takes one column of a batch, and the number of its first row.

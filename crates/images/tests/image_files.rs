@@ -48,7 +48,7 @@ fn a_file_of_another_name_is_an_image_if_it_begins_as_one() {
         std::fs::write(dir.path().join(name), bytes).unwrap();
     }
     let listing = look_through(dir.path(), dir.path(), || Ok::<_, ImagesError>(())).unwrap();
-    let names: Vec<&str> = listing.files.iter().map(|file| file.relative.as_str()).collect();
+    let names: Vec<&str> = listing.files.names().collect();
     assert_eq!(names, ["0", "1.jpg_large", "2.2021", "3.x", "4"]);
     assert_eq!(
         listing.passed_over.to_string(),

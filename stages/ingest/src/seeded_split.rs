@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::digests::digest;
 use crate::error::{IngestError, Result};
 use crate::source::Split;
 
@@ -57,12 +58,12 @@ impl SeededSplit {
     /// Images are ranked by BLAKE3 over seed and name, and the first `fraction` of them (rounded, but at least one and
     /// never all) are test images: no image's rank depends on how the folder was listed or on the other images.
     /// `None` if the class has fewer than two images.
-    pub fn of_class<N: AsRef<str>>(self, names: &[N]) -> Option<Vec<Split>> {
-        let wanted = self.wanted(names.len())?;
-        let mut ranked: Vec<usize> = (0..names.len()).collect();
-        ranked.sort_by_cached_key(|index| rank(self.seed, names[*index].as_ref()));
-        let mut splits = vec![Split::Train; names.len()];
-        ranked[..wanted].iter().for_each(|index| splits[*index] = Split::Test);
+    pub fn of_class(self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Vec<Split>> {
+        let ranked = names.into_iter().zip(0_u32..).map(|(name, at)| (rank(self.seed, name.as_ref()), at));
+        let mut ranked: Vec<(u64, u32)> = ranked.collect();
+        ranked.sort_unstable();
+        let mut splits = vec![Split::Train; ranked.len()];
+        ranked[..self.wanted(ranked.len())?].iter().for_each(|(_, at)| splits[*at as usize] = Split::Test);
         Some(splits)
     }
 
@@ -77,11 +78,9 @@ impl SeededSplit {
         classes: &[String],
         path: &Path,
     ) -> Result<Vec<Split>> {
-        // half of the digest puts them in the same order
-        let half = |name: &str| rank(self.seed, name).first_chunk::<16>().copied();
         let mut ranked = Vec::with_capacity(labels.len());
         for ((row, label), name) in (0_u32..).zip(labels).zip(names) {
-            ranked.push((*label, half(name.as_ref()), row));
+            ranked.push((*label, rank(self.seed, name.as_ref()), row));
         }
         ranked.sort_unstable();
         let mut splits = vec![Split::Train; labels.len()];
@@ -104,8 +103,9 @@ impl SeededSplit {
     }
 }
 
-fn rank(seed: u64, name: &str) -> [u8; 32] {
-    blake3::hash(&[b"test split", &seed.to_le_bytes()[..], name.as_bytes()].concat()).into()
+/// The first bytes of the digest, which tell millions of names apart.
+fn rank(seed: u64, name: &str) -> u64 {
+    digest(&[b"test split", &seed.to_le_bytes()[..], name.as_bytes()].concat())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) fn open(path: &Path, teacher: &[String], read: Read) -> Result<Extern
         return refused(format!(
             "holds Parquet ({}) and image files ({}), expected one kind; give the path of the one that is meant",
             classes::listed(tables.iter().map(|file| file.relative.clone())),
-            classes::listed(images.iter().map(|file| file.relative.clone())),
+            classes::listed(images.names().map(str::to_owned)),
         ));
     }
     if !tables.is_empty() {
@@ -88,7 +88,7 @@ fn of_classes(path: &Path, record: Option<&Record>, teacher: &[String]) -> Resul
             place: path.display().to_string(),
             content: Some(Content::File { path, bytes }),
         };
-        set.images.extend(files.into_iter().map(image));
+        set.images.extend(files.iter().map(image));
     }
     set.notes.extend(others.note(set.images.len()));
     Ok(set)

@@ -95,12 +95,14 @@ impl Table {
     /// Adds the images that lie as files beside the table.
     fn list_images(&self, root: &Path, list: &mut FileList) -> Result<()> {
         let Some(column) = &self.footer.paths else { return Ok(()) };
-        let names = image_table::paths(open_file(&self.path)?, &self.path, column)?;
-        list.extend(image_column::files(names, &self.folders(root)).map(|(relative, path, bytes)| {
-            let file = ImageFile { relative, path, bytes, start: None };
-            LabeledFile { file, label: 0, split: Split::Train }
-        }));
-        Ok(())
+        let folders = self.folders(root);
+        let mut add = |name: &str| {
+            if let Some((path, bytes)) = image_column::file(name, &folders) {
+                let file = ImageFile { relative: name.to_owned(), path, bytes, start: None };
+                list.push(LabeledFile { file, label: 0, split: Split::Train });
+            }
+        };
+        Ok(image_table::each_path(open_file(&self.path)?, &self.path, column, &mut add)?)
     }
 
     /// Where paths of images may begin.

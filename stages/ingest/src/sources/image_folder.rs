@@ -45,7 +45,7 @@ pub fn open(section: &ImageFolder) -> Result<LabeledFiles> {
                 for (label, name) in labels {
                     let found = below(&tree.join(name), root)?;
                     passed_over.extend(found.passed_over);
-                    files.extend(found.files.into_iter().map(|file| LabeledFile { file, label, split }));
+                    files.extend(found.files.iter().map(|file| LabeledFile { file, label, split }));
                 }
             }
             files
@@ -91,12 +91,11 @@ fn with_split(
         let folder = tree.join(class);
         let found = below(&folder, root)?;
         passed_over.extend(found.passed_over);
-        let names: Vec<&str> = found.files.iter().map(|file| file.relative.as_str()).collect();
-        let Some(splits) = split.of_class(&names) else {
-            let problem = format!("has {} image files, expected at least 2 to split them", names.len());
+        let Some(splits) = split.of_class(found.files.names()) else {
+            let problem = format!("has {} image files, expected at least 2 to split them", found.files.len());
             return Err(IngestError::layout(&folder, problem));
         };
-        let found = found.files.into_iter().zip(splits);
+        let found = found.files.iter().zip(splits);
         files.extend(found.map(|(file, split)| LabeledFile { file, label, split }));
     }
     Ok(files)

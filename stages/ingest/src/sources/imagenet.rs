@@ -79,11 +79,9 @@ pub fn open(section: &Imagenet, classes: Classes) -> Result<LabeledFiles> {
 /// The training images of the wanted classes, or of all, by WordNet id; their labels are not known yet.
 fn train_images(root: &Path, wanted: Option<&[String]>) -> Result<BTreeMap<String, FileList>> {
     let is_wanted = |id: &str| wanted.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == id));
-    let listed = |files: Vec<ImageFile>| -> FileList {
-        let labeled = |file| LabeledFile { file, label: 0, split: Split::Train };
-        files.into_iter().map(labeled).collect()
-    };
-    let mut images = BTreeMap::new();
+    let labeled = |file| LabeledFile { file, label: 0, split: Split::Train };
+    let listed = |files: Vec<ImageFile>| files.into_iter().map(labeled).collect();
+    let mut images: BTreeMap<String, FileList> = BTreeMap::new();
     let archive = root.join(TRAIN);
     if archive.is_file() {
         for class in members::of(&archive, None)? {
@@ -102,7 +100,7 @@ fn train_images(root: &Path, wanted: Option<&[String]>) -> Result<BTreeMap<Strin
     }
     for id in folders_in(&folder)?.into_iter().filter(|id| is_wanted(id)) {
         let found = below(&folder.join(&id), root)?.files;
-        images.insert(id, listed(found));
+        images.insert(id, found.iter().map(labeled).collect());
     }
     // where only the outer archive was unpacked
     for entry in fs_err::read_dir(&folder)? {

@@ -46,12 +46,12 @@ pub fn open(section: &Published, downloads: &Downloads) -> Result<LabeledFiles> 
     for (id, label) in &label_of {
         let (found, label) = (below(&train_folder.join(id), root)?, *label);
         passed_over.extend(found.passed_over);
-        files.extend(found.files.into_iter().map(|file| LabeledFile { file, label, split: Split::Train }));
+        files.extend(found.files.iter().map(|file| LabeledFile { file, label, split: Split::Train }));
     }
     let id_of = annotated(root, &annotations)?;
     let found = below(&root.join("val"), root)?;
     passed_over.extend(found.passed_over);
-    for file in found.files {
+    for file in found.files.iter() {
         let name = file.relative.rsplit('/').next().unwrap_or(&file.relative);
         let Some(label) = id_of.get(name).and_then(|id| label_of.get(id)).copied() else {
             let problem = format!("gives `{name}` no class of train/; unpack the archive again");

@@ -37,12 +37,12 @@ pub(super) fn images(root: &Path) -> Result<(Vec<ImageFile>, Vec<String>)> {
         for id in folders_in(&folder)? {
             let found = below(&folder.join(&id), root)?.files;
             ids.extend(vec![id; found.len()]);
-            files.extend(found);
+            files.extend(found.iter());
         }
         if !files.is_empty() {
             return Ok((files, ids));
         }
-        below(&folder, root)?.files
+        below(&folder, root)?.files.iter().collect()
     } else {
         return Err(IngestError::layout(
             root,
