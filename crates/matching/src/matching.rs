@@ -139,7 +139,7 @@ impl Scene {
         let batches = self.real.batches(count as usize);
         let pass = u64::from(iteration) / batches as u64;
         let mut rng = self.draws.stream("real-pass", pass, 0);
-        self.real.pass(count as usize, &mut rng).swap_remove(iteration as usize % batches)
+        self.real.of_pass(count as usize, iteration as usize % batches, &mut rng)
     }
 
     /// One-hot rows of these classes.

@@ -8,12 +8,12 @@ use rand::seq::{SliceRandom, index};
 
 use crate::error::MatchingError;
 
-/// Real images by class.
+/// Real images by class. Each takes 8 bytes here, and 4 more while a batch of a pass is drawn.
 #[derive(Debug)]
 pub struct RealImages {
     values: Values,
     labels: Vec<u32>,
-    by_class: Vec<Vec<usize>>,
+    by_class: Vec<Vec<u32>>,
     side: usize,
     device: Device,
 }
@@ -28,8 +28,13 @@ enum Values {
 
 impl RealImages {
     /// Images that are normalized only.
-    pub fn normalized(set: ImageSet, normalization: Normalization, classes: usize, device: &Device) -> Self {
-        let (labels, side) = (set.labels.clone(), set.size as usize);
+    pub fn normalized(
+        mut set: ImageSet,
+        normalization: Normalization,
+        classes: usize,
+        device: &Device,
+    ) -> Self {
+        let (labels, side) = (std::mem::take(&mut set.labels), set.size as usize);
         Self::of(Values::EightBit(set, normalization), labels, classes, side, device)
     }
 
@@ -43,8 +48,10 @@ impl RealImages {
     }
 
     fn of(values: Values, labels: Vec<u32>, classes: usize, side: usize, device: &Device) -> Self {
-        let mut by_class = vec![Vec::new(); classes];
-        for (row, label) in labels.iter().enumerate() {
+        let mut counts = vec![0; classes];
+        labels.iter().for_each(|label| counts[*label as usize] += 1);
+        let mut by_class: Vec<Vec<u32>> = counts.into_iter().map(Vec::with_capacity).collect();
+        for (row, label) in (0..).zip(&labels) {
             by_class[*label as usize].push(row);
         }
         Self { values, labels, by_class, side, device: device.clone().without_autodiff() }
@@ -81,18 +88,18 @@ impl RealImages {
     /// At most `count` different images of a class; all of them where it has no more.
     pub fn of_class(&self, class: u32, count: usize, rng: &mut impl Rng) -> Vec<usize> {
         let rows = &self.by_class[class as usize];
-        index::sample(rng, rows.len(), count.min(rows.len())).iter().map(|at| rows[at]).collect()
+        index::sample(rng, rows.len(), count.min(rows.len())).iter().map(|at| rows[at] as usize).collect()
     }
 
-    /// Batches of a pass over all images in a new order; what is left over makes no batch unless there is no other.
-    pub fn pass(&self, count: usize, rng: &mut impl Rng) -> Vec<Vec<usize>> {
-        let mut rows: Vec<usize> = (0..self.len()).collect();
+    /// The batch at a place of a pass over all images in a new order; what is left over makes no batch unless there is no other.
+    pub fn of_pass(&self, count: usize, at: usize, rng: &mut impl Rng) -> Vec<usize> {
+        let mut rows: Vec<u32> = (0..self.len() as u32).collect();
         rows.shuffle(rng);
         let count = count.clamp(1, self.len().max(1));
-        rows.chunks_exact(count).map(<[usize]>::to_vec).collect()
+        rows[at * count..][..count].iter().map(|row| *row as usize).collect()
     }
 
-    /// Batches of a pass, as [`Self::pass`] makes them.
+    /// Batches of a pass, of which [`Self::of_pass`] gives one.
     pub fn batches(&self, count: usize) -> usize {
         (self.len() / count.clamp(1, self.len().max(1))).max(1)
     }
