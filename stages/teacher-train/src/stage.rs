@@ -194,7 +194,7 @@ impl Inputs<'_> {
         if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {
             let found: TeacherFacts = entry.manifest.facts_as()?;
             let tested = self.tested(facts.test_images as usize);
-            import::check_stated(&source.path, found.test_top1, tested, expected)?;
+            import::check_stated(&source.path, found.test_top1, tested, expected, &found.normalization)?;
         }
         if !session.args.dry_run {
             let pointer = session.dag().import_pointer(teacher, dataset)?;
@@ -224,12 +224,13 @@ impl Inputs<'_> {
         let label = format!("teacher-train {}", teacher.network);
         let progress = Progress::of_branch(&label, known.len() as u64 + facts.test_images, "images", branch);
         let gate = test_accuracy(&network, &known, &normalization, TEST_BATCH, device, &progress)?;
-        import::check_gate(&source.path, gate.top1, known.len(), classes.len())?;
+        import::check_gate(&source.path, gate.top1, known.len(), classes.len(), &normalization)?;
         let test = self.pictures(TEST_FILE)?;
         let accuracy = test_accuracy(&network, &test, &normalization, TEST_BATCH, device, &progress)?;
         progress.finish();
         if let Some(expected) = source.expected_top1 {
-            import::check_stated(&source.path, accuracy.top1, self.tested(test.len()), expected)?;
+            let tested = self.tested(test.len());
+            import::check_stated(&source.path, accuracy.top1, tested, expected, &normalization)?;
         }
         self.write(work, &network, &[], normalization, (accuracy.top1, accuracy.top5), test.len())
     }
