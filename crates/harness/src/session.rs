@@ -146,7 +146,7 @@ impl Session {
         if stage == plan::INGEST || stage == plan::EVALUATE {
             notes.iter().for_each(|note| eprintln!("{}: note: {note}", stage.name));
         }
-        if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
+        if (stage == plan::INGEST || stage == plan::TEACHER_TRAIN) && !args.assume_files {
             check_files(&args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
         }
         let store = open_store(&args)?;

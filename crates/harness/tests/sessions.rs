@@ -30,6 +30,7 @@ fn args(store: &Path) -> Args {
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        assume_files: false,
         verbose: false,
         shards: None,
         shard: None,

@@ -270,6 +270,6 @@ mod tests {
         let downloads = Downloads { folder: dir.path().to_path_buf(), is_allowed: false };
         let error = downloads.file("cifar10", "cifar-10-binary.tar.gz").expect_err("absent");
         assert_eq!(error.to_string(), "cifar-10-binary.tar.gz is not downloaded yet");
-        assert!(error.is_missing_source());
+        assert!(error.is_to_come());
     }
 }

@@ -10,6 +10,7 @@ use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
 use delt_formats::tensors::{NamedTensor, write_safetensors};
+use delt_guard::read_weights;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
 use delt_harness::{external_images, external_scores};
@@ -35,7 +36,11 @@ use crate::{class_order, gate};
 /// Settings that do not fit the classes, weights that do not fit the network; missing inputs.
 pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
     session.dag().check(branch)?;
-    let dataset = session.dag().entry(branch, Node::Dataset)?;
+    let dataset = session.dag().entry(branch, Node::Dataset);
+    if dataset.is_err() && session.args.dry_run && !session.args.assume_files {
+        check_readable(branch, checked)?;
+    }
+    let dataset = dataset?;
     let facts = dataset.manifest.facts_as()?;
     if !session.args.dry_run {
         external_images::of(branch, &dataset.manifest.provenance.classes, Read::Labels)?;
@@ -53,11 +58,23 @@ pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> 
         if let Some(source) = &teacher.import {
             let import = inputs.planned(role, source)?;
             let is_made = session.dag().found(import.plan.kind, &import.plan.key())?.is_some();
-            if !is_made && !session.args.dry_run {
+            if !is_made && !session.args.assume_files {
                 import.found?;
             }
         }
         checked.push(teacher);
+    }
+    Ok(())
+}
+
+/// Whether weights fit is known once there are classes; whether they can be read a dry run tells before.
+fn check_readable(branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
+    for role in roles(branch) {
+        let teacher = branch.pipeline.network_of(role).filter(|teacher| !checked.contains(teacher));
+        if let Some(teacher) = teacher {
+            teacher.import.iter().try_for_each(|import| read_weights(&import.path).map(drop))?;
+            checked.push(teacher);
+        }
     }
     Ok(())
 }

@@ -137,7 +137,7 @@ fn read(root: &Path, folders: &[&str], class_names: Option<Vec<String>>) -> Resu
         return Err(IngestError::layout(root, format!("is a file, expected {expected}")));
     }
     let holds_images = |folder: &PathBuf| folder.is_dir() && find(folder, &["train"], "images").is_ok();
-    let folder = folders.iter().map(|folder| root.join(folder)).find(holds_images);
+    let folder = folders.iter().map(|folder| root.join(folder).components().collect()).find(holds_images);
     let folder = folder.unwrap_or_else(|| root.to_path_buf());
     let part = |names| {
         let (images, labels) = (find(&folder, names, "images")?, find(&folder, names, "labels")?);
