@@ -11,6 +11,7 @@ use delt_formats::provenance::ArtifactKind;
 use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
 use delt_formats::tensors::{NamedTensor, write_safetensors};
 use delt_guard::read_weights;
+use delt_harness::args::Args;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
 use delt_harness::{external_images, external_scores};
@@ -35,17 +36,17 @@ use crate::{class_order, gate};
 /// # Errors
 /// Settings that do not fit the classes, weights that do not fit the network; missing inputs.
 pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
-    session.dag().check(branch)?;
-    let dataset = session.dag().entry(branch, Node::Dataset);
-    if dataset.is_err() && session.args.dry_run && !session.args.assume_files {
+    let Args { dry_run, assume_files, .. } = session.args;
+    if dry_run && !assume_files && session.dag().if_made(branch, Node::Dataset)?.is_none() {
         check_readable(branch, checked)?;
     }
-    let dataset = dataset?;
+    session.dag().check(branch)?;
+    let dataset = session.dag().entry(branch, Node::Dataset)?;
     let facts = dataset.manifest.facts_as()?;
-    if !session.args.dry_run {
+    if !dry_run {
         external_images::of(branch, &dataset.manifest.provenance.classes, Read::Labels)?;
     }
-    if let Some(file) = branch.pipeline.select.scores.as_ref().filter(|_| !session.args.dry_run) {
+    if let Some(file) = branch.pipeline.select.scores.as_ref().filter(|_| !dry_run) {
         let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
         external_scores::read_for(file, &images, &dataset.manifest.provenance.classes)?;
     }
@@ -58,7 +59,7 @@ pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> 
         if let Some(source) = &teacher.import {
             let import = inputs.planned(role, source)?;
             let is_made = session.dag().found(import.plan.kind, &import.plan.key())?.is_some();
-            if !is_made && !session.args.assume_files {
+            if !is_made && !assume_files {
                 import.found?;
             }
         }
