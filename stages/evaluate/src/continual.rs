@@ -56,6 +56,20 @@ struct Step {
     place: String,
 }
 
+/// Columns of the figures.
+const COLUMNS: [&str; 10] = [
+    "branch",
+    "order",
+    "classes",
+    "images",
+    "test_images",
+    "last_top1",
+    "best_top1",
+    "steps",
+    "labels",
+    "artifact",
+];
+
 /// The program.
 pub fn main() -> ExitCode {
     session::main(plan::CONTINUAL, |session| {
@@ -343,19 +357,7 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
     );
     print(&title, ["", "classes", "images", "top-1", "orders"], &rows, &[0]);
     print_notes(session, &notes(session, made)?)?;
-    let head = [
-        "branch",
-        "order",
-        "classes",
-        "images",
-        "test_images",
-        "last_top1",
-        "best_top1",
-        "steps",
-        "labels",
-        "artifact",
-    ];
-    write_csv(session, "continual", head, &lines)
+    write_csv(session, "continual", COLUMNS, &lines)
 }
 
 #[cfg(test)]

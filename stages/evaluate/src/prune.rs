@@ -58,6 +58,24 @@ struct Facts {
     students: Vec<Pruned>,
 }
 
+/// Columns of the figures.
+const COLUMNS: [&str; 14] = [
+    "branch",
+    "student",
+    "seed",
+    "whole_top1",
+    "pruned_top1",
+    "fine_tuned_top1",
+    "channels",
+    "channels_left",
+    "values",
+    "values_left",
+    "share",
+    "criterion",
+    "start",
+    "artifact",
+];
+
 /// The program.
 pub fn main() -> ExitCode {
     session::main(plan::PRUNE, |session| {
@@ -320,23 +338,7 @@ fn tell(session: &Session, made: &[Done]) -> Result<()> {
         notes::of(entry).into_iter().map(|note| format!("{}: {note}", branch.name)).collect::<Vec<_>>()
     };
     print_notes(session, &made.iter().flat_map(of).collect::<Vec<_>>())?;
-    let head = [
-        "branch",
-        "student",
-        "seed",
-        "whole_top1",
-        "pruned_top1",
-        "fine_tuned_top1",
-        "channels",
-        "channels_left",
-        "values",
-        "values_left",
-        "share",
-        "criterion",
-        "start",
-        "artifact",
-    ];
-    write_csv(session, "prune", head, &lines)
+    write_csv(session, "prune", COLUMNS, &lines)
 }
 
 #[cfg(test)]
