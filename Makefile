@@ -84,7 +84,7 @@ command = $(LAUNCH) $(BIN)/$(firstword $(words)) --pipeline $(call yaml,$*) --st
 	$(if $(SET_PATH),--set-path $(call quoted,$(SET_PATH))) $(if $(TEACHER),--teacher $(call quoted,$(TEACHER))) \
 	$(foreach value,$(SET) $(SET_$(FORMAT)) $(SET_$(firstword $(words))),--set $(call quoted,$(value))) $(foreach name,$(BRANCH),--branch $(call quoted,$(name))) \
 	$(if $(filter $(SHARDED) $(EXPERTS:=/teacher-train) $(EXPERTS:=/teacher-train/$(lastword $(words))),$(words) $@),$(shards:%=--shards %)) $(patsubst shard-%,--shard %,$(filter shard-%,$(words))) \
-	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(verbose) \
+	$(if $(forced),--force) $(if $(dry_run)$(filter check,$(words)),--dry-run) $(if $(filter plan,$(dry_run)),--assume-files) $(verbose) \
 	$(if $(filter report export,$(words)),$(if $(OUTPUT),--output $(call quoted,$(OUTPUT)))) \
 	$(if $(filter export,$(words)),$(if $(FORMAT),--format $(call quoted,$(FORMAT))))
 stage   = @$(if $(slurm),$(submit),$(command))
@@ -299,6 +299,7 @@ help: ## list every target
 	@echo "  TEACHER=file|run               weights, or a run of the store (demo/delt), to label it in place of P's teacher"
 	@echo "  FORCE=1                        make again: the stage named by P/STAGE, all stages of P"
 	@echo "  DRY_RUN=1                      print keys, inputs and what is cached, of a table what is to run (make -n prints the commands)"
+	@echo "  DRY_RUN=plan                   the same of a pipeline whose images and weights need not be there"
 	@echo "  V=1                            tell all: configurations, devices, each artifact"
 	@echo "  LAUNCH='srun ...'              put before every stage command"
 	@echo "  SHARDS=16                      experts, init-select, delt-synthesize, relabel in so many parts (P/relabel/shard-0), side by side with -j"
@@ -410,14 +411,14 @@ SMOKE_RUN = digits/report SET='teacher.train.epochs=2 select.ipc=2 synthesize.ma
 	relabel.epochs=2 relabel.batch=10 relabel.seeds=[3407] evaluate.test_every=2'
 endif
 SMOKE_STORE = $(TARGET)/smoke-store
-# their dry runs need the weights to be there, but read none
+# their keys need some file in place of the weights, which is not read
 IMPORTING   = $(filter imagenet1k-% peer-% cifar100-ipc10-conv3-%,$(FILES))
 
 smoke: build ## a tiny run of every stage from an empty store, then dry runs of all pipelines
 	rm -rf '$(SMOKE_STORE)'
 	$(MAKE) --no-print-directory SET= $(SMOKE_RUN) STORE='$(SMOKE_STORE)' DATA= BRANCH= FORCE= DRY_RUN= OUTPUT=
-	$(MAKE) --no-print-directory $(filter-out $(IMPORTING),$(FILES)) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=1
-	$(MAKE) --no-print-directory $(IMPORTING) STORE='$(SMOKE_STORE)' SET='teacher.import.path=$(THIS) teacher.import.classes=dataset' DATA= BRANCH= FORCE= DRY_RUN=1
+	$(MAKE) --no-print-directory $(filter-out $(IMPORTING),$(FILES)) STORE='$(SMOKE_STORE)' SET= DATA= BRANCH= FORCE= DRY_RUN=plan
+	$(MAKE) --no-print-directory $(IMPORTING) STORE='$(SMOKE_STORE)' SET='teacher.import.path=$(THIS) teacher.import.classes=dataset' DATA= BRANCH= FORCE= DRY_RUN=plan
 
 MINUTES ?= 8
 verify-device: $(if $(filter cuda,$(GPU)),$(if $(filter file,$(origin BIN)),cuda-llvm)) ## golden tests and speed of DEVICE=... within MINUTES=8: a table and verify-device.json

@@ -152,6 +152,7 @@ fn ingest(files: &Files, name: &str, source: &str, at: usize) -> Result<()> {
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        assume_files: false,
         verbose: false,
         shards: None,
         shard: None,

@@ -2,6 +2,8 @@
 //!
 //! Weights are the one artifact that is not Parquet: the field keeps them in safetensors, and PyTorch loads them as they are.
 
+use std::fmt::{self, Display};
+
 pub use delt_architectures::{Architecture, BnMomentum, Conv1Start, Norm, Stem, VitStart};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,17 @@ pub struct Normalization {
     pub mean: [f32; 3],
     /// Standard deviation of red, green and blue.
     pub std: [f32; 3],
+}
+
+impl Normalization {
+    /// ImageNet's, by which torchvision's weights and many others see images.
+    pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+}
+
+impl Display for Normalization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mean {:.3?} and std {:.3?}", self.mean, self.std)
+    }
 }
 
 /// What a teacher's manifest says about it.

@@ -64,6 +64,10 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// In a dry run: take images and weights that lie outside the store for given, whether they are there or not
+    #[arg(long, requires = "dry_run")]
+    pub assume_files: bool,
+
     /// Tell all: configurations, devices, work ahead, each artifact
     #[arg(long, short)]
     pub verbose: bool,

@@ -5,6 +5,7 @@ mod external;
 mod lookups;
 mod produce;
 pub(crate) mod told;
+mod wanted;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -24,7 +25,6 @@ use delt_pipeline::cells::origin_of;
 use delt_pipeline::config::{self, Branch, Invalid, overridden};
 use delt_pipeline::cost::{self, Sizes};
 use delt_pipeline::dag::{Dag, Missing};
-use delt_pipeline::near::no_branch;
 use delt_pipeline::plan::{self, Stage};
 use delt_pipeline::yaml::YamlError;
 
@@ -128,25 +128,21 @@ impl Session {
         let data = args.data.as_deref();
         let all = config::load_with(&args.pipeline, &args.set, data, added.as_ref(), &args.branches)?;
         let added = added.map(|branch| branch.name);
-        let mut known: Vec<&str> = all.iter().map(|b| b.group.as_str()).collect();
-        known.dedup();
-        let is_named = |b: &Branch, name: &String| name == &b.name || name == &b.group;
-        if let Some(unknown) = args.branches.iter().find(|name| all.iter().all(|b| !is_named(b, name))) {
-            let invalid = Invalid::new("branches", no_branch(unknown, &known));
-            return Err(YamlError::of_key(origin_of(&args.pipeline, None), &invalid).into());
-        }
+        let elsewhere = wanted::check(&args, &all)?;
         let is_added = |b: &Branch| added.as_ref() == Some(&b.group);
         let is_wanted = |b: &Branch| {
-            args.branches.is_empty() || is_added(b) || args.branches.iter().any(|name| is_named(b, name))
+            args.branches.is_empty()
+                || is_added(b)
+                || args.branches.iter().any(|name| wanted::has(std::slice::from_ref(b), name))
         };
         let branches: Vec<Branch> = all.iter().filter(|branch| is_wanted(branch)).cloned().collect();
         let notes = overridden::notes(&all, &branches)
             .map_err(|invalid| YamlError::of_key(origin_of(&args.pipeline, None), &invalid))?;
         // before any work, and where the results are shown
         if stage == plan::INGEST || stage == plan::EVALUATE {
-            notes.iter().for_each(|note| eprintln!("{}: note: {note}", stage.name));
+            notes.iter().chain(&elsewhere).for_each(|note| eprintln!("{}: note: {note}", stage.name));
         }
-        if stage == plan::INGEST || stage == plan::TEACHER_TRAIN {
+        if (stage == plan::INGEST || stage == plan::TEACHER_TRAIN) && !args.assume_files {
             check_files(&args, branches.iter().filter(|branch| added.is_none() || is_added(branch)))?;
         }
         let store = open_store(&args)?;

@@ -176,7 +176,7 @@ fn options_that_would_change_nothing_are_refused() {
     let ranker = "select.ranker={size: 8, network: {name: convnet, depth: 2, width: 8}, import: {path: w.pth, classes: dataset}}";
     assert_eq!(
         said(&[ranker, "select.scores=ranking.csv"]),
-        "`select.scores`: an external ranking takes the place of the ranker, and select.ranker is set too; leave one out"
+        "`select.scores`: an external ranking takes the place of the network that scores, and select.ranker is set too; leave one out"
     );
 }
 

@@ -30,6 +30,7 @@ fn args(store: &Path) -> Args {
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        assume_files: false,
         verbose: false,
         shards: None,
         shard: None,
@@ -166,7 +167,7 @@ fn a_ranking_that_is_not_there_is_refused_by_its_key_and_path() {
     let error = session.dag().plan(&session.branches()[0], Node::Scores).expect_err("refused");
     assert_eq!(
         format!("{error:#}"),
-        "`select.scores`: the ranking cannot be read; correct its path, or leave it out to score with the ranker: failed to \
+        "`select.scores`: the ranking cannot be read; correct its path, or leave it out: the teacher scores, or select.ranker: failed to \
          open file `absent/scores.csv`: No such file or directory (os error 2)"
     );
 }

@@ -33,7 +33,7 @@ use delt_training::{ImageSet, Labeler};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{in_words, print, print_notes, write_csv};
+use crate::figures::{in_words, place, print, print_notes, write_csv};
 use crate::stage::{reading, training_images};
 use crate::student::{TrainingTargets, train};
 use crate::summary::student_result;
@@ -51,7 +51,24 @@ struct Step {
     test_images: usize,
     /// How it did.
     student: StudentResult,
+    /// Where its evaluation lies, for tables.
+    #[serde(skip)]
+    place: String,
 }
+
+/// Columns of the figures.
+const COLUMNS: [&str; 10] = [
+    "branch",
+    "order",
+    "classes",
+    "images",
+    "test_images",
+    "last_top1",
+    "best_top1",
+    "steps",
+    "labels",
+    "artifact",
+];
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -84,7 +101,9 @@ fn steps(session: &Session, branch: &Branch) -> Result<Vec<Step>> {
             let entry = session.produce(&plan, |work| {
                 Memory::open(session, branch, section, seen)?.learn(session, *order, seen.len(), work)
             })?;
-            made.extend(entry.map(|entry| entry.manifest.facts_as()).transpose()?);
+            if let Some(entry) = entry {
+                made.push(Step { place: place(&entry), ..entry.manifest.facts_as()? });
+            }
         }
     }
     Ok(made)
@@ -188,7 +207,7 @@ impl<'a> Memory<'a> {
             self.test.len()
         );
         let (images, test_images) = (self.pictures.len(), self.test.len());
-        let step = Step { order, classes, images, test_images, student };
+        let step = Step { order, classes, images, test_images, student, place: String::new() };
         fs_err::write(work.out_dir().join(SUMMARY_FILE), canonical::readable_json(&step))?;
         Ok(Made { provenance, facts: serde_json::to_value(&step)?, summary })
     }
@@ -323,6 +342,7 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
                 best_top1.to_string(),
                 asked.map_or_else(String::new, |section| section.steps.to_string()),
                 labels.clone(),
+                step.place.clone(),
             ]
         }));
     }
@@ -337,9 +357,7 @@ fn tell(session: &Session, made: &[(Branch, Step)]) -> Result<()> {
     );
     print(&title, ["", "classes", "images", "top-1", "orders"], &rows, &[0]);
     print_notes(session, &notes(session, made)?)?;
-    let head =
-        ["branch", "order", "classes", "images", "test_images", "last_top1", "best_top1", "steps", "labels"];
-    write_csv(session, "continual", head, &lines)
+    write_csv(session, "continual", COLUMNS, &lines)
 }
 
 #[cfg(test)]

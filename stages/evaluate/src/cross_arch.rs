@@ -14,7 +14,7 @@ use delt_pipeline::dag::Node;
 use delt_pipeline::plan;
 use delt_store::Entry;
 
-use crate::figures::{print, print_notes, write_csv};
+use crate::figures::{place, print, print_notes, write_csv};
 use crate::stage;
 
 /// The program.
@@ -51,7 +51,8 @@ fn tell(session: &Session) -> Result<()> {
             let score = |top1: fn(&StudentResult) -> f64| match results.len() {
                 0 => "-".to_owned(),
                 n => {
-                    let (mean, std) = mean_and_std(&results.iter().map(top1).collect::<Vec<_>>());
+                    let (mean, std) =
+                        mean_and_std(&results.iter().map(|(student, _)| top1(student)).collect::<Vec<_>>());
                     Score { mean, std, n }.to_string()
                 }
             };
@@ -59,16 +60,18 @@ fn tell(session: &Session) -> Result<()> {
             let called = group[0].pipeline.called(student);
             let notes = entries.iter().flat_map(notes::of);
             noted.extend(notes.map(|note| format!("{name}, student {called}: {note}")));
-            lines.extend(results.iter().map(|student_of_seed| {
+            lines.extend(results.iter().map(|(student_of_seed, place)| {
                 let StudentResult { seed, last_top1, best_top1, .. } = student_of_seed;
                 [
                     name.clone(),
+                    called.clone(),
                     student.to_string(),
                     lr.clone(),
                     seed.to_string(),
                     last_top1.to_string(),
                     best_top1.to_string(),
                     published.clone(),
+                    place.clone(),
                 ]
             }));
             let [last, best] = [score(|student| student.last_top1), score(|student| student.best_top1)];
@@ -78,7 +81,8 @@ fn tell(session: &Session) -> Result<()> {
     let title = format!("{}: top-1 in percent of students of one set", session.pipeline_name());
     print(&title, ["", "student", "lr", "last", "best", "n", "published"], &rows, &[0, 1]);
     print_notes(session, &noted)?;
-    let head = ["branch", "student", "lr", "seed", "last_top1", "best_top1", "published"];
+    let head =
+        ["branch", "student", "network", "lr", "seed", "last_top1", "best_top1", "published", "artifact"];
     write_csv(session, "cross-arch", head, &lines)
 }
 
@@ -88,11 +92,12 @@ fn entries(session: &Session, group: &[Branch], student: Architecture) -> Result
     Ok(group.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
-/// Their students.
-fn results(entries: &[Entry]) -> Result<Vec<StudentResult>> {
+/// Their students, each with the place of its evaluation.
+fn results(entries: &[Entry]) -> Result<Vec<(StudentResult, String)>> {
     let mut results = Vec::new();
     for entry in entries {
-        results.extend(entry.manifest.facts_as::<Summary>()?.students);
+        let students = entry.manifest.facts_as::<Summary>()?.students;
+        results.extend(students.into_iter().map(|student| (student, place(entry))));
     }
     Ok(results)
 }

@@ -7,7 +7,7 @@ use delt_harness::chance::Chance;
 use delt_harness::session::Session;
 use delt_harness::table::aligned;
 use delt_pipeline::dag::Node;
-use delt_store::write_atomic;
+use delt_store::{Entry, KEY_DIGITS, write_atomic};
 use serde::Serialize;
 
 /// Folder of the store for pages and tables.
@@ -38,7 +38,12 @@ pub(crate) fn in_words(setting: &impl Serialize) -> String {
     serde_json::json!(setting).as_str().unwrap_or_default().to_owned()
 }
 
-/// Writes figures to `reports/PIPELINE-WHAT.csv` in the store and says where.
+/// Where an artifact lies in the store: what a figure was read from, whose manifest says with which settings it was made.
+pub(crate) fn place(entry: &Entry) -> String {
+    format!("{}/{}", entry.manifest.artifact.dir(), entry.manifest.key.prefix(KEY_DIGITS))
+}
+
+/// Adds figures to `reports/PIPELINE-WHAT.csv` in the store and says where. What other settings gave before stays above them.
 pub(crate) fn write_csv<const N: usize>(
     session: &Session,
     what: &str,
@@ -47,9 +52,8 @@ pub(crate) fn write_csv<const N: usize>(
 ) -> Result<()> {
     let name = format!("{}-{what}.csv", session.pipeline_name());
     let path = session.store().root().join(REPORTS).join(name);
-    let quoted = |cell: &String| if cell.contains(',') { format!("\"{cell}\"") } else { cell.clone() };
-    let lines = lines.iter().map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(","));
-    let text: String = std::iter::once(head.join(",")).chain(lines).map(|line| line + "\n").collect();
+    let before = fs_err::read_to_string(&path).unwrap_or_default();
+    let text = merged(&before, &head.join(","), lines);
     write_atomic::<std::io::Error>(&path, |file| file.write_all(text.as_bytes())).with_context(|| {
         format!(
             "{}: the figures cannot be written; choose another store with STORE= (--store)",
@@ -58,4 +62,35 @@ pub(crate) fn write_csv<const N: usize>(
     })?;
     eprintln!("{what}: figures written to {}", path.display());
     Ok(())
+}
+
+/// The lines of a table that are not among the new ones, then these; none of a table of other columns.
+fn merged<const N: usize>(before: &str, head: &str, lines: &[[String; N]]) -> String {
+    let quoted = |cell: &String| if cell.contains(',') { format!("\"{cell}\"") } else { cell.clone() };
+    let new: Vec<String> =
+        lines.iter().map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(",")).collect();
+    let same_columns = before.lines().next() == Some(head);
+    let old = before.lines().skip(1).filter(|line| same_columns && !new.iter().any(|other| other == line));
+    std::iter::once(head)
+        .chain(old)
+        .chain(new.iter().map(String::as_str))
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_other_settings_stay_and_the_same_stand_once() {
+        let lines = |top1: [&str; 2]| top1.map(|top1| ["delt".to_owned(), top1.to_owned()]);
+        let first = merged("", "branch,top1", &lines(["50", "51,5"]));
+        assert_eq!(first, "branch,top1\ndelt,50\ndelt,\"51,5\"\n");
+        assert_eq!(
+            merged(&first, "branch,top1", &lines(["50", "52"])),
+            "branch,top1\ndelt,\"51,5\"\ndelt,50\ndelt,52\n"
+        );
+        assert_eq!(merged(&first, "branch,best", &lines(["50", "52"])), "branch,best\ndelt,50\ndelt,52\n");
+    }
 }

@@ -12,17 +12,18 @@ use delt_formats::history::HISTORY_FILE;
 use delt_formats::{HistoryRow, HistoryWriter, LabelsReader, canonical, read_safetensors, write_safetensors};
 use delt_harness::notes;
 use delt_harness::progress::Progress;
-use delt_harness::session::{self, Made, Session, Work};
+use delt_harness::session::{self, Made, Session, Work, few};
 use delt_harness::table::{Score, mean_and_std};
 use delt_networks::Network;
 use delt_networks::narrow::Importance;
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::experiments::{Criterion, Prune, PruneStart};
 use delt_pipeline::plan;
+use delt_store::Entry;
 use delt_training::test_accuracy;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::{in_words, print, print_notes, write_csv};
+use crate::figures::{in_words, place, print, print_notes, write_csv};
 use crate::stage::{Inputs, LR, training_images};
 use crate::student::{TEST_BATCH, TrainingTargets, train_network};
 use crate::summary::at_chance;
@@ -43,13 +44,37 @@ struct Pruned {
     values: [usize; 2],
     /// Multiplications of an image, before and after.
     multiplications: [f64; 2],
+    /// Layers that can lose channels, with how many they had and have, for notes.
+    #[serde(skip)]
+    layers: Vec<(String, [usize; 2])>,
 }
+
+/// The students of a branch, and the artifact that has them.
+type Done = (Branch, Vec<Pruned>, Entry);
 
 /// The students of a branch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Facts {
     students: Vec<Pruned>,
 }
+
+/// Columns of the figures.
+const COLUMNS: [&str; 14] = [
+    "branch",
+    "student",
+    "seed",
+    "whole_top1",
+    "pruned_top1",
+    "fine_tuned_top1",
+    "channels",
+    "channels_left",
+    "values",
+    "values_left",
+    "share",
+    "criterion",
+    "start",
+    "artifact",
+];
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -69,8 +94,7 @@ pub fn main() -> ExitCode {
             let plan = session.dag().pruning_plan(branch, section)?;
             let entry = session.produce(&plan, |work| slim(session, branch, section, work))?;
             if let Some(entry) = entry {
-                let notes = notes::of(&entry);
-                made.push((branch.clone(), entry.manifest.facts_as::<Facts>()?.students, notes));
+                made.push((branch.clone(), entry.manifest.facts_as::<Facts>()?.students, entry));
             }
             Ok(())
         })?;
@@ -152,14 +176,21 @@ impl Slimming<'_> {
         history.extend(tuning.into_iter().map(|row| HistoryRow { epoch: row.epoch + epochs, ..row }));
         let top1 = history.iter().rev().find_map(|row| row.top1).unwrap_or(after);
         let [old, new] = [&whole, &tuned].map(Network::description);
+        let layer = |at: usize| {
+            let [before, after] = [old, new].map(|description| &description.layers[at]);
+            (before.name.clone(), [before.output.channels, after.output.channels])
+        };
+        let layers: Vec<_> = old.prunable().into_iter().map(layer).collect();
+        let channels = [0, 1].map(|at| layers.iter().map(|(_, channels)| channels[at]).sum());
         let student = Pruned {
             seed,
             before,
             after,
             tuned: top1,
-            channels: [channels(&whole), channels(&tuned)],
+            channels,
             values: [old.parameters(), new.parameters()],
             multiplications: [old.multiplications(), new.multiplications()],
+            layers,
         };
         Ok((student, tuned, history))
     }
@@ -194,12 +225,6 @@ impl Slimming<'_> {
     }
 }
 
-/// Channels that can go.
-fn channels(network: &Network) -> usize {
-    let description = network.description();
-    description.prunable().iter().map(|at| description.layers[*at].output.channels).sum()
-}
-
 /// How many channels went, of how many.
 fn removed(students: &[Pruned]) -> String {
     let range = |of: &dyn Fn(&Pruned) -> usize| {
@@ -219,13 +244,28 @@ fn short_of(students: &[Pruned], share: f64) -> Option<String> {
         let [all, left] = student.channels;
         left == all || (all - left) as f64 != (share * all as f64).round()
     };
-    let why = "shares are rounded, and each layer keeps a channel";
-    students.iter().any(is_short).then(|| match removed(students) {
+    let why = why_short(students.iter().find(|student| is_short(student))?, share);
+    Some(match removed(students) {
         none if none.starts_with("0 of") => {
             format!("{none} were removed where prune.share asks for {share}: {why}; raise it")
         }
         removed => format!("{removed} were removed where prune.share asks for {share}: {why}"),
     })
+}
+
+/// Which layers kept a student from losing as many channels as were asked for.
+fn why_short(student: &Pruned, share: f64) -> String {
+    let named = |is_one: &dyn Fn(&[usize; 2]) -> bool| -> Vec<String> {
+        let layers = student.layers.iter().filter(|(_, channels)| is_one(channels));
+        layers.map(|(name, [all, left])| format!("{name} ({left} of {all} left)")).collect()
+    };
+    let last = named(&|[all, left]| *left == 1 && all > left);
+    let uneven = named(&|[all, left]| (all - left) as f64 != share * *all as f64);
+    match (&last[..], &uneven[..]) {
+        ([], []) => "shares are rounded".to_owned(),
+        ([], uneven) => format!("shares are rounded, as of {}", few(uneven, ", ")),
+        (last, _) => format!("each layer keeps a channel, as {}", few(last, ", ")),
+    }
 }
 
 /// Before, after, fine-tuned.
@@ -238,7 +278,7 @@ fn scores(students: &[Pruned]) -> [Score; 3] {
 }
 
 /// What the table is of: what went in fact, and what was asked for.
-fn title(name: &str, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> String {
+fn title(name: &str, made: &[Done]) -> String {
     let section = made.first().and_then(|(branch, ..)| branch.pipeline.prune);
     let share = section.map_or_else(String::new, |section| section.share.to_string());
     let is_by_magnitude = section.is_some_and(|section| section.criterion == Criterion::Magnitude);
@@ -249,11 +289,14 @@ fn title(name: &str, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> String {
 }
 
 /// Prints the table and writes each student's figures.
-fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Result<()> {
+fn tell(session: &Session, made: &[Done]) -> Result<()> {
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for group in made.chunk_by(|a, b| a.0.group == b.0.group) {
         let branch = &group[0].0;
-        let students: Vec<Pruned> = group.iter().flat_map(|(_, students, _)| students.clone()).collect();
+        let of_entry =
+            |(_, students, entry): &Done| students.iter().map(|it| (it.clone(), place(entry))).collect();
+        let (students, places): (Vec<Pruned>, Vec<String>) =
+            group.iter().flat_map::<Vec<_>, _>(of_entry).unzip();
         let (name, network) = (branch.group.clone(), branch.pipeline.evaluate.student.to_string());
         let [before, after, tuned] = scores(&students).map(|score| score.to_string());
         let mean = |of: fn(&Pruned) -> f64| mean_and_std(&students.iter().map(of).collect::<Vec<_>>()).0;
@@ -263,7 +306,7 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Resul
         let settings = branch.pipeline.prune.as_ref().map_or_else(Default::default, |it| {
             [it.share.to_string(), in_words(&it.criterion), in_words(&it.start)]
         });
-        lines.extend(students.iter().map(|student| {
+        lines.extend(students.iter().zip(places).map(|(student, place)| {
             let Pruned { seed, before, after, tuned, channels, values, .. } = student;
             let counts = [channels[0], channels[1], values[0], values[1]].map(|count| count.to_string());
             let [channels, channels_left, values, values_left] = counts;
@@ -283,6 +326,7 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Resul
                 settings[0].clone(),
                 settings[1].clone(),
                 settings[2].clone(),
+                place,
             ]
         }));
         let n = students.len().to_string();
@@ -290,26 +334,11 @@ fn tell(session: &Session, made: &[(Branch, Vec<Pruned>, Vec<String>)]) -> Resul
     }
     let head = ["", "student", "whole", "pruned", "fine-tuned", "n", "values left", "operations left"];
     print(&title(session.pipeline_name(), made), head, &rows, &[0, 1]);
-    let of = |(branch, _, notes): &(Branch, Vec<Pruned>, Vec<String>)| {
-        notes.iter().map(|note| format!("{}: {note}", branch.name)).collect::<Vec<_>>()
+    let of = |(branch, _, entry): &Done| {
+        notes::of(entry).into_iter().map(|note| format!("{}: {note}", branch.name)).collect::<Vec<_>>()
     };
     print_notes(session, &made.iter().flat_map(of).collect::<Vec<_>>())?;
-    let head = [
-        "branch",
-        "student",
-        "seed",
-        "whole_top1",
-        "pruned_top1",
-        "fine_tuned_top1",
-        "channels",
-        "channels_left",
-        "values",
-        "values_left",
-        "share",
-        "criterion",
-        "start",
-    ];
-    write_csv(session, "prune", head, &lines)
+    write_csv(session, "prune", COLUMNS, &lines)
 }
 
 #[cfg(test)]
@@ -318,26 +347,27 @@ mod tests {
 
     #[test]
     fn what_was_removed_is_said_where_it_is_not_what_was_asked_for() {
-        let student = |all, left| Pruned {
+        let student = |layers: &[[usize; 2]]| Pruned {
             seed: 1,
             before: 90.0,
             after: 10.0,
             tuned: 80.0,
-            channels: [all, left],
+            channels: [0, 1].map(|at| layers.iter().map(|channels| channels[at]).sum()),
             values: [2, 1],
             multiplications: [2.0, 1.0],
+            layers: (0..).zip(layers).map(|(at, channels)| (format!("norm.{at}"), *channels)).collect(),
         };
         let said = |students: &[Pruned], share| (removed(students), short_of(students, share));
-        assert_eq!(said(&[student(16, 8)], 0.5), ("8 of 16 channels".to_owned(), None));
-        let (removed, note) = said(&[student(16, 8), student(16, 9)], 0.5);
+        assert_eq!(said(&[student(&[[8, 6], [8, 2]])], 0.5), ("8 of 16 channels".to_owned(), None));
+        let (removed, note) = said(&[student(&[[8, 6], [8, 2]]), student(&[[8, 8], [8, 1]])], 0.5);
         assert_eq!(removed, "7 to 8 of 16 channels");
         assert_eq!(
             note.expect("noted"),
-            "7 to 8 of 16 channels were removed where prune.share asks for 0.5: shares are rounded, and each layer keeps a channel"
+            "7 to 8 of 16 channels were removed where prune.share asks for 0.5: each layer keeps a channel, as norm.1 (1 of 8 left)"
         );
         assert_eq!(
-            said(&[student(4, 4)], 0.2).1.expect("noted"),
-            "0 of 4 channels were removed where prune.share asks for 0.2: shares are rounded, and each layer keeps a channel; raise it"
+            said(&[student(&[[4, 4]])], 0.1).1.expect("noted"),
+            "0 of 4 channels were removed where prune.share asks for 0.1: shares are rounded, as of norm.0 (4 of 4 left); raise it"
         );
     }
 }

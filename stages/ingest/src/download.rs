@@ -121,12 +121,24 @@ pub fn published(source: &str, name: &str) -> Result<Archive> {
     file.ok_or_else(|| lacking(&format!("file `{name}` of `{source}`")))
 }
 
+/// The source that has a file of this SHA-256.
+///
+/// # Errors
+/// A table that cannot be read.
+pub fn source_of(sum: &str) -> Result<Option<String>> {
+    let is_of =
+        |published: &Published| published.files.iter().any(|file| file.sha256.as_deref() == Some(sum));
+    Ok(table()?.into_iter().find_map(|(source, published)| is_of(&published).then_some(source)))
+}
+
+fn table() -> Result<BTreeMap<String, Published>> {
+    serde_yaml::from_str(SOURCES).map_err(|error| IngestError::layout(Path::new(TABLE), error.to_string()))
+}
+
 /// All files of a source.
 fn all_of(source: &str) -> Result<Vec<Archive>> {
-    let mut table: BTreeMap<String, Published> = serde_yaml::from_str(SOURCES)
-        .map_err(|error| IngestError::layout(Path::new(TABLE), error.to_string()))?;
     let Published { homepage, license, mirrors, files, .. } =
-        table.remove(source).ok_or_else(|| lacking(&format!("source `{source}`")))?;
+        table()?.remove(source).ok_or_else(|| lacking(&format!("source `{source}`")))?;
     let archive = |PublishedFile { name, bytes, sha256, md5 }: PublishedFile| {
         let sum = sha256.map(Sum::Sha256).or(md5.map(Sum::Md5));
         Ok(Archive {
@@ -234,6 +246,13 @@ mod tests {
     }
 
     #[test]
+    fn a_published_file_is_known_by_its_sum() {
+        let sum = "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5";
+        assert_eq!(source_of(sum).expect("the table").as_deref(), Some("fashion_mnist"));
+        assert_eq!(source_of(&"0".repeat(64)).expect("the table"), None);
+    }
+
+    #[test]
     fn an_interrupt_says_what_is_kept() {
         assert_eq!(
             IngestError::DownloadInterrupted.to_string(),
@@ -251,6 +270,6 @@ mod tests {
         let downloads = Downloads { folder: dir.path().to_path_buf(), is_allowed: false };
         let error = downloads.file("cifar10", "cifar-10-binary.tar.gz").expect_err("absent");
         assert_eq!(error.to_string(), "cifar-10-binary.tar.gz is not downloaded yet");
-        assert!(error.is_missing_source());
+        assert!(error.is_to_come());
     }
 }

@@ -134,9 +134,14 @@ impl From<Interrupted> for IngestError {
 }
 
 impl IngestError {
-    /// Whether the source is simply not there, as opposed to wrong.
+    /// Whether the source is not there yet, and reading it would bring it.
+    pub fn is_to_come(&self) -> bool {
+        matches!(self, Self::NotDownloaded(_) | Self::NotUnpacked(_))
+    }
+
+    /// Whether nothing lies where the source should be.
     pub fn is_missing_source(&self) -> bool {
-        matches!(self, Self::SourceMissing { .. } | Self::NotDownloaded(_) | Self::NotUnpacked(_))
+        matches!(self, Self::SourceMissing { .. })
     }
 
     /// A complaint about the layout of a folder or archive.

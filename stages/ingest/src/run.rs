@@ -7,6 +7,7 @@ use anyhow::Result;
 use delt_augment::resize::side_before_crop;
 use delt_formats::canonical::Digest;
 use delt_formats::provenance::ArtifactKind;
+use delt_harness::args::Args;
 use delt_harness::session::Session;
 use delt_pipeline::config::Branch;
 use delt_pipeline::config::ingest::Ingest;
@@ -71,12 +72,14 @@ fn enlarged(section: &Ingest, size: u32) -> Option<String> {
     })
 }
 
-/// Opens the branch's source. A dry run without the source says what it waits for and gives `None`.
+/// Opens the branch's source. A dry run says what is still to be downloaded and gives `None`; what only a person can bring it misses as
+/// the run would, unless it is to take it for given.
 fn open(session: &Session, branch: &Branch) -> Result<Option<(Box<dyn Source>, Digest)>> {
     let folder = session.store().root().join(DOWNLOADS);
-    let downloads = Downloads { folder, is_allowed: !session.args.dry_run };
+    let Args { dry_run, assume_files, .. } = session.args;
+    let downloads = Downloads { folder, is_allowed: !dry_run };
     match sources::open(&branch.pipeline.ingest.source, &downloads) {
-        Err(error) if session.args.dry_run && error.is_missing_source() => {
+        Err(error) if dry_run && (error.is_to_come() || assume_files && error.is_missing_source()) => {
             session.say_waits(branch, "source", &error.to_string());
             Ok(None)
         }

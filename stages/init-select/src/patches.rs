@@ -149,7 +149,7 @@ fn best_of(logits: &[Vec<f32>], row: &ImageRow, crops: Vec<RgbImage>) -> Result<
     let losses: Vec<f32> = logits.iter().map(|logits| true_class(logits, row.label as usize).1).collect();
     if let Some(loss) = losses.iter().find(|loss| !loss.is_finite()) {
         bail!(
-            "{}: the ranker's loss on a crop is {loss}; its weights are broken, make the network again",
+            "{}: the network that scores has a loss of {loss} on a crop; its weights are broken, make the network again",
             image_name(row)
         );
     }
@@ -219,7 +219,7 @@ mod tests {
         let broken = best_of(&[vec![f32::NAN, 0.0]], &row, vec![plain(1, 0)]);
         assert_eq!(
             broken.expect_err("refused").to_string(),
-            "train.parquet: image 7 (cat/7.png): the ranker's loss on a crop is NaN; its weights are broken, make the network \
+            "train.parquet: image 7 (cat/7.png): the network that scores has a loss of NaN on a crop; its weights are broken, make the network \
              again"
         );
     }

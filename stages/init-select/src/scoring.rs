@@ -148,7 +148,7 @@ fn score_row(logits: &[f32], row: &ImageRow) -> Result<ScoreRow> {
     let (probability, loss) = true_class(logits, row.label as usize);
     ensure!(
         probability.is_finite() && loss.is_finite(),
-        "{}: the ranker gives probability {probability}; its weights are broken, make the network again",
+        "{}: the network that scores gives probability {probability}; its weights are broken, make the network again",
         image_name(row)
     );
     Ok(ScoreRow { image_id: row.image_id, label: row.label, probability, loss, rank: 0 })
@@ -226,7 +226,7 @@ mod tests {
         let row = ImageRow { bytes: Vec::new(), path: "cat/7.png".to_owned(), label: 1, image_id: 7 };
         assert_eq!(
             score_row(&[f32::NAN, 0.0], &row).expect_err("refused").to_string(),
-            "train.parquet: image 7 (cat/7.png): the ranker gives probability NaN; its weights are broken, make the network \
+            "train.parquet: image 7 (cat/7.png): the network that scores gives probability NaN; its weights are broken, make the network \
              again"
         );
     }

@@ -165,7 +165,7 @@ impl<'a> Inputs<'a> {
         let (pipeline, ranker) = (&self.branch.pipeline, self.open_ranker()?);
         ensure!(
             ranker.size == pipeline.teacher.size,
-            "select.patches: the ranker sees {} px, expected {} as teacher.size: patches fill its input; leave select.ranker out or \
+            "select.patches: select.ranker sees {} px, expected {} as teacher.size: patches fill its input; leave select.ranker out or \
              give one of that size",
             ranker.size,
             pipeline.teacher.size

@@ -41,6 +41,7 @@ fn session(store: &Path, scores: &Path) -> Session {
         branches: vec!["delt".into()],
         force: false,
         dry_run: false,
+        assume_files: false,
         verbose: false,
         shards: None,
         shard: None,

@@ -145,7 +145,7 @@ impl Slot {
                 @if is_optimized {
                     figcaption { "round " (self.round) br; (self.iterations) " it." }
                 } @else if let Some(probability) = self.probability {
-                    figcaption title="the ranker's probability of the true class" { "p " (format!("{probability:.2}")) }
+                    figcaption title="probability of the true class by the network that scored (the teacher, or select.ranker)" { "p " (format!("{probability:.2}")) }
                 }
             }
         }

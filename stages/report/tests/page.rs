@@ -46,6 +46,7 @@ fn session_with(store: &Path, output: Option<PathBuf>, set: &[&str]) -> Session 
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        assume_files: false,
         verbose: false,
         shards: None,
         shard: None,

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use delt_formats::canonical::Digest;
 use delt_formats::dataset::ImageRow;
 use delt_formats::error::FormatError;
-use delt_formats::teacher::Architecture;
+use delt_formats::teacher::{Architecture, Normalization};
 use delt_formats::tensors::NamedTensor;
 use delt_guard::{read_names, read_weights};
 use delt_networks::Network;
@@ -130,12 +130,19 @@ pub fn gate_percent(classes: usize) -> f64 {
 ///
 /// # Errors
 /// The likely reasons.
-pub fn check_gate(path: &Path, top1: f64, images: usize, classes: usize) -> Result<()> {
+pub fn check_gate(
+    path: &Path,
+    top1: f64,
+    images: usize,
+    classes: usize,
+    normalization: &Normalization,
+) -> Result<()> {
     let expected = gate_percent(classes);
     ensure!(
         top1 >= expected,
         "{}: right on {top1:.1} % of {images} training images, expected at least {expected:.1} %; most likely the class order \
-         (`import.classes`) or the normalization (`import.normalization`) is not the one the weights were trained with",
+         (`import.classes`) or the normalization (`import.normalization`; here {normalization}) is not the one the weights were \
+         trained with",
         path.display()
     );
     Ok(())
@@ -167,12 +174,18 @@ impl Tested {
 ///
 /// # Errors
 /// Both accuracies, and what to check.
-pub fn check_stated(path: &Path, top1: f64, tested: Tested, expected: f64) -> Result<()> {
+pub fn check_stated(
+    path: &Path,
+    top1: f64,
+    tested: Tested,
+    expected: f64,
+    normalization: &Normalization,
+) -> Result<()> {
     let tolerance = tested.tolerance(expected);
     ensure!(
         (top1 - expected).abs() <= tolerance,
         "{}: top-1 is {top1:.2} % of {} test images, expected_top1 says {expected}, more than {tolerance:.1} points away; check \
-         the class order (teacher.import.classes) and the constants (teacher.import.normalization)",
+         the class order (teacher.import.classes) and the constants (teacher.import.normalization; here {normalization})",
         path.display(),
         tested.images
     );
@@ -197,15 +210,18 @@ mod tests {
     fn a_network_that_is_not_as_good_as_stated_is_refused() {
         let tested = Tested { images: 500, is_published: true };
         for top1 in [60.0, 61.0, 62.0] {
-            check_stated(Path::new("w.pth"), top1, tested, 61.0).expect("passes");
+            check_stated(Path::new("w.pth"), top1, tested, 61.0, &Normalization::IMAGENET).expect("passes");
         }
-        let message = check_stated(Path::new("w.pth"), 59.5, tested, 61.0).expect_err("refused").to_string();
+        let message = check_stated(Path::new("w.pth"), 59.5, tested, 61.0, &Normalization::IMAGENET)
+            .expect_err("refused")
+            .to_string();
         assert_eq!(
             message,
             "w.pth: top-1 is 59.50 % of 500 test images, expected_top1 says 61, more than 1.0 points away; check the class \
-             order (teacher.import.classes) and the constants (teacher.import.normalization)"
+             order (teacher.import.classes) and the constants (teacher.import.normalization; here mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225])"
         );
-        check_stated(Path::new("w.pth"), f64::NAN, tested, 61.0).expect_err("refused");
+        check_stated(Path::new("w.pth"), f64::NAN, tested, 61.0, &Normalization::IMAGENET)
+            .expect_err("refused");
     }
 
     #[test]
@@ -213,9 +229,10 @@ mod tests {
         // 3 · 100 · sqrt(0.61 · 0.39 / 500) = 6.54
         let sample = Tested { images: 500, is_published: false };
         assert!((sample.tolerance(61.0) - 6.5437).abs() < 1e-3, "{}", sample.tolerance(61.0));
-        check_stated(Path::new("w.pth"), 55.0, sample, 61.0).expect("passes");
-        check_stated(Path::new("w.pth"), 54.0, sample, 61.0).expect_err("refused");
-        check_stated(Path::new("w.pth"), f64::NAN, sample, 61.0).expect_err("refused");
+        check_stated(Path::new("w.pth"), 55.0, sample, 61.0, &Normalization::IMAGENET).expect("passes");
+        check_stated(Path::new("w.pth"), 54.0, sample, 61.0, &Normalization::IMAGENET).expect_err("refused");
+        check_stated(Path::new("w.pth"), f64::NAN, sample, 61.0, &Normalization::IMAGENET)
+            .expect_err("refused");
         // never less than a point, and none at all is no division by zero
         assert_eq!(sample.tolerance(100.0), EXPECTED_TOP1_TOLERANCE);
         assert!(Tested { images: 0, is_published: false }.tolerance(50.0).is_finite());
@@ -225,12 +242,15 @@ mod tests {
     fn a_network_near_chance_is_refused_with_the_likely_reasons() {
         assert!((gate_percent(100) - 3.0).abs() < 1e-12);
         assert!((gate_percent(2) - 75.0).abs() < 1e-12);
-        check_gate(Path::new("w.pth"), 3.0, 1000, 100).expect("passes");
-        let message = check_gate(Path::new("w.pth"), 1.25, 1000, 100).expect_err("refused").to_string();
+        check_gate(Path::new("w.pth"), 3.0, 1000, 100, &Normalization::IMAGENET).expect("passes");
+        let message = check_gate(Path::new("w.pth"), 1.25, 1000, 100, &Normalization::IMAGENET)
+            .expect_err("refused")
+            .to_string();
         assert_eq!(
             message,
             "w.pth: right on 1.2 % of 1000 training images, expected at least 3.0 %; most likely the class order \
-             (`import.classes`) or the normalization (`import.normalization`) is not the one the weights were trained with"
+             (`import.classes`) or the normalization (`import.normalization`; here mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225]) is not the one \
+             the weights were trained with"
         );
     }
 }

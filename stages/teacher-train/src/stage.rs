@@ -10,6 +10,8 @@ use delt_formats::history::{HISTORY_FILE, HistoryRow, HistoryWriter};
 use delt_formats::provenance::ArtifactKind;
 use delt_formats::teacher::{Normalization, TeacherFacts, WEIGHTS_FILE};
 use delt_formats::tensors::{NamedTensor, write_safetensors};
+use delt_guard::read_weights;
+use delt_harness::args::Args;
 use delt_harness::progress::Progress;
 use delt_harness::session::{Made, Session, Work};
 use delt_harness::{external_images, external_scores};
@@ -34,13 +36,17 @@ use crate::{class_order, gate};
 /// # Errors
 /// Settings that do not fit the classes, weights that do not fit the network; missing inputs.
 pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
+    let Args { dry_run, assume_files, .. } = session.args;
+    if dry_run && !assume_files && session.dag().if_made(branch, Node::Dataset)?.is_none() {
+        check_readable(branch, checked)?;
+    }
     session.dag().check(branch)?;
     let dataset = session.dag().entry(branch, Node::Dataset)?;
     let facts = dataset.manifest.facts_as()?;
-    if !session.args.dry_run {
+    if !dry_run {
         external_images::of(branch, &dataset.manifest.provenance.classes, Read::Labels)?;
     }
-    if let Some(file) = branch.pipeline.select.scores.as_ref().filter(|_| !session.args.dry_run) {
+    if let Some(file) = branch.pipeline.select.scores.as_ref().filter(|_| !dry_run) {
         let images = DatasetReader::open(dataset.verified_file(TRAIN_FILE)?)?;
         external_scores::read_for(file, &images, &dataset.manifest.provenance.classes)?;
     }
@@ -53,11 +59,23 @@ pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> 
         if let Some(source) = &teacher.import {
             let import = inputs.planned(role, source)?;
             let is_made = session.dag().found(import.plan.kind, &import.plan.key())?.is_some();
-            if !is_made && !session.args.dry_run {
+            if !is_made && !assume_files {
                 import.found?;
             }
         }
         checked.push(teacher);
+    }
+    Ok(())
+}
+
+/// Whether weights fit is known once there are classes; whether they can be read a dry run tells before.
+fn check_readable(branch: &Branch, checked: &mut Vec<Teacher>) -> Result<()> {
+    for role in roles(branch) {
+        let teacher = branch.pipeline.network_of(role).filter(|teacher| !checked.contains(teacher));
+        if let Some(teacher) = teacher {
+            teacher.import.iter().try_for_each(|import| read_weights(&import.path).map(drop))?;
+            checked.push(teacher);
+        }
     }
     Ok(())
 }
@@ -194,7 +212,7 @@ impl Inputs<'_> {
         if let (Some(entry), Some(expected)) = (entry, source.expected_top1) {
             let found: TeacherFacts = entry.manifest.facts_as()?;
             let tested = self.tested(facts.test_images as usize);
-            import::check_stated(&source.path, found.test_top1, tested, expected)?;
+            import::check_stated(&source.path, found.test_top1, tested, expected, &found.normalization)?;
         }
         if !session.args.dry_run {
             let pointer = session.dag().import_pointer(teacher, dataset)?;
@@ -224,12 +242,13 @@ impl Inputs<'_> {
         let label = format!("teacher-train {}", teacher.network);
         let progress = Progress::of_branch(&label, known.len() as u64 + facts.test_images, "images", branch);
         let gate = test_accuracy(&network, &known, &normalization, TEST_BATCH, device, &progress)?;
-        import::check_gate(&source.path, gate.top1, known.len(), classes.len())?;
+        import::check_gate(&source.path, gate.top1, known.len(), classes.len(), &normalization)?;
         let test = self.pictures(TEST_FILE)?;
         let accuracy = test_accuracy(&network, &test, &normalization, TEST_BATCH, device, &progress)?;
         progress.finish();
         if let Some(expected) = source.expected_top1 {
-            import::check_stated(&source.path, accuracy.top1, self.tested(test.len()), expected)?;
+            let tested = self.tested(test.len());
+            import::check_stated(&source.path, accuracy.top1, tested, expected, &normalization)?;
         }
         self.write(work, &network, &[], normalization, (accuracy.top1, accuracy.top5), test.len())
     }

@@ -154,11 +154,24 @@ fn a_wrong_class_order_does_not_pass_the_gate() {
         test_accuracy(network, &images, constants, 100, &device, &progress).expect("tested").top1
     };
     let right = shared.import("cifar100_conv3.safetensors", shared.order_file(), classes);
-    import::check_gate(Path::new("teacher"), top1(&right), images.len(), classes.len()).expect("passes");
+    import::check_gate(
+        Path::new("teacher"),
+        top1(&right),
+        images.len(),
+        classes.len(),
+        &shared.normalization,
+    )
+    .expect("passes");
     let mut reversed = classes.clone();
     reversed.reverse();
     let wrong = shared.import("cifar100_conv3.safetensors", ClassOrder::List(reversed), classes);
-    let refused = import::check_gate(Path::new("teacher"), top1(&wrong), images.len(), classes.len());
+    let refused = import::check_gate(
+        Path::new("teacher"),
+        top1(&wrong),
+        images.len(),
+        classes.len(),
+        &shared.normalization,
+    );
     let message = refused.expect_err("refused").to_string();
     assert!(message.contains("class order") && message.contains("normalization"), "{message}");
 }

@@ -170,7 +170,7 @@ fn pin(place: &Place, pipeline: &Path, found: &mut BTreeSet<String>) {
 
 /// Pins what a dry run of a stage names, and puts stubs into the store; whether the stage waited for one of them.
 fn pin_stage(place: &Place, pipeline: &Path, stage: &str, found: &mut BTreeSet<String>) -> bool {
-    let said = place.run(stage, pipeline, &["--dry-run", "--verbose"]);
+    let said = place.run(stage, pipeline, &["--dry-run", "--assume-files", "--verbose"]);
     let dry = keys(&said);
     let said = String::from_utf8_lossy(&said.stdout);
     let session = place.session(pipeline);

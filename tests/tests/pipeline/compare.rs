@@ -129,6 +129,26 @@ fn a_dry_run_of_a_table_is_a_line_for_each_cell_and_misses_what_the_run_would() 
 }
 
 #[test]
+fn of_branches_that_are_named_for_a_table_each_cell_takes_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let cell = "pipelines/tables/neighbors/tiny-ipc10-resnet18-wmdd.yaml";
+    let look = |branches: &[&str]| {
+        let mut ingest = program("ingest");
+        ingest.args(["--dry-run", "--assume-files", "--pipeline", cell, "--store"]).arg(folder.path());
+        let output = ingest.args(branches.iter().flat_map(|name| ["--branch", name])).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = look(&["wmdd", "g-vbsm"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: this cell has no branch g-vbsm, as others of its table have"), "{said}");
+    for (branches, unknown) in [(&["g-vbsm"][..], "g-vbsm"), (&["wmdd", "gvbsm"], "gvbsm")] {
+        let (code, said) = look(branches);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("no branch `{unknown}`")), "{said}");
+    }
+}
+
+#[test]
 fn the_pipelines_of_a_sweep_can_be_listed() {
     let output =
         program("compare").args(["--list", "--sweep", "tests/pipelines/sweeps/tiny.yaml"]).output().unwrap();

@@ -158,6 +158,7 @@ fn every_knob_becomes_an_argument_of_each_stage() {
         ("V=0", ""),
         ("DRY_RUN=1", "--dry-run"),
         ("DRY_RUN=0", ""),
+        ("DRY_RUN=plan", "--dry-run --assume-files"),
     ];
     for (knob, argument) in knobs {
         let Some(found) = commands(&["digits", knob]) else { return };

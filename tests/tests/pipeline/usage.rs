@@ -96,6 +96,33 @@ fn a_dry_run_prints_keys_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_misses_weights_that_cannot_be_read() {
+    let run = Run::new();
+    let weights = run.store().with_file_name("w.pth");
+    std::fs::write(&weights, "").unwrap();
+    let setting = format!("teacher.import={{path: {}, classes: dataset}}", weights.display());
+    let dry_run = |stage: &str, more: &[&str]| {
+        let output =
+            run.output(stage, &[&["--branch", "delt", "--set", &setting, "--dry-run"], more].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = dry_run("ingest", &[]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("w.pth: is an empty file, expected a .safetensors or .pth file"), "{said}");
+    std::fs::write(&weights, "no weights").unwrap();
+    assert_eq!(dry_run("ingest", &[]).0, Some(0));
+    // before there is a data set, and once it is known what has to fit
+    for _ in 0..2 {
+        let (code, said) = dry_run("teacher-train", &[]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("w.pth: not readable as a PyTorch checkpoint"), "{said}");
+        let (code, said) = dry_run("teacher-train", &["--assume-files"]);
+        assert_eq!(code, Some(0), "{said}");
+        run.stage("ingest", &["--branch", "delt"]);
+    }
+}
+
+#[test]
 fn a_dry_run_says_once_what_holds_of_several_branches() {
     let run = Run::new();
     let said = |stage: &str, more: &[&str]| {

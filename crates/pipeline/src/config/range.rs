@@ -90,9 +90,14 @@ pub(super) fn batch(place: &str, value: u32) -> Result<(), Invalid> {
 
 /// A file that has to be there.
 pub(super) fn file(place: impl Into<String>, file: &Path, expected: &str) -> Result<(), Invalid> {
-    let found = if file.is_dir() { "is a folder" } else { "no such file" };
+    let is_empty = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
+    let found = match (is_empty, file.is_dir()) {
+        (true, _) => "is an empty file",
+        (_, true) => "is a folder",
+        _ => "no such file",
+    };
     let problem = format_args!("{}: {found}{}, expected {expected}", file.display(), counted_from(file));
-    ensure(file.is_file(), place, problem)
+    ensure(file.is_file() && !is_empty, place, problem)
 }
 
 /// Where a relative path counts from, for messages.

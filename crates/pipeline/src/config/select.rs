@@ -119,8 +119,7 @@ impl Select {
     pub(super) fn validate(&self) -> Result<(), Invalid> {
         range::require(self.ipc > 0, "select.ipc", 0, "at least 1 image per class")?;
         range::at_most("select.ipc", self.ipc, range::MOST_IPC)?;
-        let problem =
-            "an external ranking takes the place of the ranker, and select.ranker is set too; leave one out";
+        let problem = "an external ranking takes the place of the network that scores, and select.ranker is set too; leave one out";
         range::ensure(self.ranker.is_none() || self.scores.is_none(), "select.scores", problem)?;
         if let Some(ranker) = &self.ranker {
             ranker.validate("select.ranker")?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use delt_formats::teacher::{Architecture, Normalization};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Invalid, SourcePath, is_default, range};
 
@@ -40,9 +40,32 @@ pub struct Import {
     /// a share of so many images, if that is more than a point.
     #[serde(default)]
     pub expected_top1: Option<f64>,
-    /// What the weights were trained with; the data set's own when absent.
-    #[serde(default)]
+    /// What the weights were trained with: `imagenet`, or mean and std; the data set's own when absent.
+    #[serde(default, deserialize_with = "stated_normalization")]
     pub normalization: Option<Normalization>,
+}
+
+/// How a pipeline states constants.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected `imagenet`, or a section of mean and std, three numbers each")]
+enum Stated {
+    Name(Known),
+    Constants(Normalization),
+}
+
+/// Constants that have a name.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Known {
+    Imagenet,
+}
+
+/// The constants themselves: keys know no names.
+fn stated_normalization<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Normalization>, D::Error> {
+    Ok(Option::deserialize(from)?.map(|stated| match stated {
+        Stated::Name(Known::Imagenet) => Normalization::IMAGENET,
+        Stated::Constants(constants) => constants,
+    }))
 }
 
 /// The order of an imported classifier's outputs.

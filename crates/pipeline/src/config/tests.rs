@@ -181,6 +181,15 @@ fn a_ranker_is_held_to_what_a_teacher_is() {
 }
 
 #[test]
+fn constants_that_have_a_name_are_the_same_in_numbers() {
+    let of = |constants: &str| {
+        let import = format!("teacher.import={{path: t.pth, classes: dataset, normalization: {constants}}}");
+        load(&repository_file("digits.yaml"), &[import], None).expect("loads").swap_remove(0).pipeline.teacher
+    };
+    assert_eq!(of("imagenet"), of("{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"));
+}
+
+#[test]
 fn branches_that_are_none_are_refused() {
     let refusals = [
         ("{}", "`branches`: expected at least one branch, e.g. `delt: {}`"),

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use delt_augment::Order;
 use delt_formats::labels::LABELS_FILE;
+use delt_formats::teacher::Normalization;
 use delt_formats::{LabelsFacts, LabelsReader, Mix, TeacherFacts, ViewRow};
 use delt_harness::interrupt;
 use delt_interchange::pth::{self, Dtype, Tensor, Value};
@@ -22,8 +23,8 @@ use crate::results::Results;
 
 /// The images, beside the labels: who counts epochs counts all that lies in the folder of the labels.
 const IMAGES: &str = "train";
-/// Mean and standard deviation, and the side in px, that stand in the scripts.
-const THEIRS: ([f32; 3], [f32; 3], u32) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 224);
+/// The side in px that stands in the scripts, beside ImageNet's mean and standard deviation.
+const THEIR_SIZE: u32 = 224;
 
 /// Refuses labels in another order. With this one the configuration refuses what the layout has no place for.
 pub(super) fn check(branch: &Branch, _: Option<&[String]>) -> Result<()> {
@@ -133,18 +134,17 @@ fn advice(teacher: &TeacherFacts, seeds: &[u64], epochs: u32, batch: u32, mix: &
          students on them"
             .to_owned(),
     );
-    let (mean, std, size) = THEIRS;
     let own = teacher.normalization;
-    if (own.mean, own.std) != (mean, std) {
+    if own != Normalization::IMAGENET {
         notes.push(format!(
             "the script normalizes by ImageNet's mean and std, the teacher by mean {:?} and std {:?}: write these into its \
              transforms.Normalize, or students see other images than were labeled",
             own.mean, own.std
         ));
     }
-    if teacher.size != size {
+    if teacher.size != THEIR_SIZE {
         notes.push(format!(
-            "the script crops to {size} px, the images have {0}: write size={0} into its RandomResizedCropWithCoords",
+            "the script crops to {THEIR_SIZE} px, the images have {0}: write size={0} into its RandomResizedCropWithCoords",
             teacher.size
         ));
     }

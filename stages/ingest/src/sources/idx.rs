@@ -11,7 +11,7 @@ use delt_pipeline::config::ingest::{Idx, Published};
 use flate2::read::MultiGzDecoder;
 use serde_json::json;
 
-use crate::download::Downloads;
+use crate::download::{self, Downloads};
 use crate::error::{IngestError, Result};
 use crate::source::{Source, SourceImage, Split, Visitor, counts_note, expect_exists};
 
@@ -70,6 +70,8 @@ pub struct IdxFiles {
     folder: PathBuf,
     /// The published set that they are.
     set: Option<&'static Set>,
+    /// Gzipped files that are not byte for byte the published ones.
+    unlike: usize,
     classes: Vec<String>,
     parts: [Part; 2],
 }
@@ -77,6 +79,7 @@ pub struct IdxFiles {
 #[derive(Debug)]
 struct Part {
     images: PathBuf,
+    labels_file: PathBuf,
     sides: [u32; 2],
     pixels: Vec<u8>,
     labels: Vec<u8>,
@@ -101,7 +104,30 @@ pub fn published(set: &'static Set, section: &Published, downloads: &Downloads) 
     }
     let names = set.classes.map(str::to_owned).to_vec();
     let files = read(&root.unwrap_or_default(), &["", "raw", set.folder], Some(names))?;
-    Ok(IdxFiles { set: Some(set), ..files })
+    let unlike = if section.path.is_some() { unlike(set, &files)? } else { 0 };
+    Ok(IdxFiles { set: Some(set), unlike, ..files })
+}
+
+/// How many gzipped files are not byte for byte those of the set; those of another set are refused.
+fn unlike(set: &Set, files: &IdxFiles) -> Result<usize> {
+    let mut unlike = 0;
+    let all = files.parts.iter().flat_map(|part| [&part.images, &part.labels_file]);
+    for path in all.filter(|path| is_gzipped(path)) {
+        let sum = download::sha256(&mut fs_err::File::open(path)?).map_err(IngestError::reading(path))?;
+        match download::source_of(&sum)? {
+            None => unlike += 1,
+            Some(source) if source == set.name => {}
+            Some(source) => {
+                let problem = format!(
+                    "is of the source `{source}` by its SHA-256, expected {}; set `ingest.source.kind` to {source} or give \
+                     another path",
+                    set.title
+                );
+                return Err(IngestError::layout(path, problem));
+            }
+        }
+    }
+    Ok(unlike)
 }
 
 fn read(root: &Path, folders: &[&str], class_names: Option<Vec<String>>) -> Result<IdxFiles> {
@@ -111,7 +137,7 @@ fn read(root: &Path, folders: &[&str], class_names: Option<Vec<String>>) -> Resu
         return Err(IngestError::layout(root, format!("is a file, expected {expected}")));
     }
     let holds_images = |folder: &PathBuf| folder.is_dir() && find(folder, &["train"], "images").is_ok();
-    let folder = folders.iter().map(|folder| root.join(folder)).find(holds_images);
+    let folder = folders.iter().map(|folder| root.join(folder).components().collect()).find(holds_images);
     let folder = folder.unwrap_or_else(|| root.to_path_buf());
     let part = |names| {
         let (images, labels) = (find(&folder, names, "images")?, find(&folder, names, "labels")?);
@@ -124,7 +150,7 @@ fn read(root: &Path, folders: &[&str], class_names: Option<Vec<String>>) -> Resu
             );
             return Err(IngestError::layout(&labels, problem));
         }
-        Ok(Part { images, sides: [height, width], pixels, labels: labels_read })
+        Ok(Part { images, labels_file: labels, sides: [height, width], pixels, labels: labels_read })
     };
     let parts = [part(SPLITS[0].1)?, part(SPLITS[1].1)?];
     let most = parts.iter().flat_map(|part| &part.labels).max().copied().unwrap_or_default();
@@ -134,7 +160,7 @@ fn read(root: &Path, folders: &[&str], class_names: Option<Vec<String>>) -> Resu
         let place = "`ingest.source.class_names`".to_owned();
         return Err(ImagesError::Label { place, found: most.to_string(), classes: classes.len() }.into());
     }
-    Ok(IdxFiles { folder, set: None, classes, parts })
+    Ok(IdxFiles { folder, set: None, unlike: 0, classes, parts })
 }
 
 impl IdxFiles {
@@ -166,11 +192,21 @@ impl Source for IdxFiles {
     fn notes(&self) -> Vec<String> {
         let gray = "gray images are stored as RGB, each value three times".to_owned();
         let counts = self.set.and_then(|set| counts_note(set.title, &self.folder, self, PUBLISHED));
-        [gray].into_iter().chain(counts).collect()
+        // too few or too many say enough
+        let unlike = (self.unlike > 0 && counts.is_none()).then(|| {
+            format!(
+                "{} of {} .gz files in {} have another SHA-256 than those published, packed anew or with other images; as many \
+                 images as published were found",
+                self.unlike,
+                FILES.len(),
+                self.folder.display()
+            )
+        });
+        [gray].into_iter().chain(counts).chain(unlike).collect()
     }
 
     fn visit(&self, split: Split, visitor: &mut Visitor<'_>) -> Result<()> {
-        let Part { images, sides: [height, width], pixels, labels } = self.part(split);
+        let Part { images, sides: [height, width], pixels, labels, .. } = self.part(split);
         let pixels = pixels.chunks_exact(*height as usize * *width as usize);
         for (row, (gray, label)) in pixels.zip(labels).enumerate() {
             let rgb = gray.iter().flat_map(|value| [*value; 3]).collect();

@@ -85,6 +85,29 @@ fn published_sets_have_their_names_and_say_what_is_not_whole() {
 }
 
 #[test]
+fn files_that_are_packed_anew_are_read_and_said_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    for (split, count) in [("train", 60_000_u32), ("t10k", 10_000)] {
+        let values = |magic: u8, sides: &[u8]| {
+            let labels = (0..count).map(|image| (image % 10) as u8);
+            gz(&[&[0, 0, 8, magic], &count.to_be_bytes()[..], sides, &labels.collect::<Vec<_>>()].concat())
+        };
+        put(dir.path(), &format!("{split}-images-idx3-ubyte.gz"), &values(3, &[0, 0, 0, 1, 0, 0, 0, 1]));
+        put(dir.path(), &format!("{split}-labels-idx1-ubyte.gz"), &values(1, &[]));
+    }
+    let section =
+        format!("source: {{kind: fashion_mnist, path: {}}}\nmax_train_per_class: 1", dir.path().display());
+    assert_eq!(
+        notes(&section)[1],
+        format!(
+            "4 of 4 .gz files in {} have another SHA-256 than those published, packed anew or with other images; as many \
+             images as published were found",
+            dir.path().display()
+        )
+    );
+}
+
+#[test]
 fn refusals_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().display();

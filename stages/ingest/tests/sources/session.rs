@@ -34,6 +34,7 @@ fn session_with(work: &Path, source: &str, change: impl FnOnce(&mut Args)) -> Se
         branches: Vec::new(),
         force: false,
         dry_run: false,
+        assume_files: false,
         verbose: false,
         shards: None,
         shard: None,
@@ -69,12 +70,14 @@ fn all_branches_share_one_dataset_and_a_second_run_makes_nothing() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_even_where_the_source_is_not_there() {
+fn a_dry_run_writes_nothing_and_misses_what_the_run_would() {
     let work = tempfile::tempdir().unwrap();
-    for source in
-        ["{kind: image_folder, path: no/such/folder}", "{kind: cifar10}", "{kind: tiny_imagenet, path: no}"]
-    {
-        ingest::run(&session(work.path(), source, true)).unwrap();
+    ingest::run(&session(work.path(), "{kind: cifar10}", true)).unwrap();
+    for source in ["{kind: image_folder, path: no/such/folder}", "{kind: tiny_imagenet, path: no}"] {
+        let refused = ingest::run(&session(work.path(), source, true)).unwrap_err();
+        assert!(format!("{refused:#}").contains(": not found, expected "), "{refused:#}");
+        let assume = |args: &mut Args| (args.dry_run, args.assume_files) = (true, true);
+        ingest::run(&session_with(work.path(), source, assume)).unwrap();
     }
     let digits = session(work.path(), "{kind: embedded_digits, test_fraction: 0.5, split_seed: 0}", true);
     ingest::run(&digits).unwrap();

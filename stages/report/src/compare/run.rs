@@ -78,6 +78,7 @@ impl Command {
             branches: self.branches.clone(),
             force: false,
             dry_run: false,
+            assume_files: false,
             verbose: self.verbose,
             shards: None,
             shard: None,

@@ -148,8 +148,9 @@ impl Branch {
         evaluate.student = student;
         evaluate.lr = lr.or(student.published_lr()).or(Some(UNPUBLISHED_LR));
         let called = self.pipeline.called(student);
-        let words =
-            called.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let words = called
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .filter(|word| !word.is_empty());
         branch.name = format!("{}-on-{}", self.name, words.collect::<Vec<_>>().join("-"));
         branch
     }
@@ -218,8 +219,8 @@ mod tests {
             let branch = own.with_student(named(name, 8).expect("known"));
             (branch.name, branch.pipeline.evaluate.lr)
         };
-        assert_eq!(of("mobilenet_v2_modified"), ("random-on-mobilenet-v2-modified".to_owned(), Some(2.5e-3)));
-        assert_eq!(of("dc_alexnet_bn"), ("random-on-dc-alexnet-bn".to_owned(), Some(1e-3)));
+        assert_eq!(of("mobilenet_v2_modified"), ("random-on-mobilenet_v2_modified".to_owned(), Some(2.5e-3)));
+        assert_eq!(of("dc_alexnet_bn"), ("random-on-dc_alexnet_bn".to_owned(), Some(1e-3)));
     }
 
     #[test]

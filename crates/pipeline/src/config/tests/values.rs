@@ -84,6 +84,10 @@ fn every_refusal_names_the_key_and_what_is_expected() {
             "`ingest.normalization.std`: found 50, expected more than 0, at most 1, for pixels from 0 to 1",
         ),
         (
+            "teacher.import={path: t.pth, classes: dataset, normalization: cifar}",
+            "`teacher.import.normalization`: expected `imagenet`, or a section of mean and std, three numbers each",
+        ),
+        (
             "teacher.import={path: t.pth, classes: dataset, normalization: {mean: [127, 127, 127], std: [50, 50, 50]}}",
             "`teacher.import.normalization`: found mean [127.0, 127.0, 127.0] and std [50.0, 50.0, 50.0], expected those of pixels",
         ),
