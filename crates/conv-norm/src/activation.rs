@@ -102,11 +102,10 @@ impl After<'_> {
     /// To the results of some pixels, which begin at `from`.
     #[inline(always)]
     pub(crate) fn apply(&self, from: usize, results: &mut [f32]) {
-        let Affine { scale, shift, activation } = self.affine;
-        let (scale, shift) = (scale.as_slice(), shift.as_slice());
+        let [scale, shift] = [&self.affine.scale[..], &self.affine.shift[..]];
         let values = results.len();
         let pixels = results.chunks_exact_mut(scale.len());
-        with_gate!(*activation, gate => if self.residual.is_empty() {
+        with_gate!(self.affine.activation, gate => if self.residual.is_empty() {
             for results in pixels {
                 for ((y, scale), shift) in results.iter_mut().zip(scale).zip(shift) {
                     *y = gate.value(*y * scale + shift);
@@ -117,6 +116,27 @@ impl After<'_> {
             for (results, residual) in pixels.zip(residual) {
                 for (((y, scale), shift), residual) in results.iter_mut().zip(scale).zip(shift).zip(residual) {
                     *y = gate.value(*y * scale + shift + residual);
+                }
+            }
+        });
+    }
+
+    /// The same beside them: what was made of `z`.
+    #[inline(always)]
+    fn write(&self, z: &[f32], y: &mut [f32]) {
+        let [scale, shift] = [&self.affine.scale[..], &self.affine.shift[..]];
+        let channels = scale.len();
+        let pixels = z.chunks_exact(channels).zip(y.chunks_exact_mut(channels));
+        with_gate!(self.affine.activation, gate => if self.residual.is_empty() {
+            for (z, y) in pixels {
+                for (((z, y), scale), shift) in z.iter().zip(y).zip(scale).zip(shift) {
+                    *y = gate.value(z * scale + shift);
+                }
+            }
+        } else {
+            for ((z, y), residual) in pixels.zip(self.residual.chunks_exact(channels)) {
+                for ((((z, y), scale), shift), residual) in z.iter().zip(y).zip(scale).zip(shift).zip(residual) {
+                    *y = gate.value(z * scale + shift + residual);
                 }
             }
         });
@@ -146,13 +166,7 @@ impl Affine {
         let Some(after) = self.after(residual) else {
             return with_gate!(self.activation, gate => self.forward_pooled(gate, shape, z, y));
         };
-        let row = shape.out_row();
-        with_vectors!({
-            for (at, (z, y)) in z.chunks_exact(row).zip(y.chunks_exact_mut(row)).enumerate() {
-                y.copy_from_slice(z);
-                after.apply(at * row, y);
-            }
-        });
+        with_vectors!({ after.write(z, y) });
     }
 
     fn forward_pooled(&self, gate: impl Gate, shape: &ConvShape, z: &[f32], y: &mut [f32]) {

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::activation::Affine;
 use crate::memory::{Memory, with_memory};
-use crate::plan::{Direction, Packed, Plan};
+use crate::plan::{Convolution, Direction, Plan};
 use crate::shape::ConvShape;
 use crate::vectors::with_vectors;
 
@@ -33,12 +33,19 @@ impl StatisticsGradient {
 /// statistics, through the convolution. Nothing larger than a task is stored on the way.
 pub(crate) fn frozen(
     shape: &ConvShape,
-    filters: &Packed,
+    filters: &Convolution<'_>,
     affine: &Affine,
     statistics: &StatisticsGradient,
     z: &[f32],
     dy: &[f32],
 ) -> Vec<f32> {
+    let Convolution::ByTasks(filters) = filters else {
+        let mut dz = z.to_vec();
+        dz.par_chunks_mut(shape.task_outputs())
+            .zip(dy.par_chunks(shape.images_per_task() * affine.out_values(shape)))
+            .for_each(|(z, dy)| replace_by_gradient(shape, affine, statistics, z, dy));
+        return filters.run(shape, Direction::InputGradient, &dz, |_| ()).0;
+    };
     let plan = Plan::new(shape, Direction::InputGradient);
     let (values, out_values) = (shape.output_values(), affine.out_values(shape));
     let scale = affine.scale.as_slice();
@@ -65,4 +72,25 @@ pub(crate) fn frozen(
             });
         });
     dx
+}
+
+/// Puts the gradient of some images of `z` in their place.
+pub(crate) fn replace_by_gradient(
+    shape: &ConvShape,
+    affine: &Affine,
+    statistics: &StatisticsGradient,
+    z: &mut [f32],
+    dy: &[f32],
+) {
+    let (values, out_values) = (shape.output_values(), affine.out_values(shape));
+    let scale = affine.scale.as_slice();
+    let mut masked = vec![0.0; shape.out_row()];
+    with_vectors!({
+        for (z, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
+            for (row, z) in z.chunks_exact_mut(shape.out_row()).enumerate() {
+                let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
+                statistics.add_to(scale, gradient, z);
+            }
+        }
+    });
 }

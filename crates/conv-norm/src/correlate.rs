@@ -35,6 +35,8 @@ pub(crate) struct Pixel {
 pub(crate) struct Correlate<'a> {
     /// The filters.
     pub(crate) filters: &'a Filters,
+    /// The first of the filters that are wanted, at a whole block, and how many.
+    pub(crate) wanted: [usize; 2],
     /// Which plane of them.
     pub(crate) plane: usize,
     /// Added to every output; one per output channel, or none.
@@ -54,7 +56,7 @@ pub(crate) struct Correlate<'a> {
 impl ByLanes for Correlate<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(mut self, simd: S) {
-        let blocks = self.filters.blocks();
+        let blocks = self.wanted[1].div_ceil(LANES);
         // where a block is one vector, there are registers for the sums of two
         let paired = if VECTORS == 1 { blocks / 2 * 2 } else { 0 };
         for pixels in self.pixels.chunks(PIXELS_IN_CACHE) {
@@ -65,7 +67,7 @@ impl ByLanes for Correlate<'_> {
                 self.blocks::<S, VECTORS, 1>(simd, pixels, block);
             }
             if let (Some(after), [first, .., last] | [first @ last]) = (&self.after, pixels) {
-                let results = first.to..last.to + self.filters.outputs;
+                let results = first.to..last.to + self.wanted[1];
                 after.apply(results.start, &mut self.out[results]);
             }
         }
@@ -89,37 +91,63 @@ impl Correlate<'_> {
                 let width = LANES.min(bias.len());
                 start[at][..width].copy_from_slice(&bias[..width]);
             }
-            weights[at] = self.filters.block(self.plane, block + at);
+            weights[at] = self.filters.block(self.plane, self.wanted[0] / LANES + block + at);
         }
-        for tile in pixels.chunks(if VECTORS == 1 { LARGE_TILE } else { TILE }) {
-            if tile.len() > TILE {
-                self.tile::<S, VECTORS, BLOCKS, LARGE_TILE>(simd, weights, tile, &start, first);
-            } else {
-                self.tile::<S, VECTORS, BLOCKS, TILE>(simd, weights, tile, &start, first);
-            }
+        if VECTORS == 1 {
+            self.tiles::<S, VECTORS, BLOCKS, LARGE_TILE>(simd, weights, pixels, &start, first);
+        } else {
+            self.tiles::<S, VECTORS, BLOCKS, TILE>(simd, weights, pixels, &start, first);
         }
     }
 
-    /// The output channels from `first` on at up to `PIXELS` pixels.
+    /// As many pixels at a time as there are registers for; where fewer are left, the last one again and again.
+    #[inline(always)]
+    fn tiles<S: Simd, const VECTORS: usize, const BLOCKS: usize, const PIXELS: usize>(
+        &mut self,
+        simd: S,
+        weights: [&[f32]; BLOCKS],
+        pixels: &[Pixel],
+        start: &[[f32; LANES]; BLOCKS],
+        first: usize,
+    ) {
+        let (tiles, rest) = pixels.as_chunks::<PIXELS>();
+        for tile in tiles {
+            self.tile::<S, VECTORS, BLOCKS, PIXELS>(simd, weights, tile, PIXELS, start, first);
+        }
+        let Some(last) = rest.last() else { return };
+        if PIXELS > TILE && rest.len() <= TILE {
+            let mut tile = [*last; TILE];
+            tile[..rest.len()].copy_from_slice(rest);
+            self.tile::<S, VECTORS, BLOCKS, TILE>(simd, weights, &tile, rest.len(), start, first);
+        } else {
+            let mut tile = [*last; PIXELS];
+            tile[..rest.len()].copy_from_slice(rest);
+            self.tile::<S, VECTORS, BLOCKS, PIXELS>(simd, weights, &tile, rest.len(), start, first);
+        }
+    }
+
+    /// The output channels from `first` on at the first `count` of some pixels.
     #[inline(always)]
     fn tile<S: Simd, const VECTORS: usize, const BLOCKS: usize, const PIXELS: usize>(
         &mut self,
         simd: S,
         weights: [&[f32]; BLOCKS],
-        tile: &[Pixel],
+        tile: &[Pixel; PIXELS],
+        count: usize,
         start: &[[f32; LANES]; BLOCKS],
         first: usize,
     ) {
         let sums = self.tile_sums::<S, VECTORS, BLOCKS, PIXELS>(simd, weights, tile, start);
         // constant bounds: the sums stay in registers
         for pixel in 0..PIXELS {
-            if pixel >= tile.len() {
+            if pixel >= count {
                 break;
             }
             for at in 0..BLOCKS {
                 let first = first + at * LANES;
-                let (to, width) = (tile[pixel].to + first, LANES.min(self.filters.outputs - first));
-                if width == LANES {
+                let (to, width) = (tile[pixel].to + first, LANES.min(self.wanted[1] - first));
+                // by way of memory, the sums of two blocks would wait for it, and those of one would not stay in registers without
+                if BLOCKS > 1 && width == LANES {
                     let (out, _) = S::as_mut_simd_f32s(&mut self.out[to..to + LANES]);
                     for vector in 0..VECTORS {
                         out[vector] = sums[pixel][at][vector];
@@ -141,7 +169,7 @@ impl Correlate<'_> {
         &self,
         simd: S,
         weights: [&[f32]; BLOCKS],
-        tile: &[Pixel],
+        tile: &[Pixel; PIXELS],
         start: &[[f32; LANES]; BLOCKS],
     ) -> [[[S::f32s; VECTORS]; BLOCKS]; PIXELS] {
         let Self { filters, input, row_stride, .. } = self;
@@ -162,8 +190,7 @@ impl Correlate<'_> {
             }
             let mut values: [&[f32]; PIXELS] = [&[]; PIXELS];
             for pixel in 0..PIXELS {
-                // a last tile with fewer pixels repeats its last one
-                let from = tile[pixel.min(tile.len() - 1)].from;
+                let from = tile[pixel].from;
                 values[pixel] = &input[from + row * row_stride..][..run];
             }
             for at in 0..run {

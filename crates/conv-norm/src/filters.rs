@@ -1,5 +1,7 @@
 //! Filters in the order in which the inner loop reads them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::memory::{Lent, apart};
@@ -190,6 +192,21 @@ impl Filters {
         })
     }
 
+    /// Those of some output channels, whole blocks, by this thread alone.
+    pub(crate) fn of_outputs(weights: &Weights<'_>, tile: Tile, outputs: Range<usize>) -> Self {
+        let (run, planes) = (weights.channels[1], tile.frequencies());
+        let length = planes * Self::plane_values(planes, 1, run);
+        let mut packed = Lent::new(outputs.len() / LANES * length);
+        for (at, block) in packed.chunks_exact_mut(length).enumerate() {
+            let (first, block) = (outputs.start + at * LANES, block.as_chunks_mut().0);
+            match tile {
+                Tile::Two => pack_filters::<F2, 2, 4>(weights, first, run, block),
+                Tile::Four => pack_filters::<F4, 4, 6>(weights, first, run, block),
+            }
+        }
+        Self { rows: 1, run, outputs: outputs.len(), planes, packed }
+    }
+
     /// `fill(first output, block)` writes every block with all its planes.
     fn pack(
         outputs: usize,
@@ -222,11 +239,6 @@ impl Filters {
     fn plane_values(planes: usize, rows: usize, run: usize) -> usize {
         let values = rows * run * LANES;
         if planes > 1 { apart(values) } else { values }
-    }
-
-    /// Blocks of output channels.
-    pub(crate) fn blocks(&self) -> usize {
-        self.outputs.div_ceil(LANES)
     }
 
     /// One block of a plane, `[row][run][LANES]`.

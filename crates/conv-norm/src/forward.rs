@@ -4,22 +4,17 @@ use rayon::prelude::*;
 
 use crate::activation::Affine;
 use crate::memory::{Memory, room, with_memory};
-use crate::plan::{Direction, Packed, Plan};
+use crate::plan::{Convolution, Direction, Plan};
 use crate::shape::ConvShape;
 use crate::statistics::{Moments, Partial};
 
 /// `z = conv(x)` with its statistics.
-pub(crate) fn with_statistics(shape: &ConvShape, filters: &Packed, x: &[f32]) -> (Vec<f32>, Moments) {
-    let plan = Plan::new(shape, Direction::Forward);
-    let mut z = vec![0.0; shape.images * shape.output_values()];
-    let parts: Vec<Partial> = x
-        .par_chunks(shape.task_inputs())
-        .zip(z.par_chunks_mut(shape.task_outputs()))
-        .map(|(x, z)| {
-            with_memory(|memory| plan.run(filters, x, z, &mut memory.scratch));
-            Partial::of(z, shape.outputs)
-        })
-        .collect();
+pub(crate) fn with_statistics(
+    shape: &ConvShape,
+    filters: &Convolution<'_>,
+    x: &[f32],
+) -> (Vec<f32>, Moments) {
+    let (z, parts) = filters.run(shape, Direction::Forward, x, |z| Partial::of(z, shape.outputs));
     (z, Moments::join(&parts, shape.outputs))
 }
 
@@ -27,11 +22,17 @@ pub(crate) fn with_statistics(shape: &ConvShape, filters: &Packed, x: &[f32]) ->
 /// does.
 pub(crate) fn with_affine(
     shape: &ConvShape,
-    filters: &Packed,
+    filters: &Convolution<'_>,
     affine: &Affine,
     [x, residual]: [&[f32]; 2],
     [keep, measure]: [bool; 2],
 ) -> (Vec<f32>, Vec<f32>, Option<Moments>) {
+    let Convolution::ByTasks(filters) = filters else {
+        let (z, parts) =
+            filters.run(shape, Direction::Forward, x, |z| measure.then(|| Partial::of(z, shape.outputs)));
+        let y = activate(shape, affine, &z, residual);
+        return (y, if keep { z } else { Vec::new() }, joined(parts, shape.outputs));
+    };
     let plan = Plan::new(shape, Direction::Forward);
     let out_values = affine.out_values(shape);
     let mut y = vec![0.0; shape.images * out_values];
@@ -61,9 +62,13 @@ pub(crate) fn with_affine(
             })
         })
         .collect();
-    let parts: Vec<Partial> = parts.into_iter().flatten().collect();
-    let moments = measure.then(|| Moments::join(&parts, shape.outputs));
-    (y, z, moments)
+    (y, z, joined(parts, shape.outputs))
+}
+
+/// The statistics of all tasks, where they were measured.
+fn joined(parts: Vec<Option<Partial>>, channels: usize) -> Option<Moments> {
+    let parts: Option<Vec<Partial>> = parts.into_iter().collect();
+    parts.map(|parts| Moments::join(&parts, channels))
 }
 
 /// The values of a task, where there are any.

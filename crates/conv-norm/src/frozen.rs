@@ -107,8 +107,8 @@ impl FrozenConvNorm {
     ) -> (Vec<f32>, Saved) {
         let shape = self.shape(input);
         let shape = if keep || measure { shape.precise() } else { shape };
-        let filters = self.filters.get(&shape, Direction::Forward);
-        let (y, z, moments) = with_affine(&shape, filters, &self.affine, [x, residual], [keep, measure]);
+        let filters = self.filters.convolution(&shape, Direction::Forward);
+        let (y, z, moments) = with_affine(&shape, &filters, &self.affine, [x, residual], [keep, measure]);
         (y, Saved { shape, z, moments })
     }
 
@@ -199,7 +199,7 @@ impl FrozenConvNorm {
             }
         }
         let shape = &shape.of_input_gradient();
-        let filters = self.filters.get(shape, Direction::InputGradient);
+        let filters = &self.filters.convolution(shape, Direction::InputGradient);
         if is_before {
             let affine = Affine { activation: Activation::Identity, ..self.affine.clone() };
             return backward::frozen(shape, filters, &affine, &statistics, z, dy);

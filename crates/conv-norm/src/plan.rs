@@ -1,15 +1,18 @@
 //! How a convolution, or its gradient with respect to the input, is computed for a few images at a time.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
+
+use rayon::prelude::*;
 
 use crate::activation::After;
 use crate::correlate::{Correlate, Pixel};
 use crate::depthwise;
 use crate::filters::{Filters, Weights};
-use crate::memory::room;
+use crate::memory::{room, with_memory};
 use crate::shape::{ConvShape, Padded, Taps};
 use crate::vectors::{run_by_lanes, with_vectors};
-use crate::winograd::{self, F2, F4, Tile, Tiling};
+use crate::winograd::{self, F2, F4, Source, Tile, Tiling, Wide};
 
 /// Where a correlation leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +106,17 @@ impl PackedOnce {
         Self { weights, bias, packed: Default::default() }
     }
 
-    /// The filters for a shape.
+    /// The way of a batch of a shape.
+    pub(crate) fn convolution(&self, shape: &ConvShape, direction: Direction) -> Convolution<'_> {
+        let bias = if direction == Direction::Forward { self.bias.as_slice() } else { &[] };
+        let packed = self.get(shape, direction);
+        match Wide::of(shape, direction, Source::Packed(&packed.filters[0]), bias) {
+            Some(wide) => Convolution::Whole(wide),
+            None => Convolution::ByTasks(Cow::Borrowed(packed)),
+        }
+    }
+
+    /// The filters for the tasks of a shape.
     pub(crate) fn get(&self, shape: &ConvShape, direction: Direction) -> &Packed {
         let way = match Tiling::of(&shape.group()).map(|tiling| tiling.tile) {
             None if shape.group().adjacent(direction) > 1 => 3,
@@ -113,6 +126,57 @@ impl PackedOnce {
         };
         self.packed[direction as usize][way]
             .get_or_init(|| Packed::new(shape, direction, &self.weights, &self.bias))
+    }
+}
+
+/// The filters of a convolution, as the images of a batch are taken through them: some at a time, or all.
+pub(crate) enum Convolution<'a> {
+    ByTasks(Cow<'a, Packed>),
+    Whole(Wide<'a>),
+}
+
+impl<'a> Convolution<'a> {
+    /// From weights `[outputs, inputs / groups, kernel, kernel]`, which are packed where tasks need that.
+    pub(crate) fn new(shape: &ConvShape, direction: Direction, weights: &'a [f32], bias: &'a [f32]) -> Self {
+        let source = Source::Weights(Weights::new(shape, direction, weights));
+        match Wide::of(shape, direction, source, bias) {
+            Some(wide) => Self::Whole(wide),
+            None => Self::ByTasks(Cow::Owned(Packed::new(shape, direction, weights, bias))),
+        }
+    }
+
+    /// All images, channels last, and what becomes of the results of each task.
+    pub(crate) fn run<T: Send>(
+        &self,
+        shape: &ConvShape,
+        direction: Direction,
+        x: &[f32],
+        then: impl Fn(&mut [f32]) -> T + Sync,
+    ) -> (Vec<f32>, Vec<T>) {
+        let mut sizes =
+            [(shape.input_values(), shape.task_inputs()), (shape.output_values(), shape.task_outputs())];
+        if direction == Direction::InputGradient {
+            sizes.reverse();
+        }
+        let [(values, of_task), (out_values, out_of_task)] = sizes;
+        match self {
+            Self::Whole(wide) => {
+                let mut out = wide.run(x);
+                let made = out.par_chunks_mut(out_of_task).map(&then).collect();
+                (out, made)
+            }
+            Self::ByTasks(filters) => {
+                let plan = Plan::new(shape, direction);
+                let mut out = vec![0.0; x.len() / values * out_values];
+                let tasks = x.par_chunks(of_task).zip(out.par_chunks_mut(out_of_task));
+                let made = tasks.map(|(x, out)| {
+                    with_memory(|memory| plan.run(filters, x, out, &mut memory.scratch));
+                    then(out)
+                });
+                let made = made.collect();
+                (out, made)
+            }
+        }
     }
 }
 
@@ -283,6 +347,7 @@ impl Plan {
                     let pixels = &pixels[..part(pixels)];
                     run_by_lanes(Correlate {
                         filters,
+                        wanted: [0, filters.outputs],
                         plane: 0,
                         bias,
                         input,

@@ -148,9 +148,14 @@ impl ConvShape {
         };
         // an even number of tasks of nearly one size
         let tasks = self.images * tiling.count() / TILES_PER_TASK;
-        let least = if self.inputs * self.outputs >= LARGE_FILTERS { 2 } else { 1 };
+        let least = if self.has_large_filters() { 2 } else { 1 };
         let tasks = (tasks / 2 * 2).max(least);
         self.images.div_ceil(tasks).max(1)
+    }
+
+    /// Whether filters do not fit in the cache of a core at all frequencies.
+    pub(crate) fn has_large_filters(&self) -> bool {
+        self.inputs * self.outputs >= LARGE_FILTERS
     }
 
     /// Values of the input images of one task.

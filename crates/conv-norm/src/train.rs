@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use crate::activation::{Activation, Affine};
-use crate::backward::StatisticsGradient;
+use crate::backward::{StatisticsGradient, replace_by_gradient};
 use crate::depthwise;
 use crate::forward::{activate, with_statistics};
 use crate::memory::{Memory, with_memory};
-use crate::plan::{Direction, Packed, Plan, Way};
+use crate::plan::{Convolution, Direction, Packed, Plan, Way};
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::{Moments, column_sums};
 use crate::vectors::with_vectors;
@@ -59,7 +59,7 @@ pub(crate) fn forward(
 ) -> (Vec<f32>, Saved) {
     let outputs = weights.gamma.len();
     let shape = ConvShape::new(input, outputs, geometry);
-    let filters = Packed::new(&shape, Direction::Forward, weights.weight, weights.bias);
+    let filters = Convolution::new(&shape, Direction::Forward, weights.weight, weights.bias);
     let (z, moments) = with_statistics(&shape, &filters, x);
     let inverse: Vec<f32> =
         moments.variance.iter().map(|v| (1.0 / (f64::from(*v) + epsilon).sqrt()) as f32).collect();
@@ -98,19 +98,15 @@ impl Saved {
             .for_each(|(z, dy)| replace_by_gradient(&shape, &affine, &statistics, z, dy));
         let weight_gradient = weight_gradient::of(&shape, x, &dz);
         let dx = wants_dx.then(|| {
-            let filters = Packed::new(&shape, Direction::InputGradient, weight, &[]);
-            let plan = Plan::new(&shape, Direction::InputGradient);
-            if shape.is_reversible_in_place() {
+            let filters = Convolution::new(&shape, Direction::InputGradient, weight, &[]);
+            if let (Convolution::ByTasks(filters), true) = (&filters, shape.is_reversible_in_place()) {
+                let plan = Plan::new(&shape, Direction::InputGradient);
                 dz.par_chunks_mut(shape.task_outputs()).for_each(|dz| {
-                    with_memory(|memory| plan.run_in_place(&filters, dz, &mut memory.scratch));
+                    with_memory(|memory| plan.run_in_place(filters, dz, &mut memory.scratch));
                 });
                 return dz;
             }
-            let mut dx = vec![0.0; shape.images * shape.input_values()];
-            dx.par_chunks_mut(shape.task_inputs())
-                .zip(dz.par_chunks(shape.task_outputs()))
-                .for_each(|(dx, dz)| with_memory(|memory| plan.run(&filters, dz, dx, &mut memory.scratch)));
-            dx
+            filters.run(&shape, Direction::InputGradient, &dz, |_| ()).0
         });
         Gradients { dx, weight: weight_gradient, gamma, beta }
     }
@@ -202,27 +198,6 @@ impl Saved {
         let weight = gradient.unpack(&added_up(sums, gradient.values()));
         (if in_place { z } else { dx }, weight)
     }
-}
-
-/// Puts the gradient of some images of `z` in their place.
-fn replace_by_gradient(
-    shape: &ConvShape,
-    affine: &Affine,
-    statistics: &StatisticsGradient,
-    z: &mut [f32],
-    dy: &[f32],
-) {
-    let (values, out_values) = (shape.output_values(), affine.out_values(shape));
-    let scale = affine.scale.as_slice();
-    let mut masked = vec![0.0; shape.out_row()];
-    with_vectors!({
-        for (z, dy) in z.chunks_exact_mut(values).zip(dy.chunks_exact(out_values)) {
-            for (row, z) in z.chunks_exact_mut(shape.out_row()).enumerate() {
-                let gradient = affine.gradient_of_row(shape, row, z, dy, &mut masked);
-                statistics.add_to(scale, gradient, z);
-            }
-        }
-    });
 }
 
 /// Adds the gradients of some pixels to `plain`, and times the distance of `z` from its mean to `weighted`.

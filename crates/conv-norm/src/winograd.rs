@@ -8,21 +8,23 @@
 
 #![expect(clippy::needless_range_loop, reason = "indices of the second dimension")]
 
+mod gradient;
 mod transform;
+mod wide;
 
 use std::marker::PhantomData;
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use crate::correlate::{Correlate, Pixel};
 use crate::filters::{Filters, LANES, Lanes, Weights};
-use crate::memory::{Lent, apart, room};
+use crate::memory::{apart, room};
 use crate::shape::{ConvShape, Geometry, Padded};
 use crate::vectors::{run_by_lanes, with_vectors};
-use crate::weight_gradient::{Accumulate, BLOCKS_PER_TASK};
+pub(crate) use gradient::weight_gradient;
 pub(crate) use transform::{Algorithm, F2, F4};
-use transform::{Collapse, Expand, transform_lanes};
+use transform::{Collapse, Expand, ToFrequencies, transform_lanes};
+pub(crate) use wide::{Source, Wide};
 
 /// Side of the tiles that outputs are cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +48,6 @@ impl Tile {
         (self.side() + 2).pow(2)
     }
 }
-
-/// Transformed values that are held at a time for the gradient of the filters, so that they stay in the cache.
-const GRADIENT_VALUES: usize = 2 << 20;
 
 /// The tiles of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,8 +181,8 @@ impl Scratch {
         let planes = spectrum.chunks_exact(plane).zip(input.chunks_exact_mut(out_plane));
         for (plane, (input, out)) in planes.enumerate() {
             let pixels = pixels.as_slice();
-            let (bias, after): (&[f32], _) = (&[], None);
-            run_by_lanes(Correlate { filters, plane, bias, input, row_stride, pixels, out, after });
+            let (wanted, bias, after): (_, &[f32], _) = ([0, channels], &[], None);
+            run_by_lanes(Correlate { filters, wanted, plane, bias, input, row_stride, pixels, out, after });
         }
         let algorithm = PhantomData::<A>;
         Arch::new().dispatch(Collapse::<TILE, PATCH, A> { tiling, channels, input, bias, out, algorithm });
@@ -222,107 +221,3 @@ pub(crate) fn pack_filters<A: Algorithm<TILE, PATCH>, const TILE: usize, const P
 /// Input channels whose filters are put together in the cache: at each frequency and for each output channel they lie far from the
 /// others.
 const STRIP: usize = 8;
-
-/// Gradient of the filters, `[outputs, inputs, 3, 3]`, from the input and the output's gradient.
-pub(crate) fn weight_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
-    tiling: &Tiling,
-    shape: &ConvShape,
-    x: &[f32],
-    dz: &[f32],
-) -> Vec<f32> {
-    let inputs = shape.inputs;
-    let spectrum = spectrum_of_gradient::<A, TILE, PATCH>(tiling, shape, x, dz);
-    let (spectrum, _) = spectrum.as_chunks::<LANES>();
-    let plane = spectrum.len() / (PATCH * PATCH);
-    let mut weight = vec![0.0; shape.outputs * inputs * 9];
-    weight.par_chunks_exact_mut(LANES * inputs * 9).enumerate().for_each(|(block, weight)| {
-        let mut strip = [[[0.0; 9]; STRIP]; LANES];
-        let mut frequencies = [[[0.0; LANES]; STRIP]; Tile::Four.frequencies()];
-        with_vectors!({
-            for first in (0..inputs).step_by(STRIP) {
-                let width = STRIP.min(inputs - first);
-                for (strip, spectrum) in frequencies.iter_mut().zip(spectrum.chunks_exact(plane)) {
-                    strip[..width].copy_from_slice(&spectrum[block * inputs + first..][..width]);
-                }
-                for at in 0..width {
-                    transform_lanes(
-                        A::filter_gradient,
-                        #[inline(always)]
-                        |frequency| frequencies[frequency][at],
-                        #[inline(always)]
-                        |tap, lanes| {
-                            for (lane, value) in lanes.iter().enumerate() {
-                                strip[lane][at][tap] = *value;
-                            }
-                        },
-                    );
-                }
-                for (lane, filters) in strip.iter().enumerate() {
-                    weight[(lane * inputs + first) * 9..][..width * 9]
-                        .copy_from_slice(&filters.as_flattened()[..width * 9]);
-                }
-            }
-        });
-    });
-    weight
-}
-
-/// Gradient of the filters at all frequencies, `[frequency][block][input][LANES]`, with [`apart`].
-fn spectrum_of_gradient<A: Algorithm<TILE, PATCH>, const TILE: usize, const PATCH: usize>(
-    tiling: &Tiling,
-    shape: &ConvShape,
-    x: &[f32],
-    dz: &[f32],
-) -> Lent {
-    let (inputs, outputs, frequencies) = (shape.inputs, shape.outputs, PATCH * PATCH);
-    let images = shape.images_per_task();
-    let tiles = images * tiling.count();
-    let (plane_in, plane_out) = (apart(tiles * inputs), apart(tiles * outputs));
-    let (part_in, part_out) = (frequencies * plane_in, frequencies * plane_out);
-    let parts = (GRADIENT_VALUES / (part_in + part_out)).clamp(1, shape.images.div_ceil(images));
-    let mut spectrum_in = Lent::new(parts * part_in);
-    let mut spectrum_out = Lent::new(parts * part_out);
-    let plane_sums = apart(outputs * inputs);
-    let mut sums = Lent::new(frequencies * plane_sums);
-    let (padded, covered) = (&tiling.padded(inputs), &tiling.covered(outputs));
-    let algorithm = PhantomData::<A>;
-    let groups = x.chunks(parts * shape.task_inputs()).zip(dz.chunks(parts * shape.task_outputs()));
-    for (group, (x, dz)) in groups.enumerate() {
-        x.par_chunks(shape.task_inputs())
-            .zip(dz.par_chunks(shape.task_outputs()))
-            .zip(spectrum_in.par_chunks_exact_mut(part_in).zip(spectrum_out.par_chunks_exact_mut(part_out)))
-            .for_each_init(
-                || (Vec::new(), Vec::new()),
-                |(buffer_in, buffer_out), ((x, dz), (spectrum_in, spectrum_out))| {
-                    let (input, plane, out) = (padded.pad(x, buffer_in), plane_in, spectrum_in);
-                    let expand = Expand::<PATCH, PATCH, A> { tiling, padded, input, plane, out, algorithm };
-                    Arch::new().dispatch(expand);
-                    let (input, plane, out) = (covered.pad(dz, buffer_out), plane_out, spectrum_out);
-                    let padded = covered;
-                    let expand = Expand::<TILE, PATCH, A> { tiling, padded, input, plane, out, algorithm };
-                    Arch::new().dispatch(expand);
-                },
-            );
-        let count = x.len() / shape.input_values();
-        let pixels: Vec<Pixel> = (0..count * tiling.count())
-            .map(|tile| {
-                let (part, tile) = (tile / tiles, tile % tiles);
-                Pixel { from: part * part_in + tile * inputs, to: part * part_out + tile * outputs }
-            })
-            .collect();
-        let tasks = sums.par_chunks_exact_mut(plane_sums).enumerate().flat_map(|(frequency, sums)| {
-            let pairs = sums[..outputs * inputs].par_chunks_mut(BLOCKS_PER_TASK * LANES * inputs).enumerate();
-            pairs.map(move |(pair, sums)| (frequency, pair * BLOCKS_PER_TASK * LANES, sums))
-        });
-        tasks.for_each(|(frequency, first, sums)| {
-            if group == 0 {
-                sums.fill(0.0);
-            }
-            let (input, dz) = (&spectrum_in[frequency * plane_in..], &spectrum_out[frequency * plane_out..]);
-            let outputs = first..outputs.min(first + BLOCKS_PER_TASK * LANES);
-            let pixels = pixels.as_slice();
-            run_by_lanes(Accumulate { input, row_stride: 0, pixels, dz, outputs, run: inputs, sums });
-        });
-    }
-    sums
-}

@@ -90,6 +90,9 @@ fn cases() -> Vec<Case> {
         case(2, [7, 10], [32, 48], geometry(3, 1, 1), false, Relu),
         case(53, [4, 3], [16, 16], geometry(3, 1, 1), true, Identity),
         case(70, [8, 8], [32, 16], geometry(3, 1, 1), false, ReluAveragePool),
+        // between so many channels that these are divided among the threads
+        case(5, [4, 4], [256, 272], geometry(3, 1, 1), true, Relu),
+        case(3, [5, 6], [272, 512], geometry(3, 1, 1), true, ReluAveragePool),
         case(3, [6, 5], [7, 9], geometry(1, 1, 0), false, Silu),
         // as many values behind as before
         case(3, [4, 4], [8, 32], geometry(1, 2, 0), false, Identity),
