@@ -228,7 +228,7 @@ demo: demo/report
 #: P/explain          stage by stage: cached or not, and what changed since the last run; computes nothing
 #: P/clean            forget the runs of P and delete what they alone lead to; checkpoints stay
 $(PIPELINES:=/explain): %/explain: build
-	@$(AGAIN) $*/evaluate DRY_RUN=1
+	@$(AGAIN) $*/evaluate DRY_RUN=plan
 $(PIPELINES:=/clean): %/clean: build
 	@$(DELT_STORE_BIN) clean $(notdir $*) $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 

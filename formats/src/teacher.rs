@@ -27,7 +27,7 @@ impl Normalization {
 
 impl Display for Normalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mean {:.3?} and std {:.3?}", self.mean, self.std)
+        write!(f, "mean {:?} and std {:?}", self.mean, self.std)
     }
 }
 

@@ -30,7 +30,8 @@ impl StatisticsGradient {
 }
 
 /// Gradient of the input of a frozen block: back through the activation and the affine map, plus the share of the
-/// statistics, through the convolution. Nothing larger than a task is stored on the way.
+/// statistics, through the convolution. Nothing larger than a task is stored on the way, except between so many channels that [`Convolution::Whole`]
+/// takes all images at once.
 pub(crate) fn frozen(
     shape: &ConvShape,
     filters: &Convolution<'_>,

@@ -1,4 +1,4 @@
-//! Convolution, statistics and activation in one pass over a few images at a time.
+//! Convolution, statistics and activation in one pass over a few images at a time; wide convolutions take all.
 
 use rayon::prelude::*;
 

@@ -4,7 +4,8 @@
 //! The output is cut into square tiles; the inputs under a tile, its *patch*, and the filters are transformed to
 //! *frequencies*, at each of which the convolution is a matrix product over channels (Lavin and Gray, "Fast Algorithms for
 //! Convolutional Neural Networks", 2015, section 4; the points are 0, ±1 and, for tiles of four, ±2). Channels last makes
-//! each transform one over whole vectors. Tiles of two round about as direct sums do, tiles of four several times worse.
+//! each transform one over whole vectors. A task takes a few images through all of it; where filters are large, [`wide`] takes some
+//! output channels of all images. Tiles of two round about as direct sums do, tiles of four several times worse.
 
 #![expect(clippy::needless_range_loop, reason = "indices of the second dimension")]
 

@@ -1,6 +1,6 @@
 //! What the programs beside `evaluate` end in: a table to read, and each single figure as CSV.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result};
 use delt_harness::chance::Chance;
@@ -52,8 +52,21 @@ pub(crate) fn write_csv<const N: usize>(
 ) -> Result<()> {
     let name = format!("{}-{what}.csv", session.pipeline_name());
     let path = session.store().root().join(REPORTS).join(name);
-    let before = fs_err::read_to_string(&path).unwrap_or_default();
-    let text = merged(&before, &head.join(","), lines);
+    let before = match fs_err::read_to_string(&path) {
+        Ok(before) => before,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(error).context("figures cannot be added to what is there; move that file away");
+        }
+    };
+    let columns = head.join(",");
+    if before.lines().next().is_some_and(|line| line != columns) {
+        let old = path.with_extension("old.csv");
+        fs_err::rename(&path, &old)?;
+        eprintln!("note: {what}: figures with other columns, of another version, are now {}", old.display());
+    }
+    let artifact = head.iter().position(|column| *column == "artifact");
+    let text = merged(&before, &columns, artifact, lines);
     write_atomic::<std::io::Error>(&path, |file| file.write_all(text.as_bytes())).with_context(|| {
         format!(
             "{}: the figures cannot be written; choose another store with STORE= (--store)",
@@ -64,13 +77,24 @@ pub(crate) fn write_csv<const N: usize>(
     Ok(())
 }
 
-/// The lines of a table that are not among the new ones, then these; none of a table of other columns.
-fn merged<const N: usize>(before: &str, head: &str, lines: &[[String; N]]) -> String {
+/// The lines of a table that are of no artifact of the new ones, then these; none of a table of other columns. `artifact`: which
+/// column says it; its cells are never quoted.
+fn merged<const N: usize>(
+    before: &str,
+    head: &str,
+    artifact: Option<usize>,
+    lines: &[[String; N]],
+) -> String {
     let quoted = |cell: &String| if cell.contains(',') { format!("\"{cell}\"") } else { cell.clone() };
     let new: Vec<String> =
         lines.iter().map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(",")).collect();
     let same_columns = before.lines().next() == Some(head);
-    let old = before.lines().skip(1).filter(|line| same_columns && !new.iter().any(|other| other == line));
+    let is_again = |line: &str| {
+        let is_of =
+            |new: &[String; N]| artifact.is_some_and(|at| line.split(',').any(|cell| cell == new[at]));
+        lines.iter().any(is_of) || new.iter().any(|new| new == line)
+    };
+    let old = before.lines().skip(1).filter(|line| same_columns && !is_again(line));
     std::iter::once(head)
         .chain(old)
         .chain(new.iter().map(String::as_str))
@@ -83,14 +107,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_other_settings_stay_and_the_same_stand_once() {
-        let lines = |top1: [&str; 2]| top1.map(|top1| ["delt".to_owned(), top1.to_owned()]);
-        let first = merged("", "branch,top1", &lines(["50", "51,5"]));
-        assert_eq!(first, "branch,top1\ndelt,50\ndelt,\"51,5\"\n");
-        assert_eq!(
-            merged(&first, "branch,top1", &lines(["50", "52"])),
-            "branch,top1\ndelt,\"51,5\"\ndelt,50\ndelt,52\n"
+    fn figures_of_other_artifacts_stay_and_those_of_one_stand_once() {
+        let lines = |rows: [[&str; 2]; 2]| rows.map(|row| row.map(str::to_owned));
+        let add = |before: &str, rows| merged(before, "top1,artifact", Some(1), &lines(rows));
+        let first = add("", [["50,5", "evaluation/a"], ["51", "evaluation/b"]]);
+        assert_eq!(first, "top1,artifact\n\"50,5\",evaluation/a\n51,evaluation/b\n");
+        let second = add(&first, [["52", "evaluation/b"], ["53", "evaluation/c"]]);
+        assert_eq!(second, "top1,artifact\n\"50,5\",evaluation/a\n52,evaluation/b\n53,evaluation/c\n");
+        let other = merged(
+            &first,
+            "best,artifact",
+            Some(1),
+            &lines([["50", "evaluation/a"], ["52", "evaluation/b"]]),
         );
-        assert_eq!(merged(&first, "branch,best", &lines(["50", "52"])), "branch,best\ndelt,50\ndelt,52\n");
+        assert_eq!(other, "best,artifact\n50,evaluation/a\n52,evaluation/b\n");
     }
 }

@@ -12,7 +12,7 @@ use delt_formats::history::HISTORY_FILE;
 use delt_formats::{HistoryRow, HistoryWriter, LabelsReader, canonical, read_safetensors, write_safetensors};
 use delt_harness::notes;
 use delt_harness::progress::Progress;
-use delt_harness::session::{self, Made, Session, Work, few};
+use delt_harness::session::{self, Made, Session, Work};
 use delt_harness::table::{Score, mean_and_std};
 use delt_networks::Network;
 use delt_networks::narrow::Importance;
@@ -121,7 +121,9 @@ fn slim(session: &Session, branch: &Branch, section: &Prune, work: &Work<'_>) ->
     writer.finish()?;
     let last: Vec<_> = students.iter().map(|student| (student.seed, student.tuned)).collect();
     let lost = at_chance(&last, &inputs.test.labels, &inputs.knobs(LR)?);
-    lost.into_iter().chain(short_of(&students, section.share)).for_each(|note| work.note(note));
+    lost.into_iter()
+        .chain(short_of(&students, section.share, section.criterion))
+        .for_each(|note| work.note(note));
     let [before, after, tuned] = scores(&students);
     let removed = removed(&students);
     let facts = Facts { students };
@@ -239,12 +241,12 @@ fn removed(students: &[Pruned]) -> String {
 }
 
 /// What to know where fewer channels went than were asked for.
-fn short_of(students: &[Pruned], share: f64) -> Option<String> {
+fn short_of(students: &[Pruned], share: f64, criterion: Criterion) -> Option<String> {
     let is_short = |student: &Pruned| {
         let [all, left] = student.channels;
         left == all || (all - left) as f64 != (share * all as f64).round()
     };
-    let why = why_short(students.iter().find(|student| is_short(student))?, share);
+    let why = why_short(students.iter().find(|student| is_short(student))?, share, criterion);
     Some(match removed(students) {
         none if none.starts_with("0 of") => {
             format!("{none} were removed where prune.share asks for {share}: {why}; raise it")
@@ -254,17 +256,26 @@ fn short_of(students: &[Pruned], share: f64) -> Option<String> {
 }
 
 /// Which layers kept a student from losing as many channels as were asked for.
-fn why_short(student: &Pruned, share: f64) -> String {
+fn why_short(student: &Pruned, share: f64, criterion: Criterion) -> String {
+    // the smallest of each layer go, or those of all layers together
+    let by_layer = criterion == Criterion::Magnitude;
     let named = |is_one: &dyn Fn(&[usize; 2]) -> bool| -> Vec<String> {
         let layers = student.layers.iter().filter(|(_, channels)| is_one(channels));
         layers.map(|(name, [all, left])| format!("{name} ({left} of {all} left)")).collect()
     };
-    let last = named(&|[all, left]| *left == 1 && all > left);
-    let uneven = named(&|[all, left]| (all - left) as f64 != share * *all as f64);
+    let asked = |all: usize| share * all as f64;
+    let last =
+        named(&|[all, left]| *left == 1 && all > left && (!by_layer || asked(*all).round() >= *all as f64));
+    let uneven = named(&|[all, left]| by_layer && ((all - left) as f64 - asked(*all)).abs() > 1e-6);
+    // a note is stored, so it does not depend on how much is told
+    let some = |layers: &[String]| match layers.get(2..) {
+        Some(rest) if !rest.is_empty() => format!("{}, {} and {} more", layers[0], layers[1], rest.len()),
+        _ => layers.join(", "),
+    };
     match (&last[..], &uneven[..]) {
         ([], []) => "shares are rounded".to_owned(),
-        ([], uneven) => format!("shares are rounded, as of {}", few(uneven, ", ")),
-        (last, _) => format!("each layer keeps a channel, as {}", few(last, ", ")),
+        ([], uneven) => format!("shares are rounded, as of {}", some(uneven)),
+        (last, _) => format!("each layer keeps a channel, as {}", some(last)),
     }
 }
 
@@ -357,7 +368,9 @@ mod tests {
             multiplications: [2.0, 1.0],
             layers: (0..).zip(layers).map(|(at, channels)| (format!("norm.{at}"), *channels)).collect(),
         };
-        let said = |students: &[Pruned], share| (removed(students), short_of(students, share));
+        let short = |students: &[Pruned], share, criterion| short_of(students, share, criterion);
+        let said =
+            |students: &[Pruned], share| (removed(students), short(students, share, Criterion::Scales));
         assert_eq!(said(&[student(&[[8, 6], [8, 2]])], 0.5), ("8 of 16 channels".to_owned(), None));
         let (removed, note) = said(&[student(&[[8, 6], [8, 2]]), student(&[[8, 8], [8, 1]])], 0.5);
         assert_eq!(removed, "7 to 8 of 16 channels");
@@ -365,8 +378,16 @@ mod tests {
             note.expect("noted"),
             "7 to 8 of 16 channels were removed where prune.share asks for 0.5: each layer keeps a channel, as norm.1 (1 of 8 left)"
         );
+        let by_layer = |layers: &[[usize; 2]], share| short(&[student(layers)], share, Criterion::Magnitude);
+        let too_many = by_layer(&[[2, 1], [5, 2], [5, 2]], 0.5).expect("noted");
+        assert!(
+            too_many.ends_with("shares are rounded, as of norm.1 (2 of 5 left), norm.2 (2 of 5 left)"),
+            "{too_many}"
+        );
+        let kept = by_layer(&[[2, 1], [8, 1]], 0.9).expect("noted");
+        assert!(kept.ends_with("each layer keeps a channel, as norm.0 (1 of 2 left)"), "{kept}");
         assert_eq!(
-            said(&[student(&[[4, 4]])], 0.1).1.expect("noted"),
+            by_layer(&[[4, 4]], 0.1).expect("noted"),
             "0 of 4 channels were removed where prune.share asks for 0.1: shares are rounded, as of norm.0 (4 of 4 left); raise it"
         );
     }

@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(list.len(), files.len());
     }
 
-    /// Bytes of each of a million images that are called so by number.
+    /// Bytes of each of a hundred thousand images that are called so by number.
     fn bytes_of_each(name: impl Fn(u32) -> String) -> usize {
         let images = 100_000_u32;
         let of = |at: u32| {

@@ -56,7 +56,7 @@ pub fn check(session: &Session, branch: &Branch, checked: &mut Vec<Teacher>) -> 
             continue;
         };
         let inputs = Inputs { session, branch, dataset: &dataset, facts: &facts, teacher: &teacher };
-        if let Some(source) = &teacher.import {
+        if let Some(source) = teacher.import.as_ref().filter(|source| !inputs.is_given(source)) {
             let import = inputs.planned(role, source)?;
             let is_made = session.dag().found(import.plan.kind, &import.plan.key())?.is_some();
             if !is_made && !assume_files {
@@ -198,8 +198,18 @@ impl Inputs<'_> {
         Ok(Planned { order, found, plan })
     }
 
+    /// Whether a dry run takes weights for given that are not there.
+    fn is_given(&self, source: &Import) -> bool {
+        self.session.args.assume_files && !source.path.exists()
+    }
+
     fn import(&self, role: Role, source: &Import) -> Result<()> {
         let Self { session, dataset, facts, teacher, .. } = self;
+        if self.is_given(source) {
+            let what = format!("{}, which is not there", source.path.display());
+            session.say_waits(self.branch, "weights", &what);
+            return Ok(());
+        }
         let Planned { order, found, plan } = self.planned(role, source)?;
         let entry = session.produce(&plan, |work| {
             let found = found?;

@@ -120,6 +120,10 @@ fn a_dry_run_misses_weights_that_cannot_be_read() {
         assert_eq!(code, Some(0), "{said}");
         run.stage("ingest", &["--branch", "delt"]);
     }
+    std::fs::remove_file(&weights).unwrap();
+    assert_eq!(dry_run("teacher-train", &[]).0, Some(2));
+    let (code, said) = dry_run("teacher-train", &["--assume-files"]);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]

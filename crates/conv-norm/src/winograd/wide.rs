@@ -18,6 +18,9 @@ use crate::vectors::run_by_lanes;
 /// Products of channels from which on filters that are packed are divided among threads.
 const LARGE_PACKED: usize = 1 << 17;
 
+/// Inputs at all frequencies, at most: they are held for all images.
+const MOST_VALUES: usize = 1 << 24;
+
 /// Blocks of output channels of one task.
 const BLOCKS: usize = 2;
 
@@ -95,7 +98,7 @@ pub(crate) struct Wide<'a> {
 }
 
 impl<'a> Wide<'a> {
-    /// Where filters are that large.
+    /// Where filters are that large, and a batch is not.
     pub(crate) fn of(
         shape: &ConvShape,
         direction: Direction,
@@ -106,6 +109,10 @@ impl<'a> Wide<'a> {
         let mut channels = [shape.inputs, shape.outputs];
         if direction == Direction::InputGradient {
             channels.reverse();
+        }
+        let values = shape.images * tiling.count() * tiling.tile.frequencies() * channels[0];
+        if !(1..=MOST_VALUES).contains(&values) {
+            return None;
         }
         Some(Self { source, bias, tiling, channels, images_per_task: shape.images_per_task() })
     }

@@ -83,7 +83,7 @@ impl<L: Lookup> Dag<L> {
         };
         let mut plan = self.plan_of(branch, Node::Scores, json!({}), &[Node::Dataset])?;
         let digest = Digest::of_file(file).context(
-            "`select.scores`: the ranking cannot be read; correct its path, or leave it out: the teacher scores, or select.ranker",
+            "`select.scores`: the ranking cannot be read; correct its path, or leave it out, so that the teacher or select.ranker scores",
         )?;
         plan.config["scores"] = json!(digest);
         Ok(plan)
