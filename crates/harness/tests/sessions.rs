@@ -167,8 +167,8 @@ fn a_ranking_that_is_not_there_is_refused_by_its_key_and_path() {
     let error = session.dag().plan(&session.branches()[0], Node::Scores).expect_err("refused");
     assert_eq!(
         format!("{error:#}"),
-        "`select.scores`: the ranking cannot be read; correct its path, or leave it out: the teacher scores, or select.ranker: failed to \
-         open file `absent/scores.csv`: No such file or directory (os error 2)"
+        "`select.scores`: the ranking cannot be read; correct its path, or leave it out, so that the teacher or select.ranker \
+         scores: failed to open file `absent/scores.csv`: No such file or directory (os error 2)"
     );
 }
 
