@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use crate::activation::Affine;
+use crate::convolution::Convolution;
 use crate::memory::{Memory, with_memory};
-use crate::plan::{Convolution, Direction, Plan};
+use crate::plan::{Direction, Plan};
 use crate::shape::ConvShape;
 use crate::vectors::with_vectors;
 
@@ -30,8 +31,8 @@ impl StatisticsGradient {
 }
 
 /// Gradient of the input of a frozen block: back through the activation and the affine map, plus the share of the
-/// statistics, through the convolution. Nothing larger than a task is stored on the way, except between so many channels that [`Convolution::Whole`]
-/// takes all images at once.
+/// statistics, through the convolution. Nothing larger than a task is stored on the way, except where [`Convolution::Whole`]
+/// takes all images.
 pub(crate) fn frozen(
     shape: &ConvShape,
     filters: &Convolution<'_>,

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use crate::activation::Affine;
+use crate::convolution::Convolution;
 use crate::memory::{Memory, room, with_memory};
-use crate::plan::{Convolution, Direction, Plan};
+use crate::plan::{Direction, Plan};
 use crate::shape::ConvShape;
 use crate::statistics::{Moments, Partial};
 

@@ -25,6 +25,7 @@ mod activation;
 mod backward;
 mod block;
 mod chain;
+mod convolution;
 mod correlate;
 mod depthwise;
 mod filters;

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
 use crate::activation::After;
+use crate::convolution::Convolution;
 use crate::correlate::{Correlate, Pixel};
 use crate::depthwise;
 use crate::filters::{Filters, Weights};
-use crate::memory::{room, with_memory};
+use crate::memory::room;
 use crate::shape::{ConvShape, Padded, Taps};
 use crate::vectors::{run_by_lanes, with_vectors};
 use crate::winograd::{self, F2, F4, Source, Tile, Tiling, Wide};
@@ -126,57 +125,6 @@ impl PackedOnce {
         };
         self.packed[direction as usize][way]
             .get_or_init(|| Packed::new(shape, direction, &self.weights, &self.bias))
-    }
-}
-
-/// The filters of a convolution, as the images of a batch are taken through them: some at a time, or all.
-pub(crate) enum Convolution<'a> {
-    ByTasks(Cow<'a, Packed>),
-    Whole(Wide<'a>),
-}
-
-impl<'a> Convolution<'a> {
-    /// From weights `[outputs, inputs / groups, kernel, kernel]`, which are packed where tasks need that.
-    pub(crate) fn new(shape: &ConvShape, direction: Direction, weights: &'a [f32], bias: &'a [f32]) -> Self {
-        let source = Source::Weights(Weights::new(shape, direction, weights));
-        match Wide::of(shape, direction, source, bias) {
-            Some(wide) => Self::Whole(wide),
-            None => Self::ByTasks(Cow::Owned(Packed::new(shape, direction, weights, bias))),
-        }
-    }
-
-    /// All images, channels last, and what becomes of the results of each task.
-    pub(crate) fn run<T: Send>(
-        &self,
-        shape: &ConvShape,
-        direction: Direction,
-        x: &[f32],
-        then: impl Fn(&mut [f32]) -> T + Sync,
-    ) -> (Vec<f32>, Vec<T>) {
-        let mut sizes =
-            [(shape.input_values(), shape.task_inputs()), (shape.output_values(), shape.task_outputs())];
-        if direction == Direction::InputGradient {
-            sizes.reverse();
-        }
-        let [(values, of_task), (out_values, out_of_task)] = sizes;
-        match self {
-            Self::Whole(wide) => {
-                let mut out = wide.run(x);
-                let made = out.par_chunks_mut(out_of_task).map(&then).collect();
-                (out, made)
-            }
-            Self::ByTasks(filters) => {
-                let plan = Plan::new(shape, direction);
-                let mut out = vec![0.0; x.len() / values * out_values];
-                let tasks = x.par_chunks(of_task).zip(out.par_chunks_mut(out_of_task));
-                let made = tasks.map(|(x, out)| {
-                    with_memory(|memory| plan.run(filters, x, out, &mut memory.scratch));
-                    then(out)
-                });
-                let made = made.collect();
-                (out, made)
-            }
-        }
     }
 }
 

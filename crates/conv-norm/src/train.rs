@@ -4,10 +4,11 @@ use rayon::prelude::*;
 
 use crate::activation::{Activation, Affine};
 use crate::backward::{StatisticsGradient, replace_by_gradient};
+use crate::convolution::Convolution;
 use crate::depthwise;
 use crate::forward::{activate, with_statistics};
 use crate::memory::{Memory, with_memory};
-use crate::plan::{Convolution, Direction, Packed, Plan, Way};
+use crate::plan::{Direction, Packed, Plan, Way};
 use crate::shape::{ConvShape, Geometry};
 use crate::statistics::{Moments, column_sums};
 use crate::vectors::with_vectors;
